@@ -1,0 +1,64 @@
+// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237), with everything that
+// depends on the step alone folded into the scalars by src/algorithms/adam.ts:
+//
+//   g = grad_scale*grad + l2*p
+//   m = m + grad_weight*(g - m)
+//   v = v + square_weight*(g*g - v)
+//   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
+//
+// AMSGrad divides by the root of the largest v so far.
+
+import { TURN, add, div, flush, lerp, load, load_next, max, mul, splat, sqrt, store, sub } from './simd';
+
+
+@unmanaged
+class AdamScalars {
+  grad_scale: f32;
+  l2: f32;
+  grad_weight: f32;
+  square_weight: f32;
+  step_size: f32;
+  eps: f32;
+  decay: f32;
+}
+
+/** Every array is `bytes` long, a multiple of TURN. All loads stand before any store: V8 can then widen the loop. */
+// prettier-ignore
+@inline
+function update(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                max_exp_avg_sq: usize, bytes: usize, amsgrad: bool): void {
+  const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
+  const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
+  const step_size = splat(by.step_size), eps = splat(by.eps), decay = splat(by.decay);
+
+  for (let i: usize = 0; i < bytes; i += TURN) {
+    const p0 = load(param + i), p1 = load_next(param + i);
+    const g0 = add(mul(grad_scale, load(grad + i)), mul(l2, p0));
+    const g1 = add(mul(grad_scale, load_next(grad + i)), mul(l2, p1));
+    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight));
+    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight));
+    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight);
+    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
+    const h0 = amsgrad ? max(load(max_exp_avg_sq + i), v0) : v0;
+    const h1 = amsgrad ? max(load_next(max_exp_avg_sq + i), v1) : v1;
+
+    store(exp_avg + i, m0, m1);
+    store(exp_avg_sq + i, v0, v1);
+    if (amsgrad) store(max_exp_avg_sq + i, h0, h1);
+    store(param + i,
+      sub(p0, add(div(mul(step_size, m0), add(sqrt(h0), eps)), mul(decay, p0))),
+      sub(p1, add(div(mul(step_size, m1), add(sqrt(h1), eps)), mul(decay, p1))));
+  }
+}
+
+// prettier-ignore
+export function adam(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                     bytes: usize): void {
+  update(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false);
+}
+
+// prettier-ignore
+export function adam_amsgrad(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                             max_exp_avg_sq: usize, bytes: usize): void {
+  update(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
+}

@@ -1,0 +1,43 @@
+// dist/index.js: one ES module with the kernels of all three languages in it; beside it dist/core.wasm.
+// Rollup starts from what tsc wrote into build/src.
+
+import { mkdir, readFile } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { main as asc } from 'assemblyscript/asc';
+
+/** Compiles assembly/ and gives it as base64: a module of its own, so that an entry which loads the file can leave it out. */
+const assemblyscript = {
+  name: 'assemblyscript',
+  resolveId: (source) => (basename(source) === 'core.wasm' ? resolve('dist/core.wasm') : null),
+  async load(id) {
+    if (!id.endsWith('.wasm')) return null;
+    await mkdir('dist', { recursive: true });
+    const { error, stderr } = await asc(
+      // No allocation happens in kernels, so the stub runtime leaves the module with no import but its memory.
+      ['assembly/index.ts', '-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--importMemory', '-o', id],
+    );
+    if (error) this.error(`${error.message}\n${stderr}`);
+    return `export const base64 = ${JSON.stringify(await readFile(id, 'base64'))};`;
+  },
+};
+
+/** Gives WGSL source as a string, without comments and needless space. */
+const wgsl = {
+  name: 'wgsl',
+  resolveId: (source) => (source.endsWith('.wgsl') ? resolve('wgsl', basename(source)) : null),
+  async load(id) {
+    if (!id.endsWith('.wgsl')) return null;
+    const source = (await readFile(id, 'utf8'))
+      .replace(/\/\/.*$/gm, '')
+      .replace(/\s+/g, ' ')
+      .replace(/ ?([{}()[\],;:=*]) ?/g, '$1')
+      .trim();
+    return `export default ${JSON.stringify(source)};`;
+  },
+};
+
+export default {
+  input: 'build/src/index.js',
+  output: { file: 'dist/index.js', format: 'es' },
+  plugins: [assemblyscript, wgsl],
+};

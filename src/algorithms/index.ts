@@ -1,0 +1,2 @@
+// One line a file.
+export { adam, adamw, type AdamOptions } from './adam.js';

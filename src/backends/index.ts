@@ -1,0 +1,45 @@
+// The machines, best first, and the choice between them.
+
+import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
+import { openReference } from './reference.js';
+import { openWasm } from './wasm.js';
+import { openWebGPU } from './webgpu.js';
+
+const machines: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
+  { name: 'webgpu', title: 'WebGPU', open: openWebGPU },
+  { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
+  { name: 'reference', title: 'Plain JavaScript', open: openReference },
+];
+
+export const backendNames: readonly string[] = ['auto', ...machines.map(({ name }) => name)];
+
+/** Which backend runs an optimizer, and why, in plain words. */
+export interface Choice {
+  readonly name: BackendName;
+  readonly reason: string;
+}
+
+/** Opens the machine asked for; with 'auto' the best one that can step the parameters where they are. */
+export async function choose(
+  request: Request,
+  wanted: BackendName | 'auto',
+): Promise<{ backend: Backend; choice: Choice }> {
+  const auto = wanted === 'auto';
+  const obstacles: string[] = [];
+  const candidates = auto ? machines : machines.filter(({ name }) => name === wanted);
+  for (const { name, title, open } of candidates) {
+    try {
+      if (auto && name === 'webgpu' && request.memory === 'cpu') {
+        throw new Unavailable('Float32Arrays are stepped where they are, unless it is asked for by name');
+      }
+      const backend = await open(request);
+      const cause = auto ? `for parameters in ${request.memory.toUpperCase()} memory` : 'asked for by name';
+      const others = obstacles.map((obstacle) => ` Not ${obstacle}.`).join('');
+      return { backend, choice: { name, reason: `${title}, ${cause}.${others}` } };
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      obstacles.push(`${title}: ${error.message}`);
+    }
+  }
+  throw new Error(`No backend can run this optimizer. ${obstacles.join('. ')}.`);
+}

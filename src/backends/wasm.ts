@@ -1,0 +1,58 @@
+// WebAssembly SIMD: the kernels of assembly/, over one WebAssembly.Memory per optimizer.
+
+import { base64 } from '../../assembly/core.wasm';
+import { Unavailable, type Backend, type Request } from './backend.js';
+import { openCpu, type OpenMachine } from './cpu.js';
+
+type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
+
+const PAGE = 65536;
+const MAX_PAGES = 65536;
+
+let core: WebAssembly.Module | undefined;
+
+/** The kernels, compiled at first use. Synchronously: the module is a few kB, far below the limit of any browser. */
+function compile(): WebAssembly.Module {
+  try {
+    return (core ??= new WebAssembly.Module(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))));
+  } catch (error) {
+    // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
+    throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);
+  }
+}
+
+const openMachine: OpenMachine = ({ groups }, blocks, bytes) => {
+  const module = compile();
+  const pages = Math.ceil(bytes / PAGE);
+  if (pages > MAX_PAGES) throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
+  const memory = allocate(pages);
+  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
+  const calls = groups.map(({ rule }, g) => direct(kernels[rule.name], blocks[g].arrays));
+  return {
+    buffer: memory.buffer,
+    run: (g, scalars, start, length) => calls[g](scalars, start, length),
+  };
+};
+
+function allocate(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages });
+  } catch (error) {
+    throw new Unavailable(`WebAssembly got no memory of ${pages * PAGE} bytes (${error})`);
+  }
+}
+
+/** A call with its arguments written out: a spread one costs 40 times as much. */
+function direct(kernel: Kernel, arrays: readonly number[]): (scalars: number, at: number, bytes: number) => void {
+  const [a, b, c, d, e] = arrays;
+  switch (arrays.length) {
+    case 4:
+      return (by, at, bytes) => kernel(by, a + at, b + at, c + at, d + at, bytes);
+    case 5:
+      return (by, at, bytes) => kernel(by, a + at, b + at, c + at, d + at, e + at, bytes);
+    default:
+      throw new RangeError(`No call is written out for ${arrays.length} arrays.`);
+  }
+}
+
+export const openWasm = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openMachine));

@@ -1,0 +1,68 @@
+// A rule's kernel on a device: its layouts and pipelines, made once per device, and the shape of a dispatch.
+
+import { arraysOf, elements } from '../../layout.js';
+import type { Rule } from '../../rules/rule.js';
+import { COMPUTE } from './device.js';
+import { flavours, lanes, shader, type Flavour } from './shaders.js';
+
+export interface Kernel {
+  /** Of group 1, the arrays, in the order of `arraysOf(rule)`. Group 0 is the scalars. */
+  readonly arraysLayout: GPUBindGroupLayout;
+  readonly pipelines: Readonly<Record<Flavour, GPUComputePipeline>>;
+}
+
+/** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
+const WORKGROUP = 64;
+
+/** The kernels that a device has been asked for. */
+export class Kernels {
+  static readonly #ofDevice = new WeakMap<GPUDevice, Kernels>();
+
+  /** Of group 0, the scalars: one uniform buffer at a dynamic offset, for every rule. */
+  readonly scalarsLayout: GPUBindGroupLayout;
+  readonly #device: GPUDevice;
+  readonly #kernels = new Map<Rule, Promise<Kernel>>();
+
+  static of(device: GPUDevice): Kernels {
+    let kernels = Kernels.#ofDevice.get(device);
+    if (kernels === undefined) Kernels.#ofDevice.set(device, (kernels = new Kernels(device)));
+    return kernels;
+  }
+
+  private constructor(device: GPUDevice) {
+    this.#device = device;
+    this.scalarsLayout = device.createBindGroupLayout({
+      entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
+    });
+  }
+
+  get(rule: Rule): Promise<Kernel> {
+    let kernel = this.#kernels.get(rule);
+    if (kernel === undefined) this.#kernels.set(rule, (kernel = this.#make(rule)));
+    return kernel;
+  }
+
+  async #make(rule: Rule): Promise<Kernel> {
+    const device = this.#device;
+    const arraysLayout = device.createBindGroupLayout({
+      entries: arraysOf(rule).map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
+    });
+    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
+    const pipelines = await Promise.all(
+      (Object.keys(flavours) as Flavour[]).map(async (flavour) => {
+        const label = `twinstep ${rule.name} ${flavour}`;
+        const module = device.createShaderModule({ label, code: shader(rule.name, flavour) });
+        const compute = { module, entryPoint: rule.name, constants: { WORKGROUP } };
+        return [flavour, await device.createComputePipelineAsync({ label, layout, compute })] as const;
+      }),
+    );
+    return { arraysLayout, pipelines: Object.fromEntries(pipelines) as Kernel['pipelines'] };
+  }
+}
+
+/** The workgroups for so many bytes of each array, in x and y: one dimension holds 65,535 for certain, and no more. */
+export function workgroups(device: GPUDevice, flavour: Flavour, bytes: number): [number, number] {
+  const count = Math.ceil(elements(bytes) / lanes[flavour] / WORKGROUP);
+  const y = Math.ceil(count / device.limits.maxComputeWorkgroupsPerDimension);
+  return [Math.ceil(count / y), y];
+}

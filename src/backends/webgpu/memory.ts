@@ -1,0 +1,89 @@
+// The GPU memory of a group: the caller's parameters where they are, and arenas for all else.
+
+import type { Group } from '../../groups.js';
+import type { Arena, Tensor } from '../../layout.js';
+import { isFloat32Array, isGpuMemory, locate } from '../../memory.js';
+import { show } from '../../sentences.js';
+import { COPY_DST, COPY_SRC, STORAGE } from './device.js';
+
+/** Where an array of a tensor begins. */
+export interface Place {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+}
+
+/** The buffers of an arena: one for each array, for a dispatch binds a buffer for writing only once. */
+interface Buffers {
+  readonly bytes: number;
+  /** None where the caller owns the parameters. */
+  readonly param: GPUBuffer | undefined;
+  /** Made at first use: callers who bind their own gradients never need it. */
+  grad: GPUBuffer | undefined;
+  readonly slots: readonly GPUBuffer[];
+}
+
+export class GroupMemory {
+  readonly #device: GPUDevice;
+  readonly #group: Group;
+  readonly #arenas: readonly Buffers[];
+  readonly #callers = new Map<Tensor, Place>();
+
+  /** Uploads the parameters that are Float32Arrays. */
+  constructor(device: GPUDevice, group: Group, arenas: readonly Arena[]) {
+    this.#device = device;
+    this.#group = group;
+    for (const tensor of group.tensors) {
+      if (!isGpuMemory(tensor.memory)) continue;
+      const { buffer, offset } = locate(tensor.memory, show(tensor.name));
+      this.#callers.set(tensor, { buffer: buffer as GPUBuffer, offset });
+    }
+    this.#arenas = arenas.map(({ bytes }) => ({
+      bytes,
+      param: this.#callers.size > 0 ? undefined : this.#allocate('param', bytes),
+      grad: undefined,
+      slots: group.rule.slots.map((slot) => this.#allocate(slot, bytes)),
+    }));
+    for (const tensor of group.tensors) {
+      if (isFloat32Array(tensor.memory)) this.upload(this.param(tensor), tensor.memory);
+    }
+  }
+
+  /** Whether the parameter lies in the caller's buffer. */
+  isCallers(tensor: Tensor): boolean {
+    return this.#callers.has(tensor);
+  }
+
+  param(tensor: Tensor): Place {
+    return this.#callers.get(tensor) ?? { buffer: this.#arenas[tensor.arena].param!, offset: tensor.offset };
+  }
+
+  /** The optimizer's own memory for the gradient. */
+  grad(tensor: Tensor): Place {
+    const arena = this.#arenas[tensor.arena];
+    return { buffer: (arena.grad ??= this.#allocate('grad', arena.bytes)), offset: tensor.offset };
+  }
+
+  slots(tensor: Tensor): Place[] {
+    return this.#arenas[tensor.arena].slots.map((buffer) => ({ buffer, offset: tensor.offset }));
+  }
+
+  /** One of the rule's arrays by name. */
+  array(tensor: Tensor, name: string): Place {
+    return name === 'param' ? this.param(tensor) : this.slots(tensor)[this.#group.rule.slots.indexOf(name)];
+  }
+
+  upload({ buffer, offset }: Place, values: Float32Array): void {
+    this.#device.queue.writeBuffer(buffer, offset, values as Float32Array<ArrayBuffer>);
+  }
+
+  destroy(): void {
+    for (const { param, grad, slots } of this.#arenas) {
+      for (const buffer of [param, grad, ...slots]) buffer?.destroy();
+    }
+  }
+
+  #allocate(array: string, bytes: number): GPUBuffer {
+    const usage = STORAGE | COPY_SRC | COPY_DST;
+    return this.#device.createBuffer({ label: `twinstep ${array}`, size: bytes, usage });
+  }
+}

@@ -1,0 +1,20 @@
+// One line a rule: the WGSL source that has an entry point of that name.
+
+import adam from '../../../wgsl/adam.wgsl';
+import prelude from '../../../wgsl/prelude.wgsl';
+import scalar from '../../../wgsl/scalar.wgsl';
+import vec4 from '../../../wgsl/vec4.wgsl';
+
+const sources: Readonly<Record<string, string>> = {
+  adam,
+  adam_amsgrad: adam,
+};
+
+/** What one invocation updates: four numbers, or one where a caller's array does not divide by four. */
+export const flavours = { vec4, scalar } as const;
+export type Flavour = keyof typeof flavours;
+export const lanes: Readonly<Record<Flavour, number>> = { vec4: 4, scalar: 1 };
+
+/** The whole source of a rule's kernel. */
+export const shader = (rule: string, flavour: Flavour): string =>
+  [flavours[flavour], prelude, sources[rule]].join('\n');

@@ -1,0 +1,46 @@
+// From an algorithm to the function that makes its optimizers.
+
+import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import { backendNames, choose } from './backends/index.js';
+import { readGroups, type Params } from './groups.js';
+import { isGpuMemory, type GpuMemory } from './memory.js';
+import { Optimizer, type MachineOptions } from './optimizer.js';
+import { isRecord } from './options.js';
+import { expect } from './sentences.js';
+
+/** Where the parameters are, and with that what `optimizer.params` shows, follows from what is handed over. */
+export interface Create<Options extends CommonOptions> {
+  /** Float32Arrays, uploaded once and stepped on the GPU. */
+  (
+    params: Params<Float32Array, Options>,
+    options: Partial<Options> & MachineOptions & { backend: 'webgpu' },
+  ): Promise<Optimizer<GPUBufferBinding, Options>>;
+  /** Float32Arrays, copied once into the optimizer's memory. */
+  (
+    params: Params<Float32Array, Options>,
+    options?: Partial<Options> & MachineOptions & { backend?: 'auto' | 'wasm' | 'reference' },
+  ): Promise<Optimizer<Float32Array, Options>>;
+  /** GPU buffers, stepped in place. */
+  (
+    params: Params<GpuMemory, Options>,
+    options: Partial<Options> & MachineOptions & { device: GPUDevice },
+  ): Promise<Optimizer<GPUBufferBinding, Options>>;
+}
+
+export function creator<Options extends CommonOptions>(algorithm: Algorithm<Options>): Create<Options> {
+  const create = async (params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> => {
+    expect(isRecord(options), 'options', 'a record', options);
+    const { backend = 'auto', device, ...common } = options as Record<string, unknown> & MachineOptions;
+    expect(backendNames.includes(backend), 'backend', `one of ${backendNames.join(', ')}`, backend);
+    expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
+
+    const groups = readGroups(algorithm, params, common);
+    const onGpu = groups.some(({ tensors }) => tensors.some(({ memory }) => isGpuMemory(memory)));
+    const request = { groups, memory: onGpu ? 'gpu' : 'cpu', device } as const;
+    const { backend: machine, choice } = await choose(request, backend);
+    return new Optimizer(algorithm, groups, machine, choice);
+  };
+  return create as Create<Options>;
+}
+
+const isDevice = (value: unknown): boolean => typeof value === 'object' && value !== null && 'createBindGroup' in value;

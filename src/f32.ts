@@ -1,0 +1,22 @@
+// The vocabulary of the plain reference, one number at a time: each operation is done in f64 and rounded once,
+// which for + - * / and the root is the correctly rounded f32 result. assembly/simd.ts says the same words
+// four at a time and must give the same bits; wgsl/prelude.wgsl says them for WGSL.
+
+const { fround } = Math;
+
+const SMALLEST_NORMAL = 2 ** -126;
+
+export const add = (a: number, b: number): number => fround(a + b);
+export const sub = (a: number, b: number): number => fround(a - b);
+export const mul = (a: number, b: number): number => fround(a * b);
+export const div = (a: number, b: number): number => fround(a / b);
+export const sqrt = (a: number): number => fround(Math.sqrt(a));
+
+/** The larger one; NaN if either is. */
+export const max = (a: number, b: number): number => Math.max(a, b);
+
+/** torch.lerp: half the rounding error of (1 - weight)*a + weight*b, at the same speed. */
+export const lerp = (a: number, b: number, weight: number): number => add(a, mul(weight, sub(b, a)));
+
+/** Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step. */
+export const flush = (a: number): number => (Math.abs(a) < SMALLEST_NORMAL ? 0 : a);

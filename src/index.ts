@@ -1,0 +1,28 @@
+// The public names.
+
+import * as algorithms from './algorithms/index.js';
+import { creator } from './create.js';
+
+/**
+ * Adam (arXiv 1412.6980), its weight decay an L2 term in the gradient; with `amsgrad` AMSGrad (arXiv 1904.09237).
+ * Names, defaults and checks of torch.optim.Adam.
+ *
+ * `params` is a record of flat tensors by name, of any lengths, or an array of groups `{ params, lr, ... }` with
+ * options of their own. Throws a sentence for any option or tensor that is not as documented.
+ */
+export const adam = creator(algorithms.adam);
+
+/**
+ * AdamW (arXiv 1711.05101): Adam with decoupled weight decay. Names, defaults and checks of torch.optim.AdamW.
+ * `params` and errors are as for `adam`.
+ */
+export const adamw = creator(algorithms.adamw);
+
+export type { AdamOptions } from './algorithms/index.js';
+export type { CommonOptions } from './algorithms/algorithm.js';
+export type { Choice } from './backends/index.js';
+export type { BackendName } from './backends/backend.js';
+export type { Create } from './create.js';
+export type { ParamGroup, Params, Tensors } from './groups.js';
+export type { GpuMemory } from './memory.js';
+export type { Gradient, LiveGroup, MachineOptions, Optimizer } from './optimizer.js';

@@ -1,0 +1,114 @@
+// What each option may be, once, for creation and for assignments to a live group alike.
+
+import type { Algorithm } from './algorithms/algorithm.js';
+import { expect, list, show } from './sentences.js';
+
+interface Check {
+  readonly wanted: string;
+  accepts(value: never): boolean;
+}
+
+// Bounds are checked on the f32 value where the kernels see one: 1e300 is finite in f64 only.
+const finite = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(Math.fround(value));
+const notNegative: Check = {
+  wanted: 'a finite number of at least 0',
+  accepts: (value: unknown) => finite(value) && value >= 0,
+};
+const flag: Check = { wanted: 'true or false', accepts: (value: unknown) => typeof value === 'boolean' };
+const isRate = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 1;
+
+const checks: Readonly<Record<string, Check>> = {
+  lr: notNegative,
+  eps: notNegative,
+  weightDecay: notNegative,
+  betas: {
+    wanted: 'two numbers of at least 0 and less than 1',
+    accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && value.every(isRate),
+  },
+  gradScale: { wanted: 'a finite number', accepts: finite },
+  amsgrad: flag,
+  maximize: flag,
+  couple: flag,
+  epsHat: flag,
+  schedule: {
+    wanted: 'a function from completed steps to a multiplier of lr',
+    accepts: (value: unknown) => value === undefined || typeof value === 'function',
+  },
+  decayMask: {
+    wanted: 'a function from a name to true or false, or a record of them',
+    accepts: (value: unknown) => value === undefined || typeof value === 'function' || isRecord(value),
+  },
+};
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
+}
+
+/** The group's whole set of options: its own where it has them, else the optimizer's, else the defaults. */
+export function resolve<Options extends object>(
+  algorithm: Algorithm<Options>,
+  own: Record<string, unknown>,
+  common: Record<string, unknown>,
+  where: string,
+): Options {
+  const resolved: Record<string, unknown> = {};
+  for (const source of [own, common]) {
+    for (const name of Object.keys(source)) known(algorithm, name, source[name], where);
+  }
+  for (const [name, fallback] of Object.entries(algorithm.defaults)) {
+    // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.
+    const given = own[name] !== undefined ? own[name] : common[name];
+    resolved[name] = checked(name, given !== undefined ? given : fallback, where);
+  }
+  return resolved as Options;
+}
+
+/**
+ * The options of a running group: an assignment is checked, takes effect at the next step, and changes nothing when
+ * it is refused.
+ */
+export function live<Options extends object>(
+  algorithm: Algorithm<Options>,
+  options: Options,
+  readOnly: object,
+  where: string,
+): Options {
+  const values = options as Record<string, unknown>;
+  Object.defineProperties(options, Object.getOwnPropertyDescriptors(readOnly));
+  return new Proxy<Options>(options, {
+    set(_, name, value) {
+      const key = String(name);
+      if (key in readOnly) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
+      known(algorithm, key, value, where);
+      const next = checked(key, value, where);
+      if (next !== values[key] && algorithm.fixed.includes(key as keyof Options & string)) {
+        throw new TypeError(`${key} decides the optimizer's memory and is fixed once it is made, got ${show(value)}.`);
+      }
+      values[key] = next;
+      return true;
+    },
+    defineProperty: refuse,
+    deleteProperty: refuse,
+  });
+}
+
+function refuse(_: object, name: string | symbol): never {
+  throw new TypeError(`Options of a group are assigned, not redefined or deleted: ${String(name)}.`);
+}
+
+function known<Options extends object>(
+  algorithm: Algorithm<Options>,
+  name: string,
+  value: unknown,
+  where: string,
+): void {
+  if (Object.hasOwn(algorithm.defaults, name)) return;
+  const options = list(Object.keys(algorithm.defaults), Infinity);
+  throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}.`);
+}
+
+function checked(name: string, value: unknown, where: string): unknown {
+  const { accepts, wanted } = checks[name];
+  expect(accepts(value as never), name + where, wanted, value);
+  return Array.isArray(value) ? Object.freeze([...value]) : value;
+}

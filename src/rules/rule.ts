@@ -1,0 +1,26 @@
+// The type of the table's entries. From an entry follow, with no further code: memory addresses, kernel arguments,
+// bind groups and the agreement tests.
+
+/** The arrays that a rule works on: the parameter, its gradient, and one per slot. All have the same length. */
+export type Arrays<Slot extends string = string> = Record<'param' | 'grad' | Slot, Float32Array>;
+
+/** The law of one update. `name` is its kernel's name in assembly/ and wgsl/. */
+export interface Rule<Scalar extends string = string, Slot extends string = string> {
+  readonly name: string;
+  /** What the kernel is told each step: number i is the f32 at byte 4*i, in all three languages. */
+  readonly scalars: readonly Scalar[];
+  /** What is remembered per parameter, zero at first, in PyTorch's words. */
+  readonly slots: readonly Slot[];
+  /** Updates element `i` of every array, in place, in the vocabulary of f32.ts. */
+  update(i: number, arrays: Arrays<Slot>, by: Readonly<Record<Scalar, number>>): void;
+}
+
+/** The scalars of a rule by name, as `prepare` fills them. */
+export type ScalarsOf<R> = R extends Rule<infer Scalar, infer _Slot> ? Record<Scalar, number> : never;
+
+/** The identity; it lets TypeScript read the names of scalars and slots from the entry itself. */
+export function rule<const Scalar extends string, const Slot extends string>(
+  entry: Rule<Scalar, Slot>,
+): Rule<Scalar, Slot> {
+  return entry;
+}

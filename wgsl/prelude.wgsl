@@ -1,0 +1,27 @@
+// The vocabulary of the WGSL kernels. Before it stands one line of wgsl/vec4.wgsl or wgsl/scalar.wgsl,
+// which says what a Real is: four numbers, or one where an array does not divide by four.
+
+override WORKGROUP: u32 = 64;
+
+// The element of this invocation; a dispatch of more than 65,535 workgroups is folded into rows.
+fn element(id: vec3u, workgroups: vec3u) -> u32 {
+  return id.y * workgroups.x * WORKGROUP + id.x;
+}
+
+// torch.lerp: half the rounding error of (1 - weight)*a + weight*b, at the same speed.
+fn lerp(a: Real, b: Real, weight: f32) -> Real {
+  return a + weight * (b - a);
+}
+
+// WGSL may assume that no number is subnormal, infinite or NaN, so those are told by their bits.
+const EXPONENT = Bits(0x7f800000u);
+
+// Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step.
+fn flush(a: Real) -> Real {
+  return select(a, Real(), (bitcast<Bits>(a) & EXPONENT) == Bits());
+}
+
+// The larger one; NaN if either is. Both are squares: as bits, a NaN is the largest of all numbers without sign.
+fn largest(a: Real, b: Real) -> Real {
+  return bitcast<Real>(max(bitcast<Bits>(a), bitcast<Bits>(b)));
+}

@@ -1,0 +1,1 @@
+alias Real = f32; alias Bits = u32;

@@ -1,0 +1,1 @@
+alias Real = vec4f; alias Bits = vec4u;
