@@ -30,15 +30,15 @@ export interface Create<Options extends CommonOptions> {
 export function creator<Options extends CommonOptions>(algorithm: Algorithm<Options>): Create<Options> {
   const create = async (params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> => {
     expect(isRecord(options), 'options', 'a record', options);
-    const { backend = 'auto', device, ...common } = options as Record<string, unknown> & MachineOptions;
-    expect(backendNames.includes(backend), 'backend', `one of ${backendNames.join(', ')}`, backend);
+    const { backend: wanted = 'auto', device, ...common } = options as Record<string, unknown> & MachineOptions;
+    expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
 
     const groups = readGroups(algorithm, params, common);
     const onGpu = groups.some(({ tensors }) => tensors.some(({ memory }) => isGpuMemory(memory)));
     const request = { groups, memory: onGpu ? 'gpu' : 'cpu', device } as const;
-    const { backend: machine, choice } = await choose(request, backend);
-    return new Optimizer(algorithm, groups, machine, choice);
+    const opened = await choose(request, wanted);
+    return new Optimizer(algorithm, groups, opened.backend, opened.choice);
   };
   return create as Create<Options>;
 }

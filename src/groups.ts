@@ -50,7 +50,7 @@ export function readGroups<Options extends CommonOptions>(
     for (const name of names) {
       if (stretches.has(name))
         throw new TypeError(`Parameter ${show(name)} is in two groups${where && `, also${where}`}.`);
-      stretches.set(name, locate(record[name], `parameter ${show(name)}`));
+      stretches.set(name, locate(record[name], 'parameter', name));
     }
     return { options, names, record, where, ownMask: own.decayMask !== undefined };
   });

@@ -25,4 +25,6 @@ export type { BackendName } from './backends/backend.js';
 export type { Create } from './create.js';
 export type { ParamGroup, Params, Tensors } from './groups.js';
 export type { GpuMemory } from './memory.js';
-export type { Gradient, LiveGroup, MachineOptions, Optimizer } from './optimizer.js';
+export type { Gradient, MachineOptions, Optimizer } from './optimizer.js';
+export type { LiveGroup } from './stepper.js';
+export type { StateDict, TensorState } from './state.js';

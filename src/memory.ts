@@ -1,6 +1,6 @@
 // Telling apart the memory that callers hand over, and where in it a tensor lies.
 
-import { FLOAT } from './layout.js';
+import { ALIGNMENT, FLOAT } from './layout.js';
 import { classOf, expect, list, show } from './sentences.js';
 
 /** GPU memory as a caller names it: a buffer, or a part of one. */
@@ -14,27 +14,33 @@ export interface Stretch {
   readonly bytes: number;
 }
 
-// Classes are told by name, not by instanceof, which fails for objects of another realm or WebGPU implementation.
+// Classes are told by name, since instanceof fails for objects of another realm or WebGPU implementation.
 const isBuffer = (value: unknown): value is GPUBuffer => classOf(value) === 'GPUBuffer';
 const isBinding = (value: unknown): value is GPUBufferBinding =>
   typeof value === 'object' && value !== null && 'buffer' in value && isBuffer(value.buffer);
 
-export const isFloat32Array = (value: unknown): value is Float32Array => classOf(value) === 'Float32Array';
+export const isFloat32Array = (value: unknown): value is Float32Array =>
+  value instanceof Float32Array || classOf(value) === 'Float32Array';
 export const isGpuMemory = (value: unknown): value is GpuMemory => isBuffer(value) || isBinding(value);
 
-/** Where `memory` lies. Throws a sentence about `what` for anything but a Float32Array or a sound GPU buffer. */
-export function locate(memory: unknown, what: string): Stretch {
+/** Where `memory` lies. Throws a sentence about `role` and `name` for anything but a sound array or GPU buffer. */
+export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
   if (isFloat32Array(memory)) {
     return { kind: 'cpu', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
   }
+  const what = `${role} ${show(name)}`;
   expect(isGpuMemory(memory), what, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
   const { buffer, offset = 0, size = buffer.size - offset } = isBuffer(memory) ? { buffer: memory } : memory;
-  expect(isSize(offset) && offset % 256 === 0, `the offset of ${what}`, 'a multiple of 256 bytes', offset);
+  expect(
+    isSize(offset) && offset % ALIGNMENT === 0,
+    `the offset of ${what}`,
+    `a multiple of ${ALIGNMENT} bytes`,
+    offset,
+  );
   expect(isSize(size) && size % FLOAT === 0, `the size of ${what}`, `a multiple of ${FLOAT} bytes`, size);
   if (offset + size > buffer.size) {
-    throw new RangeError(
-      `Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got bytes ${offset} to ${offset + size}.`,
-    );
+    const bytes = `bytes ${offset} to ${offset + size}`;
+    throw new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
   }
   if ((buffer.usage & STORAGE) === 0) {
     throw new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${buffer.usage}.`);

@@ -1,24 +1,16 @@
 // Step, read, dispose: what every optimizer does, knowing no rule and no machine.
 
-import type { Algorithm, CommonOptions, Progress } from './algorithms/algorithm.js';
-import type { Backend, Run } from './backends/backend.js';
+import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { Backend } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import type { Group } from './groups.js';
-import type { Tensor } from './layout.js';
 import type { GpuMemory } from './memory.js';
-import { live } from './options.js';
 import { expect, list, show } from './sentences.js';
+import { describe, parse, type StateDict } from './state.js';
+import { Stepper, type LiveGroup, type Member } from './stepper.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
 export type Gradient = Float32Array | GpuMemory | null | undefined;
-
-/** The live options of a group, and what can be read of it. */
-export type LiveGroup<Options> = Options & {
-  /** The names of its tensors. */
-  readonly params: readonly string[];
-  /** lr times the schedule's multiplier at the latest step; before the first one, what that will be. */
-  readonly scheduledLr: number;
-};
 
 /** Options that belong to the optimizer as a whole. */
 export interface MachineOptions {
@@ -26,23 +18,6 @@ export interface MachineOptions {
   backend?: 'auto' | 'webgpu' | 'wasm' | 'reference';
   /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
   device?: GPUDevice;
-}
-
-/** A tensor in its group, and the gradient that it takes this step with, if any. */
-interface Member {
-  readonly group: number;
-  readonly tensor: Tensor;
-  grad: unknown;
-}
-
-/** A group with what its steps need, allocated once. */
-interface Stepper<Options> extends Group<Options> {
-  readonly members: readonly Member[];
-  readonly by: Record<string, number>;
-  readonly progress: { -readonly [key in keyof Progress]: Progress[key] };
-  readonly runs: readonly Run[];
-  /** How many of `runs` this step has. */
-  count: number;
 }
 
 /**
@@ -56,54 +31,37 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   readonly groups: readonly LiveGroup<Options>[];
 
   readonly #algorithm: Algorithm<Options>;
-  readonly #machine: Backend;
-  readonly #steppers: Stepper<Options>[];
+  readonly #groups: readonly Group<Options>[];
+  readonly #backend: Backend;
+  readonly #steppers: readonly Stepper<Options>[];
   readonly #members: ReadonlyMap<string, Member>;
-  /** Steps whose success the machine has not confirmed yet. */
+  /** Steps whose success the backend has not confirmed yet. */
   #pending: Promise<void> | undefined;
   #failure: Error | undefined;
   #disposed = false;
 
   /** Use `adam`, `adamw`, ... */
-  constructor(algorithm: Algorithm<Options>, groups: readonly Group<Options>[], machine: Backend, choice: Choice) {
+  constructor(algorithm: Algorithm<Options>, groups: readonly Group<Options>[], backend: Backend, choice: Choice) {
     this.#algorithm = algorithm;
-    this.#machine = machine;
-    this.#steppers = groups.map((group, g) => ({
-      ...group,
-      members: group.tensors.map((tensor) => ({ group: g, tensor, grad: undefined })),
-      by: Object.fromEntries(group.rule.scalars.map((name) => [name, 0])),
-      progress: { step: 0, eta: 1, decays: true },
-      runs: group.tensors.map((_, k) => ({ first: 0, last: 0, scalars: machine.scalars(g, k) })),
-      count: 0,
-    }));
-    this.#members = new Map(
-      this.#steppers.flatMap(({ members }) => members).map((member) => [member.tensor.name, member]),
-    );
-    this.groups = Object.freeze(groups.map((group) => this.#live(group)));
+    this.#groups = groups;
+    this.#backend = backend;
+    this.#steppers = groups.map((group, g) => new Stepper(algorithm, group, g, backend));
+    const members = this.#steppers.flatMap((stepper) => stepper.members);
+    this.#members = new Map(members.map((member) => [member.tensor.name, member]));
+    this.groups = Object.freeze(this.#steppers.map((stepper) => stepper.live()));
     this.backend = Object.freeze(choice);
-  }
-
-  #live({ options, names, tensors, where }: Group<Options>): LiveGroup<Options> {
-    const readOnly = {
-      params: Object.freeze([...names]),
-      get scheduledLr() {
-        const completed = Math.max(...tensors.map(({ step }) => step), 1) - 1;
-        return options.lr * multiplier(options, completed, where);
-      },
-    };
-    return live(this.#algorithm, options, readOnly, where) as LiveGroup<Options>;
   }
 
   /** The parameters where they are stepped, by name. On the CPU these are copies of the arrays handed over. */
   get params(): Readonly<Record<string, Memory>> {
     this.#check();
-    return this.#machine.params as Readonly<Record<string, Memory>>;
+    return this.#backend.params as Readonly<Record<string, Memory>>;
   }
 
   /** The optimizer's own memory for gradients, by name: written there, they need no copy. On the GPU made at first use. */
   get grads(): Readonly<Record<string, Memory>> {
     this.#check();
-    return this.#machine.grads as Readonly<Record<string, Memory>>;
+    return this.#backend.grads as Readonly<Record<string, Memory>>;
   }
 
   /**
@@ -139,37 +97,76 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   async read(name: string): Promise<Float32Array> {
     this.#check();
     const { group, tensor } = this.#member(name);
-    await this.#pending;
-    this.#check();
-    return this.#machine.read(group, tensor, 'param');
+    await this.#settle();
+    return this.#backend.read(group, tensor, 'param');
+  }
+
+  /**
+   * All that the optimizer remembers, in PyTorch's shape and words; the parameters themselves, functions and the decay
+   * mask are not part of it. The arrays are copies.
+   */
+  async stateDict(): Promise<StateDict> {
+    await this.#settle();
+    const param_groups = describe(this.#algorithm, this.#groups);
+    // All copies are asked for before the first is waited for: they are of one moment.
+    const entries = this.#groups.flatMap(({ names, rule }, g) =>
+      names.map(async (name, i) => {
+        const { tensor } = this.#member(name);
+        if (tensor.step === 0) return [];
+        const { step } = tensor;
+        const slots = rule.slots.map(async (slot) => [slot, await this.#backend.read(g, tensor, slot)] as const);
+        return [[param_groups[g].params[i], { step, ...Object.fromEntries(await Promise.all(slots)) }]];
+      }),
+    );
+    return { state: Object.fromEntries((await Promise.all(entries)).flat()), param_groups };
+  }
+
+  /**
+   * Takes over a state dict of the same algorithm over the same names, of any backend, with its options. Throws a
+   * sentence for one that does not fit, and then nothing has changed.
+   */
+  async loadStateDict(dict: StateDict): Promise<void> {
+    await this.#settle();
+    const loaded = parse(this.#algorithm, this.#groups, dict);
+    loaded.forEach(({ options, tensors }, g) => {
+      const { rule, options: own } = this.#groups[g];
+      Object.assign(own, options);
+      for (const { tensor, state } of tensors) {
+        tensor.step = state?.step ?? 0;
+        for (const slot of rule.slots) {
+          const values = state === undefined ? new Float32Array(tensor.length) : (state[slot] as Float32Array);
+          this.#backend.write(g, tensor, slot, values);
+        }
+      }
+    });
   }
 
   /** Frees the optimizer's memory; buffers and a device of the caller's are left alone. Any later use throws. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#machine.dispose();
+    this.#backend.dispose();
   }
 
   #advance(grads: Readonly<Record<string, unknown>>, encoder: GPUCommandEncoder | undefined): void {
     // All that can be refused comes first, so that a refusal finds everything as it was.
     this.#check();
     this.#collect(grads, encoder !== undefined);
-    for (const stepper of this.#steppers) this.#prepare(stepper);
-    const machine = this.#machine;
-    machine.begin(encoder);
+    for (const stepper of this.#steppers) stepper.prepare();
+    const backend = this.#backend;
+    backend.begin(encoder);
 
     for (let g = 0; g < this.#steppers.length; g++) {
       const { members, runs, count } = this.#steppers[g];
       for (const { tensor, grad } of members) {
-        if (grad !== undefined) machine.accept(g, tensor, grad);
+        if (grad !== undefined) backend.accept(g, tensor, grad);
       }
-      for (let k = 0; k < count; k++) machine.update(g, runs[k]);
+      for (let k = 0; k < count; k++) backend.update(g, runs[k]);
       for (const member of members) {
         if (member.grad !== undefined) member.tensor.step += 1;
       }
     }
-    const unsure = machine.end();
+    const unsure = backend.end();
     if (unsure !== undefined) this.#watch(unsure);
     this.#release();
   }
@@ -182,29 +179,8 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
       const grad = grads[name];
       if (grad === null || grad === undefined) continue;
       const member = this.#member(name);
-      this.#machine.check(member.tensor, grad, encoded);
+      this.#backend.check(member.tensor, grad, encoded);
       member.grad = grad;
-    }
-  }
-
-  /** Finds the runs of this step and writes the scalars of each. */
-  #prepare(stepper: Stepper<Options>): void {
-    const { members, runs, by, progress, rule, options, where } = stepper;
-    stepper.count = 0;
-    for (let i = 0; i < members.length; i++) {
-      const { tensor, grad } = members[i];
-      if (grad === undefined) continue;
-      if (i > 0 && members[i - 1].grad !== undefined && shareScalars(members[i - 1].tensor, tensor)) {
-        runs[stepper.count - 1].last = i;
-        continue;
-      }
-      const run = runs[stepper.count++];
-      run.first = run.last = i;
-      progress.step = tensor.step + 1;
-      progress.eta = multiplier(options, tensor.step, where);
-      progress.decays = tensor.decays;
-      this.#algorithm.prepare(by, options, progress);
-      for (let k = 0; k < rule.scalars.length; k++) run.scalars[k] = by[rule.scalars[k]];
     }
   }
 
@@ -232,6 +208,13 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     throw new RangeError(`There is no parameter ${show(name)}; there are ${list([...this.#members.keys()])}.`);
   }
 
+  /** Waits until it is certain which steps were done. */
+  async #settle(): Promise<void> {
+    this.#check();
+    await this.#pending;
+    this.#check();
+  }
+
   #check(): void {
     if (this.#disposed) throw new Error('This optimizer has been disposed of.');
     const failure = this.#failure;
@@ -239,19 +222,4 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     this.#failure = undefined;
     throw failure;
   }
-}
-
-const shareScalars = (a: Tensor, b: Tensor): boolean => a.step === b.step && a.decays === b.decays;
-
-/** The schedule's multiplier, checked: it is the caller's code. */
-function multiplier({ schedule }: Readonly<CommonOptions>, completed: number, where: string): number {
-  if (schedule === undefined) return 1;
-  const eta: unknown = schedule(completed);
-  expect(
-    typeof eta === 'number' && eta >= 0 && eta < Infinity,
-    `schedule(${completed})${where}`,
-    'a finite number of at least 0',
-    eta,
-  );
-  return eta;
 }

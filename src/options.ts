@@ -107,7 +107,8 @@ function known<Options extends object>(
   throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}.`);
 }
 
-function checked(name: string, value: unknown, where: string): unknown {
+/** `value`, if the option `name` may have it. */
+export function checked(name: string, value: unknown, where: string): unknown {
   const { accepts, wanted } = checks[name];
   expect(accepts(value as never), name + where, wanted, value);
   return Array.isArray(value) ? Object.freeze([...value]) : value;

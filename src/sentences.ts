@@ -1,9 +1,12 @@
 // What error messages are made of. Every refusal is a sentence with the offending value in it.
 
-/** Throws `Expected <what> to be <wanted>, got <value>.` unless `ok`. */
+/** Throws unless `ok`. In a step, where even a string costs, ask first and throw `unexpected` yourself. */
 export function expect(ok: boolean, what: string, wanted: string, value: unknown): asserts ok {
-  if (!ok) throw new TypeError(`Expected ${what} to be ${wanted}, got ${show(value)}.`);
+  if (!ok) throw unexpected(what, wanted, value);
 }
+
+export const unexpected = (what: string, wanted: string, value: unknown): TypeError =>
+  new TypeError(`Expected ${what} to be ${wanted}, got ${show(value)}.`);
 
 /** The class of a value, also of one from another realm, where instanceof fails: "Float32Array", "GPUBuffer", ... */
 export function classOf(value: unknown): string {

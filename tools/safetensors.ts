@@ -8,10 +8,12 @@ export interface TensorView {
 
 const types = { F32: Float32Array, F64: Float64Array, U8: Uint8Array } as const;
 
-export function readSafetensors(bytes: Uint8Array): {
+export function readSafetensors(file: Uint8Array): {
   metadata: Readonly<Record<string, string>>;
   tensors: ReadonlyMap<string, TensorView>;
 } {
+  // Not a Buffer of Node's, whose slice would not copy.
+  const bytes = new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
   const size = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + size))) as Record<string, never>;
   const tensors = new Map<string, TensorView>();

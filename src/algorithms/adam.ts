@@ -57,14 +57,13 @@ const defaults: AdamOptions = {
   epsHat: false,
 };
 
-const rule_of = (options: Readonly<AdamOptions>) => (options.amsgrad ? rules.adam_amsgrad : rules.adam);
-
 /** Adam, its weight decay an L2 term in the gradient: torch.optim.Adam. */
 export const adam: Algorithm<AdamOptions> = {
   name: 'adam',
   defaults,
   fixed: ['amsgrad', 'decayMask'],
-  rule: rule_of,
+  identity: { decoupled_weight_decay: false },
+  rule: (options) => (options.amsgrad ? rules.adam_amsgrad : rules.adam),
   prepare: prepare(false),
 };
 
@@ -73,5 +72,6 @@ export const adamw: Algorithm<AdamOptions> = {
   ...adam,
   name: 'adamw',
   defaults: { ...defaults, weightDecay: 1e-2 },
+  identity: { decoupled_weight_decay: true },
   prepare: prepare(true),
 };

@@ -39,6 +39,8 @@ export interface Algorithm<Options extends object> {
   readonly defaults: Readonly<Options>;
   /** Options that choose the rule or the memory, and so are fixed once the optimizer is made. */
   readonly fixed: readonly (keyof Options & string)[];
+  /** What tells its state dicts from those of its relatives, in PyTorch's words. */
+  readonly identity: Readonly<Record<string, boolean>>;
   rule(options: Readonly<Options>): Rule;
   /** Sets every scalar of the rule in `by`, in f64; each is rounded to f32 once, afterwards. */
   prepare(by: Record<string, number>, options: Readonly<Options>, at: Progress): void;

@@ -27,10 +27,12 @@ export interface Backend {
   accept(group: number, tensor: Tensor, grad: unknown): void;
   /** Runs the group's kernel over the tensors of the run. */
   update(group: number, run: Run): void;
-  /** Ends the step. A machine that can only tell later that nothing of it was done gives a promise of the error. */
+  /** Ends the step. A backend that can only tell later that nothing of it was done gives a promise of the error. */
   end(): Promise<Error | undefined> | undefined;
   /** A copy of one of the arrays of a tensor: 'param', or the name of a slot. */
   read(group: number, tensor: Tensor, array: string): Promise<Float32Array>;
+  /** Overwrites one of the arrays of a tensor. */
+  write(group: number, tensor: Tensor, array: string, values: Float32Array): void;
   dispose(): void;
 }
 
@@ -42,5 +44,5 @@ export interface Request {
   readonly device: GPUDevice | undefined;
 }
 
-/** Thrown by a machine that cannot serve: the reason in plain words, in the middle of a sentence. */
+/** Thrown by a backend that cannot serve: the reason in plain words, in the middle of a sentence. */
 export class Unavailable extends Error {}

@@ -1,32 +1,31 @@
-// What the two CPU machines share: one memory, laid out once, and live views into it.
+// What the two CPU backends share: one memory, laid out once, and live views into it.
 
 import { byName } from '../groups.js';
 import { arraysOf, begin, end, layout, type Block, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
-import { expect, show } from '../sentences.js';
+import { show, unexpected } from '../sentences.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 
 /** Runs the kernel of a group: scalars at one address, its arrays from `start` on for `bytes`. */
 export type RunKernel = (group: number, scalars: number, start: number, bytes: number) => void;
 
 /** Gives a zeroed buffer of at least `bytes`, and the kernels over it. */
-export type OpenMachine = (
+export type OpenKernels = (
   request: Request,
   blocks: readonly Block[],
   bytes: number,
 ) => { buffer: ArrayBuffer; run: RunKernel };
 
-export function openCpu(request: Request, openMachine: OpenMachine): Backend {
+export function openCpu(request: Request, openKernels: OpenKernels): Backend {
   if (request.memory === 'gpu') throw new Unavailable('the parameters are in GPU buffers');
   const { groups } = request;
   const { blocks, bytes } = layout(groups);
-  const { buffer, run: runKernel } = openMachine(request, blocks, bytes);
+  const { buffer, run: runKernel } = openKernels(request, blocks, bytes);
 
-  const view = (g: number, tensor: Tensor, array: number): Float32Array =>
-    new Float32Array(buffer, blocks[g].arrays[array] + tensor.offset, tensor.length);
-  const views = (array: number): Record<string, Float32Array> => byName(groups, (g, tensor) => view(g, tensor, array));
-  const params = views(0);
-  const grads = views(1);
+  const view = (g: number, tensor: Tensor, array: string): Float32Array =>
+    new Float32Array(buffer, blocks[g].arrays[arraysOf(groups[g].rule).indexOf(array)] + tensor.offset, tensor.length);
+  const params = byName(groups, (g, tensor) => view(g, tensor, 'param'));
+  const grads = byName(groups, (g, tensor) => view(g, tensor, 'grad'));
   const scalarViews = groups.map(({ rule }, g) =>
     blocks[g].scalars.map((address) => new Float32Array(buffer, address, rule.scalars.length)),
   );
@@ -39,8 +38,7 @@ export function openCpu(request: Request, openMachine: OpenMachine): Backend {
     grads: Object.freeze(grads),
     scalars: (g, k) => scalarViews[g][k],
     check(tensor, grad) {
-      const what = `gradient of ${show(tensor.name)}`;
-      expect(isFloat32Array(grad), `the ${what}`, 'a Float32Array', grad);
+      if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(tensor.name)}`, 'a Float32Array', grad);
       if (grad.length !== tensor.length) {
         throw new RangeError(`Expected ${tensor.length} gradient values for ${show(tensor.name)}, got ${grad.length}.`);
       }
@@ -60,7 +58,8 @@ export function openCpu(request: Request, openMachine: OpenMachine): Backend {
       runKernel(g, scalars.byteOffset, start, end(tensors[last]) - start);
     },
     end: () => undefined,
-    read: (g, tensor, array) => Promise.resolve(view(g, tensor, arraysOf(groups[g].rule).indexOf(array)).slice()),
+    read: (g, tensor, array) => Promise.resolve(view(g, tensor, array).slice()),
+    write: (g, tensor, array, values) => view(g, tensor, array).set(values),
     dispose() {},
   };
 }

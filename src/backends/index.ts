@@ -1,17 +1,17 @@
-// The machines, best first, and the choice between them.
+// The backends, best first, and the choice between them.
 
 import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
 import { openReference } from './reference.js';
 import { openWasm } from './wasm.js';
-import { openWebGPU } from './webgpu.js';
+import { openWebGPU } from './webgpu/open.js';
 
-const machines: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
+const backends: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
   { name: 'webgpu', title: 'WebGPU', open: openWebGPU },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
   { name: 'reference', title: 'Plain JavaScript', open: openReference },
 ];
 
-export const backendNames: readonly string[] = ['auto', ...machines.map(({ name }) => name)];
+export const backendNames: readonly string[] = ['auto', ...backends.map(({ name }) => name)];
 
 /** Which backend runs an optimizer, and why, in plain words. */
 export interface Choice {
@@ -19,14 +19,14 @@ export interface Choice {
   readonly reason: string;
 }
 
-/** Opens the machine asked for; with 'auto' the best one that can step the parameters where they are. */
+/** Opens the backend asked for; with 'auto' the best one that can step the parameters where they are. */
 export async function choose(
   request: Request,
   wanted: BackendName | 'auto',
 ): Promise<{ backend: Backend; choice: Choice }> {
   const auto = wanted === 'auto';
   const obstacles: string[] = [];
-  const candidates = auto ? machines : machines.filter(({ name }) => name === wanted);
+  const candidates = auto ? backends : backends.filter(({ name }) => name === wanted);
   for (const { name, title, open } of candidates) {
     try {
       if (auto && name === 'webgpu' && request.memory === 'cpu') {

@@ -4,12 +4,12 @@
 import { arraysOf, elements } from '../layout.js';
 import type { Arrays } from '../rules/rule.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
-import { openCpu, type OpenMachine } from './cpu.js';
+import { openCpu, type OpenKernels } from './cpu.js';
 
-const openMachine: OpenMachine = ({ groups }, blocks, bytes) => {
+const openKernels: OpenKernels = ({ groups }, blocks, bytes) => {
   const buffer = allocate(bytes);
   const floats = new Float32Array(buffer);
-  const machines = groups.map(({ rule }, g) => ({
+  const kernels = groups.map(({ rule }, g) => ({
     rule,
     arrays: Object.fromEntries(
       arraysOf(rule).map((name, i) => [name, new Float32Array(buffer, blocks[g].arrays[i], elements(blocks[g].bytes))]),
@@ -19,7 +19,7 @@ const openMachine: OpenMachine = ({ groups }, blocks, bytes) => {
   return {
     buffer,
     run(g, scalars, start, length) {
-      const { rule, arrays, by } = machines[g];
+      const { rule, arrays, by } = kernels[g];
       for (let k = 0; k < rule.scalars.length; k++) by[rule.scalars[k]] = floats[elements(scalars) + k];
       const end = elements(start + length);
       for (let i = elements(start); i < end; i++) rule.update(i, arrays, by);
@@ -35,4 +35,4 @@ function allocate(bytes: number): ArrayBuffer {
   }
 }
 
-export const openReference = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openMachine));
+export const openReference = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openKernels));

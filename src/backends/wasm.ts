@@ -2,7 +2,7 @@
 
 import { base64 } from '../../assembly/core.wasm';
 import { Unavailable, type Backend, type Request } from './backend.js';
-import { openCpu, type OpenMachine } from './cpu.js';
+import { openCpu, type OpenKernels } from './cpu.js';
 
 type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 
@@ -21,7 +21,7 @@ function compile(): WebAssembly.Module {
   }
 }
 
-const openMachine: OpenMachine = ({ groups }, blocks, bytes) => {
+const openKernels: OpenKernels = ({ groups }, blocks, bytes) => {
   const module = compile();
   const pages = Math.ceil(bytes / PAGE);
   if (pages > MAX_PAGES) throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
@@ -55,4 +55,4 @@ function direct(kernel: Kernel, arrays: readonly number[]): (scalars: number, at
   }
 }
 
-export const openWasm = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openMachine));
+export const openWasm = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openKernels));

@@ -1,74 +1,17 @@
 // WebGPU: the kernels of wgsl/, over the caller's buffers and arenas of the optimizer's own.
 
 import { byName, type Group } from '../groups.js';
-import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../layout.js';
+import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, isGpuMemory, locate, overlap, type Stretch } from '../memory.js';
 import { show } from '../sentences.js';
-import { Unavailable, type Backend, type Request, type Run } from './backend.js';
-import { complaint, COPY_DST, COPY_SRC, MAP_READ, READ, requestDevice } from './webgpu/device.js';
-import { Dispatches, type Dispatch } from './webgpu/dispatches.js';
+import type { Backend, Run } from './backend.js';
+import { complaint, COPY_DST, COPY_SRC, deviceLost, MAP_READ, READ, unusable } from './webgpu/device.js';
+import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
-import { GroupMemory, type Place } from './webgpu/memory.js';
+import type { GroupMemory, Place } from './webgpu/memory.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
-export async function openWebGPU(request: Request): Promise<Backend> {
-  const { groups, memory, device: given } = request;
-  if (memory === 'gpu' && given === undefined) {
-    throw new TypeError("Expected the GPUDevice of the parameters' buffers as the option device, got undefined.");
-  }
-  const device = given ?? (await requestDevice(request));
-  const lost = await Promise.race([device.lost, undefined]);
-  if (lost !== undefined) throw new Error(deviceLost(lost));
-  const kernels = Kernels.of(device);
-  const kernelOfGroup = await Promise.all(groups.map(({ rule }) => kernels.get(rule)));
-  const arenas = packAll(request, device.limits);
-  await Promise.all(groups.flatMap(({ tensors }) => tensors.map((tensor) => checkDevice(device, tensor))));
-
-  let memories: GroupMemory[] = [];
-  const trouble = await complaint(device, () => {
-    memories = groups.map((group, g) => new GroupMemory(device, group, arenas[g]));
-  });
-  if (trouble !== undefined) {
-    memories.forEach((each) => each.destroy());
-    throw new Error(`The GPU device gives no memory for the optimizer: ${trouble}`);
-  }
-  const dispatches = groups.map(({ tensors }, g) => new Dispatches(device, kernelOfGroup[g], memories[g], tensors));
-  return new WebGPU(device, given === undefined, groups, memories, dispatches);
-}
-
-/** Arenas of what one binding may hold, so that each is one dispatch. */
-function packAll({ groups, memory }: Request, { maxBufferSize, maxStorageBufferBindingSize }: GPUSupportedLimits) {
-  const arenas = groups.map(({ tensors }) =>
-    pack(tensors, alignDown(Math.min(maxBufferSize, maxStorageBufferBindingSize))),
-  );
-  for (const { tensors, bytes } of arenas.flat()) {
-    if (memory === 'gpu' || bytes <= maxBufferSize) continue;
-    throw new Unavailable(
-      `${show(tensors[0].name)} takes ${bytes} bytes, the device's buffers at most ${maxBufferSize}`,
-    );
-  }
-  return arenas;
-}
-
-/** Throws for a parameter in a buffer of another device. A buffer does not tell: binding it is the only way to ask. */
-async function checkDevice(device: GPUDevice, { name, memory, length }: Tensor): Promise<void> {
-  if (!isGpuMemory(memory) || length === 0) return;
-  const { buffer } = locate(memory, show(name));
-  const entry = { binding: 0, visibility: 0, buffer: { type: 'storage' } } as const;
-  const resource = { buffer: buffer as GPUBuffer, size: Math.min(length * FLOAT, ALIGNMENT) };
-  const trouble = await complaint(device, () => {
-    const layout = device.createBindGroupLayout({ entries: [entry] });
-    device.createBindGroup({ layout, entries: [{ binding: 0, resource }] });
-  });
-  if (trouble !== undefined) throw new TypeError(unusable(`parameter ${show(name)}`, trouble));
-}
-
-const unusable = (what: string, trouble: string): string =>
-  `The device cannot use the GPUBuffer of ${what}; does it belong to another device? ${trouble}`;
-
-const deviceLost = ({ message, reason }: GPUDeviceLostInfo): string => `The GPU device was lost: ${message || reason}`;
-
-class WebGPU implements Backend {
+export class WebGPU implements Backend {
   readonly params: Readonly<Record<string, GPUBufferBinding>>;
   readonly grads: Readonly<Record<string, GPUBufferBinding>>;
 
@@ -122,7 +65,7 @@ class WebGPU implements Backend {
   check(tensor: Tensor, grad: unknown, encoded: boolean): void {
     const { name, length, memory } = tensor;
     if (grad === this.#shown.get(name)) return;
-    const { kind, bytes, ...place } = locate(grad, `the gradient of ${show(name)}`);
+    const { kind, bytes, ...place } = locate(grad, 'gradient', name);
     if (kind === 'cpu' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
     }
@@ -130,7 +73,7 @@ class WebGPU implements Backend {
       throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
     }
     const grads: Stretch = { kind, bytes: length * FLOAT, ...place };
-    if (isGpuMemory(memory) && overlap(grads, locate(memory, show(name)))) {
+    if (isGpuMemory(memory) && overlap(grads, locate(memory, 'parameter', name))) {
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter itself.`);
     }
   }
@@ -149,7 +92,7 @@ class WebGPU implements Backend {
     if (isFloat32Array(grad)) {
       this.#memories[group].upload(this.#memories[group].grad(tensor), grad);
     } else {
-      const { buffer, offset } = locate(grad, show(tensor.name));
+      const { buffer, offset } = locate(grad, 'gradient', tensor.name);
       this.#callersGrad.set(tensor, { buffer: buffer as GPUBuffer, offset });
     }
   }
@@ -201,6 +144,10 @@ class WebGPU implements Backend {
     } finally {
       staging.destroy();
     }
+  }
+
+  write(group: number, tensor: Tensor, array: string, values: Float32Array): void {
+    this.#memories[group].upload(this.#memories[group].array(tensor, array), values);
   }
 
   dispose(): void {

@@ -41,3 +41,10 @@ export async function complaint(device: GPUDevice, make: () => void): Promise<st
   const errors = await Promise.all(scopes);
   return errors.find((error) => error !== null)?.message;
 }
+
+/** A sentence for a buffer that the device has complained of. */
+export const unusable = (what: string, trouble: string): string =>
+  `The device cannot use the GPUBuffer of ${what}; does it belong to another device? ${trouble}`;
+
+export const deviceLost = ({ message, reason }: GPUDeviceLostInfo): string =>
+  `The GPU device was lost: ${message || reason}`;

@@ -3,7 +3,6 @@
 import type { Group } from '../../groups.js';
 import type { Arena, Tensor } from '../../layout.js';
 import { isFloat32Array, isGpuMemory, locate } from '../../memory.js';
-import { show } from '../../sentences.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './device.js';
 
 /** Where an array of a tensor begins. */
@@ -34,7 +33,7 @@ export class GroupMemory {
     this.#group = group;
     for (const tensor of group.tensors) {
       if (!isGpuMemory(tensor.memory)) continue;
-      const { buffer, offset } = locate(tensor.memory, show(tensor.name));
+      const { buffer, offset } = locate(tensor.memory, 'parameter', tensor.name);
       this.#callers.set(tensor, { buffer: buffer as GPUBuffer, offset });
     }
     this.#arenas = arenas.map(({ bytes }) => ({

@@ -1,0 +1,146 @@
+// State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
+
+import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { Group } from './groups.js';
+import type { Tensor } from './layout.js';
+import { isFloat32Array } from './memory.js';
+import { checked, isRecord } from './options.js';
+import { expect, list, show } from './sentences.js';
+
+/** What is remembered of one tensor: completed steps, and an array per slot (`exp_avg`, `exp_avg_sq`, ...). */
+export type TensorState = { step: number } & Record<string, number | Float32Array>;
+
+/**
+ * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
+ * first step, and each group's options in snake_case. `param_names` tells the index of a name.
+ */
+export interface StateDict {
+  state: Record<number, TensorState>;
+  param_groups: ({ params: number[]; param_names: string[] } & Record<string, unknown>)[];
+}
+
+/** Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state. */
+const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
+
+const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+const savedOptions = <Options extends CommonOptions>({ defaults }: Algorithm<Options>): string[] =>
+  Object.keys(defaults).filter((name) => !notSaved.has(name));
+
+/** The dict without its state: options, indices and names. */
+export function describe<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  groups: readonly Group<Options>[],
+): StateDict['param_groups'] {
+  let next = 0;
+  return groups.map(({ options, names }) => {
+    const values = options as Readonly<Record<string, unknown>>;
+    const entries = savedOptions(algorithm).map((name) => {
+      const value = values[name];
+      return [snakeCase(name), Array.isArray(value) ? [...value] : value];
+    });
+    return {
+      ...Object.fromEntries(entries),
+      ...algorithm.identity,
+      params: names.map(() => next++),
+      param_names: [...names],
+    };
+  });
+}
+
+/** What a dict says of one group. */
+export interface Loaded {
+  /** Options in our names, checked. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** One entry for each tensor; without state for one that has not stepped yet. */
+  readonly tensors: readonly { readonly tensor: Tensor; readonly state: TensorState | undefined }[];
+}
+
+/** Reads a dict for these groups. Throws a sentence for anything that does not fit them, and changes nothing. */
+export function parse<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  groups: readonly Group<Options>[],
+  dict: unknown,
+): Loaded[] {
+  expect(isRecord(dict) && isRecord(dict.state), 'the state dict', 'a record with state and param_groups', dict);
+  const { state, param_groups: given } = dict as { state: Record<string, unknown>; param_groups: unknown };
+  expect(Array.isArray(given), 'param_groups', `an array of ${groups.length}`, given);
+  expect(given.length === groups.length, 'the number of param_groups', String(groups.length), given.length);
+
+  const indices = new Set<string>();
+  const loaded = groups.map((group, g): Loaded => {
+    const where = ` in param_groups[${g}]`;
+    const saved: unknown = given[g];
+    expect(isRecord(saved) && Array.isArray(saved.params), `param_groups[${g}]`, 'a record with params', saved);
+    const names = namesOf(saved, group, where);
+    const tensors = names.map((name, i) => {
+      const index = String((saved.params as unknown[])[i]);
+      if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
+      indices.add(index);
+      const tensor = group.tensors.find((each) => each.name === name)!;
+      return { tensor, state: parseTensor(state[index], tensor, group) };
+    });
+    return { options: parseOptions(algorithm, group, saved, where), tensors };
+  });
+  const strangers = Object.keys(state).filter((index) => !indices.has(index));
+  if (strangers.length > 0)
+    throw new TypeError(`The state dict has state for ${list(strangers)}, which is in no group.`);
+  return loaded;
+}
+
+/** The names of a saved group in its order. PyTorch saves them for named parameters; without names the order tells. */
+function namesOf(saved: Record<string, unknown>, { names }: Group, where: string): readonly string[] {
+  const { params, param_names: given = names } = saved;
+  expect(Array.isArray(given), `param_names${where}`, 'an array of names', given);
+  const missing = names.filter((name) => !given.includes(name));
+  const strangers = given.filter((name) => !names.includes(name as string));
+  if (strangers.length > 0)
+    throw new TypeError(`There is no parameter ${list(strangers)}${where}; there is ${list(names)}.`);
+  if (missing.length > 0) throw new TypeError(`The state dict lacks the parameter ${list(missing)}${where}.`);
+  const count = (params as unknown[]).length;
+  expect(count === names.length && given.length === count, `the number of params${where}`, String(names.length), count);
+  return given as string[];
+}
+
+function parseOptions<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  { options }: Group<Options>,
+  saved: Record<string, unknown>,
+  where: string,
+): Record<string, unknown> {
+  for (const [name, value] of Object.entries(algorithm.identity)) {
+    if (saved[name] !== undefined && saved[name] !== value) {
+      throw new TypeError(`${algorithm.name} has ${name} = ${value}, got ${show(saved[name])}${where}.`);
+    }
+  }
+  // Other keys are PyTorch's (foreach, fused, ...) and say how it computes, not what.
+  const known = savedOptions(algorithm).filter((name) => saved[snakeCase(name)] !== undefined);
+  const entries = known.map((name) => [name, checked(name, saved[snakeCase(name)], where)] as const);
+  for (const [name, value] of entries) {
+    const own = options[name as keyof Options];
+    if (algorithm.fixed.includes(name as keyof Options & string) && value !== own) {
+      throw new TypeError(`This optimizer was made with ${name} = ${show(own)}, got ${show(value)}${where}.`);
+    }
+  }
+  return Object.fromEntries(entries);
+}
+
+function parseTensor(state: unknown, { name, length }: Tensor, { rule }: Group): TensorState | undefined {
+  if (state === undefined) return undefined;
+  const what = `state of ${show(name)}`;
+  expect(isRecord(state), `the ${what}`, 'a record', state);
+  const { step, ...slots } = state;
+  const isCount = typeof step === 'number' && Number.isSafeInteger(step) && step >= 0;
+  expect(isCount, `step in the ${what}`, 'a whole number of at least 0', step);
+  const strangers = Object.keys(slots).filter((slot) => !rule.slots.includes(slot));
+  if (strangers.length > 0)
+    throw new TypeError(`The ${what} has ${list(strangers)}; ${rule.name} has ${list(rule.slots)}.`);
+  for (const slot of rule.slots) {
+    const values = slots[slot];
+    expect(isFloat32Array(values), `${slot} in the ${what}`, 'a Float32Array', values);
+    if (values.length !== length) {
+      throw new RangeError(`Expected ${length} values of ${slot} in the ${what}, got ${values.length}.`);
+    }
+  }
+  return state as TensorState;
+}

@@ -1,0 +1,118 @@
+// WASM is the reference to the bit; WebGPU is the reference within the stated tolerance.
+
+import { adam, adamw } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { backends, webgpu, type Options } from './support/backends.js';
+import { array, difference, largest, ordinary, special, tensors, wide, type Draw } from './support/numbers.js';
+import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
+
+const STEPS = 20;
+const every = Array.from({ length: 67 }, (_, i) => i + 1);
+
+/** Options that together give every scalar of every rule a value of its own. */
+const variants: [string, typeof adam, Options][] = [
+  ['adam', adam, {}],
+  ['adam with L2', adam, { lr: 0.02, weightDecay: 0.1 }],
+  ['adam, maximize, gradScale', adam, { maximize: true, gradScale: 0.37, weightDecay: 0.03 }],
+  ['adam, betas, epsHat', adam, { betas: [0.5, 0.9], eps: 1e-3, epsHat: true }],
+  ['adam, beta1 = 0, eps = 0', adam, { betas: [0, 0.99], eps: 0 }],
+  ['adamw', adamw, { lr: 0.01, weightDecay: 0.3 }],
+  ['adamw uncoupled', adamw, { lr: 0.01, weightDecay: 0.02, couple: false }],
+  ['adamw, schedule, mask', adamw, { schedule: (t: number) => 1 / (1 + t), decayMask: (name: string) => name < 'w3' }],
+  ['adam, amsgrad', adam, { amsgrad: true, lr: 0.01 }],
+  ['adamw, amsgrad', adamw, { amsgrad: true, lr: 0.01, weightDecay: 0.1, maximize: true }],
+];
+
+/** The parameters after `steps` steps; every third step leaves out every other tensor. */
+async function train(
+  make: typeof adam,
+  options: Options,
+  lengths: readonly number[],
+  draw: Draw,
+  steps: number,
+): Promise<Record<string, Float32Array>> {
+  const params = tensors(lengths, 1, draw === special ? wide : draw);
+  const optimizer = await make(params, options);
+  for (let t = 1; t <= steps; t++) {
+    const grads = tensors(lengths, 1 + t, draw);
+    if (t % 3 === 0) for (const length of lengths.filter((_, i) => i % 2 === 0)) delete grads[`w${length}`];
+    optimizer.step(grads);
+  }
+  const read = await Promise.all(lengths.map(async (n) => [`w${n}`, await optimizer.read(`w${n}`)] as const));
+  optimizer.dispose();
+  return Object.fromEntries(read);
+}
+
+const draws: [string, Draw][] = [
+  ['ordinary numbers', ordinary],
+  ['mixed magnitudes', wide],
+  ['zeros, subnormals, infinities and NaN', special],
+];
+
+describe.each(variants)('%s', (...[, make, options]) => {
+  describe.each(draws)('%s', (...[, draw]) => {
+    test('WASM gives the bits of the reference for every length from 1 to 67', async () => {
+      const reference = await train(make, { ...options, backend: 'reference' }, every, draw, STEPS);
+      const wasm = await train(make, { ...options, backend: 'wasm' }, every, draw, STEPS);
+      for (const name in reference) expect(difference(wasm[name], reference[name]), name).toBeUndefined();
+    });
+
+    // With eps = 0 a second moment that WGSL may flush, as it is subnormal, is a whole denominator: no bound holds.
+    const gpu = options.eps === 0 && draw === special ? [] : backends.slice(2);
+    test.each(gpu)('%s is the reference within its tolerance for these lengths', async (...[, backend]) => {
+      const reference = await train(make, { ...options, backend: 'reference' }, every, draw, STEPS);
+      const stepped = await train(make, { ...options, ...backend }, every, draw, STEPS);
+      const roundings = webgpuRoundings(webgpu!.adapter, STEPS);
+      for (const name in reference) expectClose(stepped[name], reference[name], roundings, name);
+    });
+  });
+});
+
+test.each(every)('WASM gives the bits of the reference for one tensor of length %i alone', async (length) => {
+  const reference = await train(adamw, { backend: 'reference', amsgrad: true }, [length], wide, 3);
+  const wasm = await train(adamw, { backend: 'wasm', amsgrad: true }, [length], wide, 3);
+  expect(difference(wasm[`w${length}`], reference[`w${length}`])).toBeUndefined();
+});
+
+const large = [0, 1, 4097, 1_000_003];
+
+test('WASM gives the bits of the reference for large tensors, an empty one and a number', async () => {
+  const reference = await train(adamw, { backend: 'reference' }, large, wide, 4);
+  const wasm = await train(adamw, { backend: 'wasm' }, large, wide, 4);
+  for (const name in reference) expect(difference(wasm[name], reference[name]), name).toBeUndefined();
+});
+
+test.each(backends.slice(2))('%s is the reference for these, too', async (...[, backend]) => {
+  const reference = await train(adamw, { backend: 'reference' }, large, ordinary, 4);
+  const gpu = await train(adamw, backend, large, ordinary, 4);
+  for (const name in reference) expectClose(gpu[name], reference[name], webgpuRoundings(webgpu!.adapter, 4), name);
+});
+
+test('WASM gives the bits of the reference over 2000 steps', async () => {
+  const reference = await train(adamw, { backend: 'reference' }, [7, 64, 200], ordinary, 2000);
+  const wasm = await train(adamw, { backend: 'wasm' }, [7, 64, 200], ordinary, 2000);
+  for (const name in reference) expect(difference(wasm[name], reference[name]), name).toBeUndefined();
+});
+
+test.each(backends)('%s: a moment that decays does not end at a subnormal', async (...[name, backend]) => {
+  const optimizer = await adam({ w: array(64, 1) }, { ...backend, betas: [0.5, 0.999], eps: 1e-8 });
+  optimizer.step({ w: new Float32Array(64).fill(1e-30) });
+  const zeros = { w: new Float32Array(64) };
+  for (let t = 0; t < 60; t++) optimizer.step(zeros);
+  const { state } = await optimizer.stateDict();
+  const moment = largest(state[0].exp_avg as Float32Array);
+  // A GPU that flushes the product in m + w*(g - m) stops at the last normal number that has none.
+  expect(moment === 0 || (name === 'webgpu' && moment >= 2 ** -126 && moment < 2 ** -124), String(moment)).toBe(true);
+});
+
+function expectClose(actual: Float32Array, expected: Float32Array, roundings: number, name: string): void {
+  const bound = roundings * ROUNDING * largest(expected.filter(Number.isFinite));
+  for (let i = 0; i < expected.length; i++) {
+    if (Number.isFinite(expected[i])) {
+      const error = Math.abs(actual[i] - expected[i]);
+      if (!(error <= bound)) expect.fail(`${name}[${i}] is ${actual[i]}, not ${expected[i]} within ${bound}`);
+    } else if (Number.isFinite(actual[i])) {
+      expect.fail(`${name}[${i}] is ${actual[i]}, and ${expected[i]} was lost`);
+    }
+  }
+}

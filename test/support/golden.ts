@@ -1,0 +1,64 @@
+// Golden cases: trajectories of torch, optax, keras and of formulas evaluated in numpy, in float32 and in float64.
+// test/golden/README.md tells what is in the files.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { adam, adamw } from 'twinstep';
+import { readSafetensors, type TensorView } from '../../tools/safetensors.js';
+import type { Options } from './backends.js';
+
+export interface Case {
+  readonly name: string;
+  readonly algorithm: 'adam' | 'adamw';
+  readonly options: Options;
+  readonly groups: (Options & { params: string[] })[] | null;
+  readonly steps: number;
+  readonly record: number[];
+  readonly events: Record<string, { lr?: number[] }>;
+  readonly arrays: ReadonlyMap<string, TensorView>;
+}
+
+const folder = new URL('../golden/', import.meta.url);
+
+export const cases: Case[] = readdirSync(folder)
+  .filter((file) => file.endsWith('.safetensors'))
+  .map((file) => {
+    const { metadata, tensors: arrays } = readSafetensors(readFileSync(new URL(file, folder)));
+    return { ...(JSON.parse(metadata.case) as Omit<Case, 'arrays'>), arrays };
+  });
+
+/** The schedules that cases name in words. */
+const schedules: Record<string, (t: number) => number> = {
+  'cosine over 40 steps: t => 0.5*(1+cos(pi*t/40))': (t) => 0.5 * (1 + Math.cos((Math.PI * t) / 40)),
+};
+
+const algorithms = { adam, adamw };
+
+/** Our parameters after each recorded step. */
+export async function run(golden: Case, backend: Options): Promise<Map<string, Float32Array>> {
+  const { arrays, events } = golden;
+  const options = { ...golden.options, ...backend };
+  if ('schedule' in options) {
+    const schedule = schedules[options.schedule as string];
+    if (schedule === undefined) throw new Error(`No schedule is known as ${String(options.schedule)}.`);
+    options.schedule = schedule;
+  }
+  const init = (names: string[]): Record<string, Float32Array> =>
+    Object.fromEntries(names.map((name) => [name, arrays.get(`init/${name}`)!.data as Float32Array]));
+  const names = namesOf(golden);
+  const params = golden.groups?.map((group) => ({ ...group, params: init(group.params) })) ?? init(names);
+
+  const optimizer = await algorithms[golden.algorithm](params, options);
+  const trajectory = new Map<string, Float32Array>();
+  for (let t = 1; t <= golden.steps; t++) {
+    events[t]?.lr?.forEach((lr, g) => (optimizer.groups[g].lr = lr));
+    // Where an event takes a gradient away, the file has none.
+    optimizer.step(Object.fromEntries(names.map((name) => [name, arrays.get(`grad/${t}/${name}`)?.data as Float32Array])));
+    if (!golden.record.includes(t)) continue;
+    for (const name of names) trajectory.set(`${t}/${name}`, await optimizer.read(name));
+  }
+  optimizer.dispose();
+  return trajectory;
+}
+
+export const namesOf = ({ arrays }: Case): string[] =>
+  [...arrays.keys()].filter((key) => key.startsWith('init/')).map((key) => key.slice('init/'.length));

@@ -1,0 +1,51 @@
+// Numbers to test with, the same in every run.
+
+/** Uniform in [0, 1): mulberry32. */
+export function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), 1 | state);
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export type Draw = (next: () => number) => number;
+
+/** Of the size that training sees. */
+export const ordinary: Draw = (next) => next() * 4 - 2;
+
+/** Of any magnitude at which a thousandth of its square is still a normal number. */
+export const wide: Draw = (next) => (next() < 0.5 ? -1 : 1) * 10 ** (next() * 34 - 16);
+
+const specials = [0, -0, 1e-40, -1e-45, 2 ** -126, -(2 ** -127), 3e38, -3e38, Infinity, -Infinity, NaN];
+
+/** Half of them zeros, subnormals, huge, infinite or NaN. */
+export const special: Draw = (next) =>
+  next() < 0.5 ? specials[Math.floor(next() * specials.length)] : wide(next);
+
+export function array(length: number, seed: number, draw: Draw = ordinary): Float32Array {
+  const next = random(seed);
+  return Float32Array.from({ length }, () => draw(next));
+}
+
+/** Tensors of the given lengths, named by them. */
+export function tensors(lengths: readonly number[], seed: number, draw: Draw = ordinary): Record<string, Float32Array> {
+  return Object.fromEntries(lengths.map((length, i) => [`w${length}`, array(length, seed * 1000 + i, draw)]));
+}
+
+/** Where two arrays differ in a bit, NaNs being one number: a sentence, or undefined where they do not. */
+export function difference(a: Float32Array, b: Float32Array): string | undefined {
+  if (a.length !== b.length) return `lengths ${a.length} and ${b.length}`;
+  for (let i = 0; i < a.length; i++) {
+    if (!Object.is(a[i], b[i])) return `[${i}] is ${a[i]} and ${b[i]}`;
+  }
+  return undefined;
+}
+
+export const largest = (values: ArrayLike<number>): number => {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) if (Math.abs(values[i]) > most) most = Math.abs(values[i]);
+  return most;
+};

@@ -1,0 +1,22 @@
+// Every bound of the tests, each with its reason. A rounding is 2^-24: half the distance of an f32 to the next, relative.
+
+export const ROUNDING = 2 ** -24;
+
+/**
+ * Against the float64 trajectory of a reference, per case, step and tensor: at most twice the reference's own float32
+ * error, or 8 roundings of the tensor's largest value so far, whichever is more. Some references happen to be
+ * exact at a step, which no other order of operations can be, so the second bound is needed.
+ */
+export const GOLDEN = { ofReference: 2, roundings: 8 };
+
+/** Over all golden cases together, the root mean square of our error, as a part of the reference's. */
+export const GOLDEN_RMS = 1;
+
+/**
+ * WebGPU against the reference, in roundings of the tensor's largest value. WGSL may contract a multiplication and an
+ * addition, and divides to 2.5 ULP: the step may differ by some ULP of its own, which is small, and the parameter by one
+ * rounding when the step is subtracted. 20 steps make 20 of these, and 32 with a margin. SwiftShader contracts nothing
+ * and divides exactly: it was measured to give the very bits of WASM, so there the bound is zero.
+ */
+export const webgpuRoundings = (adapter: string, steps: number): number =>
+  adapter.includes('SwiftShader') ? 0 : 32 * Math.ceil(steps / 20);

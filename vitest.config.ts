@@ -1,0 +1,19 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+import { vulkanEnvironment } from './tools/vulkan.mjs';
+
+// The workers are forked after this, and so find the Vulkan driver.
+Object.assign(process.env, await vulkanEnvironment());
+
+export default defineConfig({
+  resolve: {
+    // What ships is what is tested.
+    alias: { twinstep: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
+  },
+  test: {
+    include: ['test/**/*.test.ts'],
+    pool: 'forks',
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});
