@@ -25,6 +25,11 @@ export interface Create<Options extends CommonOptions> {
     params: Params<GpuMemory, Options>,
     options: Partial<Options> & MachineOptions & { device: GPUDevice },
   ): Promise<Optimizer<GPUBufferBinding, Options>>;
+  /** Either, where only the running program knows. */
+  (
+    params: Params<Float32Array | GpuMemory, Options>,
+    options?: Partial<Options> & MachineOptions,
+  ): Promise<Optimizer<Float32Array | GPUBufferBinding, Options>>;
 }
 
 export function creator<Options extends CommonOptions>(algorithm: Algorithm<Options>): Create<Options> {

@@ -83,7 +83,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     encoder: GPUCommandEncoder,
     grads: Readonly<Record<string, GpuMemory | null | undefined>> = this.grads as Record<string, GpuMemory>,
   ): void {
-    expect(typeof encoder?.beginComputePass === 'function', 'encode() to be given', 'a GPUCommandEncoder', encoder);
+    expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
     this.#advance(grads, encoder);
   }
 

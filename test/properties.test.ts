@@ -59,7 +59,7 @@ describe.each(backends)('%s', (...[, backend]) => {
 
   test('groups with the same options are one group', async () => {
     const { w1, w3, ...others } = tensors(lengths, 1);
-    const groups = [{ params: { w3 } }, { params: others, lr: 1e-3 }, { params: { w1 } }];
+    const groups: Params = [{ params: { w3 } }, { params: others, lr: 1e-3 }, { params: { w1 } }];
     same(await train(adamw, {}, undefined, groups), await train(adamw, {}));
   });
 

@@ -116,12 +116,19 @@ export class WebGPU implements Backend {
   end(): Promise<Error | undefined> | undefined {
     this.#pass!.end();
     (this.#encoded ? this.#encodeScalars : this.#stepScalars).flush();
-    if (!this.#encoded) this.#device.queue.submit([this.#encoder!.finish()]);
+    const encoder = this.#encoder!;
+    const finish = (): void => {
+      if (!this.#encoded) this.#device.queue.submit([encoder.finish()]);
+    };
     this.#encoder = this.#pass = undefined;
-    if (this.#unsure.length === 0) return undefined;
-    const unsure = Promise.all(this.#unsure).then((errors) => errors.find((error) => error !== undefined));
+    if (this.#unsure.length === 0) {
+      finish();
+      return undefined;
+    }
+    // What was bound wrongly makes the whole submit fail: nothing of the step is done, and all is reported here.
+    const checks = [...this.#unsure, complaint(this.#device, finish).then(toError)];
     this.#unsure = [];
-    return unsure;
+    return Promise.all(checks).then((errors) => errors.find((error) => error !== undefined));
   }
 
   async read(group: number, tensor: Tensor, array: string): Promise<Float32Array> {
@@ -166,16 +173,12 @@ export class WebGPU implements Backend {
   #bind(group: number, index: number, grad: Place): readonly Dispatch[] {
     const dispatches = this.#dispatches[group];
     if (dispatches.isBound(index, grad)) return dispatches.bound(index, grad);
-    const name = show(this.#groups[group].tensors[index].name);
+    const { name } = this.#groups[group].tensors[index];
     let bound!: readonly Dispatch[];
     const trouble = complaint(this.#device, () => {
       bound = dispatches.bound(index, grad);
     });
-    this.#unsure.push(
-      trouble.then((message) =>
-        message === undefined ? undefined : new TypeError(unusable(`the gradient of ${name}`, message)),
-      ),
-    );
+    this.#unsure.push(trouble.then((message) => toError(message && unusable(`gradient ${show(name)}`, message))));
     return bound;
   }
 
@@ -197,6 +200,9 @@ export class WebGPU implements Backend {
     return { enumerable: true, get };
   }
 }
+
+const toError = (message: string | undefined): Error | undefined =>
+  message === undefined ? undefined : new TypeError(message);
 
 const binding = ({ buffer, offset }: Place, { length }: Tensor): GPUBufferBinding =>
   Object.freeze({ buffer, offset, size: length * FLOAT });

@@ -52,7 +52,9 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
   for (let t = 1; t <= golden.steps; t++) {
     events[t]?.lr?.forEach((lr, g) => (optimizer.groups[g].lr = lr));
     // Where an event takes a gradient away, the file has none.
-    optimizer.step(Object.fromEntries(names.map((name) => [name, arrays.get(`grad/${t}/${name}`)?.data as Float32Array])));
+    optimizer.step(
+      Object.fromEntries(names.map((name) => [name, arrays.get(`grad/${t}/${name}`)?.data as Float32Array])),
+    );
     if (!golden.record.includes(t)) continue;
     for (const name of names) trajectory.set(`${t}/${name}`, await optimizer.read(name));
   }

@@ -22,8 +22,7 @@ export const wide: Draw = (next) => (next() < 0.5 ? -1 : 1) * 10 ** (next() * 34
 const specials = [0, -0, 1e-40, -1e-45, 2 ** -126, -(2 ** -127), 3e38, -3e38, Infinity, -Infinity, NaN];
 
 /** Half of them zeros, subnormals, huge, infinite or NaN. */
-export const special: Draw = (next) =>
-  next() < 0.5 ? specials[Math.floor(next() * specials.length)] : wide(next);
+export const special: Draw = (next) => (next() < 0.5 ? specials[Math.floor(next() * specials.length)] : wide(next));
 
 export function array(length: number, seed: number, draw: Draw = ordinary): Float32Array {
   const next = random(seed);

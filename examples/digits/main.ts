@@ -1,0 +1,75 @@
+// Trains a digits classifier with every optimizer on every backend of this machine, and holds the loss curves against
+// PyTorch's. Run it with `npm start`.
+
+import { writeFileSync } from 'node:fs';
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SingleBar } from 'cli-progress';
+import { openDevice } from '../../tools/dawn.js';
+import { pytorch } from './data.js';
+import { draw, type Curve } from './picture.js';
+import { optimizers, train, type Backend, type Result } from './train.js';
+
+/** How far a loss may be from PyTorch's: both are float32, and 600 steps amplify the last bits. */
+const MOST = 1e-3;
+
+const names = Object.keys(optimizers) as (keyof typeof optimizers)[];
+const opened = await openDevice();
+const backends: { name: Backend; device: GPUDevice | undefined; machine: string }[] = [
+  { name: 'reference', device: undefined, machine: 'JavaScript' },
+  { name: 'wasm', device: undefined, machine: 'CPU, WebAssembly SIMD' },
+];
+if (typeof opened !== 'string') backends.push({ name: 'webgpu', device: opened.device, machine: opened.adapter });
+
+for (const { name, machine } of backends) console.log(`${name.padEnd(9)} on ${machine}`);
+if (typeof opened === 'string') console.log(`webgpu    left out: ${opened}`);
+
+const bar = new SingleBar({
+  format: '[{bar}] {percentage}% | {value}/{total} steps | {run}',
+  barCompleteChar: '#',
+  barIncompleteChar: '.',
+  noTTYOutput: true,
+});
+bar.start(backends.length * names.length * pytorch.steps, 0, { run: '' });
+const results: Result[] = [];
+for (const { name, device } of backends) {
+  for (const optimizer of names) {
+    bar.update({ run: `${optimizer} on ${name}` });
+    results.push(await train(optimizer, name, device, () => bar.increment()));
+  }
+}
+bar.stop();
+
+const expected = (optimizer: string): readonly number[] => pytorch.runs[optimizer].float32.losses;
+const distance = ({ optimizer, losses }: Result): number =>
+  Math.max(...losses.map((loss, t) => Math.abs(loss - expected(optimizer)[t])));
+
+console.table(
+  results.map((result) => ({
+    backend: result.backend,
+    optimizer: result.optimizer,
+    'final loss': Number(result.losses.at(-1)!.toFixed(6)),
+    'test accuracy': `${(100 * result.testAccuracy).toFixed(2)} %`,
+    'µs per step': Number(result.microseconds.toFixed(1)),
+    'largest distance from PyTorch': Number(distance(result).toExponential(2)),
+  })),
+);
+
+const curves: Curve[] = [
+  ...names.map((name) => ({ name: `PyTorch ${name}`, values: expected(name), isBackground: true })),
+  ...results.map(({ backend, optimizer, losses }) => ({
+    name: `${optimizer} on ${backend}`,
+    values: losses,
+    isBackground: false,
+  })),
+];
+const picture = fileURLToPath(new URL('../../../digits.svg', import.meta.url));
+writeFileSync(picture, draw('Handwritten digits: twinstep over PyTorch', curves));
+console.log(`Loss curves: ${relative('.', picture)}`);
+
+const strays = results.filter((result) => !(distance(result) <= MOST));
+for (const { backend, optimizer } of strays) {
+  console.error(`${optimizer} on ${backend} leaves PyTorch's loss curve by more than ${MOST}.`);
+}
+// Dawn keeps the process alive, so it has to be ended.
+process.exit(strays.length > 0 ? 1 : 0);

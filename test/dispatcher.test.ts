@@ -1,0 +1,131 @@
+// Which backend runs, and what it says of it.
+
+import { adam, adamw } from 'twinstep';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { openDevice } from '../tools/dawn.js';
+import { webgpu } from './support/backends.js';
+import { array, difference } from './support/numbers.js';
+
+const params = { w: array(67, 1) };
+
+afterEach(() => vi.unstubAllGlobals());
+
+/** The package as a fresh process loads it: nothing compiled yet. */
+async function fresh(): Promise<typeof import('twinstep')> {
+  vi.resetModules();
+  return import('twinstep');
+}
+
+test('Float32Arrays run on WASM, even beside a device', async () => {
+  const reason =
+    'WebAssembly SIMD, for parameters in CPU memory. ' +
+    'Not WebGPU: Float32Arrays are stepped where they are, unless it is asked for by name.';
+  expect((await adamw(params)).backend).toEqual({ name: 'wasm', reason });
+  expect((await adamw(params, { backend: 'auto', device: webgpu?.device })).backend.name).toBe('wasm');
+});
+
+test.each(['wasm', 'reference'] as const)('%s runs when asked for by name', async (backend) => {
+  const { name, reason } = (await adamw(params, { backend })).backend;
+  expect(name).toBe(backend);
+  expect(reason).toMatch(/, asked for by name\.$/);
+});
+
+describe('where WebAssembly cannot run', () => {
+  const refusing = new Proxy(WebAssembly, {
+    get: (target, name) =>
+      name !== 'Module'
+        ? Reflect.get(target, name)
+        : function Module() {
+            throw new WebAssembly.CompileError('Wasm code generation disallowed by embedder');
+          },
+  });
+
+  test.each([
+    ['there is none', undefined, 'WebAssembly is not defined'],
+    ['a policy forbids compiling', refusing, 'CompileError: Wasm code generation disallowed by embedder'],
+  ])('as %s, the reference takes over and says why', async (...[, stub, cause]) => {
+    const twinstep = await fresh();
+    vi.stubGlobal('WebAssembly', stub);
+    if (stub === undefined) delete (globalThis as { WebAssembly?: unknown }).WebAssembly;
+    const optimizer = await twinstep.adamw(params);
+    expect(optimizer.backend.name).toBe('reference');
+    expect(optimizer.backend.reason).toContain('Plain JavaScript, for parameters in CPU memory. Not WebGPU: ');
+    expect(optimizer.backend.reason).toContain(`Not WebAssembly SIMD: WebAssembly cannot be compiled here (`);
+    expect(optimizer.backend.reason).toContain(cause);
+    await expect(twinstep.adamw(params, { backend: 'wasm' })).rejects.toThrow(
+      'No backend can run this optimizer. WebAssembly SIMD: WebAssembly cannot be compiled here (',
+    );
+    optimizer.step(params);
+    vi.unstubAllGlobals();
+    const wasm = await adamw(params);
+    wasm.step(params);
+    expect(difference(optimizer.params.w, wasm.params.w)).toBeUndefined();
+  });
+
+  test('for want of memory, the reference takes over', async () => {
+    vi.stubGlobal('WebAssembly', {
+      ...WebAssembly,
+      Module: WebAssembly.Module,
+      Memory: function Memory() {
+        throw new RangeError('could not allocate memory');
+      },
+    });
+    const { name, reason } = (await adamw(params)).backend;
+    expect(name).toBe('reference');
+    expect(reason).toContain('Not WebAssembly SIMD: WebAssembly got no memory of 65536 bytes (RangeError: could not');
+  });
+});
+
+describe('WebGPU without a device of the caller’s', () => {
+  test('is refused where there is no navigator.gpu', async () => {
+    vi.stubGlobal('navigator', {});
+    await expect(adam(params, { backend: 'webgpu' })).rejects.toThrow(
+      'No backend can run this optimizer. ' +
+        'WebGPU: there is no navigator.gpu; pass a GPUDevice as the option device.',
+    );
+    vi.stubGlobal('navigator', undefined);
+    await expect(adam(params, { backend: 'webgpu' })).rejects.toThrow('there is no navigator.gpu');
+  });
+
+  test('is refused where navigator.gpu has no adapter', async () => {
+    vi.stubGlobal('navigator', { gpu: { requestAdapter: () => Promise.resolve(null) } });
+    await expect(adam(params, { backend: 'webgpu' })).rejects.toThrow('WebGPU: navigator.gpu has no adapter.');
+  });
+
+  describe('asks navigator.gpu for one', () => {
+    let asked: GPUDeviceDescriptor[];
+    let devices: GPUDevice[];
+
+    beforeEach(() => {
+      [asked, devices] = [[], []];
+      const limits = { maxBufferSize: 2 ** 30, maxStorageBufferBindingSize: 2 ** 29 };
+      const requestDevice = async (descriptor: GPUDeviceDescriptor): Promise<GPUDevice> => {
+        asked.push(descriptor);
+        const opened = await openDevice('adapter');
+        if (typeof opened === 'string') throw new Error(opened);
+        devices.push(opened.device);
+        return opened.device;
+      };
+      vi.stubGlobal('navigator', { gpu: { requestAdapter: () => Promise.resolve({ limits, requestDevice }) } });
+    });
+
+    test('with no limits that it does not need, and gives it back', async () => {
+      const optimizer = await adamw(params, { backend: 'webgpu' });
+      expect(asked).toEqual([{ requiredLimits: {} }]);
+      optimizer.step(params);
+      const wasm = await adamw(params);
+      wasm.step(params);
+      expect(difference(await optimizer.read('w'), wasm.params.w)).toBeUndefined();
+      optimizer.dispose();
+      expect((await devices[0].lost).reason).toBe('destroyed');
+    });
+
+    test('with the limits that large tensors need, as far as the adapter has them', async () => {
+      const large = { w: new Float32Array(2 ** 27 + 64) };
+      await adam(large, { backend: 'webgpu' }).then((optimizer) => optimizer.dispose());
+      expect(asked).toEqual([
+        { requiredLimits: { maxStorageBufferBindingSize: 2 ** 29, maxBufferSize: 2 ** 29 + 256 } },
+      ]);
+    });
+  });
+});

@@ -1,0 +1,355 @@
+// Bad input: a sentence with the offending value, and nothing changed.
+
+import { adam, adamw } from 'twinstep';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { backends, type Options } from './support/backends.js';
+import { array, difference } from './support/numbers.js';
+
+type Optimizer = Awaited<ReturnType<typeof adam>>;
+
+const params = (): Record<string, Float32Array> => ({ w: array(12, 1), b: array(3, 2) });
+const grads = (): Record<string, Float32Array> => ({ w: array(12, 3), b: array(3, 4) });
+// The types refuse most of what follows; JavaScript does not.
+const any = (value: unknown): never => value as never;
+
+describe('creation is refused', () => {
+  const w = array(2, 1);
+  const memory = new Float32Array(8);
+  const group = { params: { w } };
+  const refused: [string, unknown, unknown, string][] = [
+    ['a negative lr', { w }, { lr: -1 }, 'Expected lr to be a finite number of at least 0, got -1.'],
+    ['an lr of NaN', { w }, { lr: NaN }, 'Expected lr to be a finite number of at least 0, got NaN.'],
+    ['an lr beyond f32', { w }, { lr: 1e39 }, 'Expected lr to be a finite number of at least 0, got 1e+39.'],
+    ['an lr of null', { w }, { lr: null }, 'Expected lr to be a finite number of at least 0, got null.'],
+    ['an lr in words', { w }, { lr: '1e-3' }, 'Expected lr to be a finite number of at least 0, got "1e-3".'],
+    ['a negative eps', { w }, { eps: -1e-8 }, 'Expected eps to be a finite number of at least 0, got -1e-8.'],
+    [
+      'a decay of NaN',
+      { w },
+      { weightDecay: NaN },
+      'Expected weightDecay to be a finite number of at least 0, got NaN.',
+    ],
+    [
+      'a beta of 1',
+      { w },
+      { betas: [0.9, 1] },
+      'Expected betas to be two numbers of at least 0 and less than 1, got [0.9, 1].',
+    ],
+    [
+      'a beta of NaN',
+      { w },
+      { betas: [NaN, 0.9] },
+      'Expected betas to be two numbers of at least 0 and less than 1, got [NaN, 0.9].',
+    ],
+    ['one beta', { w }, { betas: [0.9] }, 'Expected betas to be two numbers of at least 0 and less than 1, got [0.9].'],
+    [
+      'a beta for two',
+      { w },
+      { betas: 0.9 },
+      'Expected betas to be two numbers of at least 0 and less than 1, got 0.9.',
+    ],
+    ['a flag of 1', { w }, { amsgrad: 1 }, 'Expected amsgrad to be true or false, got 1.'],
+    [
+      'a gradScale of Infinity',
+      { w },
+      { gradScale: Infinity },
+      'Expected gradScale to be a finite number, got Infinity.',
+    ],
+    [
+      'a schedule that is no function',
+      { w },
+      { schedule: 0.5 },
+      'Expected schedule to be a function from completed steps to a multiplier of lr, got 0.5.',
+    ],
+    [
+      'a decayMask that is a list',
+      { w },
+      { decayMask: ['w'] },
+      'Expected decayMask to be a function from a name to true or false, or a record of them, got ["w"].',
+    ],
+    [
+      'a decayMask that says nothing',
+      { w },
+      { decayMask: () => {} },
+      'Expected decayMask("w") to be true or false, got undefined.',
+    ],
+    [
+      'a decayMask that misses a name',
+      { w, b: array(1, 1) },
+      { decayMask: { w: true } },
+      'decayMask does not say whether "b" decays.',
+    ],
+    [
+      'a decayMask that names a stranger',
+      { w },
+      { decayMask: { w: true, x: true } },
+      'decayMask names "x", which is no parameter.',
+    ],
+    [
+      'an unknown option',
+      { w },
+      { weight_decay: 0.1 },
+      'Unknown option "weight_decay", got 0.1; adamw has "lr", "betas", "eps", "weightDecay", "amsgrad", "maximize", "gradScale", "schedule", "decayMask", "couple", "epsHat".',
+    ],
+    [
+      'an unknown backend',
+      { w },
+      { backend: 'cuda' },
+      'Expected backend to be one of auto, webgpu, wasm, reference, got "cuda".',
+    ],
+    ['a device that is none', { w }, { device: {} }, 'Expected device to be a GPUDevice, got an Object.'],
+    ['options that are no record', { w }, 1e-3, 'Expected options to be a record, got 0.001.'],
+    ['no parameters', {}, {}, 'Expected at least one parameter, got an Object.'],
+    ['no groups', [], {}, 'Expected at least one parameter, got [].'],
+    ['a tensor for a record', w, {}, 'Expected params to be a record of tensors by name, got Float32Array(2).'],
+    ['null', null, {}, 'Expected params to be a record of tensors by name, got null.'],
+    [
+      'a list of numbers',
+      { w: [1, 2] },
+      {},
+      'Expected parameter "w" to be a Float32Array, a GPUBuffer or a GPUBufferBinding, got [1, 2].',
+    ],
+    [
+      'a Float64Array',
+      { w: new Float64Array(2) },
+      {},
+      'Expected parameter "w" to be a Float32Array, a GPUBuffer or a GPUBufferBinding, got Float64Array(2).',
+    ],
+    ['a group that is a tensor', [w], {}, 'Expected group 0 to be a record with params, got Float32Array(2).'],
+    [
+      'a group without params',
+      [{ lr: 1 }],
+      {},
+      'Expected params of group 0 to be a record of tensors by name, got undefined.',
+    ],
+    [
+      'a bad option in a group',
+      [{ params: { w }, lr: -1 }],
+      {},
+      'Expected lr of group 0 to be a finite number of at least 0, got -1.',
+    ],
+    [
+      'an unknown option in a group',
+      [group, { params: {}, backend: 'wasm' }],
+      {},
+      'Unknown option "backend" of group 1, got "wasm"; adamw has',
+    ],
+    ['a group listed twice', [group, group], {}, 'Group 1 is the same object as group 0.'],
+    [
+      'a tensor in two groups',
+      [group, { params: { w: array(2, 2) } }],
+      {},
+      'Parameter "w" is in two groups, also of group 1.',
+    ],
+    [
+      'one array under two names',
+      { w, v: w },
+      {},
+      'Expected every parameter in memory of its own, but "w", "v" overlap.',
+    ],
+    [
+      'arrays that overlap',
+      { a: memory.subarray(0, 5), b: memory.subarray(4) },
+      {},
+      'Expected every parameter in memory of its own, but "a", "b" overlap.',
+    ],
+  ];
+  test.each(refused)('%s', async (...[, tensors, options, message]) => {
+    await expect(adamw(any(tensors), any(options))).rejects.toThrow(message);
+  });
+
+  test('but not neighbours in one buffer', async () => {
+    const optimizer = await adamw({ a: memory.subarray(0, 4), b: memory.subarray(4) });
+    expect(optimizer.params.b).toHaveLength(4);
+  });
+});
+
+describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) => {
+  let optimizer: Optimizer;
+  let undisturbed: Optimizer;
+
+  beforeEach(async () => {
+    const options: Options = { lr: 0.01, weightDecay: 0.1, ...backend };
+    [optimizer, undisturbed] = await Promise.all([adamw(params(), options), adamw(params(), options)]);
+    for (const each of [optimizer, undisturbed]) each.step(grads());
+  });
+
+  /** Steps both on, and compares every bit. */
+  async function expectUndisturbed(): Promise<void> {
+    expect(await optimizer.stateDict()).toEqual(await undisturbed.stateDict());
+    for (const each of [optimizer, undisturbed]) each.step(grads());
+    for (const name of ['w', 'b']) {
+      expect(optimizer.stepOf(name)).toBe(2);
+      expect(difference(await optimizer.read(name), await undisturbed.read(name)), name).toBeUndefined();
+    }
+  }
+
+  const steps: [string, unknown, string][] = [
+    ['too few values', { w: array(12, 9), b: array(2, 9) }, 'Expected 3 gradient values for "b", got 2.'],
+    ['too many values', { w: array(12, 9), b: array(4, 9) }, 'Expected 3 gradient values for "b", got 4.'],
+    ['no values', { b: array(3, 9), w: new Float32Array(0) }, 'Expected 12 gradient values for "w", got 0.'],
+    [
+      'a name that does not exist',
+      { w: array(12, 9), v: array(3, 9) },
+      'There is no parameter "v"; there are "w", "b".',
+    ],
+    ['a list of numbers', { w: array(12, 9), b: [1, 2, 3] }, 'Expected gradient "b" to be a Float32Array'],
+    ['another type of array', { b: new Float64Array(3) }, 'got Float64Array(3).'],
+    ['a number', { b: 1 }, 'got 1.'],
+    ['null for all', null, 'Expected gradients to be a record by name, got null.'],
+    ['a number for all', 3, 'Expected gradients to be a record by name, got 3.'],
+  ];
+  test.each(steps)('step with %s', async (...[, given, message]) => {
+    expect(() => optimizer.step(any(given))).toThrow(message);
+    await expectUndisturbed();
+  });
+
+  test.each([NaN, -1, Infinity, '1', undefined, null])('a schedule that gives %s', async (value) => {
+    optimizer.groups[0].schedule = any(() => value);
+    const shown = typeof value === 'string' ? '"1"' : String(value);
+    expect(() => optimizer.step(grads())).toThrow(
+      `Expected schedule(1) to be a finite number of at least 0, got ${shown}.`,
+    );
+    optimizer.groups[0].schedule = undefined;
+    await expectUndisturbed();
+  });
+
+  test('a schedule that throws', async () => {
+    optimizer.groups[0].schedule = () => {
+      throw new Error('out of steps');
+    };
+    expect(() => optimizer.step(grads())).toThrow('out of steps');
+    optimizer.groups[0].schedule = undefined;
+    await expectUndisturbed();
+  });
+
+  const assignments: [string, unknown, string][] = [
+    ['lr', -1, 'Expected lr to be a finite number of at least 0, got -1.'],
+    ['lr', undefined, 'Expected lr to be a finite number of at least 0, got undefined.'],
+    ['betas', [0.9, 1.5], 'Expected betas to be two numbers of at least 0 and less than 1, got [0.9, 1.5].'],
+    ['weightDecay', '0.1', 'Expected weightDecay to be a finite number of at least 0, got "0.1".'],
+    ['amsgrad', true, "amsgrad decides the optimizer's memory and is fixed once it is made, got true."],
+    ['learningRate', 0.1, 'Unknown option "learningRate", got 0.1; adamw has'],
+    ['params', ['w'], 'params is read-only, got ["w"].'],
+    ['scheduledLr', 1, 'scheduledLr is read-only, got 1.'],
+  ];
+  test.each(assignments)('assigning %s = %s', async (name, value, message) => {
+    const group = optimizer.groups[0] as unknown as Record<string, unknown>;
+    expect(() => (group[name] = value)).toThrow(message);
+    await expectUndisturbed();
+  });
+
+  test('deleting or redefining an option, or a beta', async () => {
+    const group = optimizer.groups[0] as unknown as Record<string, number[]>;
+    expect(() => delete group.lr).toThrow('Options of a group are assigned, not redefined or deleted: lr.');
+    expect(() => Object.defineProperty(group, 'lr', { value: -1 })).toThrow('not redefined or deleted: lr.');
+    expect(() => (group.betas[0] = 5)).toThrow(TypeError);
+    await expectUndisturbed();
+  });
+
+  test('asking for a name that does not exist', async () => {
+    expect(() => optimizer.stepOf('v')).toThrow('There is no parameter "v"; there are "w", "b".');
+    await expect(optimizer.read('v')).rejects.toThrow('There is no parameter "v"; there are "w", "b".');
+    await expectUndisturbed();
+  });
+
+  const saved = { exp_avg: array(12, 5), exp_avg_sq: array(12, 6) };
+  const dict = (change: Options, state: unknown = {}): unknown => ({
+    state,
+    param_groups: [{ lr: 0.5, betas: [0.5, 0.5], params: [0, 1], param_names: ['w', 'b'], ...change }],
+  });
+  const dicts: [string, unknown, string][] = [
+    ['that is null', null, 'Expected the state dict to be a record with state and param_groups, got null.'],
+    ['without groups', { state: {}, param_groups: [] }, 'Expected the number of param_groups to be 1, got 0.'],
+    [
+      'of Adam',
+      dict({ decoupled_weight_decay: false }),
+      'adamw has decoupled_weight_decay = true, got false in param_groups[0].',
+    ],
+    [
+      'of AMSGrad',
+      dict({ amsgrad: true }),
+      'This optimizer was made with amsgrad = false, got true in param_groups[0].',
+    ],
+    ['with a bad lr', dict({ lr: -1 }), 'Expected lr in param_groups[0] to be a finite number of at least 0, got -1.'],
+    [
+      'with a missing name',
+      dict({ params: [0], param_names: ['w'] }),
+      'The state dict lacks the parameter "b" in param_groups[0].',
+    ],
+    [
+      'with a stranger',
+      dict({ params: [0, 1, 2], param_names: ['w', 'b', 'v'] }),
+      'There is no parameter "v" in param_groups[0]; there is "w", "b".',
+    ],
+    [
+      'with an index twice',
+      dict({ params: [0, 0] }),
+      'Parameter 0 stands twice in the state dict, again in param_groups[0].',
+    ],
+    ['with too few indices', dict({ params: [0] }), 'Expected the number of params in param_groups[0] to be 2, got 1.'],
+    [
+      'with state of a stranger',
+      dict({}, { 7: { step: 1 } }),
+      'The state dict has state for "7", which is in no group.',
+    ],
+    [
+      'without a step',
+      dict({}, { 0: saved }),
+      'Expected step in the state of "w" to be a whole number of at least 0, got undefined.',
+    ],
+    [
+      'with half a step',
+      dict({}, { 0: { step: 0.5, ...saved } }),
+      'Expected step in the state of "w" to be a whole number of at least 0, got 0.5.',
+    ],
+    [
+      'without a slot',
+      dict({}, { 0: { step: 1, exp_avg: saved.exp_avg } }),
+      'Expected exp_avg_sq in the state of "w" to be a Float32Array, got undefined.',
+    ],
+    [
+      'with a strange slot',
+      dict({}, { 0: { step: 1, ...saved, z: array(12, 1) } }),
+      'The state of "w" has "z"; adam has "exp_avg", "exp_avg_sq".',
+    ],
+    [
+      'with a short slot',
+      dict({}, { 0: { step: 1, ...saved, exp_avg_sq: array(3, 1) } }),
+      'Expected 12 values of exp_avg_sq in the state of "w", got 3.',
+    ],
+    [
+      'with a bad last tensor',
+      dict({}, { 0: { step: 1, ...saved }, 1: { step: 1 } }),
+      'Expected exp_avg in the state of "b" to be a Float32Array, got undefined.',
+    ],
+  ];
+  test.each(dicts)('a state dict %s', async (...[, given, message]) => {
+    await expect(optimizer.loadStateDict(any(given))).rejects.toThrow(message);
+    await expectUndisturbed();
+  });
+
+  test('any use after dispose()', async () => {
+    optimizer.dispose();
+    optimizer.dispose();
+    const gone = 'This optimizer has been disposed of.';
+    expect(() => optimizer.step(grads())).toThrow(gone);
+    expect(() => optimizer.step()).toThrow(gone);
+    expect(() => optimizer.params).toThrow(gone);
+    expect(() => optimizer.grads).toThrow(gone);
+    expect(() => optimizer.stepOf('w')).toThrow(gone);
+    await expect(optimizer.read('w')).rejects.toThrow(gone);
+    await expect(optimizer.stateDict()).rejects.toThrow(gone);
+    await expect(optimizer.loadStateDict(await undisturbed.stateDict())).rejects.toThrow(gone);
+  });
+});
+
+test.each(backends.slice(0, 2))('%s: encode() is refused where there is no GPU', async (...[, backend]) => {
+  const optimizer = await adamw(params(), backend);
+  const encoder = { beginComputePass: () => {} };
+  expect(() => optimizer.encode(any(encoder), any(grads()))).toThrow(
+    'encode() records GPU commands, and the parameters are in CPU memory; call step().',
+  );
+  expect(() => optimizer.encode(any({}))).toThrow('Expected the encoder to be a GPUCommandEncoder, got an Object.');
+  expect(optimizer.stepOf('w')).toBe(0);
+});

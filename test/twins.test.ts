@@ -1,0 +1,152 @@
+// The three texts of a rule say the same names in the same order, and its memory is what the layout says.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { adamw } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { ALIGNMENT, arraysOf, layout, pack, type Tensor } from '../src/layout.js';
+import * as rules from '../src/rules/index.js';
+import type { Rule } from '../src/rules/rule.js';
+import { openNullDevice } from '../tools/dawn.js';
+import { webgpu } from './support/backends.js';
+import { tensors } from './support/numbers.js';
+
+const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
+const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+
+// The twin of src/rules/adam.ts is assembly/adam.ts and wgsl/adam.wgsl.
+const fileOf = (name: string): string =>
+  readdirSync(new URL('../src/rules/', import.meta.url))
+    .find((file) => read(`src/rules/${file}`).includes(`export const ${name} = rule(`))!
+    .replace('.ts', '');
+
+describe.each(table)('%s', (name, rule) => {
+  const file = fileOf(name);
+  const assembly = read(`assembly/${file}.ts`);
+  const wgsl = read(`wgsl/${file}.wgsl`);
+
+  test('is called so in the table', () => {
+    expect(rule.name).toBe(name);
+  });
+
+  test('opens with the same formula in all three languages', () => {
+    const formula = (text: string): string => text.slice(0, text.search(/^(?!\/\/)/m));
+    expect(formula(read(`src/rules/${file}.ts`))).toContain('p = p - ');
+    expect(formula(assembly)).toBe(formula(read(`src/rules/${file}.ts`)));
+    expect(formula(wgsl)).toBe(formula(assembly));
+  });
+
+  test('has its scalars in the same order, each an f32', () => {
+    const expected = rule.scalars.map((scalar) => [scalar, 'f32']);
+    const ofClass = /@unmanaged\s+class \w+Scalars \{([^}]*)\}/.exec(assembly)![1];
+    const ofStruct = /struct \w+Scalars \{([^}]*)\}/.exec(wgsl)![1];
+    expect([...ofClass.matchAll(/(\w+): (\w+);/g)].map(([, field, type]) => [field, type])).toEqual(expected);
+    expect([...ofStruct.matchAll(/(\w+): (\w+),/g)].map(([, field, type]) => [field, type])).toEqual(expected);
+  });
+
+  test('takes its arrays in the same order', async () => {
+    const parameters = new RegExp(`export function ${name}\\(([^)]*)\\)`).exec(assembly)![1];
+    const names = [...parameters.matchAll(/(\w+): \w+/g)].map(([, parameter]) => parameter);
+    expect(names).toEqual(['by', ...arraysOf(rule), 'bytes']);
+    const bindings = [...wgsl.matchAll(/@group\(1\) @binding\((\d)\) var<storage, read_write> (\w+)/g)];
+    const ofRule = bindings.slice(0, arraysOf(rule).length);
+    expect(ofRule.map(([, binding, array]) => [Number(binding), array])).toEqual([...arraysOf(rule).entries()]);
+  });
+
+  test('is exported by the compiled module with so many arguments', async () => {
+    const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
+    expect(WebAssembly.Module.imports(module)).toEqual([{ module: 'env', name: 'memory', kind: 'memory' }]);
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+    expect(exports[name]).toHaveLength(arraysOf(rule).length + 2);
+  });
+
+  test.each(['vec4', 'scalar'])('compiles without a word in the flavour %s', async (flavour) => {
+    const device = await openNullDevice();
+    const code = [`wgsl/${flavour}.wgsl`, 'wgsl/prelude.wgsl', `wgsl/${file}.wgsl`].map(read).join('\n');
+    const module = device.createShaderModule({ code });
+    const { messages } = await module.getCompilationInfo();
+    expect(messages.map(({ lineNum, linePos, message }) => `${lineNum}:${linePos} ${message}`)).toEqual([]);
+    await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: name } });
+  });
+});
+
+test('the module exports the table, and nothing else', async () => {
+  const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
+  const functions = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
+  expect(functions.map(({ name }) => name).toSorted()).toEqual(table.map(([name]) => name).toSorted());
+});
+
+test('the package’s own pipelines compile on the null backend, in both flavours', async () => {
+  const device = await openNullDevice();
+  for (const amsgrad of [false, true]) {
+    const optimizer = await adamw(tensors([1, 4], 1), { backend: 'webgpu', device, amsgrad });
+    expect(optimizer.backend.name).toBe('webgpu');
+  }
+});
+
+const plan = (lengths: number[]): Tensor[] =>
+  lengths.map((length) => ({ name: `w${length}`, length, memory: null, decays: true, step: 0, arena: 0, offset: 0 }));
+
+describe('the layout', () => {
+  test('starts every array and every tensor on 256 bytes, and none overlap', () => {
+    const groups = [[1, 67, 0, 64], [1000], []].map((lengths) => ({
+      rule: rules.adam_amsgrad,
+      tensors: plan(lengths),
+    }));
+    const { blocks, bytes } = layout(groups);
+    const starts = blocks.flatMap(({ scalars, arrays }) => [...scalars, ...arrays]);
+    for (const start of starts) expect(start % ALIGNMENT).toBe(0);
+    const ends = blocks.flatMap((block) => [
+      ...block.scalars.map((start) => start + rules.adam_amsgrad.scalars.length * 4),
+      ...block.arrays.map((start) => start + block.bytes),
+    ]);
+    for (let i = 1; i < starts.length; i++) expect(starts[i]).toBeGreaterThanOrEqual(ends[i - 1]);
+    expect(bytes).toBe(ends.at(-1));
+    expect(groups[0].tensors.map(({ offset }) => offset)).toEqual([0, 256, 768, 768]);
+  });
+
+  test('packs into arenas of the given size, a larger tensor alone', () => {
+    const packed = plan([64, 64, 1000, 1, 64, 64]);
+    const arenas = pack(packed, 512);
+    expect(arenas.map((arena) => arena.tensors.length)).toEqual([2, 1, 2, 1]);
+    expect(arenas.map(({ bytes }) => bytes)).toEqual([512, 4096, 512, 256]);
+    expect(packed.map(({ arena }) => arena)).toEqual([0, 0, 1, 2, 2, 3]);
+    expect(packed.map(({ offset }) => offset)).toEqual([0, 256, 0, 0, 256, 0]);
+  });
+});
+
+describe('padding stays zero', () => {
+  const lengths = [1, 3, 65, 130];
+  const options = { eps: 0, weightDecay: 0.5, maximize: true, amsgrad: true };
+  const stepped = plan(lengths);
+  const [arena] = pack(stepped);
+
+  /** Of one array of the arena: every float behind a tensor is zero, and the tensors themselves are not. */
+  function expectPadded(floats: Float32Array): void {
+    expect(floats).toHaveLength(arena.bytes / 4);
+    const isData = new Set(stepped.flatMap(({ offset, length }) => Array.from({ length }, (_, i) => offset / 4 + i)));
+    expect([...floats.keys()].filter((i) => !isData.has(i) && floats[i] !== 0)).toEqual([]);
+    expect([...isData].some((i) => floats[i] === 0)).toBe(false);
+  }
+
+  test.each(['wasm', 'reference'] as const)('on %s, in every array, beside NaN', async (backend) => {
+    const optimizer = await adamw(tensors(lengths, 1), { ...options, backend });
+    for (let t = 0; t < 5; t++) {
+      const grads = tensors(lengths, 2 + t);
+      grads.w65.fill(NaN);
+      optimizer.step(grads);
+    }
+    const [{ arrays, bytes }] = layout([{ rule: rules.adam_amsgrad, tensors: plan(lengths) }]).blocks;
+    expect(arrays).toHaveLength(5);
+    for (const start of arrays) expectPadded(new Float32Array(optimizer.params.w1.buffer, start, bytes / 4));
+  });
+
+  test.runIf(webgpu)('on webgpu', async () => {
+    const { device } = webgpu!;
+    const optimizer = await adamw(tensors(lengths, 1), { ...options, backend: 'webgpu', device });
+    for (let t = 0; t < 5; t++) optimizer.step(tensors(lengths, 2 + t));
+    const { buffer } = optimizer.params.w1;
+    const whole = { w: { buffer, offset: 0, size: buffer.size } };
+    expectPadded(await (await adamw(whole, { device })).read('w'));
+  });
+});

@@ -1,0 +1,37 @@
+// What a strict consumer without lib.dom may write, and what the types must refuse.
+
+import { adam, adamw, type Gradient, type Optimizer, type StateDict } from 'twinstep';
+
+declare const device: GPUDevice;
+declare const buffer: GPUBuffer;
+const w = new Float32Array(4);
+
+const cpu: Optimizer<Float32Array> = await adamw({ w }, { lr: 1e-3, betas: [0.9, 0.99], decayMask: { w: false } });
+const view: Float32Array | undefined = cpu.params['w'];
+cpu.step({ w, absent: null, late: undefined });
+cpu.step();
+cpu.groups[0]!.lr *= 0.5;
+const names: readonly string[] = cpu.groups[0]!.params;
+const dict: StateDict = await cpu.stateDict();
+await cpu.loadStateDict(structuredCloneOf(dict));
+
+const gpu: Optimizer<GPUBufferBinding> = await adam({ w: buffer, b: { buffer, offset: 256, size: 16 } }, { device });
+gpu.encode(device.createCommandEncoder(), { w: buffer, b: { buffer } });
+const uploaded: Optimizer<GPUBufferBinding> = await adamw({ w }, { backend: 'webgpu' });
+const grouped = await adamw([{ params: { w }, lr: 0.1 }, { params: {}, weightDecay: 0 }], { schedule: (t) => 1 / (1 + t) });
+const gradients: Record<string, Gradient> = { w, b: buffer, c: null };
+grouped.step(gradients);
+
+// @ts-expect-error an option in PyTorch's spelling
+await adamw({ w }, { weight_decay: 0.1 });
+// @ts-expect-error one beta
+await adamw({ w }, { betas: [0.9] });
+// @ts-expect-error a plain array
+await adamw({ w: [1, 2, 3] });
+// @ts-expect-error what a group is made of cannot be assigned
+cpu.groups[0]!.params = names;
+// @ts-expect-error encode uploads nothing
+gpu.encode(device.createCommandEncoder(), { w });
+
+declare function structuredCloneOf<T>(value: T): T;
+export { uploaded, view };
