@@ -264,9 +264,18 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(Object.keys(dict.state[1])).toEqual(['step', 'exp_avg', 'exp_avg_sq']);
       expect(dict.param_groups).toEqual([
         {
-          ...{ lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01, amsgrad: false, maximize: false },
-          ...{ grad_scale: 1, couple: true, eps_hat: false, decoupled_weight_decay: true },
-          ...{ params: [0, 1], param_names: ['a', 'b'] },
+          lr: 1e-3,
+          betas: [0.9, 0.999],
+          eps: 1e-8,
+          weight_decay: 0.01,
+          amsgrad: false,
+          maximize: false,
+          grad_scale: 1,
+          couple: true,
+          eps_hat: false,
+          decoupled_weight_decay: true,
+          params: [0, 1],
+          param_names: ['a', 'b'],
         },
         expect.objectContaining({ lr: 0.5, params: [2], param_names: ['c'] }),
       ]);

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { SingleBar } from 'cli-progress';
 import { openDevice } from '../../tools/dawn.js';
 import { pytorch } from './data.js';
-import { draw, type Curve } from './picture.js';
+import { draw } from './picture.js';
 import { optimizers, train, type Backend, type Result } from './train.js';
 
 /** How far a loss may be from PyTorch's: both are float32, and 600 steps amplify the last bits. */
@@ -55,16 +55,9 @@ console.table(
   })),
 );
 
-const curves: Curve[] = [
-  ...names.map((name) => ({ name: `PyTorch ${name}`, values: expected(name), isBackground: true })),
-  ...results.map(({ backend, optimizer, losses }) => ({
-    name: `${optimizer} on ${backend}`,
-    values: losses,
-    isBackground: false,
-  })),
-];
 const picture = fileURLToPath(new URL('../../../digits.svg', import.meta.url));
-writeFileSync(picture, draw('Handwritten digits: twinstep over PyTorch', curves));
+const reference = Object.fromEntries(names.map((name) => [name, expected(name)]));
+writeFileSync(picture, draw(results, reference, { window: pytorch.train / pytorch.batch, limit: MOST }));
 console.log(`Loss curves: ${relative('.', picture)}`);
 
 const strays = results.filter((result) => !(distance(result) <= MOST));

@@ -1,45 +1,99 @@
-// The loss curves as an SVG.
+// The loss curves as an SVG: above the losses, below how far they are from PyTorch's.
 
 import * as echarts from 'echarts';
 
 export interface Curve {
-  readonly name: string;
-  readonly values: readonly number[];
-  /** Wide and pale, to lie behind the others. */
-  readonly isBackground: boolean;
+  readonly optimizer: string;
+  readonly backend: string;
+  readonly losses: readonly number[];
 }
 
-/** Loss against step, the loss on a logarithmic axis. */
-export function draw(title: string, curves: readonly Curve[]): string {
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 540 });
+interface Options {
+  /** Losses are shown as the mean over so many steps: an epoch, so that every image is in it once. */
+  readonly window: number;
+  /** The distance that must not be exceeded, drawn as a line. */
+  readonly limit: number;
+}
+
+const colors: Readonly<Record<string, string>> = { adam: '#2563eb', adamw: '#d97706' };
+const dashes: Readonly<Record<string, 'solid' | 'dashed' | 'dotted'>> = { wasm: 'dashed', webgpu: 'dotted' };
+
+/** `pytorch` has PyTorch's losses by optimizer. */
+export function draw(
+  curves: readonly Curve[],
+  pytorch: Readonly<Record<string, readonly number[]>>,
+  { window, limit }: Options,
+): string {
+  const runningMean = (values: readonly number[]): number[][] =>
+    values.slice(window - 1).map((_, i) => [i + window, mean(values.slice(i, i + window))]);
+  const line = (name: string, panel: number, data: number[][], lineStyle: object, color: string | undefined) => ({
+    name,
+    type: 'line',
+    showSymbol: false,
+    data,
+    color,
+    lineStyle: { width: 1.6, ...lineStyle },
+    xAxisIndex: panel,
+    yAxisIndex: panel,
+  });
+  const series = [
+    ...Object.entries(pytorch).map(([optimizer, losses]) =>
+      line(`PyTorch ${optimizer}`, 0, runningMean(losses), { width: 9, opacity: 0.3 }, colors[optimizer]),
+    ),
+    ...curves.flatMap(({ optimizer, backend, losses }) => {
+      const name = `${optimizer} on ${backend}`;
+      const style = { type: dashes[backend] ?? 'solid' };
+      const distances = losses.map((loss, t) => [t + 1, Math.abs(loss - pytorch[optimizer][t]) || 1e-9]);
+      return [
+        line(name, 0, runningMean(losses), style, colors[optimizer]),
+        line(name, 1, distances, style, colors[optimizer]),
+      ];
+    }),
+    line('most allowed', 1, [[1, limit], [curves[0].losses.length, limit]], {}, '#dc2626'), // prettier-ignore
+  ];
+
+  const xAxis = { type: 'value', nameLocation: 'middle', nameGap: 28, max: 'dataMax' };
+  const yAxis = { type: 'log', nameLocation: 'middle', nameGap: 56 };
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 760 });
   chart.setOption({
     animation: false,
     backgroundColor: '#fff',
-    title: { text: title, left: 'center', top: 10 },
-    legend: { bottom: 10, data: curves.map(({ name }) => name) },
-    grid: { left: 80, right: 30, top: 60, bottom: 100 },
-    xAxis: { type: 'value', name: 'step', nameLocation: 'middle', nameGap: 30, max: 'dataMax' },
-    yAxis: {
-      type: 'log',
-      name: 'loss (mean cross-entropy)',
-      nameLocation: 'middle',
-      nameGap: 50,
-      min: 0.02,
-      minorTick: { show: true },
-      minorSplitLine: { show: true },
-      axisLabel: { formatter: (value: number) => Number(value.toPrecision(2)).toString() },
+    title: { text: 'Handwritten digits: every backend on PyTorch’s loss curve', left: 'center', top: 10 },
+    legend: {
+      bottom: 8,
+      itemWidth: 40,
+      itemGap: 32,
+      icon: 'path://M0,0 H40 V3 H0 Z',
+      data: [...new Set(series.map(({ name }) => name))].map((name) => ({
+        name,
+        itemStyle: { opacity: name.startsWith('PyTorch') ? 0.3 : 1 },
+      })),
     },
-    series: curves.map(({ name, values, isBackground }, i) => ({
-      name,
-      type: 'line',
-      showSymbol: false,
-      lineStyle: isBackground
-        ? { width: 7, opacity: 0.3 }
-        : { width: 1.4, type: (['solid', 'dashed', 'dotted'] as const)[i % 3] },
-      data: values.map((value, step) => [step + 1, value]),
-    })),
+    grid: [
+      { left: 90, right: 30, top: 55, height: 320 },
+      { left: 90, right: 30, top: 440, height: 200 },
+    ],
+    xAxis: [
+      { ...xAxis, gridIndex: 0 },
+      { ...xAxis, gridIndex: 1, name: 'step' },
+    ],
+    yAxis: [
+      { ...yAxis, gridIndex: 0, name: `loss, mean of ${window} steps`, min: 0.05, max: 3 },
+      {
+        ...yAxis,
+        gridIndex: 1,
+        name: 'distance from PyTorch',
+        min: 1e-9,
+        max: 1e-2,
+        axisLabel: { formatter: powerOfTen },
+      },
+    ],
+    series,
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
   return svg;
 }
+
+const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;
+const powerOfTen = (value: number): string => value.toExponential(0);

@@ -18,7 +18,13 @@ await cpu.loadStateDict(structuredCloneOf(dict));
 const gpu: Optimizer<GPUBufferBinding> = await adam({ w: buffer, b: { buffer, offset: 256, size: 16 } }, { device });
 gpu.encode(device.createCommandEncoder(), { w: buffer, b: { buffer } });
 const uploaded: Optimizer<GPUBufferBinding> = await adamw({ w }, { backend: 'webgpu' });
-const grouped = await adamw([{ params: { w }, lr: 0.1 }, { params: {}, weightDecay: 0 }], { schedule: (t) => 1 / (1 + t) });
+const grouped = await adamw(
+  [
+    { params: { w }, lr: 0.1 },
+    { params: {}, weightDecay: 0 },
+  ],
+  { schedule: (t) => 1 / (1 + t) },
+);
 const gradients: Record<string, Gradient> = { w, b: buffer, c: null };
 grouped.step(gradients);
 
