@@ -5,7 +5,7 @@ import { openDevice } from '../../tools/dawn.js';
 
 const opened = await openDevice();
 
-/** Where there is no WebGPU, test/webgpu.test.ts fails and says so; the tests of the other backends still run. */
+/** Where there is no WebGPU, test/support/gpu.ts fails and says so; the tests of the other backends still run. */
 export const webgpu = typeof opened === 'string' ? undefined : opened;
 export const whyNoWebGPU = typeof opened === 'string' ? opened : undefined;
 

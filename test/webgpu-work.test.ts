@@ -1,0 +1,103 @@
+// Sizes beyond the limits of a device, and how much is made and submitted.
+
+import { adam, adamw } from 'twinstep';
+import { describe, expect, test, vi } from 'vitest';
+import { openDevice } from '../tools/dawn.js';
+import { buffer, device, expectClose } from './support/gpu.js';
+import { array } from './support/numbers.js';
+
+describe('limits', () => {
+  test('arrays longer than a binding may be, and than one dimension of workgroups', async () => {
+    // 34 million floats are 136 MB: more than the 128 MiB of a binding that every device has, in pieces of which each
+    // takes more than 65,535 workgroups. The odd end goes to the scalar kernel.
+    const length = 34_000_003;
+    expect(length * 4).toBeGreaterThan(device.limits.maxStorageBufferBindingSize);
+    const w = new Float32Array(length).map((_, i) => (i % 1009) / 1009);
+    const grad = new Float32Array(length).map((_, i) => ((i % 1013) - 506) / 1013);
+    const [mine, gradient] = [buffer(w), buffer(grad)];
+    const optimizer = await adam({ w: mine }, { device });
+    optimizer.step({ w: gradient });
+    const cpu = await adam({ w });
+    cpu.step({ w: grad });
+    expectClose(await optimizer.read('w'), cpu.params.w, 1);
+    for (const each of [optimizer, cpu]) each.dispose();
+    for (const each of [mine, gradient]) each.destroy();
+  });
+
+  test('tensors of more than one buffer together are in several arenas', async () => {
+    const lengths = { a: 20_000_000, b: 20_000_001, c: 3 };
+    const params = Object.fromEntries(
+      Object.entries(lengths).map(([name, length]) => [name, new Float32Array(length).fill(0.5)]),
+    );
+    const grads = Object.fromEntries(Object.entries(params).map(([name, values]) => [name, values.map(() => 1)]));
+    const optimizer = await adam(params, { device, backend: 'webgpu', lr: 0.25 });
+    const buffers = new Set(Object.values(optimizer.params).map((each) => each.buffer));
+    expect(buffers.size).toBe(2);
+    optimizer.step(grads);
+    for (const name in lengths) {
+      const read = await optimizer.read(name);
+      expect(
+        read.every((x) => x === read[0]),
+        name,
+      ).toBe(true);
+      expect(read[0]).toBeCloseTo(0.25, 6);
+    }
+    optimizer.dispose();
+  });
+
+  test('a tensor that no buffer holds', async () => {
+    const small = await openDevice();
+    if (typeof small === 'string') throw new Error(small);
+    const length = small.device.limits.maxBufferSize / 4 + 1;
+    const w = new Float32Array(length);
+    await expect(adam({ w }, { device: small.device, backend: 'webgpu' })).rejects.toThrow(
+      `No backend can run this optimizer. WebGPU: "w" takes ${small.device.limits.maxBufferSize + 256} bytes, ` +
+        `the device's buffers at most ${small.device.limits.maxBufferSize}.`,
+    );
+    small.device.destroy();
+  });
+});
+
+describe('work', () => {
+  test('a step is one submit and one dispatch for all tensors of a group, and makes nothing anew', async () => {
+    const names = Array.from({ length: 200 }, (_, i) => `w${i}`);
+    const params = Object.fromEntries(names.map((name, i) => [name, array(5 + i, i)]));
+    const optimizer = await adamw(params, { device, backend: 'webgpu' });
+    optimizer.step(params);
+    const spies = [
+      vi.spyOn(device.queue, 'submit'),
+      vi.spyOn(device, 'createBuffer'),
+      vi.spyOn(device, 'createBindGroup'),
+      vi.spyOn(device, 'createComputePipelineAsync'),
+    ];
+    const dispatch = vi.spyOn(Object.getPrototypeOf(someComputePass()) as GPUComputePassEncoder, 'dispatchWorkgroups');
+    for (let t = 0; t < 10; t++) optimizer.step(params);
+    expect(spies.map((spy) => spy.mock.calls.length)).toEqual([10, 0, 0, 0]);
+    expect(dispatch).toHaveBeenCalledTimes(10);
+    for (const spy of [...spies, dispatch]) spy.mockRestore();
+  });
+
+  test('the caller’s gradient buffers are bound once', async () => {
+    const optimizer = await adamw({ a: buffer(array(64, 1)), b: buffer(array(9, 2)) }, { device });
+    const grads = [3, 4].map((seed) => ({ a: buffer(array(64, seed)), b: buffer(array(9, seed)) }));
+    for (const each of grads) optimizer.step(each);
+    const create = vi.spyOn(device, 'createBindGroup');
+    for (let t = 0; t < 10; t++) optimizer.step(grads[t % 2]);
+    expect(create).not.toHaveBeenCalled();
+    create.mockRestore();
+  });
+
+  test('pipelines are made once per device', async () => {
+    const create = vi.spyOn(device, 'createComputePipelineAsync');
+    await adamw({ w: array(4, 1) }, { device, backend: 'webgpu' });
+    await adam({ w: array(4, 1) }, { device, backend: 'webgpu' });
+    expect(create).not.toHaveBeenCalled();
+    create.mockRestore();
+  });
+});
+
+function someComputePass(): GPUComputePassEncoder {
+  const pass = device.createCommandEncoder().beginComputePass();
+  pass.end();
+  return pass;
+}
