@@ -2,11 +2,11 @@
 // depends on the step alone folded into the scalars by src/algorithms/adam.ts:
 //
 //   g = grad_scale*grad + l2*p
-//   m = m + grad_weight*(g - m)
-//   v = v + square_weight*(g*g - v)
+//   m = lerp(m, g, grad_weight)
+//   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, weight) is a + weight*(b - a). AMSGrad divides by the root of the largest v so far.
 
 import { TURN, add, div, flush, lerp, load, load_next, max, mul, splat, sqrt, store, sub } from './simd';
 
@@ -26,7 +26,7 @@ class AdamScalars {
 // prettier-ignore
 @inline
 function update(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
-                max_exp_avg_sq: usize, bytes: usize, amsgrad: bool): void {
+                max_exp_avg_sq: usize, bytes: usize, amsgrad: bool, from_a: bool): void {
   const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), eps = splat(by.eps), decay = splat(by.decay);
@@ -35,10 +35,10 @@ function update(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_
     const p0 = load(param + i), p1 = load_next(param + i);
     const g0 = add(mul(grad_scale, load(grad + i)), mul(l2, p0));
     const g1 = add(mul(grad_scale, load_next(grad + i)), mul(l2, p1));
-    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight));
-    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight));
-    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight);
-    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
+    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight, from_a));
+    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight, from_a));
+    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight, from_a);
+    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight, from_a);
     const h0 = amsgrad ? max(load(max_exp_avg_sq + i), v0) : v0;
     const h1 = amsgrad ? max(load_next(max_exp_avg_sq + i), v1) : v1;
 
@@ -54,11 +54,19 @@ function update(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_
 // prettier-ignore
 export function adam(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                      bytes: usize): void {
-  update(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false);
+  if (all_from_a(by)) update(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false, true);
+  else update(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false, false);
 }
 
 // prettier-ignore
 export function adam_amsgrad(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                              max_exp_avg_sq: usize, bytes: usize): void {
-  update(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
+  if (all_from_a(by)) update(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true, true);
+  else update(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true, false);
+}
+
+
+@inline
+function all_from_a(by: AdamScalars): bool {
+  return by.grad_weight > 0 && by.square_weight > 0;
 }

@@ -3,10 +3,9 @@
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
 import { backendNames, choose } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
-import { isGpuMemory, type GpuMemory } from './memory.js';
+import type { GpuMemory } from './memory.js';
 import { Optimizer, type MachineOptions } from './optimizer.js';
-import { isRecord } from './options.js';
-import { expect } from './sentences.js';
+import { expect, isRecord } from './sentences.js';
 
 /** Where the parameters are, and with that what `optimizer.params` shows, follows from what is handed over. */
 export interface Create<Options extends CommonOptions> {
@@ -39,13 +38,11 @@ export function creator<Options extends CommonOptions>(algorithm: Algorithm<Opti
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
 
-    const groups = readGroups(algorithm, params, common);
-    const onGpu = groups.some(({ tensors }) => tensors.some(({ memory }) => isGpuMemory(memory)));
-    const request = { groups, memory: onGpu ? 'gpu' : 'cpu', device } as const;
-    const opened = await choose(request, wanted);
+    const { groups, ...request } = readGroups(algorithm, params, common);
+    const opened = await choose({ groups, ...request, device }, wanted);
     return new Optimizer(algorithm, groups, opened.backend, opened.choice);
   };
   return create as Create<Options>;
 }
 
-const isDevice = (value: unknown): boolean => typeof value === 'object' && value !== null && 'createBindGroup' in value;
+const isDevice = (value: unknown): boolean => Object.prototype.toString.call(value) === '[object GPUDevice]';

@@ -15,8 +15,11 @@ export const sqrt = (a: number): number => fround(Math.sqrt(a));
 /** The larger one; NaN if either is. */
 export const max = (a: number, b: number): number => Math.max(a, b);
 
-/** torch.lerp: half the rounding error of (1 - weight)*a + weight*b, at the same speed. */
-export const lerp = (a: number, b: number, weight: number): number => add(a, mul(weight, sub(b, a)));
+/**
+ * torch.lerp: from `a` towards `b` by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
+ * speed; from `b` back towards `a` by one that is not, or the part of a large `a` that cancels would leave its rounding.
+ */
+export const lerp = (a: number, b: number, weight: number): number => add(weight > 0 ? a : b, mul(weight, sub(b, a)));
 
 /** Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step. */
 export const flush = (a: number): number => (Math.abs(a) < SMALLEST_NORMAL ? 0 : a);

@@ -2,10 +2,10 @@
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
 import { FLOAT, type Tensor } from './layout.js';
-import { checkSeparate, locate, type Stretch } from './memory.js';
-import { isRecord, resolve } from './options.js';
+import { checkSeparate, locate, type GpuMemory, type Stretch } from './memory.js';
+import { resolve } from './options.js';
 import type { Rule } from './rules/rule.js';
-import { expect, list, show } from './sentences.js';
+import { expect, isRecord, list, show } from './sentences.js';
 
 /** Tensors by name, in the order in which they are listed. */
 export type Tensors<Memory> = Readonly<Record<string, Memory>>;
@@ -28,13 +28,16 @@ export interface Group<Options = object> {
   readonly where: string;
 }
 
+/** What the caller handed over for each tensor: only needed while the optimizer is made, and not kept. */
+export type Sources = ReadonlyMap<Tensor, Float32Array | GpuMemory>;
+
 export function readGroups<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
   params: unknown,
   common: Record<string, unknown>,
-): Group<Options>[] {
+): { groups: Group<Options>[]; sources: Sources; memory: Stretch['kind'] } {
   const isList = Array.isArray(params);
-  const given: unknown[] = isList ? params : [{ params }];
+  const given: unknown[] = isList ? Array.from(params) : [{ params }];
   given.forEach((group, i) => {
     expect(isRecord(group), `group ${i}`, 'a record with params', group);
     if (given.indexOf(group) < i)
@@ -48,8 +51,7 @@ export function readGroups<Options extends CommonOptions>(
     const options = resolve(algorithm, own, common, where);
     const names = Object.keys(record);
     for (const name of names) {
-      if (stretches.has(name))
-        throw new TypeError(`Parameter ${show(name)} is in two groups${where && `, also${where}`}.`);
+      if (stretches.has(name)) throw new TypeError(`Parameter ${show(name)}${where} is in another group, too.`);
       stretches.set(name, locate(record[name], 'parameter', name));
     }
     return { options, names, record, where, ownMask: own.decayMask !== undefined };
@@ -57,20 +59,23 @@ export function readGroups<Options extends CommonOptions>(
   if (stretches.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(params)}.`);
   checkSeparate(stretches);
 
-  return groups.map(({ options, names, record, where, ownMask }) => {
+  const sources = new Map<Tensor, Float32Array | GpuMemory>();
+  const sorted = groups.map(({ options, names, record, where, ownMask }) => {
     const decays = readMask(options.decayMask, names, ownMask ? names : [...stretches.keys()], where);
     const tensors = names.map((name, i) => ({
       name,
+      index: sources.size + i,
       length: stretches.get(name)!.bytes / FLOAT,
-      memory: record[name],
       decays: decays[i],
       step: 0,
       arena: 0,
       offset: 0,
     }));
+    for (const tensor of tensors) sources.set(tensor, record[tensor.name] as Float32Array | GpuMemory);
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));
     return { options, rule: algorithm.rule(options), names, tensors, where };
   });
+  return { groups: sorted, sources, memory: stretches.values().next().value!.kind };
 }
 
 /** A record of something for each tensor, in the order in which the caller listed them. */

@@ -16,10 +16,10 @@ export const alignDown = (bytes: number): number => Math.floor(bytes / ALIGNMENT
 /** A parameter tensor, flattened. */
 export interface Tensor {
   readonly name: string;
+  /** Its place among all tensors of the optimizer. */
+  readonly index: number;
   /** Elements. */
   readonly length: number;
-  /** What the caller handed over: a Float32Array or a GPU buffer. */
-  readonly memory: unknown;
   readonly decays: boolean;
   /** Completed steps. */
   step: number;

@@ -1,75 +1,90 @@
 // Telling apart the memory that callers hand over, and where in it a tensor lies.
 
 import { ALIGNMENT, FLOAT } from './layout.js';
-import { classOf, expect, list, show } from './sentences.js';
+import { list, show, unexpected } from './sentences.js';
 
 /** GPU memory as a caller names it: a buffer, or a part of one. */
 export type GpuMemory = GPUBuffer | GPUBufferBinding;
 
 /** A stretch of bytes in an ArrayBuffer or GPUBuffer. */
 export interface Stretch {
-  readonly kind: 'cpu' | 'gpu';
+  readonly kind: 'CPU' | 'GPU';
   readonly buffer: object;
   readonly offset: number;
   readonly bytes: number;
 }
 
-// Classes are told by name, since instanceof fails for objects of another realm or WebGPU implementation.
-const isBuffer = (value: unknown): value is GPUBuffer => classOf(value) === 'GPUBuffer';
-const isBinding = (value: unknown): value is GPUBufferBinding =>
-  typeof value === 'object' && value !== null && 'buffer' in value && isBuffer(value.buffer);
+// The specification's number: the global GPUBufferUsage is missing outside browsers.
+const STORAGE = 0x80;
 
-export const isFloat32Array = (value: unknown): value is Float32Array =>
-  value instanceof Float32Array || classOf(value) === 'Float32Array';
+// What an object is, is asked of its internals: instanceof fails for one of another realm or WebGPU implementation, and
+// is fooled by a Proxy.
+const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
+export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
+
+const toString = Object.prototype.toString;
+const isBuffer = (value: unknown): value is GPUBuffer => toString.call(value) === '[object GPUBuffer]';
+const isBinding = (value: unknown): value is GPUBufferBinding =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.hasOwn(value, 'buffer') &&
+  isBuffer((value as { buffer: unknown }).buffer);
+
 export const isGpuMemory = (value: unknown): value is GpuMemory => isBuffer(value) || isBinding(value);
 
 /** Where `memory` lies. Throws a sentence about `role` and `name` for anything but a sound array or GPU buffer. */
 export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
   if (isFloat32Array(memory)) {
-    return { kind: 'cpu', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
+    return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
   }
-  const what = `${role} ${show(name)}`;
-  expect(isGpuMemory(memory), what, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
-  const { buffer, offset = 0, size = buffer.size - offset } = isBuffer(memory) ? { buffer: memory } : memory;
-  expect(
-    isSize(offset) && offset % ALIGNMENT === 0,
-    `the offset of ${what}`,
-    `a multiple of ${ALIGNMENT} bytes`,
-    offset,
-  );
-  expect(isSize(size) && size % FLOAT === 0, `the size of ${what}`, `a multiple of ${FLOAT} bytes`, size);
-  if (offset + size > buffer.size) {
-    const bytes = `bytes ${offset} to ${offset + size}`;
-    throw new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
+  const whole = isBuffer(memory);
+  if (!whole && !isBinding(memory)) {
+    throw unexpected(`${role} ${show(name)}`, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
   }
-  if ((buffer.usage & STORAGE) === 0) {
-    throw new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${buffer.usage}.`);
-  }
-  expect(buffer.mapState === 'unmapped', `the GPUBuffer of ${what}`, 'unmapped', buffer.mapState);
-  return { kind: 'gpu', buffer, offset, bytes: size };
+  const buffer = whole ? memory : memory.buffer;
+  const offset = (whole ? undefined : memory.offset) ?? 0;
+  const size = (whole ? undefined : memory.size) ?? Math.max(buffer.size - offset, 0);
+  const sound =
+    isSize(offset, ALIGNMENT) &&
+    isSize(size, FLOAT) &&
+    offset + size <= buffer.size &&
+    (buffer.usage & STORAGE) !== 0 &&
+    buffer.mapState === 'unmapped';
+  if (!sound) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
+  return { kind: 'GPU', buffer, offset, bytes: size };
 }
 
-// GPUBufferUsage.STORAGE: the specification's number, since the global is missing where WebGPU is.
-const STORAGE = 0x80;
+const isSize = (value: number, unit: number): boolean => Number.isInteger(value) && value >= 0 && value % unit === 0;
 
-const isSize = (value: number): boolean => Number.isInteger(value) && value >= 0;
+function whatIsWrong(buffer: GPUBuffer, offset: number, size: number, what: string): Error {
+  if (!isSize(offset, ALIGNMENT))
+    return unexpected(`the offset of ${what}`, `a multiple of ${ALIGNMENT} bytes`, offset);
+  if (!isSize(size, FLOAT)) return unexpected(`the size of ${what}`, `a multiple of ${FLOAT} bytes`, size);
+  if (offset + size > buffer.size) {
+    const bytes = `bytes ${offset} to ${offset + size}`;
+    return new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
+  }
+  if ((buffer.usage & STORAGE) === 0) {
+    return new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${buffer.usage}.`);
+  }
+  return unexpected(`the GPUBuffer of ${what}`, 'unmapped', buffer.mapState);
+}
 
 export const overlap = (a: Stretch, b: Stretch): boolean =>
   a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 
 /** Throws unless the named stretches are all of one kind and no two of them share a byte. */
 export function checkSeparate(stretches: ReadonlyMap<string, Stretch>): void {
-  const entries = [...stretches].filter(([, { bytes }]) => bytes > 0);
+  const entries = [...stretches];
   const byBuffer = new Map<object, typeof entries>();
   for (const entry of entries) {
-    const { buffer, kind } = entry[1];
-    const other = entries[0];
-    if (kind !== other[1].kind) {
-      throw new TypeError(
-        `Expected all parameters in one kind of memory, got ${show(other[0])} on the ${other[1].kind.toUpperCase()} ` +
-          `and ${show(entry[0])} on the ${kind.toUpperCase()}.`,
-      );
+    const [name, { buffer, kind, bytes }] = entry;
+    const [other, { kind: otherKind }] = entries[0];
+    if (kind !== otherKind) {
+      const both = `${show(other)} on the ${otherKind} and ${show(name)} on the ${kind}`;
+      throw new TypeError(`Expected all parameters in one kind of memory, got ${both}.`);
     }
+    if (bytes === 0) continue;
     const neighbours = byBuffer.get(buffer);
     if (neighbours === undefined) byBuffer.set(buffer, [entry]);
     else neighbours.push(entry);
@@ -79,9 +94,8 @@ export function checkSeparate(stretches: ReadonlyMap<string, Stretch>): void {
     for (let i = 1; i < neighbours.length; i++) {
       const pair = neighbours.slice(i - 1, i + 1);
       if (overlap(pair[0][1], pair[1][1])) {
-        throw new TypeError(
-          `Expected every parameter in memory of its own, but ${list(pair.map(([name]) => name))} overlap.`,
-        );
+        const names = list(pair.map(([name]) => name));
+        throw new TypeError(`Expected every parameter in memory of its own, but ${names} overlap.`);
       }
     }
   }

@@ -1,7 +1,7 @@
 // What each option may be, once, for creation and for assignments to a live group alike.
 
 import type { Algorithm } from './algorithms/algorithm.js';
-import { expect, list, show } from './sentences.js';
+import { expect, isRecord, list, show } from './sentences.js';
 
 interface Check {
   readonly wanted: string;
@@ -23,7 +23,7 @@ const checks: Readonly<Record<string, Check>> = {
   weightDecay: notNegative,
   betas: {
     wanted: 'two numbers of at least 0 and less than 1',
-    accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && value.every(isRate),
+    accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && isRate(value[0]) && isRate(value[1]),
   },
   gradScale: { wanted: 'a finite number', accepts: finite },
   amsgrad: flag,
@@ -39,10 +39,6 @@ const checks: Readonly<Record<string, Check>> = {
     accepts: (value: unknown) => value === undefined || typeof value === 'function' || isRecord(value),
   },
 };
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value);
-}
 
 /** The group's whole set of options: its own where it has them, else the optimizer's, else the defaults. */
 export function resolve<Options extends object>(
@@ -78,7 +74,7 @@ export function live<Options extends object>(
   return new Proxy<Options>(options, {
     set(_, name, value) {
       const key = String(name);
-      if (key in readOnly) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
+      if (Object.hasOwn(readOnly, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
       known(algorithm, key, value, where);
       const next = checked(key, value, where);
       if (next !== values[key] && algorithm.fixed.includes(key as keyof Options & string)) {
@@ -104,7 +100,10 @@ function known<Options extends object>(
 ): void {
   if (Object.hasOwn(algorithm.defaults, name)) return;
   const options = list(Object.keys(algorithm.defaults), Infinity);
-  throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}.`);
+  const ofWhole = 'backend and device belong to the optimizer as a whole';
+  throw new TypeError(
+    `Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}; ${ofWhole}.`,
+  );
 }
 
 /** `value`, if the option `name` may have it. */

@@ -8,24 +8,28 @@ export function expect(ok: boolean, what: string, wanted: string, value: unknown
 export const unexpected = (what: string, wanted: string, value: unknown): TypeError =>
   new TypeError(`Expected ${what} to be ${wanted}, got ${show(value)}.`);
 
-/** The class of a value, also of one from another realm, where instanceof fails: "Float32Array", "GPUBuffer", ... */
-export function classOf(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
+/** A record: an object with named properties, as opposed to an array, a Map, a Promise or anything else of a class. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return Object.prototype.toString.call(value) === '[object Object]';
 }
 
-/** A value as a message shows it: short, and telling a string from a number. */
+/** A value as a message shows it: short, and telling a string or a bigint from a number. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return 'a function';
-  if (Array.isArray(value) && value.length <= 4) return `[${value.map(show).join(', ')}]`;
   if (typeof value !== 'object' || value === null) return String(value);
-  const { length } = value as { length?: unknown };
-  const name = classOf(value) === 'Object' ? (value.constructor?.name ?? 'Object') : classOf(value);
-  return typeof length === 'number' ? `${name}(${length})` : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
+  const isShort = Array.isArray(value) && value.length <= 4 && value.every((item) => !Array.isArray(item));
+  if (isShort) return `[${Array.from(value, show).join(', ')}]`;
+  const name = isRecord(value)
+    ? (value.constructor?.name ?? 'Object')
+    : Object.prototype.toString.call(value).slice(8, -1);
+  const length = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as { length?: number }).length : undefined;
+  return length !== undefined ? `${name}(${length})` : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
 }
 
 /** "a", "b" and 3 more. */
 export function list(names: readonly string[], most = 8): string {
-  const shown = names.slice(0, most).map((name) => JSON.stringify(name));
+  const shown = names.slice(0, most).map(show);
   return shown.join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');
 }

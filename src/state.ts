@@ -1,11 +1,12 @@
 // State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { ArrayOf } from './backends/backend.js';
 import type { Group } from './groups.js';
 import type { Tensor } from './layout.js';
 import { isFloat32Array } from './memory.js';
-import { checked, isRecord } from './options.js';
-import { expect, list, show } from './sentences.js';
+import { checked } from './options.js';
+import { expect, isRecord, list, show } from './sentences.js';
 
 /** What is remembered of one tensor: completed steps, and an array per slot (`exp_avg`, `exp_avg_sq`, ...). */
 export type TensorState = { step: number } & Record<string, number | Float32Array>;
@@ -27,25 +28,44 @@ const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `
 const savedOptions = <Options extends CommonOptions>({ defaults }: Algorithm<Options>): string[] =>
   Object.keys(defaults).filter((name) => !notSaved.has(name));
 
-/** The dict without its state: options, indices and names. */
+/** An array that belongs into a dict. */
+interface Missing {
+  readonly source: ArrayOf;
+  readonly state: TensorState;
+  readonly slot: string;
+}
+
+/** The dict but for its arrays, and which arrays these are. */
 export function describe<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
   groups: readonly Group<Options>[],
-): StateDict['param_groups'] {
-  let next = 0;
-  return groups.map(({ options, names }) => {
+): { dict: StateDict; arrays: Missing[] } {
+  const dict: StateDict = { state: {}, param_groups: [] };
+  const arrays: Missing[] = [];
+  let index = 0;
+  for (const [group, { options, names, tensors, rule }] of groups.entries()) {
     const values = options as Readonly<Record<string, unknown>>;
-    const entries = savedOptions(algorithm).map((name) => {
+    const saved = savedOptions(algorithm).map((name) => {
       const value = values[name];
       return [snakeCase(name), Array.isArray(value) ? [...value] : value];
     });
-    return {
-      ...Object.fromEntries(entries),
+    const params = names.map((_, i) => index + i);
+    dict.param_groups.push({
+      ...Object.fromEntries(saved),
       ...algorithm.identity,
-      params: names.map(() => next++),
+      params,
       param_names: [...names],
-    };
-  });
+    });
+    const indexOf = new Map(names.map((name, i) => [name, params[i]]));
+    for (const tensor of tensors) {
+      if (tensor.step === 0) continue;
+      const state: TensorState = { step: tensor.step };
+      dict.state[indexOf.get(tensor.name)!] = state;
+      for (const slot of rule.slots) arrays.push({ source: { group, tensor, array: slot }, state, slot });
+    }
+    index += names.length;
+  }
+  return { dict, arrays };
 }
 
 /** What a dict says of one group. */
@@ -72,15 +92,17 @@ export function parse<Options extends CommonOptions>(
     const where = ` in param_groups[${g}]`;
     const saved: unknown = given[g];
     expect(isRecord(saved) && Array.isArray(saved.params), `param_groups[${g}]`, 'a record with params', saved);
+    const options = parseOptions(algorithm, group, saved, where);
     const names = namesOf(saved, group, where);
+    const tensorOf = new Map(group.tensors.map((tensor) => [tensor.name, tensor]));
     const tensors = names.map((name, i) => {
-      const index = String((saved.params as unknown[])[i]);
+      const index = show((saved.params as unknown[])[i]);
       if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
       indices.add(index);
-      const tensor = group.tensors.find((each) => each.name === name)!;
+      const tensor = tensorOf.get(name)!;
       return { tensor, state: parseTensor(state[index], tensor, group) };
     });
-    return { options: parseOptions(algorithm, group, saved, where), tensors };
+    return { options, tensors };
   });
   const strangers = Object.keys(state).filter((index) => !indices.has(index));
   if (strangers.length > 0)
@@ -92,13 +114,17 @@ export function parse<Options extends CommonOptions>(
 function namesOf(saved: Record<string, unknown>, { names }: Group, where: string): readonly string[] {
   const { params, param_names: given = names } = saved;
   expect(Array.isArray(given), `param_names${where}`, 'an array of names', given);
-  const missing = names.filter((name) => !given.includes(name));
-  const strangers = given.filter((name) => !names.includes(name as string));
-  if (strangers.length > 0)
-    throw new TypeError(`There is no parameter ${list(strangers)}${where}; there is ${list(names)}.`);
+  const [own, saidSoFar] = [new Set(names), new Set<unknown>()];
+  for (const name of given as unknown[]) {
+    if (!own.has(name as string))
+      throw new TypeError(`There is no parameter ${show(name)}${where}; there is ${list(names)}.`);
+    if (saidSoFar.has(name)) throw new TypeError(`The parameter ${show(name)} stands twice${where}.`);
+    saidSoFar.add(name);
+  }
+  const missing = names.filter((name) => !saidSoFar.has(name));
   if (missing.length > 0) throw new TypeError(`The state dict lacks the parameter ${list(missing)}${where}.`);
   const count = (params as unknown[]).length;
-  expect(count === names.length && given.length === count, `the number of params${where}`, String(names.length), count);
+  expect(count === names.length, `the number of params${where}`, String(names.length), count);
   return given as string[];
 }
 
@@ -130,11 +156,11 @@ function parseTensor(state: unknown, { name, length }: Tensor, { rule }: Group):
   const what = `state of ${show(name)}`;
   expect(isRecord(state), `the ${what}`, 'a record', state);
   const { step, ...slots } = state;
-  const isCount = typeof step === 'number' && Number.isSafeInteger(step) && step >= 0;
-  expect(isCount, `step in the ${what}`, 'a whole number of at least 0', step);
+  const isCount = typeof step === 'number' && Number.isSafeInteger(step) && step >= 1;
+  expect(isCount, `step in the ${what}`, 'a whole number of at least 1', step);
   const strangers = Object.keys(slots).filter((slot) => !rule.slots.includes(slot));
   if (strangers.length > 0)
-    throw new TypeError(`The ${what} has ${list(strangers)}; ${rule.name} has ${list(rule.slots)}.`);
+    throw new TypeError(`The ${what} has ${list(strangers)}; it should have ${list(rule.slots)}.`);
   for (const slot of rule.slots) {
     const values = slots[slot];
     expect(isFloat32Array(values), `${slot} in the ${what}`, 'a Float32Array', values);

@@ -11,7 +11,7 @@ import { unexpected } from './sentences.js';
 export type LiveGroup<Options> = Options & {
   /** The names of its tensors. */
   readonly params: readonly string[];
-  /** lr times the schedule's multiplier at the latest step; before the first one, what that will be. */
+  /** lr times the schedule's multiplier, as the latest step took it; 0 before the first. */
   readonly scheduledLr: number;
 };
 
@@ -32,6 +32,7 @@ export class Stepper<Options extends CommonOptions> {
 
   readonly #algorithm: Algorithm<Options>;
   readonly #by: Record<string, number>;
+  #scheduledLr = 0;
   readonly #progress: { -readonly [key in keyof Progress]: Progress[key] } = { step: 0, eta: 1, decays: true };
 
   constructor(algorithm: Algorithm<Options>, group: Group<Options>, index: number, backend: Backend) {
@@ -44,12 +45,12 @@ export class Stepper<Options extends CommonOptions> {
 
   /** What `optimizer.groups` shows of it. */
   live(): LiveGroup<Options> {
-    const { options, names, tensors, where } = this.group;
+    const { options, names, where } = this.group;
+    const scheduledLr = (): number => this.#scheduledLr;
     const readOnly = {
       params: Object.freeze([...names]),
       get scheduledLr() {
-        const latest = tensors.reduce((most, { step }) => Math.max(most, step), 1);
-        return options.lr * multiplier(options, latest - 1, where);
+        return scheduledLr();
       },
     };
     return live(this.#algorithm, options, readOnly, where) as LiveGroup<Options>;
@@ -79,7 +80,13 @@ export class Stepper<Options extends CommonOptions> {
     progress.eta = multiplier(options, step, where);
     progress.decays = decays;
     this.#algorithm.prepare(this.#by, options, progress);
-    for (let k = 0; k < rule.scalars.length; k++) scalars[k] = this.#by[rule.scalars[k]];
+    for (let k = 0; k < rule.scalars.length; k++) {
+      const name = rule.scalars[k];
+      scalars[k] = this.#by[name];
+      // Each option is finite, and yet a product of them may not be.
+      if (!Number.isFinite(scalars[k])) throw unexpected(`${name}${where} at step ${step + 1}`, 'finite', scalars[k]);
+    }
+    this.#scheduledLr = options.lr * progress.eta;
   }
 }
 

@@ -48,6 +48,27 @@ describe('creation is refused', () => {
       { betas: 0.9 },
       'Expected betas to be two numbers of at least 0 and less than 1, got 0.9.',
     ],
+    [
+      'betas with a hole',
+      { w },
+      { betas: Array(2) },
+      'Expected betas to be two numbers of at least 0 and less than 1, got [undefined, undefined].',
+    ],
+    ['a bigint', { w }, { lr: 1n }, 'Expected lr to be a finite number of at least 0, got 1n.'],
+    ['a Map of options', { w }, new Map([['lr', 1]]), 'Expected options to be a record, got a Map.'],
+    ['a Map of tensors', new Map([['w', w]]), {}, 'Expected params to be a record of tensors by name, got a Map.'],
+    [
+      'a hole among groups',
+      Object.assign(Array(2), { 1: { params: { w } } }),
+      {},
+      'Expected group 0 to be a record with params, got undefined.',
+    ],
+    [
+      'an impostor of a tensor',
+      { w: Object.create(Float32Array.prototype) },
+      {},
+      'Expected parameter "w" to be a Float32Array, a GPUBuffer or a GPUBufferBinding, got',
+    ],
     ['a flag of 1', { w }, { amsgrad: 1 }, 'Expected amsgrad to be true or false, got 1.'],
     [
       'a gradScale of Infinity',
@@ -89,7 +110,7 @@ describe('creation is refused', () => {
       'an unknown option',
       { w },
       { weight_decay: 0.1 },
-      'Unknown option "weight_decay", got 0.1; adamw has "lr", "betas", "eps", "weightDecay", "amsgrad", "maximize", "gradScale", "schedule", "decayMask", "couple", "epsHat".',
+      'Unknown option "weight_decay", got 0.1; adamw has "lr", "betas", "eps", "weightDecay", "amsgrad", "maximize", "gradScale", "schedule", "decayMask", "couple", "epsHat"; backend and device belong to the optimizer as a whole.',
     ],
     [
       'an unknown backend',
@@ -139,7 +160,7 @@ describe('creation is refused', () => {
       'a tensor in two groups',
       [group, { params: { w: array(2, 2) } }],
       {},
-      'Parameter "w" is in two groups, also of group 1.',
+      'Parameter "w" of group 1 is in another group, too.',
     ],
     [
       'one array under two names',
@@ -198,6 +219,10 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     ['a number', { b: 1 }, 'got 1.'],
     ['null for all', null, 'Expected gradients to be a record by name, got null.'],
     ['a number for all', 3, 'Expected gradients to be a record by name, got 3.'],
+    ['undefined for all', undefined, 'Expected gradients to be a record by name, got undefined.'],
+    ['a Map', new Map([['w', array(12, 9)]]), 'Expected gradients to be a record by name, got a Map.'],
+    ['a Promise', Promise.resolve({}), 'Expected gradients to be a record by name, got a Promise.'],
+    ['an array', [array(12, 9)], 'Expected gradients to be a record by name, got [Float32Array(12)].'],
   ];
   test.each(steps)('step with %s', async (...[, given, message]) => {
     expect(() => optimizer.step(any(given))).toThrow(message);
@@ -232,10 +257,19 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     ['learningRate', 0.1, 'Unknown option "learningRate", got 0.1; adamw has'],
     ['params', ['w'], 'params is read-only, got ["w"].'],
     ['scheduledLr', 1, 'scheduledLr is read-only, got 1.'],
+    ['constructor', 1, 'Unknown option "constructor", got 1; adamw has'],
   ];
   test.each(assignments)('assigning %s = %s', async (name, value, message) => {
     const group = optimizer.groups[0] as unknown as Record<string, unknown>;
     expect(() => (group[name] = value)).toThrow(message);
+    await expectUndisturbed();
+  });
+
+  test('options whose product is beyond f32', async () => {
+    const { lr, betas } = optimizer.groups[0];
+    Object.assign(optimizer.groups[0], { lr: 3e38, betas: [0.99, 0] });
+    expect(() => optimizer.step(grads())).toThrow('Expected step_size at step 2 to be finite, got Infinity.');
+    Object.assign(optimizer.groups[0], { lr, betas });
     await expectUndisturbed();
   });
 
@@ -259,6 +293,12 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     param_groups: [{ lr: 0.5, betas: [0.5, 0.5], params: [0, 1], param_names: ['w', 'b'], ...change }],
   });
   const dicts: [string, unknown, string][] = [
+    ['whose state is a Map', dict({}, new Map()), 'Expected the state dict to be a record with state and param_groups'],
+    [
+      'with a name twice',
+      dict({ params: [0, 1, 2], param_names: ['w', 'b', 'b'] }),
+      'The parameter "b" stands twice in param_groups[0].',
+    ],
     ['that is null', null, 'Expected the state dict to be a record with state and param_groups, got null.'],
     ['without groups', { state: {}, param_groups: [] }, 'Expected the number of param_groups to be 1, got 0.'],
     [
@@ -296,12 +336,12 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'without a step',
       dict({}, { 0: saved }),
-      'Expected step in the state of "w" to be a whole number of at least 0, got undefined.',
+      'Expected step in the state of "w" to be a whole number of at least 1, got undefined.',
     ],
     [
       'with half a step',
       dict({}, { 0: { step: 0.5, ...saved } }),
-      'Expected step in the state of "w" to be a whole number of at least 0, got 0.5.',
+      'Expected step in the state of "w" to be a whole number of at least 1, got 0.5.',
     ],
     [
       'without a slot',
@@ -311,7 +351,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'with a strange slot',
       dict({}, { 0: { step: 1, ...saved, z: array(12, 1) } }),
-      'The state of "w" has "z"; adam has "exp_avg", "exp_avg_sq".',
+      'The state of "w" has "z"; it should have "exp_avg", "exp_avg_sq".',
     ],
     [
       'with a short slot',
@@ -341,6 +381,28 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     await expect(optimizer.read('w')).rejects.toThrow(gone);
     await expect(optimizer.stateDict()).rejects.toThrow(gone);
     await expect(optimizer.loadStateDict(await undisturbed.stateDict())).rejects.toThrow(gone);
+  });
+});
+
+describe.each(backends.slice(0, 2))('%s: gradients in the optimizer’s own memory', (...[, backend]) => {
+  test('are refused where they are another tensor’s', async () => {
+    const optimizer = await adamw({ a: array(4, 1), b: array(4, 2) }, backend);
+    const { a, b } = optimizer.grads as Record<string, Float32Array>;
+    expect(() => optimizer.step({ a: b, b: a })).toThrow(
+      'The gradient of "a" lies in the gradient memory of another tensor.',
+    );
+    expect(() => optimizer.step({ a: a.subarray(0), b })).not.toThrow();
+  });
+
+  test('may be parameters, as they were before the step', async () => {
+    const [a, b] = [array(4, 1), array(4, 2)];
+    const optimizer = await adamw([{ params: { a } }, { params: { b } }], backend);
+    const live = optimizer.params as Record<string, Float32Array>;
+    optimizer.step({ a: live.b, b: live.a });
+    const apart = await adamw({ a, b }, backend);
+    apart.step({ a: b, b: a });
+    for (const name of ['a', 'b'])
+      expect(difference(await optimizer.read(name), await apart.read(name))).toBeUndefined();
   });
 });
 

@@ -120,7 +120,9 @@ describe.each(backends)('%s', (...[, backend]) => {
       optimizer.step(tensors(lengths, 1));
       seen.push(optimizer.groups[0].scheduledLr);
     }
-    expect(seen).toEqual([0.5, 0.5, 0.25, 0.125]);
+    expect(seen).toEqual([0, 0.5, 0.25, 0.125]);
+    optimizer.groups[0].lr = 100;
+    expect(optimizer.groups[0].scheduledLr).toBe(0.125);
   });
 
   test('an uncoupled decay does not follow lr, a coupled one does', async () => {
@@ -149,6 +151,24 @@ describe.each(backends)('%s', (...[, backend]) => {
     const usual = w.filter((x) => Math.fround(x * Math.fround(1 - 1e-7)) !== Math.fround(x - 1e-7 * x)).length;
     expect(usual / w.length).toBeGreaterThan(0.1);
   });
+
+  test.each([0, 1e-6, 1e-3, 0.1, 0.499, 0.5, 0.9])(
+    'a large gradient does not linger with betas of %f',
+    async (beta) => {
+      const optimizer = await adam({ w: Float32Array.of(1) }, { betas: [beta, beta], lr: 0.1, ...backend });
+      const gradients = [1e4, 1e-3, 1e-3];
+      let [p, m, v] = [1, 0, 0];
+      for (const [i, g] of gradients.entries()) {
+        optimizer.step({ w: Float32Array.of(g) });
+        const exact = Math.fround(g);
+        m = beta * m + (1 - beta) * exact;
+        v = beta * v + (1 - beta) * exact * exact;
+        p -= (0.1 * m) / (1 - beta ** (i + 1)) / (Math.sqrt(v / (1 - beta ** (i + 1))) + 1e-8);
+      }
+      const [w] = await optimizer.read('w');
+      expect(Math.abs(w - p)).toBeLessThan(1e-6 * (1 + Math.abs(p)));
+    },
+  );
 
   test('AMSGrad goes on dividing by the largest moment, where Adam forgets it', async () => {
     const params = { w: new Float32Array(64) };
@@ -279,6 +299,36 @@ describe.each(backends)('%s', (...[, backend]) => {
         },
         expect.objectContaining({ lr: 0.5, params: [2], param_names: ['c'] }),
       ]);
+    });
+
+    test('and parameters are read as they are at the call', async () => {
+      const params = tensors(lengths, 1);
+      const optimizer = await adam(params, backend);
+      optimizer.step(tensors(lengths, 2));
+      const after = await optimizer.read('w64');
+      const late = [optimizer.stateDict(), optimizer.read('w64')];
+      optimizer.dispose();
+      for (const each of late) await expect(each).rejects.toThrow('This optimizer has been disposed of.');
+
+      const again = await adam(params, backend);
+      again.step(tensors(lengths, 2));
+      const [dict, read] = [again.stateDict(), again.read('w64')];
+      again.step(tensors(lengths, 3));
+      expect((await dict).state[0].step).toBe(1);
+      expect(difference(await read, after)).toBeUndefined();
+      expect(again.stepOf('w1')).toBe(2);
+    });
+
+    test('of a tensor that the dict has none of is zero again', async () => {
+      const [used, fresh] = [await adam(tensors(lengths, 1), backend), await adam(tensors(lengths, 1), backend)];
+      for (let t = 0; t < 3; t++) used.step(tensors(lengths, 4));
+      await used.loadStateDict(await fresh.stateDict());
+      expect(used.stepOf('w3')).toBe(0);
+      const before = await used.read('w64');
+      used.step(tensors(lengths, 5));
+      const other = await adam({ w64: before }, backend);
+      other.step({ w64: tensors(lengths, 5).w64 });
+      expect(difference(await used.read('w64'), await other.read('w64'))).toBeUndefined();
     });
 
     test('is by name, not by position', async () => {

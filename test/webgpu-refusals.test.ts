@@ -1,7 +1,7 @@
 // What WebGPU refuses: a sentence, and nothing changed.
 
 import { adam } from 'twinstep';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
 import { COPY_DST, COPY_SRC, STORAGE, any, buffer, device, expectClose } from './support/gpu.js';
 import { array, difference } from './support/numbers.js';
@@ -92,21 +92,93 @@ describe('is refused', () => {
     const w = ok();
     const optimizer = await adam({ w }, { device });
     expect(() => optimizer.step({ w })).toThrow('The gradient of "w" overlaps the parameter itself.');
+    const uploaded = await adam({ w: array(12, 1) }, { device, backend: 'webgpu' });
+    expect(() => uploaded.step({ w: uploaded.params.w })).toThrow('The gradient of "w" overlaps the parameter itself.');
   });
 
-  test('a gradient of another device: found out later, nothing done, and the next call says so', async () => {
-    const other = await openDevice();
-    if (typeof other === 'string') throw new Error(other);
-    const optimizer = await adam({ v: ok(), w: ok() }, { device });
-    optimizer.step({ v: array(12, 2), w: buffer(array(12, 2), STORAGE, other.device) });
-    await expect(optimizer.read('w')).rejects.toThrow(
-      'The device cannot use the GPUBuffer of gradient "w"; does it belong to another device?',
+  test('an empty array among buffers', async () => {
+    await expect(adam(any({ w: ok(), e: new Float32Array(0) }), { device })).rejects.toThrow(
+      'Expected all parameters in one kind of memory, got "w" on the GPU and "e" on the CPU.',
     );
-    expect([optimizer.stepOf('v'), optimizer.stepOf('w')]).toEqual([0, 0]);
-    expect(difference(await optimizer.read('v'), array(12, 1))).toBeUndefined();
-    other.device.destroy();
-    optimizer.step({ v: array(12, 2), w: array(12, 2) });
-    expectClose(await optimizer.read('w'), (await onCpuAdam()).w, 1);
+  });
+
+  describe('what comes to light later', () => {
+    let other: GPUDevice;
+    beforeAll(async () => {
+      const opened = await openDevice();
+      if (typeof opened === 'string') throw new Error(opened);
+      other = opened.device;
+    });
+    afterAll(() => other.destroy());
+
+    const foreign = (): GPUBuffer => buffer(array(12, 2), STORAGE, other);
+    const refused = 'The GPU device refused a step, and nothing of it was done';
+
+    test('a gradient of another device: nothing done, nothing counted, and the next call says so', async () => {
+      const optimizer = await adam({ v: ok(), w: ok() }, { device });
+      optimizer.step({ v: array(12, 2), w: foreign() });
+      await expect(optimizer.read('w')).rejects.toThrow(`${refused} (gradients in new buffers: "w")`);
+      expect([optimizer.stepOf('v'), optimizer.stepOf('w')]).toEqual([0, 0]);
+      expect(difference(await optimizer.read('v'), array(12, 1))).toBeUndefined();
+      optimizer.step({ v: array(12, 2), w: array(12, 2) });
+      expectClose(await optimizer.read('w'), (await onCpuAdam()).w, 1);
+    });
+
+    test('the same one again, each time', async () => {
+      const optimizer = await adam({ w: ok() }, { device });
+      const grad = foreign();
+      for (let t = 0; t < 3; t++) {
+        optimizer.step({ w: grad });
+        await expect(optimizer.read('w')).rejects.toThrow(refused);
+      }
+      optimizer.step({ w: grad });
+      optimizer.step({ w: grad });
+      await expect(optimizer.stateDict()).rejects.toThrow(refused);
+      expect(optimizer.stepOf('w')).toBe(0);
+    });
+
+    test('a gradient buffer that was bound before, and destroyed since', async () => {
+      const optimizer = await adam({ w: ok() }, { device });
+      const grad = buffer(array(12, 2));
+      optimizer.step({ w: grad });
+      await device.queue.onSubmittedWorkDone();
+      grad.destroy();
+      optimizer.step({ w: grad });
+      await expect(optimizer.read('w')).rejects.toThrow(refused);
+      expect(optimizer.stepOf('w')).toBe(1);
+      expectClose(await optimizer.read('w'), (await onCpuAdam()).w, 1);
+    });
+
+    test('a parameter buffer that is destroyed', async () => {
+      const w = ok();
+      const optimizer = await adam({ w }, { device });
+      w.destroy();
+      await expect(optimizer.read('w')).rejects.toThrow('The GPU device cannot read "w": ');
+      await expect(optimizer.read('w')).rejects.toThrow('The GPU device cannot read "w": ');
+    });
+
+    test('a step before a state dict was loaded does not change its counts', async () => {
+      const optimizer = await adam({ w: ok() }, { device });
+      const saved = await adam({ w: array(12, 1) });
+      for (let t = 0; t < 5; t++) saved.step({ w: array(12, 2) });
+      const dict = await saved.stateDict();
+      optimizer.step({ w: foreign() });
+      await optimizer.loadStateDict(dict);
+      await device.queue.onSubmittedWorkDone();
+      await optimizer.read('w');
+      expect(optimizer.stepOf('w')).toBe(5);
+    });
+
+    test('a gradient of another implementation: found at once, and nothing begun', async () => {
+      const optimizer = await adam([{ params: { v: ok() } }, { params: { w: ok() } }], { device });
+      const fake = { size: 48, usage: STORAGE, mapState: 'unmapped', [Symbol.toStringTag]: 'GPUBuffer' };
+      expect(() => optimizer.step({ v: buffer(array(12, 2)), w: any(fake) })).toThrow(TypeError);
+      const encoder = device.createCommandEncoder();
+      expect(() => optimizer.encode(encoder, { v: buffer(array(12, 2)), w: any(fake) })).toThrow(TypeError);
+      device.queue.submit([encoder.finish()]);
+      expect([optimizer.stepOf('v'), optimizer.stepOf('w')]).toEqual([0, 0]);
+      expect(difference(await optimizer.read('v'), array(12, 1))).toBeUndefined();
+    });
   });
 
   const onCpuAdam = async () => {
@@ -131,6 +203,9 @@ describe('is refused', () => {
     await other.device.lost;
     expect(() => optimizer.step({ w: array(4, 2) })).toThrow('The GPU device was lost: ');
     await expect(optimizer.read('w')).rejects.toThrow('The GPU device was lost: ');
+    await expect(optimizer.loadStateDict({ state: {}, param_groups: [any({ params: [0] })] })).rejects.toThrow(
+      'The GPU device was lost: ',
+    );
     const again = adam({ w: array(4, 1) }, { device: other.device, backend: 'webgpu' });
     await expect(again).rejects.toThrow('The GPU device was lost: ');
   });

@@ -3,7 +3,7 @@
 import { adam, adamw } from 'twinstep';
 import { describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
-import { buffer, device, expectClose } from './support/gpu.js';
+import { buffer, device, expectClose, onCpu } from './support/gpu.js';
 import { array } from './support/numbers.js';
 
 describe('limits', () => {
@@ -85,6 +85,42 @@ describe('work', () => {
     for (let t = 0; t < 10; t++) optimizer.step(grads[t % 2]);
     expect(create).not.toHaveBeenCalled();
     create.mockRestore();
+  });
+
+  test('and so are the two halves of one buffer, in turn', async () => {
+    const w = array(70, 1);
+    const optimizer = await adamw({ w: buffer(w) }, { device });
+    const [even, odd] = [array(70, 2), array(70, 3)];
+    const both = buffer(new Float32Array([...even, ...new Float32Array(58), ...odd]));
+    const halves = [0, 512].map((offset) => ({ w: { buffer: both, offset, size: 280 } }));
+    for (const each of halves) optimizer.step(each);
+    const create = vi.spyOn(device, 'createBindGroup');
+    for (let t = 0; t < 10; t++) optimizer.step(halves[t % 2]);
+    expect(create).not.toHaveBeenCalled();
+    create.mockRestore();
+    const steps = Array.from({ length: 12 }, (_, t) => ({ w: t % 2 === 0 ? even : odd }));
+    expectClose(await optimizer.read('w'), (await onCpu({ w }, steps)).w, 12);
+  });
+
+  test('a state dict is one submit', async () => {
+    const params = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`w${i}`, array(i, i)]));
+    const optimizer = await adamw(params, { device, backend: 'webgpu' });
+    optimizer.step(params);
+    const submit = vi.spyOn(device.queue, 'submit');
+    await optimizer.stateDict();
+    expect(submit).toHaveBeenCalledTimes(1);
+    submit.mockRestore();
+  });
+
+  test('a mask makes two dispatches of a group, whatever the order of names', async () => {
+    const params = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`w${i}`, array(5, i)]));
+    const decayMask = (name: string): boolean => Number(name.slice(1)) % 2 === 0;
+    const optimizer = await adamw(params, { device, backend: 'webgpu', decayMask });
+    const pass = Object.getPrototypeOf(someComputePass()) as GPUComputePassEncoder;
+    const dispatch = vi.spyOn(pass, 'dispatchWorkgroups');
+    optimizer.step(params);
+    expect(dispatch).toHaveBeenCalledTimes(2);
+    dispatch.mockRestore();
   });
 
   test('pipelines are made once per device', async () => {

@@ -2,11 +2,11 @@
 // depends on the step alone folded into the scalars by src/algorithms/adam.ts:
 //
 //   g = grad_scale*grad + l2*p
-//   m = m + grad_weight*(g - m)
-//   v = v + square_weight*(g*g - v)
+//   m = lerp(m, g, grad_weight)
+//   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, weight) is a + weight*(b - a). AMSGrad divides by the root of the largest v so far.
 
 struct AdamScalars {
   grad_scale: f32,

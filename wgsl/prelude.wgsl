@@ -8,12 +8,13 @@ fn element(id: vec3u, workgroups: vec3u) -> u32 {
   return id.y * workgroups.x * WORKGROUP + id.x;
 }
 
-// torch.lerp: half the rounding error of (1 - weight)*a + weight*b, at the same speed.
+// torch.lerp: from a towards b by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
+// speed; from b back towards a by one that is not, or the part of a large a that cancels would leave its rounding.
 fn lerp(a: Real, b: Real, weight: f32) -> Real {
-  return a + weight * (b - a);
+  return select(b, a, weight > 0.0) + weight * (b - a);
 }
 
-// WGSL may assume that no number is subnormal, infinite or NaN, so those are told by their bits.
+// WGSL may assume that no number is infinite or NaN, and flush subnormal ones: all are told by their bits.
 const EXPONENT = Bits(0x7f800000u);
 
 // Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step.

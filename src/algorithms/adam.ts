@@ -2,7 +2,7 @@
 
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
-import { power, type Algorithm, type CommonOptions, type Progress } from './algorithm.js';
+import { averageWeight, power, type Algorithm, type CommonOptions, type Progress } from './algorithm.js';
 
 /** The options of `adam` and `adamw`; names and defaults are PyTorch's unless said otherwise. */
 export interface AdamOptions extends CommonOptions {
@@ -34,8 +34,8 @@ function prepare(decoupled: boolean) {
 
     by.grad_scale = options.maximize ? -options.gradScale : options.gradScale;
     by.l2 = decoupled ? 0 : decay;
-    by.grad_weight = 1 - beta1;
-    by.square_weight = 1 - beta2;
+    by.grad_weight = averageWeight(beta1);
+    by.square_weight = averageWeight(beta2);
     by.step_size = (lr * correction) / (1 - power(beta1, step));
     // Not zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0.
     by.eps = Math.max(options.epsHat ? options.eps : options.eps * correction, 2 ** -126);

@@ -47,6 +47,12 @@ export interface Algorithm<Options extends object> {
 }
 
 /**
+ * The weight with which `lerp` makes an exponential average of decay rate `beta`: 1 - beta from the old value, or where
+ * that is most of the way, -beta from the new one. Either is taken in f64.
+ */
+export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 - beta);
+
+/**
  * base**exponent for a whole exponent, by squaring. Math.pow's last bit is each engine's choice, a product's is not:
  * this is what keeps the scalars, and so the parameters, the same bits everywhere. Relative error below
  * exponent * 2^-53.

@@ -1,7 +1,8 @@
 // What a machine offers to the optimizer.
 
-import type { Group } from '../groups.js';
+import type { Group, Sources } from '../groups.js';
 import type { Tensor } from '../layout.js';
+import type { Stretch } from '../memory.js';
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 
@@ -12,7 +13,14 @@ export interface Run {
   readonly scalars: Float32Array;
 }
 
-/** One optimizer's memory on one machine, and the kernels that step it. */
+/** One of the arrays of a tensor: 'param', or a slot. */
+export interface ArrayOf {
+  readonly group: number;
+  readonly tensor: Tensor;
+  readonly array: string;
+}
+
+/** One optimizer's memory on one machine, and the kernels that step it. A step is begin, accept, update, end. */
 export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
@@ -27,20 +35,22 @@ export interface Backend {
   accept(group: number, tensor: Tensor, grad: unknown): void;
   /** Runs the group's kernel over the tensors of the run. */
   update(group: number, run: Run): void;
-  /** Ends the step. A backend that can only tell later that nothing of it was done gives a promise of the error. */
+  /** Ends the step. A machine that can only tell later whether it was done gives a promise of the error, if any. */
   end(): Promise<Error | undefined> | undefined;
-  /** A copy of one of the arrays of a tensor: 'param', or the name of a slot. */
-  read(group: number, tensor: Tensor, array: string): Promise<Float32Array>;
-  /** Overwrites one of the arrays of a tensor. */
-  write(group: number, tensor: Tensor, array: string, values: Float32Array): void;
+  /** Ends a step in which something was thrown. */
+  cancel(): void;
+  /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
+  read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
+  write(array: ArrayOf, values: Float32Array): void;
   dispose(): void;
 }
 
 /** What a backend is made from. */
 export interface Request {
   readonly groups: readonly Group[];
+  readonly sources: Sources;
   /** Where the parameters are. */
-  readonly memory: 'cpu' | 'gpu';
+  readonly memory: Stretch['kind'];
   readonly device: GPUDevice | undefined;
 }
 

@@ -17,8 +17,8 @@ export type OpenKernels = (
 ) => { buffer: ArrayBuffer; run: RunKernel };
 
 export function openCpu(request: Request, openKernels: OpenKernels): Backend {
-  if (request.memory === 'gpu') throw new Unavailable('the parameters are in GPU buffers');
-  const { groups } = request;
+  if (request.memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
+  const { groups, sources } = request;
   const { blocks, bytes } = layout(groups);
   const { buffer, run: runKernel } = openKernels(request, blocks, bytes);
 
@@ -26,21 +26,32 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
     new Float32Array(buffer, blocks[g].arrays[arraysOf(groups[g].rule).indexOf(array)] + tensor.offset, tensor.length);
   const params = byName(groups, (g, tensor) => view(g, tensor, 'param'));
   const grads = byName(groups, (g, tensor) => view(g, tensor, 'grad'));
+  const gradOf: Float32Array[] = [];
+  for (const { tensors } of groups) {
+    for (const tensor of tensors) {
+      gradOf[tensor.index] = grads[tensor.name];
+      if (tensor.length > 0) params[tensor.name].set(sources.get(tensor) as Float32Array);
+    }
+  }
   const scalarViews = groups.map(({ rule }, g) =>
     blocks[g].scalars.map((address) => new Float32Array(buffer, address, rule.scalars.length)),
   );
-  for (const { tensors } of groups) {
-    for (const { name, memory } of tensors) params[name].set(memory as Float32Array);
-  }
+  const isGradient = (address: number): boolean =>
+    blocks.some(({ arrays: [, start], bytes: size }) => address >= start && address < start + size);
 
   return {
     params: Object.freeze(params),
     grads: Object.freeze(grads),
     scalars: (g, k) => scalarViews[g][k],
-    check(tensor, grad) {
-      if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(tensor.name)}`, 'a Float32Array', grad);
-      if (grad.length !== tensor.length) {
-        throw new RangeError(`Expected ${tensor.length} gradient values for ${show(tensor.name)}, got ${grad.length}.`);
+    check({ name, length, index }, grad) {
+      const own = gradOf[index];
+      if (grad === own) return;
+      if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(name)}`, 'a Float32Array', grad);
+      if (grad.length !== length) {
+        throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
+      }
+      if (grad.buffer === buffer && grad.byteOffset !== own.byteOffset && isGradient(grad.byteOffset)) {
+        throw new TypeError(`The gradient of ${show(name)} lies in the gradient memory of another tensor.`);
       }
     },
     begin(encoder) {
@@ -48,8 +59,8 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
         throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');
       }
     },
-    accept(_, { name }, grad) {
-      const own = grads[name];
+    accept(_, { index }, grad) {
+      const own = gradOf[index];
       if (grad !== own) own.set(grad as Float32Array);
     },
     update(g, { first, last, scalars }) {
@@ -58,8 +69,9 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
       runKernel(g, scalars.byteOffset, start, end(tensors[last]) - start);
     },
     end: () => undefined,
-    read: (g, tensor, array) => Promise.resolve(view(g, tensor, array).slice()),
-    write: (g, tensor, array, values) => view(g, tensor, array).set(values),
+    cancel() {},
+    read: (arrays) => Promise.resolve(arrays.map(({ group, tensor, array }) => view(group, tensor, array).slice())),
+    write: ({ group, tensor, array }, values) => view(group, tensor, array).set(values),
     dispose() {},
   };
 }

@@ -29,11 +29,11 @@ export async function choose(
   const candidates = auto ? backends : backends.filter(({ name }) => name === wanted);
   for (const { name, title, open } of candidates) {
     try {
-      if (auto && name === 'webgpu' && request.memory === 'cpu') {
+      if (auto && name === 'webgpu' && request.memory === 'CPU') {
         throw new Unavailable('Float32Arrays are stepped where they are, unless it is asked for by name');
       }
       const backend = await open(request);
-      const cause = auto ? `for parameters in ${request.memory.toUpperCase()} memory` : 'asked for by name';
+      const cause = auto ? `for parameters in ${request.memory} memory` : 'asked for by name';
       const others = obstacles.map((obstacle) => ` Not ${obstacle}.`).join('');
       return { backend, choice: { name, reason: `${title}, ${cause}.${others}` } };
     } catch (error) {

@@ -2,13 +2,14 @@
 
 import { byName, type Group } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { isFloat32Array, isGpuMemory, locate, overlap, type Stretch } from '../memory.js';
-import { show } from '../sentences.js';
-import type { Backend, Run } from './backend.js';
-import { complaint, COPY_DST, COPY_SRC, deviceLost, MAP_READ, READ, unusable } from './webgpu/device.js';
+import { isFloat32Array, locate, overlap, type Stretch } from '../memory.js';
+import { list, show } from '../sentences.js';
+import type { ArrayOf, Backend, Run } from './backend.js';
+import { heard, listen } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { GroupMemory, Place } from './webgpu/memory.js';
+import { readBack } from './webgpu/read.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
 export class WebGPU implements Backend {
@@ -20,17 +21,19 @@ export class WebGPU implements Backend {
   readonly #groups: readonly Group[];
   readonly #memories: readonly GroupMemory[];
   readonly #dispatches: readonly Dispatches[];
-  /** What `grads` has shown so far. */
-  readonly #shown = new Map<string, GPUBufferBinding>();
-  /** Where this step's gradient is, of tensors whose gradient is in the caller's buffer. */
-  readonly #callersGrad = new Map<Tensor, Place>();
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
+  /** What `grads` has shown so far. */
+  readonly #shown = new Map<string, GPUBufferBinding>();
+
+  // Of the step that is being made:
+  #callersEncoder: GPUCommandEncoder | undefined;
   #encoder: GPUCommandEncoder | undefined;
-  #encoded = false;
   #pass: GPUComputePassEncoder | undefined;
-  #unsure: Promise<Error | undefined>[] = [];
-  #lost: string | undefined;
+  /** The dispatches of tensors whose gradient is in the caller's buffer. */
+  readonly #bound = new Map<Tensor, readonly Dispatch[]>();
+  /** Names of gradients whose buffer is new, and may turn out to be another device's. */
+  #new: string[] = [];
 
   constructor(
     device: GPUDevice,
@@ -55,105 +58,104 @@ export class WebGPU implements Backend {
         byName(groups, (g, tensor) => this.#showGrad(g, tensor)),
       ),
     );
-    void device.lost.then((info) => (this.#lost = deviceLost(info)));
   }
 
   scalars(group: number): Float32Array {
     return new Float32Array(this.#groups[group].rule.scalars.length);
   }
 
-  check(tensor: Tensor, grad: unknown, encoded: boolean): void {
-    const { name, length, memory } = tensor;
+  check({ name, length }: Tensor, grad: unknown, encoded: boolean): void {
     if (grad === this.#shown.get(name)) return;
-    const { kind, bytes, ...place } = locate(grad, 'gradient', name);
-    if (kind === 'cpu' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
+    const { kind, buffer, offset, bytes } = locate(grad, 'gradient', name);
+    if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
     }
-    if (kind === 'cpu' && encoded) {
+    if (kind === 'CPU' && encoded) {
       throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
     }
-    const grads: Stretch = { kind, bytes: length * FLOAT, ...place };
-    if (isGpuMemory(memory) && overlap(grads, locate(memory, 'parameter', name))) {
+    const param = this.params[name];
+    const stretch = (place: Place): Stretch => ({ ...place, kind: 'GPU', bytes: length * FLOAT });
+    if (buffer === param.buffer && overlap(stretch(param as Place), stretch({ buffer: param.buffer, offset }))) {
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter itself.`);
     }
   }
 
   begin(encoder: GPUCommandEncoder | undefined): void {
-    if (this.#lost !== undefined) throw new Error(this.#lost);
-    this.#encoded = encoder !== undefined;
-    if (!this.#encoded) this.#stepScalars.rewind();
-    this.#encoder = encoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
-    this.#pass = this.#encoder.beginComputePass({ label: 'twinstep' });
+    Kernels.of(this.#device).checkAlive();
+    listen(this.#device);
+    this.#callersEncoder = encoder;
+    if (encoder === undefined) this.#stepScalars.rewind();
   }
 
   accept(group: number, tensor: Tensor, grad: unknown): void {
-    this.#callersGrad.delete(tensor);
     if (grad === this.#shown.get(tensor.name)) return;
+    const memory = this.#memories[group];
     if (isFloat32Array(grad)) {
-      this.#memories[group].upload(this.#memories[group].grad(tensor), grad);
+      memory.upload(memory.grad(tensor), grad);
     } else {
       const { buffer, offset } = locate(grad, 'gradient', tensor.name);
-      this.#callersGrad.set(tensor, { buffer: buffer as GPUBuffer, offset });
+      const place = { buffer: buffer as GPUBuffer, offset };
+      const dispatches = this.#dispatches[group].bound(tensor, place, () => this.#new.push(tensor.name));
+      this.#bound.set(tensor, dispatches);
     }
   }
 
   update(group: number, { first, last, scalars }: Run): void {
-    const { bindGroup, offset } = (this.#encoded ? this.#encodeScalars : this.#stepScalars).put(scalars);
-    this.#pass!.setBindGroup(0, bindGroup, [offset]);
+    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
+    const pass = (this.#pass ??= this.#encoder.beginComputePass({ label: 'twinstep' }));
+    const { bindGroup, offset } = this.#scalars.put(scalars);
+    pass.setBindGroup(0, bindGroup, [offset]);
     const { tensors } = this.#groups[group];
     for (let i = first, next; i <= last; i = next) {
       next = i + 1;
-      const grad = this.#callersGrad.get(tensors[i]);
-      if (grad !== undefined) {
-        this.#dispatch(this.#bind(group, i, grad));
-        continue;
+      let dispatches = this.#bound.get(tensors[i]);
+      if (dispatches === undefined) {
+        while (next <= last && this.#adjoin(group, tensors[next - 1], tensors[next])) next++;
+        dispatches = this.#dispatches[group].stretch(i, next - 1);
       }
-      while (next <= last && this.#adjoin(group, tensors[next - 1], tensors[next])) next++;
-      this.#dispatch(this.#dispatches[group].stretch(i, next - 1));
+      for (const { pipeline, arrays, workgroups } of dispatches) {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(1, arrays);
+        pass.dispatchWorkgroups(...workgroups);
+      }
     }
   }
 
-  end(): Promise<Error | undefined> | undefined {
-    this.#pass!.end();
-    (this.#encoded ? this.#encodeScalars : this.#stepScalars).flush();
-    const encoder = this.#encoder!;
-    const finish = (): void => {
-      if (!this.#encoded) this.#device.queue.submit([encoder.finish()]);
-    };
-    this.#encoder = this.#pass = undefined;
-    if (this.#unsure.length === 0) {
-      finish();
-      return undefined;
+  end(): Promise<Error | undefined> {
+    this.#pass?.end();
+    this.#scalars.flush();
+    if (this.#callersEncoder === undefined && this.#encoder !== undefined) {
+      this.#device.queue.submit([this.#encoder.finish()]);
     }
-    // What was bound wrongly makes the whole submit fail: nothing of the step is done, and all is reported here.
-    const checks = [...this.#unsure, complaint(this.#device, finish).then(toError)];
-    this.#unsure = [];
-    return Promise.all(checks).then((errors) => errors.find((error) => error !== undefined));
+    const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
+    this.#clear();
+    return heard(this.#device).then((trouble) => {
+      if (trouble === undefined) return undefined;
+      for (const dispatches of this.#dispatches) dispatches.forget();
+      return new Error(`The GPU device refused a step, and nothing of it was done${suspects}: ${trouble}`);
+    });
   }
 
-  async read(group: number, tensor: Tensor, array: string): Promise<Float32Array> {
-    if (this.#lost !== undefined) throw new Error(this.#lost);
-    const bytes = tensor.length * FLOAT;
-    if (bytes === 0) return new Float32Array(0);
-    const { buffer, offset } = this.#memories[group].array(tensor, array);
-    if ((buffer.usage & COPY_SRC) === 0) {
-      throw new TypeError(
-        `Reading ${show(tensor.name)} takes COPY_SRC usage of its GPUBuffer, got usage ${buffer.usage}.`,
-      );
-    }
-    const staging = this.#device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST });
-    const encoder = this.#device.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
-    this.#device.queue.submit([encoder.finish()]);
-    try {
-      await staging.mapAsync(READ);
-      return new Float32Array(staging.getMappedRange().slice(0));
-    } finally {
-      staging.destroy();
-    }
+  cancel(): void {
+    this.#pass?.end();
+    this.#clear();
+    void heard(this.#device);
   }
 
-  write(group: number, tensor: Tensor, array: string, values: Float32Array): void {
+  async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
+    Kernels.of(this.#device).checkAlive();
+    return readBack(
+      this.#device,
+      arrays.map(({ group, tensor, array }) => ({
+        name: tensor.name,
+        bytes: tensor.length * FLOAT,
+        ...this.#memories[group].array(tensor, array),
+      })),
+    );
+  }
+
+  write({ group, tensor, array }: ArrayOf, values: Float32Array): void {
+    Kernels.of(this.#device).checkAlive();
     this.#memories[group].upload(this.#memories[group].array(tensor, array), values);
   }
 
@@ -164,30 +166,19 @@ export class WebGPU implements Backend {
     if (this.#ownsDevice) this.#device.destroy();
   }
 
+  get #scalars(): Uniforms {
+    return this.#callersEncoder === undefined ? this.#stepScalars : this.#encodeScalars;
+  }
+
+  #clear(): void {
+    this.#callersEncoder = this.#encoder = this.#pass = undefined;
+    this.#bound.clear();
+    this.#new = [];
+  }
+
   /** Whether one dispatch can run from `a` on into `b`: both in the same arena, with all of their arrays. */
   #adjoin(group: number, a: Tensor, b: Tensor): boolean {
-    return a.arena === b.arena && !this.#memories[group].isCallers(b) && !this.#callersGrad.has(b);
-  }
-
-  /** The dispatches over a gradient of the caller's. A new buffer may turn out to be another device's. */
-  #bind(group: number, index: number, grad: Place): readonly Dispatch[] {
-    const dispatches = this.#dispatches[group];
-    if (dispatches.isBound(index, grad)) return dispatches.bound(index, grad);
-    const { name } = this.#groups[group].tensors[index];
-    let bound!: readonly Dispatch[];
-    const trouble = complaint(this.#device, () => {
-      bound = dispatches.bound(index, grad);
-    });
-    this.#unsure.push(trouble.then((message) => toError(message && unusable(`gradient ${show(name)}`, message))));
-    return bound;
-  }
-
-  #dispatch(dispatches: readonly Dispatch[]): void {
-    for (const { pipeline, arrays, workgroups } of dispatches) {
-      this.#pass!.setPipeline(pipeline);
-      this.#pass!.setBindGroup(1, arrays);
-      this.#pass!.dispatchWorkgroups(...workgroups);
-    }
+    return a.arena === b.arena && !this.#memories[group].isCallers(b) && !this.#bound.has(b);
   }
 
   /** A property of `grads`, whose memory is made when it is first looked at. */
@@ -200,9 +191,6 @@ export class WebGPU implements Backend {
     return { enumerable: true, get };
   }
 }
-
-const toError = (message: string | undefined): Error | undefined =>
-  message === undefined ? undefined : new TypeError(message);
 
 const binding = ({ buffer, offset }: Place, { length }: Tensor): GPUBufferBinding =>
   Object.freeze({ buffer, offset, size: length * FLOAT });

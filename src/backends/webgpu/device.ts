@@ -28,23 +28,26 @@ export async function requestDevice({ groups }: Request): Promise<GPUDevice> {
   return adapter.requestDevice({ requiredLimits });
 }
 
-/** Runs `make`, and gives what the device finds wrong with it: undefined, as a rule. */
-export async function complaint(device: GPUDevice, make: () => void): Promise<string | undefined> {
+/** Begins to listen to what the device finds wrong with the calls that follow. */
+export function listen(device: GPUDevice): void {
   device.pushErrorScope('out-of-memory');
   device.pushErrorScope('validation');
-  let scopes: Promise<GPUError | null>[] = [];
-  try {
-    make();
-  } finally {
-    scopes = [device.popErrorScope(), device.popErrorScope()];
-  }
-  const errors = await Promise.all(scopes);
+}
+
+/** Ends what `listen` began: the complaint about the calls between, or undefined, as a rule. */
+export async function heard(device: GPUDevice): Promise<string | undefined> {
+  const errors = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
   return errors.find((error) => error !== null)?.message;
 }
 
-/** A sentence for a buffer that the device has complained of. */
-export const unusable = (what: string, trouble: string): string =>
-  `The device cannot use the GPUBuffer of ${what}; does it belong to another device? ${trouble}`;
-
-export const deviceLost = ({ message, reason }: GPUDeviceLostInfo): string =>
-  `The GPU device was lost: ${message || reason}`;
+/** Runs `make`, and gives what the device finds wrong with it. */
+export function complaint(device: GPUDevice, make: () => void): Promise<string | undefined> {
+  listen(device);
+  try {
+    make();
+  } catch (error) {
+    void heard(device);
+    throw error;
+  }
+  return heard(device);
+}

@@ -11,8 +11,9 @@ export interface Dispatch {
   readonly workgroups: readonly [number, number];
 }
 
-/** Patterns of present gradients recur, so they are few; should they never recur, the oldest is forgotten. */
-const MAX_STRETCHES = 4096;
+/** Bind groups of the same tensors recur, so they are kept: up to so many, should they not recur after all. */
+const MOST_STRETCHES = 4096;
+const MOST_OFFSETS = 16;
 
 /** The dispatches of a group's tensors. */
 export class Dispatches {
@@ -21,46 +22,44 @@ export class Dispatches {
   readonly #memory: GroupMemory;
   readonly #tensors: readonly Tensor[];
   /** Over the optimizer's own gradients, by first and last tensor. */
-  readonly #stretches = new Map<number, readonly Dispatch[]>();
-  /** Over gradients in the caller's buffers, by tensor and buffer: forgotten with the buffer. */
-  readonly #bound: readonly WeakMap<GPUBuffer, { readonly offset: number; readonly dispatches: readonly Dispatch[] }>[];
+  #stretches = new Map<number, readonly Dispatch[]>();
+  /** Over gradients in the caller's buffers, by tensor, buffer and offset: forgotten with the buffer. */
+  #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
   constructor(device: GPUDevice, kernel: Kernel, memory: GroupMemory, tensors: readonly Tensor[]) {
     this.#device = device;
     this.#kernel = kernel;
     this.#memory = memory;
     this.#tensors = tensors;
-    this.#bound = tensors.map(() => new WeakMap());
   }
 
   /** Of the tensors `first` to `last`, neighbours in an arena or a single one, and their own gradients. */
   stretch(first: number, last: number): readonly Dispatch[] {
     const key = first * this.#tensors.length + last;
-    let dispatches = this.#stretches.get(key);
-    if (dispatches === undefined) {
+    return remember(this.#stretches, key, MOST_STRETCHES, () => {
       const tensor = this.#tensors[first];
       // Padding takes part, so that the whole is one dispatch; the caller's own buffers have none.
       const bytes = this.#memory.isCallers(tensor) ? tensor.length * FLOAT : end(this.#tensors[last]) - begin(tensor);
-      dispatches = this.#make(tensor, this.#memory.grad(tensor), bytes);
-      if (this.#stretches.size === MAX_STRETCHES) this.#stretches.delete(this.#stretches.keys().next().value!);
-      this.#stretches.set(key, dispatches);
-    }
-    return dispatches;
+      return this.#make(tensor, this.#memory.grad(tensor), bytes);
+    });
   }
 
-  /** Whether `bound` would have to bind anew. */
-  isBound(index: number, { buffer, offset }: Place): boolean {
-    return this.#bound[index].get(buffer)?.offset === offset;
+  /** Of one tensor and a gradient in the caller's buffer. `isNew` is told when it had to be bound. */
+  bound(tensor: Tensor, grad: Place, isNew: () => void): readonly Dispatch[] {
+    let ofTensor = this.#bound.get(tensor);
+    if (ofTensor === undefined) this.#bound.set(tensor, (ofTensor = new WeakMap()));
+    let ofBuffer = ofTensor.get(grad.buffer);
+    if (ofBuffer === undefined) ofTensor.set(grad.buffer, (ofBuffer = new Map()));
+    return remember(ofBuffer, grad.offset, MOST_OFFSETS, () => {
+      isNew();
+      return this.#make(tensor, grad, tensor.length * FLOAT);
+    });
   }
 
-  /** Of one tensor and a gradient in the caller's buffer. */
-  bound(index: number, grad: Place): readonly Dispatch[] {
-    const known = this.#bound[index].get(grad.buffer);
-    if (known?.offset === grad.offset) return known.dispatches;
-    const tensor = this.#tensors[index];
-    const dispatches = this.#make(tensor, grad, tensor.length * FLOAT);
-    this.#bound[index].set(grad.buffer, { offset: grad.offset, dispatches });
-    return dispatches;
+  /** Forgets all that is bound, some of which has turned out to be unusable. */
+  forget(): void {
+    this.#stretches = new Map();
+    this.#bound = new WeakMap();
   }
 
   #make(tensor: Tensor, grad: Place, bytes: number): Dispatch[] {
@@ -79,11 +78,22 @@ export class Dispatches {
   }
 }
 
+/** What `map` has for `key`, made if need be; the oldest entry makes room. */
+function remember<Value>(map: Map<number, Value>, key: number, most: number, make: () => Value): Value {
+  let value = map.get(key);
+  if (value === undefined) {
+    value = make();
+    if (map.size === most) map.delete(map.keys().next().value!);
+    map.set(key, value);
+  }
+  return value;
+}
+
 /**
  * Cuts arrays of `bytes` into bindings of at most `limit`. What does not divide into vec4s, which only a caller's own
  * buffer can bring about, is cut off at the last offset that a binding may have, and stepped by the scalar kernel.
  */
-export function pieces(bytes: number, limit: number): { flavour: Flavour; at: number; size: number }[] {
+function pieces(bytes: number, limit: number): { flavour: Flavour; at: number; size: number }[] {
   const whole = bytes % (lanes.vec4 * FLOAT) === 0 ? bytes : alignDown(bytes);
   const cuts: { flavour: Flavour; at: number; size: number }[] = [];
   for (let at = 0; at < whole; at += limit) cuts.push({ flavour: 'vec4', at, size: Math.min(limit, whole - at) });

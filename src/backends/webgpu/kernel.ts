@@ -1,10 +1,11 @@
-// A rule's kernel on a device: its layouts and pipelines, made once per device, and the shape of a dispatch.
+// The kernels of a device: layouts and pipelines, made once per device, and the shape of a dispatch.
 
 import { arraysOf, elements } from '../../layout.js';
 import type { Rule } from '../../rules/rule.js';
 import { COMPUTE } from './device.js';
 import { flavours, lanes, shader, type Flavour } from './shaders.js';
 
+/** A rule on a device. */
 export interface Kernel {
   /** Of group 1, the arrays, in the order of `arraysOf(rule)`. Group 0 is the scalars. */
   readonly arraysLayout: GPUBindGroupLayout;
@@ -14,12 +15,14 @@ export interface Kernel {
 /** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
 const WORKGROUP = 64;
 
-/** The kernels that a device has been asked for. */
+/** What optimizers on the same device share. */
 export class Kernels {
   static readonly #ofDevice = new WeakMap<GPUDevice, Kernels>();
 
   /** Of group 0, the scalars: one uniform buffer at a dynamic offset, for every rule. */
   readonly scalarsLayout: GPUBindGroupLayout;
+  /** A sentence, once the device is lost. */
+  lost: string | undefined;
   readonly #device: GPUDevice;
   readonly #kernels = new Map<Rule, Promise<Kernel>>();
 
@@ -34,12 +37,23 @@ export class Kernels {
     this.scalarsLayout = device.createBindGroupLayout({
       entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
     });
+    void device.lost.then(({ message, reason }) => (this.lost = `The GPU device was lost: ${message || reason}`));
   }
 
-  get(rule: Rule): Promise<Kernel> {
+  /** Throws if the device is lost. */
+  checkAlive(): void {
+    if (this.lost !== undefined) throw new Error(this.lost);
+  }
+
+  async get(rule: Rule): Promise<Kernel> {
     let kernel = this.#kernels.get(rule);
     if (kernel === undefined) this.#kernels.set(rule, (kernel = this.#make(rule)));
-    return kernel;
+    try {
+      return await kernel;
+    } catch (error) {
+      this.#kernels.delete(rule);
+      throw error;
+    }
   }
 
   async #make(rule: Rule): Promise<Kernel> {

@@ -1,8 +1,8 @@
 // The GPU memory of a group: the caller's parameters where they are, and arenas for all else.
 
-import type { Group } from '../../groups.js';
+import type { Group, Sources } from '../../groups.js';
 import type { Arena, Tensor } from '../../layout.js';
-import { isFloat32Array, isGpuMemory, locate } from '../../memory.js';
+import { isFloat32Array, locate } from '../../memory.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './device.js';
 
 /** Where an array of a tensor begins. */
@@ -11,7 +11,7 @@ export interface Place {
   readonly offset: number;
 }
 
-/** The buffers of an arena: one for each array, for a dispatch binds a buffer for writing only once. */
+/** An arena: one buffer for each array, so that each may be as large as a binding. */
 interface Buffers {
   readonly bytes: number;
   /** None where the caller owns the parameters. */
@@ -28,13 +28,12 @@ export class GroupMemory {
   readonly #callers = new Map<Tensor, Place>();
 
   /** Uploads the parameters that are Float32Arrays. */
-  constructor(device: GPUDevice, group: Group, arenas: readonly Arena[]) {
+  constructor(device: GPUDevice, group: Group, arenas: readonly Arena[], sources: Sources) {
     this.#device = device;
     this.#group = group;
     for (const tensor of group.tensors) {
-      if (!isGpuMemory(tensor.memory)) continue;
-      const { buffer, offset } = locate(tensor.memory, 'parameter', tensor.name);
-      this.#callers.set(tensor, { buffer: buffer as GPUBuffer, offset });
+      const { kind, buffer, offset } = locate(sources.get(tensor), 'parameter', tensor.name);
+      if (kind === 'GPU') this.#callers.set(tensor, { buffer: buffer as GPUBuffer, offset });
     }
     this.#arenas = arenas.map(({ bytes }) => ({
       bytes,
@@ -43,7 +42,8 @@ export class GroupMemory {
       slots: group.rule.slots.map((slot) => this.#allocate(slot, bytes)),
     }));
     for (const tensor of group.tensors) {
-      if (isFloat32Array(tensor.memory)) this.upload(this.param(tensor), tensor.memory);
+      const source = sources.get(tensor);
+      if (isFloat32Array(source)) this.upload(this.param(tensor), source);
     }
   }
 
@@ -72,7 +72,9 @@ export class GroupMemory {
   }
 
   upload({ buffer, offset }: Place, values: Float32Array): void {
-    this.#device.queue.writeBuffer(buffer, offset, values as Float32Array<ArrayBuffer>);
+    // A shared buffer is copied: not every implementation takes one, and Dawn for Node dies of it.
+    const own = values.buffer instanceof ArrayBuffer ? values : values.slice();
+    this.#device.queue.writeBuffer(buffer, offset, own as Float32Array<ArrayBuffer>);
   }
 
   destroy(): void {

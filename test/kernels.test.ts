@@ -1,0 +1,92 @@
+// Every rule of the table, kernel against kernel: the rule itself, dist/core.wasm and wgsl/, told random scalars.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { power } from '../src/algorithms/algorithm.js';
+import { arraysOf } from '../src/layout.js';
+import * as rules from '../src/rules/index.js';
+import type { Arrays, Rule } from '../src/rules/rule.js';
+import { array, difference, ordinary, random, special, wide, type Draw } from './support/numbers.js';
+
+const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
+const LENGTH = 64 * 9;
+const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
+
+/** Scalars of the size that algorithms make, and of either sign where a rule may have both. */
+const scalars = (rule: Rule, seed: number): Float32Array => {
+  const next = random(seed);
+  return Float32Array.from(rule.scalars, () => (next() < 0.3 ? -1 : 1) * 10 ** (-4 * next()));
+};
+
+function onReference(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {
+  const named = Object.fromEntries(rule.scalars.map((name, k) => [name, by[k]]));
+  for (let t = 0; t < steps; t++) for (let i = 0; i < LENGTH; i++) rule.update(i, arrays, named);
+}
+
+function onWasm(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  const kernel = new WebAssembly.Instance(module, { env: { memory } }).exports[rule.name] as (...a: number[]) => void;
+  new Float32Array(memory.buffer, 0, by.length).set(by);
+  const views = arraysOf(rule).map((name, k) => {
+    const view = new Float32Array(memory.buffer, 256 + k * LENGTH * 4, LENGTH);
+    view.set(arrays[name as keyof Arrays]);
+    return view;
+  });
+  for (let t = 0; t < steps; t++) kernel(0, ...views.map(({ byteOffset }) => byteOffset), LENGTH * 4);
+  for (const [k, name] of arraysOf(rule).entries()) arrays[name as keyof Arrays].set(views[k]);
+}
+
+const draws: [string, Draw][] = [
+  ['ordinary numbers', ordinary],
+  ['mixed magnitudes', wide],
+  ['zeros, subnormals, infinities and NaN', special],
+];
+
+describe.each(table)('%s', (...[, rule]) => {
+  const make = (draw: Draw, seed: number): Arrays =>
+    Object.fromEntries(arraysOf(rule).map((name, k) => [name, array(LENGTH, seed + k, draw)])) as Arrays;
+
+  test.each(draws)('gives the same bits in all arrays as a rule and in WASM: %s', (...[, draw]) => {
+    for (let seed = 0; seed < 40; seed++) {
+      const by = scalars(rule, seed);
+      const [reference, wasm] = [make(draw, 100 * seed), make(draw, 100 * seed)];
+      onReference(rule, by, reference, 3);
+      onWasm(rule, by, wasm, 3);
+      for (const name of arraysOf(rule)) {
+        const key = name as keyof Arrays;
+        expect(difference(wasm[key], reference[key]), `${name} by ${by.join(', ')}`).toBeUndefined();
+      }
+    }
+  });
+
+  test('moves with each of its scalars', () => {
+    const by = scalars(rule, 1);
+    const before = make(ordinary, 1);
+    onReference(rule, by, before, 1);
+    for (const [k, name] of rule.scalars.entries()) {
+      const other = by.slice();
+      other[k] *= 1.5;
+      const after = make(ordinary, 1);
+      onReference(rule, other, after, 1);
+      expect(difference(after.param, before.param), name).toBeDefined();
+    }
+  });
+});
+
+test('every file of kernels is in the table', () => {
+  const files = (folder: string, ending: string, others: string[]): string[] =>
+    readdirSync(new URL(`../${folder}/`, import.meta.url))
+      .filter((file) => file.endsWith(ending) && !others.includes(file))
+      .map((file) => file.slice(0, -ending.length))
+      .toSorted();
+  const ofRules = files('src/rules', '.ts', ['index.ts', 'rule.ts']);
+  expect(files('assembly', '.ts', ['index.ts', 'simd.ts'])).toEqual(ofRules);
+  expect(files('wgsl', '.wgsl', ['prelude.wgsl', 'vec4.wgsl', 'scalar.wgsl'])).toEqual(ofRules);
+});
+
+test.each([0, 1, 2, 3, 10, 1000, 1e6, 2 ** 31 + 5, 2 ** 40])('power is a power to 1e-9, also to the %f', (exponent) => {
+  for (const base of [0, 0.5, 0.9, 0.999, 0.999999, 1 - 1e-9]) {
+    const exact = base ** exponent;
+    expect(Math.abs(power(base, exponent) - exact)).toBeLessThanOrEqual(1e-9 * exact + exponent * 2 ** -53 * exact);
+  }
+});

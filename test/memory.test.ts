@@ -1,0 +1,52 @@
+// What an optimizer keeps alive, and what a step allocates.
+
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { adam } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { backends } from './support/backends.js';
+import { array } from './support/numbers.js';
+
+async function isCollected(ref: WeakRef<object>): Promise<boolean> {
+  for (let tries = 0; tries < 20; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    globalThis.gc!();
+    if (ref.deref() === undefined) return true;
+  }
+  return false;
+}
+
+describe.each(backends)('%s', (...[, backend]) => {
+  test('the arrays handed over are let go of', async () => {
+    let params: { w: Float32Array } | undefined = { w: array(1000, 1) };
+    const optimizer = await adam(params, backend);
+    const ref = new WeakRef(params.w.buffer);
+    params = undefined;
+    expect(await isCollected(ref)).toBe(true);
+
+    let grads: { w: Float32Array } | undefined = { w: array(1000, 2) };
+    optimizer.step(grads);
+    const gradRef = new WeakRef(grads.w.buffer);
+    grads = undefined;
+    expect(await isCollected(gradRef)).toBe(true);
+  });
+
+  test('dispose() lets go of the memory, though the optimizer is kept', async () => {
+    const optimizer = await adam({ w: array(1000, 1) }, backend);
+    const ref = new WeakRef(optimizer.params);
+    optimizer.dispose();
+    expect(await isCollected(ref)).toBe(true);
+    expect(() => optimizer.params).toThrow('disposed');
+  });
+});
+
+test('a step on the CPU allocates nothing', () => {
+  const script = fileURLToPath(new URL('support/allocations.mjs', import.meta.url));
+  const printed = execFileSync(process.execPath, ['--expose-gc', '--max-semi-space-size=512', script], {
+    encoding: 'utf8',
+  });
+  const taken = JSON.parse(printed) as Record<string, number>;
+  // No object is that small: what is left is the engine's own, and falls with the number of steps.
+  expect(taken.wasm).toBeLessThan(8);
+  expect(taken.reference).toBeLessThan(8);
+});
