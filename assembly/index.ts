@@ -1,2 +1,6 @@
-// One line a rule: what core.wasm exports.
+// One line a file: what core.wasm exports.
 export { adam, adam_amsgrad } from './adam';
+export { extrapolate } from './extrapolate';
+export { nadam } from './nadam';
+export { schedulefree_adamw, schedulefree_adamw_inner } from './schedulefree_adamw';
+export { schedulefree_sgd } from './schedulefree_sgd';

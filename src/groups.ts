@@ -20,6 +20,8 @@ export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memo
 export interface Group<Options = object> {
   readonly options: Options;
   readonly rule: Rule;
+  /** All rules that run over its arrays: `rule`, and that of a change of mode. */
+  readonly rules: readonly Rule[];
   /** Names in the caller's order. */
   readonly names: readonly string[];
   /** Those that decay first: tensors that share their scalars lie side by side. */
@@ -73,7 +75,9 @@ export function readGroups<Options extends CommonOptions>(
     }));
     for (const tensor of tensors) sources.set(tensor, record[tensor.name] as Float32Array | GpuMemory);
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));
-    return { options, rule: algorithm.rule(options), names, tensors, where };
+    const rule = algorithm.rule(options);
+    const rules = algorithm.average === undefined ? [rule] : [rule, algorithm.average.rule];
+    return { options, rule, rules, names, tensors, where };
   });
   return { groups: sorted, sources, memory: stretches.values().next().value!.kind };
 }

@@ -18,7 +18,35 @@ export const adam = creator(algorithms.adam);
  */
 export const adamw = creator(algorithms.adamw);
 
-export type { AdamOptions } from './algorithms/index.js';
+/**
+ * Schedule-Free AdamW (arXiv 2405.15682): no schedule, and no end to plan for. While it trains the parameters are y,
+ * where gradients are to be taken; `eval()` makes them the average x, which is what to evaluate and save, and `train()`
+ * y again. Names and defaults are upstream's (facebookresearch/schedule_free); `params` and errors are as for `adam`.
+ */
+export const adamwScheduleFree = creator(algorithms.adamwScheduleFree);
+
+/** Schedule-Free RAdam, which needs no warm-up: upstream's RAdamScheduleFree. Modes are as for `adamwScheduleFree`. */
+export const radamScheduleFree = creator(algorithms.radamScheduleFree);
+
+/** Schedule-Free SGD: upstream's SGDScheduleFree. Modes are as for `adamwScheduleFree`. */
+export const sgdScheduleFree = creator(algorithms.sgdScheduleFree);
+
+/** NAdam, Adam with Nesterov momentum: names, defaults and arithmetic of torch.optim.NAdam. Otherwise as `adam`. */
+export const nadam = creator(algorithms.nadam);
+
+/** RAdam (arXiv 1908.03265): names, defaults and arithmetic of torch.optim.RAdam. Otherwise as `adam`. */
+export const radam = creator(algorithms.radam);
+
+export { debiasedDecay } from './algorithms/algorithm.js';
+
+export type {
+  AdamOptions,
+  AdamwScheduleFreeOptions,
+  NadamOptions,
+  RadamOptions,
+  RadamScheduleFreeOptions,
+  SgdScheduleFreeOptions,
+} from './algorithms/index.js';
 export type { CommonOptions } from './algorithms/algorithm.js';
 export type { Choice } from './backends/index.js';
 export type { BackendName } from './backends/backend.js';

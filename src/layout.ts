@@ -55,14 +55,18 @@ export const begin = (first: Tensor): number => first.offset;
 export const end = (last: Tensor): number => last.offset + align(last.length * FLOAT);
 
 /** The names of a rule's arrays in their fixed order, which is the order of kernel arguments and of bindings. */
-export const arraysOf = (rule: Rule): string[] => ['param', 'grad', ...rule.slots];
+export const arraysOf = ({ slots, takesGrad = true }: Rule): string[] => [
+  'param',
+  ...(takesGrad ? ['grad'] : []),
+  ...slots,
+];
 
 /** Where a group lies in the one memory of a CPU backend, in bytes. */
 export interface Block {
   /** Where the scalars of run k start: a group of n tensors has at most n runs. */
   readonly scalars: readonly number[];
-  /** Where each array of the rule starts. */
-  readonly arrays: readonly number[];
+  /** Where each array of the rule starts, by name. */
+  readonly arrays: Readonly<Record<string, number>>;
   /** The length of each of these arrays. */
   readonly bytes: number;
 }
@@ -78,7 +82,7 @@ export function layout(groups: readonly { rule: Rule; tensors: readonly Tensor[]
     const [arena = { bytes: 0 }] = pack(tensors);
     return {
       scalars: tensors.map(() => take(align(rule.scalars.length * FLOAT))),
-      arrays: arraysOf(rule).map(() => take(arena.bytes)),
+      arrays: Object.fromEntries(arraysOf(rule).map((name) => [name, take(arena.bytes)])),
       bytes: arena.bytes,
     };
   });

@@ -5,6 +5,7 @@ import type { Backend } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import type { Group } from './groups.js';
 import type { GpuMemory } from './memory.js';
+import type { Arrays, Rule } from './rules/rule.js';
 import { expect, isRecord, list, show } from './sentences.js';
 import { describe, parse, type StateDict } from './state.js';
 import { Stepper, type LiveGroup, type Member } from './stepper.js';
@@ -90,15 +91,53 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
 
   /** How many steps a tensor has completed. */
   stepOf(name: string): number {
-    return memberOf(this.#use(), name).tensor.step;
-  }
-
-  /** A copy of a parameter as it is now, flattened. On the GPU its buffer needs COPY_SRC usage. */
-  async read(name: string): Promise<Float32Array> {
     const parts = this.#use();
     const { group, tensor } = memberOf(parts, name);
-    const [values] = await this.#settle(parts.backend.read([{ group, tensor, array: 'param' }]));
-    return values;
+    return parts.steppers[group].stepOf(tensor);
+  }
+
+  /**
+   * A copy of a parameter as it is now, flattened; with `average` of Schedule-Free's x, in either mode, and nothing
+   * changes. On the GPU its buffer needs COPY_SRC usage.
+   */
+  async read(name: string, { average = false }: { average?: boolean } = {}): Promise<Float32Array> {
+    const parts = this.#use();
+    const { group, tensor } = memberOf(parts, name);
+    const { isTraining } = parts.steppers[group];
+    const averaging = this.#algorithm.average;
+    if (average && averaging === undefined)
+      throw new TypeError(`${this.#algorithm.name} keeps no average of ${show(name)}.`);
+    const arrays = ['param'];
+    const isDistant = average && isTraining && tensor.step > 0;
+    if (isDistant) arrays.push(...averaging!.rule.slots);
+    const [param, ...slots] = await this.#settle(parts.backend.read(arrays.map((array) => ({ group, tensor, array }))));
+    if (isDistant) toAverage(averaging!.rule, param, slots, averaging!.weight(parts.groups[group].options, true));
+    return param;
+  }
+
+  /** Has the parameters be what gradients are taken of: for Schedule-Free y, for the others what they always are. */
+  train(): void {
+    this.#switch(true);
+  }
+
+  /** Has the parameters be what is to be evaluated and saved: for Schedule-Free the average x. Then no step is taken. */
+  eval(): void {
+    this.#switch(false);
+  }
+
+  /**
+   * One step by gradients that `closure` takes while the parameters are y; before and after they are the average x
+   * (upstream's Closure variants, of which this costs two passes over the parameters more).
+   */
+  async stepClosure(
+    closure: () => Readonly<Record<string, Gradient>> | Promise<Readonly<Record<string, Gradient>>>,
+  ): Promise<void> {
+    this.train();
+    try {
+      this.step(await closure());
+    } finally {
+      this.eval();
+    }
   }
 
   /**
@@ -106,8 +145,8 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
    * decay mask are not part of it. The arrays are copies.
    */
   async stateDict(): Promise<StateDict> {
-    const { groups, backend } = this.#use();
-    const { dict, arrays } = describe(this.#algorithm, groups);
+    const { steppers, backend } = this.#use();
+    const { dict, arrays } = describe(this.#algorithm, steppers);
     const values = await this.#settle(backend.read(arrays.map(({ source }) => source)));
     for (const [i, { state, slot }] of arrays.entries()) state[slot] = values[i];
     return dict;
@@ -118,17 +157,18 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
    * sentence for one that does not fit, and then nothing has changed.
    */
   async loadStateDict(dict: StateDict): Promise<void> {
-    const { groups, backend } = this.#use();
-    const loaded = parse(this.#algorithm, groups, dict);
+    const { steppers, backend } = this.#use();
+    const loaded = parse(this.#algorithm, steppers, dict);
     this.#loads += 1;
-    for (const [group, { options, tensors }] of loaded.entries()) {
-      const { rule, options: own } = groups[group];
-      Object.assign(own, options);
-      for (const { tensor, state } of tensors) {
-        tensor.step = state?.step ?? 0;
-        for (const array of rule.slots) {
-          const values = state === undefined ? new Float32Array(tensor.length) : (state[array] as Float32Array);
-          backend.write({ group, tensor, array }, values);
+    for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
+      const stepper = steppers[group];
+      Object.assign(stepper.group.options, options);
+      Object.assign(stepper.state, state);
+      stepper.isTraining = isTraining;
+      for (const { tensor, step, slots } of tensors) {
+        tensor.step = step;
+        for (const array of stepper.group.rule.slots) {
+          backend.write({ group, tensor, array }, slots?.[array] ?? new Float32Array(tensor.length));
         }
       }
     }
@@ -144,6 +184,11 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     // All that can be refused comes first, so that a refusal finds everything as it was.
     const parts = this.#use();
     const { steppers, backend } = parts;
+    if (!steppers.every(({ isTraining }) => isTraining)) {
+      throw new Error(
+        'A step was taken in eval mode, where the parameters are averages: call train() before gradients.',
+      );
+    }
     collect(parts, grads, encoder !== undefined);
     for (const stepper of steppers) stepper.prepare();
     backend.begin(encoder);
@@ -153,31 +198,52 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
           if (grad !== undefined) backend.accept(group, tensor, grad);
         }
       }
-      for (let g = 0; g < steppers.length; g++) {
-        const { runs, count } = steppers[g];
-        for (let k = 0; k < count; k++) backend.update(g, runs[k]);
+      for (const { index, group, runs, count } of steppers) {
+        for (let k = 0; k < count; k++) backend.update(index, group.rule, runs[k]);
       }
     } catch (error) {
       backend.cancel();
       throw error;
     }
     const outcome = backend.end();
-    for (const { members } of steppers) {
-      for (const { tensor, grad } of members) {
-        if (grad !== undefined) tensor.step += 1;
-      }
-    }
-    if (outcome !== undefined) this.#watch(parts, outcome);
+    if (outcome !== undefined)
+      this.#watch(
+        outcome,
+        steppers.map((stepper) => stepper.remember()),
+      );
+    for (const stepper of steppers) stepper.commit();
     release(parts);
   }
 
-  /** Takes back the counts of a step that turns out not to have been done, and has the next call say why. */
-  #watch({ members }: Parts<Options>, outcome: Promise<Error | undefined>): void {
-    const stepped = [...members.values()].filter(({ grad }) => grad !== undefined);
+  #switch(isTraining: boolean): void {
+    const { steppers, backend } = this.#use();
+    const { average } = this.#algorithm;
+    const changing = steppers.filter((stepper) => stepper.isTraining !== isTraining);
+    if (average === undefined || changing.length === 0) return;
+    backend.begin(undefined);
+    try {
+      for (const stepper of changing) {
+        stepper.prepareSwitch(average.weight(stepper.group.options, !isTraining));
+        for (let k = 0; k < stepper.count; k++) backend.update(stepper.index, average.rule, stepper.runs[k]);
+      }
+    } catch (error) {
+      backend.cancel();
+      throw error;
+    }
+    const outcome = backend.end();
+    for (const stepper of changing) stepper.isTraining = isTraining;
+    const undo = changing.map((stepper) => () => {
+      stepper.isTraining = !isTraining;
+    });
+    if (outcome !== undefined) this.#watch(outcome, undo);
+  }
+
+  /** Takes back what turns out not to have been done, and has the next call say why. */
+  #watch(outcome: Promise<Error | undefined>, undo: readonly (() => void)[]): void {
     const loads = this.#loads;
     const settled = outcome.then((error) => {
       if (error === undefined || loads !== this.#loads) return;
-      for (const { tensor } of stepped) tensor.step -= 1;
+      for (const each of undo) each();
       this.#failure ??= error;
     });
     this.#settled = Promise.all([this.#settled, settled]);
@@ -223,4 +289,11 @@ function memberOf<Options extends CommonOptions>({ members }: Parts<Options>, na
   const member = members.get(name);
   if (member !== undefined) return member;
   throw new RangeError(`There is no parameter ${show(name)}; there are ${list([...members.keys()])}.`);
+}
+
+/** Turns a copy of a parameter into the average, by the rule with which a change of mode would. */
+function toAverage(rule: Rule, param: Float32Array, slots: readonly Float32Array[], weight: number): void {
+  const arrays = { param, ...Object.fromEntries(rule.slots.map((name, i) => [name, slots[i]])) } as Arrays;
+  const by = Object.fromEntries(rule.scalars.map((name) => [name, Math.fround(weight)]));
+  for (let i = 0; i < param.length; i++) rule.update(i, arrays, by);
 }

@@ -16,11 +16,29 @@ const notNegative: Check = {
 };
 const flag: Check = { wanted: 'true or false', accepts: (value: unknown) => typeof value === 'boolean' };
 const isRate = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 1;
+const rate: Check = { wanted: 'a number of at least 0 and less than 1', accepts: isRate };
 
 const checks: Readonly<Record<string, Check>> = {
   lr: notNegative,
   eps: notNegative,
-  weightDecay: notNegative,
+  epsRoot: notNegative,
+  momentumDecay: notNegative,
+  r: notNegative,
+  weightLrPower: notNegative,
+  weightDecay: {
+    wanted: `${notNegative.wanted}, or a function from completed steps to one`,
+    accepts: (value: unknown) => typeof value === 'function' || notNegative.accepts(value as never),
+  },
+  innerMomentum: rate,
+  momentum: {
+    wanted: 'a number of more than 0 and less than 1',
+    accepts: (value: unknown) => isRate(value) && value !== 0,
+  },
+  warmupSteps: {
+    wanted: 'a whole number of at least 0',
+    accepts: (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0,
+  },
+  decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
   betas: {
     wanted: 'two numbers of at least 0 and less than 1',
     accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && isRate(value[0]) && isRate(value[1]),
@@ -30,6 +48,9 @@ const checks: Readonly<Record<string, Check>> = {
   maximize: flag,
   couple: flag,
   epsHat: flag,
+  nesterov: flag,
+  silentSgdPhase: flag,
+  decoupledWeightDecay: flag,
   schedule: {
     wanted: 'a function from completed steps to a multiplier of lr',
     accepts: (value: unknown) => value === undefined || typeof value === 'function',
@@ -56,7 +77,18 @@ export function resolve<Options extends object>(
     const given = own[name] !== undefined ? own[name] : common[name];
     resolved[name] = checked(name, given !== undefined ? given : fallback, where);
   }
+  checkTogether(algorithm, resolved as Options, where);
   return resolved as Options;
+}
+
+/** Throws where options, each of them good, cannot stand together. */
+export function checkTogether<Options extends object>(
+  algorithm: Algorithm<Options>,
+  options: Readonly<Options>,
+  where: string,
+): void {
+  const conflict = algorithm.conflict?.(options);
+  if (conflict !== undefined) throw new TypeError(`Cannot take the options${where}: ${conflict}`);
 }
 
 /**
@@ -66,11 +98,11 @@ export function resolve<Options extends object>(
 export function live<Options extends object>(
   algorithm: Algorithm<Options>,
   options: Options,
-  readOnly: object,
+  readOnly: Readonly<Record<string, PropertyDescriptor>>,
   where: string,
 ): Options {
   const values = options as Record<string, unknown>;
-  Object.defineProperties(options, Object.getOwnPropertyDescriptors(readOnly));
+  Object.defineProperties(options, readOnly);
   return new Proxy<Options>(options, {
     set(_, name, value) {
       const key = String(name);
@@ -80,6 +112,7 @@ export function live<Options extends object>(
       if (next !== values[key] && algorithm.fixed.includes(key as keyof Options & string)) {
         throw new TypeError(`${key} decides the optimizer's memory and is fixed once it is made, got ${show(value)}.`);
       }
+      checkTogether(algorithm, { ...options, [key]: next }, where);
       values[key] = next;
       return true;
     },

@@ -1,15 +1,19 @@
 // State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
 
-import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { Algorithm, CommonOptions, GroupState } from './algorithms/algorithm.js';
 import type { ArrayOf } from './backends/backend.js';
 import type { Group } from './groups.js';
 import type { Tensor } from './layout.js';
 import { isFloat32Array } from './memory.js';
-import { checked } from './options.js';
+import { checked, checkTogether } from './options.js';
 import { expect, isRecord, list, show } from './sentences.js';
+import type { Stepper } from './stepper.js';
 
-/** What is remembered of one tensor: completed steps, and an array per slot (`exp_avg`, `exp_avg_sq`, ...). */
-export type TensorState = { step: number } & Record<string, number | Float32Array>;
+/**
+ * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`
+ * where not the group counts them.
+ */
+export type TensorState = Record<string, number | Float32Array>;
 
 /**
  * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
@@ -38,28 +42,33 @@ interface Missing {
 /** The dict but for its arrays, and which arrays these are. */
 export function describe<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
-  groups: readonly Group<Options>[],
+  steppers: readonly Stepper<Options>[],
 ): { dict: StateDict; arrays: Missing[] } {
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];
   let index = 0;
-  for (const [group, { options, names, tensors, rule }] of groups.entries()) {
+  for (const { group: ofStepper, index: group, state: groupState, isTraining } of steppers) {
+    const { options, names, tensors, rule } = ofStepper;
     const values = options as Readonly<Record<string, unknown>>;
-    const saved = savedOptions(algorithm).map((name) => {
-      const value = values[name];
-      return [snakeCase(name), Array.isArray(value) ? [...value] : value];
-    });
+    const saved = savedOptions(algorithm)
+      .filter((name) => typeof values[name] !== 'function')
+      .map((name) => {
+        const value = values[name];
+        return [snakeCase(name), Array.isArray(value) ? [...value] : value];
+      });
     const params = names.map((_, i) => index + i);
     dict.param_groups.push({
       ...Object.fromEntries(saved),
       ...algorithm.identity,
+      ...groupState,
+      ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
       param_names: [...names],
     });
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));
     for (const tensor of tensors) {
       if (tensor.step === 0) continue;
-      const state: TensorState = { step: tensor.step };
+      const state: TensorState = algorithm.group === undefined ? { step: tensor.step } : {};
       dict.state[indexOf.get(tensor.name)!] = state;
       for (const slot of rule.slots) arrays.push({ source: { group, tensor, array: slot }, state, slot });
     }
@@ -68,20 +77,27 @@ export function describe<Options extends CommonOptions>(
   return { dict, arrays };
 }
 
-/** What a dict says of one group. */
+/** What a dict says of one group, checked. */
 export interface Loaded {
-  /** Options in our names, checked. */
+  /** Options in our names. */
   readonly options: Readonly<Record<string, unknown>>;
-  /** One entry for each tensor; without state for one that has not stepped yet. */
-  readonly tensors: readonly { readonly tensor: Tensor; readonly state: TensorState | undefined }[];
+  readonly state: Readonly<GroupState>;
+  readonly isTraining: boolean;
+  /** Slots are undefined for one that has not stepped yet. */
+  readonly tensors: readonly {
+    readonly tensor: Tensor;
+    readonly step: number;
+    readonly slots: Readonly<Record<string, Float32Array>> | undefined;
+  }[];
 }
 
 /** Reads a dict for these groups. Throws a sentence for anything that does not fit them, and changes nothing. */
 export function parse<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
-  groups: readonly Group<Options>[],
+  steppers: readonly Stepper<Options>[],
   dict: unknown,
 ): Loaded[] {
+  const groups = steppers.map(({ group }) => group);
   expect(isRecord(dict) && isRecord(dict.state), 'the state dict', 'a record with state and param_groups', dict);
   const { state, param_groups: given } = dict as { state: Record<string, unknown>; param_groups: unknown };
   expect(Array.isArray(given), 'param_groups', `an array of ${groups.length}`, given);
@@ -100,9 +116,9 @@ export function parse<Options extends CommonOptions>(
       if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
       indices.add(index);
       const tensor = tensorOf.get(name)!;
-      return { tensor, state: parseTensor(state[index], tensor, group) };
+      return parseTensor(algorithm, state[index], tensor, group);
     });
-    return { options, tensors };
+    return { options, ...parseState(algorithm, saved, where), tensors };
   });
   const strangers = Object.keys(state).filter((index) => !indices.has(index));
   if (strangers.length > 0)
@@ -148,16 +164,44 @@ function parseOptions<Options extends CommonOptions>(
       throw new TypeError(`This optimizer was made with ${name} = ${show(own)}, got ${show(value)}${where}.`);
     }
   }
-  return Object.fromEntries(entries);
+  const loaded = Object.fromEntries(entries);
+  checkTogether(algorithm, { ...options, ...loaded }, where);
+  return loaded;
 }
 
-function parseTensor(state: unknown, { name, length }: Tensor, { rule }: Group): TensorState | undefined {
-  if (state === undefined) return undefined;
+/** What the group remembers, and its mode. */
+function parseState<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  saved: Record<string, unknown>,
+  where: string,
+): Pick<Loaded, 'state' | 'isTraining'> {
+  const state: GroupState = {};
+  for (const name of Object.keys(algorithm.group?.first ?? {})) {
+    const value = saved[name];
+    const isGood = name === 'k' ? Number.isSafeInteger(value) && (value as number) >= 0 : Number.isFinite(value);
+    expect(isGood, name + where, name === 'k' ? 'a whole number of at least 0' : 'a finite number', value);
+    state[name] = value as number;
+  }
+  const { train_mode: isTraining = true } = algorithm.average === undefined ? {} : saved;
+  expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
+  return { state, isTraining };
+}
+
+function parseTensor<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  state: unknown,
+  tensor: Tensor,
+  { rule }: Group,
+): Loaded['tensors'][number] {
+  if (state === undefined) return { tensor, step: 0, slots: undefined };
+  const { name, length } = tensor;
   const what = `state of ${show(name)}`;
   expect(isRecord(state), `the ${what}`, 'a record', state);
   const { step, ...slots } = state;
-  const isCount = typeof step === 'number' && Number.isSafeInteger(step) && step >= 1;
-  expect(isCount, `step in the ${what}`, 'a whole number of at least 1', step);
+  if (algorithm.group === undefined) {
+    const isCount = Number.isSafeInteger(step) && (step as number) >= 1;
+    expect(isCount, `step in the ${what}`, 'a whole number of at least 1', step);
+  }
   const strangers = Object.keys(slots).filter((slot) => !rule.slots.includes(slot));
   if (strangers.length > 0)
     throw new TypeError(`The ${what} has ${list(strangers)}; it should have ${list(rule.slots)}.`);
@@ -168,5 +212,9 @@ function parseTensor(state: unknown, { name, length }: Tensor, { rule }: Group):
       throw new RangeError(`Expected ${length} values of ${slot} in the ${what}, got ${values.length}.`);
     }
   }
-  return state as TensorState;
+  return {
+    tensor,
+    step: algorithm.group === undefined ? (step as number) : 1,
+    slots: slots as Record<string, Float32Array>,
+  };
 }

@@ -1,6 +1,6 @@
-// A group on its way through training: which of its tensors step, and by what scalars.
+// A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
-import type { Algorithm, CommonOptions, Progress } from './algorithms/algorithm.js';
+import type { Algorithm, CommonOptions, GroupState, Progress } from './algorithms/algorithm.js';
 import type { Backend, Run } from './backends/backend.js';
 import type { Group } from './groups.js';
 import type { Tensor } from './layout.js';
@@ -11,8 +11,12 @@ import { unexpected } from './sentences.js';
 export type LiveGroup<Options> = Options & {
   /** The names of its tensors. */
   readonly params: readonly string[];
-  /** lr times the schedule's multiplier, as the latest step took it; 0 before the first. */
+  /** lr times all multipliers, as the latest step took it; 0 before the first. */
   readonly scheduledLr: number;
+  /** Schedule-Free's: completed steps, the sum of the weights of its average, the largest lr so far (-1 at first). */
+  readonly k?: number;
+  readonly weightSum?: number;
+  readonly lrMax?: number;
 };
 
 /** A tensor, and the gradient that it takes this step with, if any. */
@@ -25,77 +29,150 @@ export interface Member {
 /** All that a step needs is allocated here, once. */
 export class Stepper<Options extends CommonOptions> {
   readonly group: Group<Options>;
+  readonly index: number;
   readonly members: readonly Member[];
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
   count = 0;
+  /** False while the parameters are the average. */
+  isTraining = true;
+  /** What the group remembers; empty where tensors count for themselves. */
+  readonly state: GroupState;
 
   readonly #algorithm: Algorithm<Options>;
   readonly #by: Record<string, number>;
+  /** `state` after the step that is being made. */
+  readonly #next: GroupState;
   #scheduledLr = 0;
-  readonly #progress: { -readonly [key in keyof Progress]: Progress[key] } = { step: 0, eta: 1, decays: true };
+  readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
 
   constructor(algorithm: Algorithm<Options>, group: Group<Options>, index: number, backend: Backend) {
     this.#algorithm = algorithm;
     this.group = group;
+    this.index = index;
     this.members = group.tensors.map((tensor) => ({ group: index, tensor, grad: undefined }));
     this.runs = group.tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
+    this.state = { ...algorithm.group?.first };
+    this.#next = { ...this.state };
     this.#by = Object.fromEntries(group.rule.scalars.map((name) => [name, 0]));
+    this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, group: this.#next };
   }
 
   /** What `optimizer.groups` shows of it. */
   live(): LiveGroup<Options> {
     const { options, names, where } = this.group;
-    const scheduledLr = (): number => this.#scheduledLr;
-    const readOnly = {
-      params: Object.freeze([...names]),
-      get scheduledLr() {
-        return scheduledLr();
-      },
+    const readOnly: Record<string, PropertyDescriptor> = {
+      params: { value: Object.freeze([...names]), enumerable: true },
+      scheduledLr: { get: () => this.#scheduledLr, enumerable: true },
     };
+    for (const name of Object.keys(this.state).filter((each) => each !== 'scheduled_lr')) {
+      const key = name.replace(/_./g, ([, letter]) => letter.toUpperCase());
+      readOnly[key] = { get: () => this.state[name], enumerable: true };
+    }
     return live(this.#algorithm, options, readOnly, where) as LiveGroup<Options>;
   }
 
-  /** Finds the runs of this step and writes the scalars of each. Throws what the schedule gives reason for. */
+  /** Completed steps of a tensor: its own, or its group's where groups count. */
+  stepOf(tensor: Tensor): number {
+    return this.#algorithm.group === undefined ? tensor.step : this.state.k;
+  }
+
+  /** Finds the runs of this step and writes the scalars of each. Throws what the caller's functions give reason for. */
   prepare(): void {
+    const { group } = this.#algorithm;
+    if (group !== undefined) {
+      const { options } = this.group;
+      for (const name in this.state) this.#next[name] = this.state[name];
+      group.advance(this.#next, options, this.#multiplier(this.state.k));
+    }
+    this.#findRuns((member) => member.grad !== undefined);
+    for (let k = 0; k < this.count; k++) {
+      const { first, scalars } = this.runs[k];
+      this.#writeScalars(this.members[first].tensor, scalars);
+    }
+  }
+
+  /** The step is made: it counts. */
+  commit(): void {
+    for (const { tensor, grad } of this.members) {
+      // Where the group counts, a tensor only remembers that it has begun.
+      if (grad !== undefined) tensor.step = this.#algorithm.group === undefined ? tensor.step + 1 : 1;
+    }
+    for (const name in this.state) this.state[name] = this.#next[name];
+    this.#scheduledLr = this.state.scheduled_lr ?? this.group.options.lr * this.#progress.eta;
+  }
+
+  /** A function that takes back what the next `commit` counts. */
+  remember(): () => void {
+    const steps = this.members.map(({ tensor, grad }) => ({ tensor, grad, step: tensor.step }));
+    const state = { ...this.state };
+    const byGroup = this.#algorithm.group !== undefined;
+    return () => {
+      for (const { tensor, grad, step } of steps) {
+        if (grad !== undefined) tensor.step = byGroup ? step : tensor.step - 1;
+      }
+      // A step that followed has built upon this one's averages, and keeps them.
+      if (this.state.k === state.k + 1) Object.assign(this.state, state);
+    };
+  }
+
+  /** Finds the runs of tensors that have begun, and has them go by `weight`: a change of mode. */
+  prepareSwitch(weight: number): void {
+    this.#findRuns(({ tensor }) => tensor.step > 0);
+    for (let k = 0; k < this.count; k++) this.runs[k].scalars[0] = weight;
+  }
+
+  /** Runs of neighbours that share their scalars, among the members that take part. */
+  #findRuns(takesPart: (member: Member) => boolean): void {
     const { members, runs } = this;
     this.count = 0;
     for (let i = 0; i < members.length; i++) {
-      const { tensor, grad } = members[i];
-      if (grad === undefined) continue;
-      if (i > 0 && members[i - 1].grad !== undefined && shareScalars(members[i - 1].tensor, tensor)) {
+      if (!takesPart(members[i])) continue;
+      if (i > 0 && takesPart(members[i - 1]) && shareScalars(members[i - 1].tensor, members[i].tensor)) {
         runs[this.count - 1].last = i;
       } else {
         const run = runs[this.count++];
         run.first = run.last = i;
-        this.#writeScalars(tensor, run.scalars);
       }
     }
   }
 
-  #writeScalars({ step, decays }: Tensor, scalars: Float32Array): void {
+  #writeScalars(tensor: Tensor, scalars: Float32Array): void {
     const { options, rule, where } = this.group;
+    const completed = this.stepOf(tensor);
     const progress = this.#progress;
-    progress.step = step + 1;
-    progress.eta = multiplier(options, step, where);
-    progress.decays = decays;
+    progress.step = completed + 1;
+    progress.isFirst = tensor.step === 0;
+    progress.eta = this.#multiplier(completed);
+    progress.decay = tensor.decays ? this.#weightDecay(completed) : 0;
     this.#algorithm.prepare(this.#by, options, progress);
     for (let k = 0; k < rule.scalars.length; k++) {
       const name = rule.scalars[k];
       scalars[k] = this.#by[name];
       // Each option is finite, and yet a product of them may not be.
-      if (!Number.isFinite(scalars[k])) throw unexpected(`${name}${where} at step ${step + 1}`, 'finite', scalars[k]);
+      if (!Number.isFinite(scalars[k]))
+        throw unexpected(`${name}${where} at step ${progress.step}`, 'finite', scalars[k]);
     }
-    this.#scheduledLr = options.lr * progress.eta;
+  }
+
+  #multiplier(completed: number): number {
+    const { schedule } = this.group.options;
+    return schedule === undefined ? 1 : answer(schedule, 'schedule', completed, this.group.where);
+  }
+
+  #weightDecay(completed: number): number {
+    const { weightDecay } = this.group.options;
+    return typeof weightDecay === 'number'
+      ? weightDecay
+      : answer(weightDecay, 'weightDecay', completed, this.group.where);
   }
 }
 
 const shareScalars = (a: Tensor, b: Tensor): boolean => a.step === b.step && a.decays === b.decays;
 
-/** The schedule's multiplier, checked: it is the caller's code. */
-function multiplier({ schedule }: Readonly<CommonOptions>, completed: number, where: string): number {
-  if (schedule === undefined) return 1;
-  const eta: unknown = schedule(completed);
-  if (typeof eta === 'number' && eta >= 0 && eta < Infinity) return eta;
-  throw unexpected(`schedule(${completed})${where}`, 'a finite number of at least 0', eta);
+/** What an option that is the caller's code says, checked. */
+function answer(option: (completed: number) => unknown, name: string, completed: number, where: string): number {
+  const value = option(completed);
+  if (typeof value === 'number' && value >= 0 && value < Infinity) return value;
+  throw unexpected(`${name}(${completed})${where}`, 'a finite number of at least 0', value);
 }

@@ -27,7 +27,7 @@ describe('creation is refused', () => {
       'a decay of NaN',
       { w },
       { weightDecay: NaN },
-      'Expected weightDecay to be a finite number of at least 0, got NaN.',
+      'Expected weightDecay to be a finite number of at least 0, or a function from completed steps to one, got NaN.',
     ],
     [
       'a beta of 1',
@@ -110,7 +110,7 @@ describe('creation is refused', () => {
       'an unknown option',
       { w },
       { weight_decay: 0.1 },
-      'Unknown option "weight_decay", got 0.1; adamw has "lr", "betas", "eps", "weightDecay", "amsgrad", "maximize", "gradScale", "schedule", "decayMask", "couple", "epsHat"; backend and device belong to the optimizer as a whole.',
+      'Unknown option "weight_decay", got 0.1; adamw has "weightDecay", "maximize", "gradScale", "schedule", "decayMask", "lr", "betas", "eps", "amsgrad", "couple", "epsHat", "nesterov", "epsRoot"; backend and device belong to the optimizer as a whole.',
     ],
     [
       'an unknown backend',
@@ -252,7 +252,11 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     ['lr', -1, 'Expected lr to be a finite number of at least 0, got -1.'],
     ['lr', undefined, 'Expected lr to be a finite number of at least 0, got undefined.'],
     ['betas', [0.9, 1.5], 'Expected betas to be two numbers of at least 0 and less than 1, got [0.9, 1.5].'],
-    ['weightDecay', '0.1', 'Expected weightDecay to be a finite number of at least 0, got "0.1".'],
+    [
+      'weightDecay',
+      '0.1',
+      'Expected weightDecay to be a finite number of at least 0, or a function from completed steps to one, got "0.1".',
+    ],
     ['amsgrad', true, "amsgrad decides the optimizer's memory and is fixed once it is made, got true."],
     ['learningRate', 0.1, 'Unknown option "learningRate", got 0.1; adamw has'],
     ['params', ['w'], 'params is read-only, got ["w"].'],

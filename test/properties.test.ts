@@ -293,6 +293,8 @@ describe.each(backends)('%s', (...[, backend]) => {
           grad_scale: 1,
           couple: true,
           eps_hat: false,
+          nesterov: false,
+          eps_root: 0,
           decoupled_weight_decay: true,
           params: [0, 1],
           param_names: ['a', 'b'],

@@ -39,8 +39,13 @@ describe.each(table)('%s', (name, rule) => {
     const expected = rule.scalars.map((scalar) => [scalar, 'f32']);
     const ofClass = /@unmanaged\s+class \w+Scalars \{([^}]*)\}/.exec(assembly)![1];
     const ofStruct = /struct \w+Scalars \{([^}]*)\}/.exec(wgsl)![1];
-    expect([...ofClass.matchAll(/(\w+): (\w+);/g)].map(([, field, type]) => [field, type])).toEqual(expected);
-    expect([...ofStruct.matchAll(/(\w+): (\w+),/g)].map(([, field, type]) => [field, type])).toEqual(expected);
+    // The rules of a file share the class and the struct; the first of them may leave out what stands at the end.
+    const fields = (text: string): string[][] =>
+      [...text.matchAll(/(\w+): (\w+)[;,]/g)].map(([, field, type]) => [field, type]);
+    expect(fields(ofStruct)).toEqual(fields(ofClass));
+    expect(fields(ofClass).slice(0, expected.length)).toEqual(expected);
+    const ofFile = table.filter(([other]) => fileOf(other) === file).map(([, { scalars }]) => scalars.length);
+    expect(fields(ofClass)).toHaveLength(Math.max(...ofFile));
   });
 
   test('takes its arrays in the same order', async () => {
@@ -94,11 +99,11 @@ describe('the layout', () => {
       tensors: plan(lengths),
     }));
     const { blocks, bytes } = layout(groups);
-    const starts = blocks.flatMap(({ scalars, arrays }) => [...scalars, ...arrays]);
+    const starts = blocks.flatMap(({ scalars, arrays }) => [...scalars, ...Object.values(arrays)]);
     for (const start of starts) expect(start % ALIGNMENT).toBe(0);
     const ends = blocks.flatMap((block) => [
       ...block.scalars.map((start) => start + rules.adam_amsgrad.scalars.length * 4),
-      ...block.arrays.map((start) => start + block.bytes),
+      ...Object.values(block.arrays).map((start) => start + block.bytes),
     ]);
     for (let i = 1; i < starts.length; i++) expect(starts[i]).toBeGreaterThanOrEqual(ends[i - 1]);
     expect(bytes).toBe(ends.at(-1));
@@ -137,8 +142,9 @@ describe('padding stays zero', () => {
       optimizer.step(grads);
     }
     const [{ arrays, bytes }] = layout([{ rule: rules.adam_amsgrad, tensors: plan(lengths) }]).blocks;
-    expect(arrays).toHaveLength(5);
-    for (const start of arrays) expectPadded(new Float32Array(optimizer.params.w1.buffer, start, bytes / 4));
+    expect(Object.keys(arrays)).toHaveLength(5);
+    for (const start of Object.values(arrays))
+      expectPadded(new Float32Array(optimizer.params.w1.buffer, start, bytes / 4));
   });
 
   test.each(backends.slice(2))('on %s', async (...[, backend]) => {

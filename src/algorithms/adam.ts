@@ -2,7 +2,16 @@
 
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
-import { averageWeight, power, type Algorithm, type CommonOptions, type Progress } from './algorithm.js';
+import {
+  averageWeight,
+  commonDefaults,
+  denominator,
+  gradScale,
+  power,
+  type Algorithm,
+  type CommonOptions,
+  type Progress,
+} from './algorithm.js';
 
 /** The options of `adam` and `adamw`; names and defaults are PyTorch's unless said otherwise. */
 export interface AdamOptions extends CommonOptions {
@@ -19,6 +28,10 @@ export interface AdamOptions extends CommonOptions {
   couple: boolean;
   /** Keras' form: eps is added to the root of the uncorrected second moment. Default false. */
   epsHat: boolean;
+  /** Optax' nesterov: the step that the next one would take with this gradient again. Fixed at creation. Default false. */
+  nesterov: boolean;
+  /** Optax' eps_root, at least 0: added to the bias-corrected second moment under the root. Fixed. Default 0. */
+  epsRoot: number;
 }
 
 /**
@@ -26,44 +39,61 @@ export interface AdamOptions extends CommonOptions {
  * Complements are taken in f64 before anything is rounded.
  */
 function prepare(decoupled: boolean) {
-  return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, { step, eta, decays }: Progress): void => {
+  return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
+    const { step, eta } = at;
     const [beta1, beta2] = options.betas;
     const lr = options.lr * eta;
-    const decay = decays ? options.weightDecay : 0;
     const correction = Math.sqrt(1 - power(beta2, step));
 
-    by.grad_scale = options.maximize ? -options.gradScale : options.gradScale;
-    by.l2 = decoupled ? 0 : decay;
+    by.grad_scale = gradScale(options);
+    by.l2 = decoupled ? 0 : at.decay;
     by.grad_weight = averageWeight(beta1);
     by.square_weight = averageWeight(beta2);
     by.step_size = (lr * correction) / (1 - power(beta1, step));
-    // Not zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0.
-    by.eps = Math.max(options.epsHat ? options.eps : options.eps * correction, 2 ** -126);
-    by.decay = decoupled ? decay * (options.couple ? lr : eta) : 0;
+    by.eps = denominator(options.epsHat ? options.eps : options.eps * correction);
+    by.decay = decoupled ? at.decay * (options.couple ? lr : eta) : 0;
+    if (usesNadam(options)) extend(by as ScalarsOf<typeof rules.nadam>, options, step, lr * correction);
   };
 }
 
+/** Nesterov's Adam as optax.scale_by_adam has it, and eps_root, on the kernel that takes them. */
+function extend(
+  by: ScalarsOf<typeof rules.nadam>,
+  { betas: [beta1, beta2], nesterov, epsRoot }: Readonly<AdamOptions>,
+  step: number,
+  stepSize: number,
+): void {
+  by.root_scale = 1;
+  by.eps_root = epsRoot * (1 - power(beta2, step));
+  by.grad_step = 0;
+  if (!nesterov) return;
+  by.step_size = (stepSize * beta1) / (1 - power(beta1, step + 1));
+  by.grad_step = (stepSize * (1 - beta1)) / (1 - power(beta1, step));
+}
+
+const usesNadam = ({ nesterov, epsRoot }: Readonly<AdamOptions>): boolean => nesterov || epsRoot > 0;
+
 const defaults: AdamOptions = {
+  ...commonDefaults,
   lr: 1e-3,
   betas: [0.9, 0.999],
   eps: 1e-8,
-  weightDecay: 0,
   amsgrad: false,
-  maximize: false,
-  gradScale: 1,
-  schedule: undefined,
-  decayMask: undefined,
   couple: true,
   epsHat: false,
+  nesterov: false,
+  epsRoot: 0,
 };
 
 /** Adam, its weight decay an L2 term in the gradient: torch.optim.Adam. */
 export const adam: Algorithm<AdamOptions> = {
   name: 'adam',
   defaults,
-  fixed: ['amsgrad', 'decayMask'],
+  fixed: ['amsgrad', 'nesterov', 'epsRoot', 'decayMask'],
   identity: { decoupled_weight_decay: false },
-  rule: (options) => (options.amsgrad ? rules.adam_amsgrad : rules.adam),
+  conflict: (options) =>
+    options.amsgrad && usesNadam(options) ? 'amsgrad goes with neither nesterov nor epsRoot.' : undefined,
+  rule: (options) => (options.amsgrad ? rules.adam_amsgrad : usesNadam(options) ? rules.nadam : rules.adam),
   prepare: prepare(false),
 };
 

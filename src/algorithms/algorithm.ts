@@ -6,8 +6,8 @@ import type { Rule } from '../rules/rule.js';
 export interface CommonOptions {
   /** The learning rate, at least 0. */
   lr: number;
-  /** The strength of weight decay, at least 0. */
-  weightDecay: number;
+  /** The strength of weight decay, at least 0; or a function of completed steps, counted as for `schedule`. */
+  weightDecay: number | ((completedSteps: number) => number);
   /** Step up the gradient instead of down. Default false. */
   maximize: boolean;
   /**
@@ -15,7 +15,10 @@ export interface CommonOptions {
    * Default 1. (torch's fused optimizers take the inverse, and divide.)
    */
   gradScale: number;
-  /** The multiplier of lr, at least 0, as a function of the steps that a tensor has completed. Default: always 1. */
+  /**
+   * The multiplier of lr, at least 0, as a function of completed steps: the tensor's own, for Schedule-Free the group's.
+   * Default: always 1.
+   */
   schedule: ((completedSteps: number) => number) | undefined;
   /**
    * Which tensors decay: a predicate on the name, or a boolean for every name. Fixed at creation. Default: all.
@@ -23,14 +26,29 @@ export interface CommonOptions {
   decayMask: ((name: string) => boolean) | Readonly<Record<string, boolean>> | undefined;
 }
 
+export const commonDefaults: Omit<CommonOptions, 'lr'> = {
+  weightDecay: 0,
+  maximize: false,
+  gradScale: 1,
+  schedule: undefined,
+  decayMask: undefined,
+};
+
+/** What a group remembers, by PyTorch's names: Schedule-Free's `k`, `weight_sum`, ... */
+export type GroupState = Record<string, number>;
+
 /** How far a tensor has come. */
 export interface Progress {
-  /** The number of this step, from 1. */
+  /** The number of this step, from 1: the tensor's own, or where groups remember, the group's. */
   readonly step: number;
+  /** Whether it is the tensor's first. */
+  readonly isFirst: boolean;
   /** The multiplier of lr that the schedule gives for it. */
   readonly eta: number;
-  /** Whether the decay mask lets weight decay act. */
-  readonly decays: boolean;
+  /** Its weight decay: 0 where the decay mask lets none act. */
+  readonly decay: number;
+  /** What the group remembers, this step included. */
+  readonly group: Readonly<GroupState>;
 }
 
 /** An optimizer: defaults, the rule that they choose, and the arithmetic that happens once a step. */
@@ -41,9 +59,21 @@ export interface Algorithm<Options extends object> {
   readonly fixed: readonly (keyof Options & string)[];
   /** What tells its state dicts from those of its relatives, in PyTorch's words. */
   readonly identity: Readonly<Record<string, boolean>>;
+  /** Why these options, each of them good, cannot stand together: a sentence. */
+  conflict?(options: Readonly<Options>): string | undefined;
   rule(options: Readonly<Options>): Rule;
   /** Sets every scalar of the rule in `by`, in f64; each is rounded to f32 once, afterwards. */
   prepare(by: Record<string, number>, options: Readonly<Options>, at: Progress): void;
+  /** Where steps are counted by group: what is remembered at first, and one step of it, with lr times `eta`. */
+  readonly group?: {
+    readonly first: Readonly<GroupState>;
+    advance(state: GroupState, options: Readonly<Options>, eta: number): void;
+  };
+  /** Where the parameters are not what is to be evaluated: the rule, and its weight, that takes them there or back. */
+  readonly average?: {
+    readonly rule: Rule;
+    weight(options: Readonly<Options>, toAverage: boolean): number;
+  };
 }
 
 /**
@@ -51,6 +81,13 @@ export interface Algorithm<Options extends object> {
  * that is most of the way, -beta from the new one. Either is taken in f64.
  */
 export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 - beta);
+
+/** The factor of every gradient. */
+export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>): number =>
+  maximize ? -scale : scale;
+
+/** An eps that is never zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0. */
+export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 
 /**
  * base**exponent for a whole exponent, by squaring. Math.pow's last bit is each engine's choice, a product's is not:
@@ -64,3 +101,9 @@ export function power(base: number, exponent: number): number {
   }
   return result;
 }
+
+/** A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps. */
+export const debiasedDecay =
+  (lambda0: number, beta2: number) =>
+  (completedSteps: number): number =>
+    lambda0 * Math.sqrt(1 - power(beta2, completedSteps));

@@ -1,2 +1,11 @@
 // One line a file.
 export { adam, adamw, type AdamOptions } from './adam.js';
+export { nadam, radam, type NadamOptions, type RadamOptions } from './radam.js';
+export {
+  adamwScheduleFree,
+  radamScheduleFree,
+  sgdScheduleFree,
+  type AdamwScheduleFreeOptions,
+  type RadamScheduleFreeOptions,
+  type SgdScheduleFreeOptions,
+} from './schedulefree.js';

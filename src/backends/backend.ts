@@ -3,6 +3,7 @@
 import type { Group, Sources } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import type { Stretch } from '../memory.js';
+import type { Rule } from '../rules/rule.js';
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 
@@ -33,8 +34,8 @@ export interface Backend {
   begin(encoder: GPUCommandEncoder | undefined): void;
   /** Copies, uploads or binds a gradient that passed `check`. */
   accept(group: number, tensor: Tensor, grad: unknown): void;
-  /** Runs the group's kernel over the tensors of the run. */
-  update(group: number, run: Run): void;
+  /** Runs one of the group's rules over the tensors of the run. */
+  update(group: number, rule: Rule, run: Run): void;
   /** Ends the step. A machine that can only tell later whether it was done gives a promise of the error, if any. */
   end(): Promise<Error | undefined> | undefined;
   /** Ends a step in which something was thrown. */

@@ -1,29 +1,27 @@
 // What the two CPU backends share: one memory, laid out once, and live views into it.
 
 import { byName } from '../groups.js';
-import { arraysOf, begin, end, layout, type Block, type Tensor } from '../layout.js';
+import { begin, end, layout, type Block, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
+import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 
-/** Runs the kernel of a group: scalars at one address, its arrays from `start` on for `bytes`. */
-export type RunKernel = (group: number, scalars: number, start: number, bytes: number) => void;
+/** Runs a rule: its scalars at one address, the arrays of its group from `start` on for `bytes`. */
+export type RunKernel = (scalars: number, start: number, bytes: number) => void;
 
-/** Gives a zeroed buffer of at least `bytes`, and the kernels over it. */
-export type OpenKernels = (
-  request: Request,
-  blocks: readonly Block[],
-  bytes: number,
-) => { buffer: ArrayBuffer; run: RunKernel };
+/** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
+export type OpenKernels = (bytes: number) => { buffer: ArrayBuffer; kernel(rule: Rule, block: Block): RunKernel };
 
 export function openCpu(request: Request, openKernels: OpenKernels): Backend {
   if (request.memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
   const { groups, sources } = request;
   const { blocks, bytes } = layout(groups);
-  const { buffer, run: runKernel } = openKernels(request, blocks, bytes);
+  const { buffer, kernel } = openKernels(bytes);
+  const kernels = groups.map(({ rules }, g) => new Map(rules.map((rule) => [rule, kernel(rule, blocks[g])])));
 
   const view = (g: number, tensor: Tensor, array: string): Float32Array =>
-    new Float32Array(buffer, blocks[g].arrays[arraysOf(groups[g].rule).indexOf(array)] + tensor.offset, tensor.length);
+    new Float32Array(buffer, blocks[g].arrays[array] + tensor.offset, tensor.length);
   const params = byName(groups, (g, tensor) => view(g, tensor, 'param'));
   const grads = byName(groups, (g, tensor) => view(g, tensor, 'grad'));
   const gradOf: Float32Array[] = [];
@@ -37,7 +35,7 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
     blocks[g].scalars.map((address) => new Float32Array(buffer, address, rule.scalars.length)),
   );
   const isGradient = (address: number): boolean =>
-    blocks.some(({ arrays: [, start], bytes: size }) => address >= start && address < start + size);
+    blocks.some(({ arrays: { grad }, bytes: size }) => address >= grad && address < grad + size);
 
   return {
     params: Object.freeze(params),
@@ -63,10 +61,10 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
       const own = gradOf[index];
       if (grad !== own) own.set(grad as Float32Array);
     },
-    update(g, { first, last, scalars }) {
+    update(g, rule, { first, last, scalars }) {
       const { tensors } = groups[g];
       const start = begin(tensors[first]);
-      runKernel(g, scalars.byteOffset, start, end(tensors[last]) - start);
+      kernels[g].get(rule)!(scalars.byteOffset, start, end(tensors[last]) - start);
     },
     end: () => undefined,
     cancel() {},

@@ -6,23 +6,20 @@ import type { Arrays } from '../rules/rule.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 import { openCpu, type OpenKernels } from './cpu.js';
 
-const openKernels: OpenKernels = ({ groups }, blocks, bytes) => {
+const openKernels: OpenKernels = (bytes) => {
   const buffer = allocate(bytes);
   const floats = new Float32Array(buffer);
-  const kernels = groups.map(({ rule }, g) => ({
-    rule,
-    arrays: Object.fromEntries(
-      arraysOf(rule).map((name, i) => [name, new Float32Array(buffer, blocks[g].arrays[i], elements(blocks[g].bytes))]),
-    ) as Arrays,
-    by: Object.fromEntries(rule.scalars.map((name) => [name, 0])),
-  }));
   return {
     buffer,
-    run(g, scalars, start, length) {
-      const { rule, arrays, by } = kernels[g];
-      for (let k = 0; k < rule.scalars.length; k++) by[rule.scalars[k]] = floats[elements(scalars) + k];
-      const end = elements(start + length);
-      for (let i = elements(start); i < end; i++) rule.update(i, arrays, by);
+    kernel(rule, block) {
+      const view = (name: string): Float32Array => new Float32Array(buffer, block.arrays[name], elements(block.bytes));
+      const arrays = Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
+      const by = Object.fromEntries(rule.scalars.map((name) => [name, 0]));
+      return (scalars, start, length) => {
+        for (let k = 0; k < rule.scalars.length; k++) by[rule.scalars[k]] = floats[elements(scalars) + k];
+        const end = elements(start + length);
+        for (let i = elements(start); i < end; i++) rule.update(i, arrays, by);
+      };
     },
   };
 };

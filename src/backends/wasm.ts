@@ -1,8 +1,9 @@
 // WebAssembly SIMD: the kernels of assembly/, over one WebAssembly.Memory per optimizer.
 
 import { base64 } from '../../assembly/core.wasm';
+import { arraysOf } from '../layout.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
-import { openCpu, type OpenKernels } from './cpu.js';
+import { openCpu, type OpenKernels, type RunKernel } from './cpu.js';
 
 type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 
@@ -21,16 +22,19 @@ function compile(): WebAssembly.Module {
   }
 }
 
-const openKernels: OpenKernels = ({ groups }, blocks, bytes) => {
+const openKernels: OpenKernels = (bytes) => {
   const module = compile();
   const pages = Math.ceil(bytes / PAGE);
   if (pages > MAX_PAGES) throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
   const memory = allocate(pages);
   const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
-  const calls = groups.map(({ rule }, g) => direct(kernels[rule.name], blocks[g].arrays));
   return {
     buffer: memory.buffer,
-    run: (g, scalars, start, length) => calls[g](scalars, start, length),
+    kernel: (rule, { arrays }) =>
+      direct(
+        kernels[rule.name],
+        arraysOf(rule).map((name) => arrays[name]),
+      ),
   };
 };
 
@@ -43,9 +47,13 @@ function allocate(pages: number): WebAssembly.Memory {
 }
 
 /** A call with its arguments written out: a spread one costs 40 times as much. */
-function direct(kernel: Kernel, arrays: readonly number[]): (scalars: number, at: number, bytes: number) => void {
+function direct(kernel: Kernel, arrays: readonly number[]): RunKernel {
   const [a, b, c, d, e] = arrays;
   switch (arrays.length) {
+    case 2:
+      return (by, at, bytes) => kernel(by, a + at, b + at, bytes);
+    case 3:
+      return (by, at, bytes) => kernel(by, a + at, b + at, c + at, bytes);
     case 4:
       return (by, at, bytes) => kernel(by, a + at, b + at, c + at, d + at, bytes);
     case 5:

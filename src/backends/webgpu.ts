@@ -3,6 +3,7 @@
 import { byName, type Group } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, locate, overlap, type Stretch } from '../memory.js';
+import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
 import type { ArrayOf, Backend, Run } from './backend.js';
 import { heard, listen } from './webgpu/device.js';
@@ -20,7 +21,7 @@ export class WebGPU implements Backend {
   readonly #ownsDevice: boolean;
   readonly #groups: readonly Group[];
   readonly #memories: readonly GroupMemory[];
-  readonly #dispatches: readonly Dispatches[];
+  readonly #dispatches: readonly ReadonlyMap<Rule, Dispatches>[];
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
   /** What `grads` has shown so far. */
@@ -40,7 +41,7 @@ export class WebGPU implements Backend {
     ownsDevice: boolean,
     groups: readonly Group[],
     memories: readonly GroupMemory[],
-    dispatches: readonly Dispatches[],
+    dispatches: readonly ReadonlyMap<Rule, Dispatches>[],
   ) {
     this.#device = device;
     this.#ownsDevice = ownsDevice;
@@ -95,12 +96,13 @@ export class WebGPU implements Backend {
     } else {
       const { buffer, offset } = locate(grad, 'gradient', tensor.name);
       const place = { buffer: buffer as GPUBuffer, offset };
-      const dispatches = this.#dispatches[group].bound(tensor, place, () => this.#new.push(tensor.name));
+      const ofRule = this.#dispatches[group].get(this.#groups[group].rule)!;
+      const dispatches = ofRule.bound(tensor, place, () => this.#new.push(tensor.name));
       this.#bound.set(tensor, dispatches);
     }
   }
 
-  update(group: number, { first, last, scalars }: Run): void {
+  update(group: number, rule: Rule, { first, last, scalars }: Run): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
     const pass = (this.#pass ??= this.#encoder.beginComputePass({ label: 'twinstep' }));
     const { bindGroup, offset } = this.#scalars.put(scalars);
@@ -111,7 +113,7 @@ export class WebGPU implements Backend {
       let dispatches = this.#bound.get(tensors[i]);
       if (dispatches === undefined) {
         while (next <= last && this.#adjoin(group, tensors[next - 1], tensors[next])) next++;
-        dispatches = this.#dispatches[group].stretch(i, next - 1);
+        dispatches = this.#dispatches[group].get(rule)!.stretch(i, next - 1);
       }
       for (const { pipeline, arrays, workgroups } of dispatches) {
         pass.setPipeline(pipeline);
@@ -131,7 +133,7 @@ export class WebGPU implements Backend {
     this.#clear();
     return heard(this.#device).then((trouble) => {
       if (trouble === undefined) return undefined;
-      for (const dispatches of this.#dispatches) dispatches.forget();
+      for (const ofGroup of this.#dispatches) for (const each of ofGroup.values()) each.forget();
       return new Error(`The GPU device refused a step, and nothing of it was done${suspects}: ${trouble}`);
     });
   }

@@ -1,2 +1,6 @@
 // One line a file: the table.
 export { adam, adam_amsgrad } from './adam.js';
+export { extrapolate } from './extrapolate.js';
+export { nadam } from './nadam.js';
+export { schedulefree_adamw, schedulefree_adamw_inner } from './schedulefree_adamw.js';
+export { schedulefree_sgd } from './schedulefree_sgd.js';

@@ -2,18 +2,18 @@
 // test/golden/README.md tells what is in the files.
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { adam, adamw } from 'twinstep';
+import * as twinstep from 'twinstep';
 import { readSafetensors, type TensorView } from '../../tools/safetensors.js';
 import type { Options } from './backends.js';
 
 export interface Case {
   readonly name: string;
-  readonly algorithm: 'adam' | 'adamw';
+  readonly algorithm: keyof typeof algorithms;
   readonly options: Options;
   readonly groups: (Options & { params: string[] })[] | null;
   readonly steps: number;
   readonly record: number[];
-  readonly events: Record<string, { lr?: number[] }>;
+  readonly events: Record<string, { lr?: number[]; roundtrip?: boolean }>;
   readonly arrays: ReadonlyMap<string, TensorView>;
 }
 
@@ -31,9 +31,10 @@ const schedules: Record<string, (t: number) => number> = {
   'cosine over 40 steps: t => 0.5*(1+cos(pi*t/40))': (t) => 0.5 * (1 + Math.cos((Math.PI * t) / 40)),
 };
 
-const algorithms = { adam, adamw };
+const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
+const algorithms = { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree };
 
-/** Our parameters after each recorded step. */
+/** Our parameters after each recorded step, as `param/<t>/<name>`, and the averages as `eval/<t>/<name>`. */
 export async function run(golden: Case, backend: Options): Promise<Map<string, Float32Array>> {
   const { arrays, events } = golden;
   const options = { ...golden.options, ...backend };
@@ -47,16 +48,25 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
   const names = namesOf(golden);
   const params = golden.groups?.map((group) => ({ ...group, params: init(group.params) })) ?? init(names);
 
-  const optimizer = await algorithms[golden.algorithm](params, options);
+  const create = algorithms[golden.algorithm] as unknown as typeof adam;
+  const optimizer = await create(params, options);
   const trajectory = new Map<string, Float32Array>();
   for (let t = 1; t <= golden.steps; t++) {
     events[t]?.lr?.forEach((lr, g) => (optimizer.groups[g].lr = lr));
+    if (events[t]?.roundtrip) {
+      optimizer.eval();
+      optimizer.train();
+    }
     // Where an event takes a gradient away, the file has none.
     optimizer.step(
       Object.fromEntries(names.map((name) => [name, arrays.get(`grad/${t}/${name}`)?.data as Float32Array])),
     );
     if (!golden.record.includes(t)) continue;
-    for (const name of names) trajectory.set(`${t}/${name}`, await optimizer.read(name));
+    for (const name of names) {
+      trajectory.set(`param/${t}/${name}`, await optimizer.read(name));
+      if (!arrays.has(`eval/${t}/${name}`)) continue;
+      trajectory.set(`eval/${t}/${name}`, await optimizer.read(name, { average: true }));
+    }
   }
   optimizer.dispose();
   return trajectory;

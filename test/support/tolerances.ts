@@ -3,7 +3,7 @@
 export const ROUNDING = 2 ** -24;
 
 /**
- * Against the float64 trajectory of a reference, per case, step and tensor: at most twice the reference's own float32
+ * Against the float64 trajectory of a reference, per case and step: at most twice the reference's own largest float32
  * error, or 8 roundings of the tensor's largest value so far, whichever is more. Some references happen to be
  * exact at a step, which no other order of operations can be, so the second bound is needed.
  */

@@ -1,6 +1,7 @@
 // From tensors to dispatches: what is bound, in how many parts, and bound only once.
 
-import { alignDown, begin, end, FLOAT, type Tensor } from '../../layout.js';
+import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../../layout.js';
+import type { Rule } from '../../rules/rule.js';
 import { workgroups, type Kernel } from './kernel.js';
 import type { GroupMemory, Place } from './memory.js';
 import { lanes, type Flavour } from './shaders.js';
@@ -15,9 +16,10 @@ export interface Dispatch {
 const MOST_STRETCHES = 4096;
 const MOST_OFFSETS = 16;
 
-/** The dispatches of a group's tensors. */
+/** The dispatches of one rule over a group's tensors. */
 export class Dispatches {
   readonly #device: GPUDevice;
+  readonly #arrays: readonly string[];
   readonly #kernel: Kernel;
   readonly #memory: GroupMemory;
   readonly #tensors: readonly Tensor[];
@@ -26,8 +28,9 @@ export class Dispatches {
   /** Over gradients in the caller's buffers, by tensor, buffer and offset: forgotten with the buffer. */
   #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
-  constructor(device: GPUDevice, kernel: Kernel, memory: GroupMemory, tensors: readonly Tensor[]) {
+  constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: GroupMemory, tensors: readonly Tensor[]) {
     this.#device = device;
+    this.#arrays = arraysOf(rule);
     this.#kernel = kernel;
     this.#memory = memory;
     this.#tensors = tensors;
@@ -40,7 +43,7 @@ export class Dispatches {
       const tensor = this.#tensors[first];
       // Padding takes part, so that the whole is one dispatch; the caller's own buffers have none.
       const bytes = this.#memory.isCallers(tensor) ? tensor.length * FLOAT : end(this.#tensors[last]) - begin(tensor);
-      return this.#make(tensor, this.#memory.grad(tensor), bytes);
+      return this.#make(tensor, undefined, bytes);
     });
   }
 
@@ -62,8 +65,11 @@ export class Dispatches {
     this.#bound = new WeakMap();
   }
 
-  #make(tensor: Tensor, grad: Place, bytes: number): Dispatch[] {
-    const places = [this.#memory.param(tensor), grad, ...this.#memory.slots(tensor)];
+  /** With the gradient at `grad`, or in the optimizer's own memory. */
+  #make(tensor: Tensor, grad: Place | undefined, bytes: number): Dispatch[] {
+    const places = this.#arrays.map((name) =>
+      name === 'grad' && grad !== undefined ? grad : this.#memory.array(tensor, name),
+    );
     return pieces(bytes, alignDown(this.#device.limits.maxStorageBufferBindingSize)).map(({ flavour, at, size }) => ({
       pipeline: this.#kernel.pipelines[flavour],
       arrays: this.#device.createBindGroup({

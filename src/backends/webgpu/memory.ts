@@ -62,13 +62,11 @@ export class GroupMemory {
     return { buffer: (arena.grad ??= this.#allocate('grad', arena.bytes)), offset: tensor.offset };
   }
 
-  slots(tensor: Tensor): Place[] {
-    return this.#arenas[tensor.arena].slots.map((buffer) => ({ buffer, offset: tensor.offset }));
-  }
-
-  /** One of the rule's arrays by name. */
+  /** One of the arrays of the group's rule by name. */
   array(tensor: Tensor, name: string): Place {
-    return name === 'param' ? this.param(tensor) : this.slots(tensor)[this.#group.rule.slots.indexOf(name)];
+    if (name === 'param') return this.param(tensor);
+    if (name === 'grad') return this.grad(tensor);
+    return { buffer: this.#arenas[tensor.arena].slots[this.#group.rule.slots.indexOf(name)], offset: tensor.offset };
   }
 
   upload({ buffer, offset }: Place, values: Float32Array): void {

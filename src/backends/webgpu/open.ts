@@ -30,7 +30,11 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
   // By now a device that was lost before has said so.
   await Promise.race([device.lost, undefined]);
   kernels.checkAlive();
-  const kernelOfGroup = await Promise.all(groups.map(({ rule }) => kernels.get(rule)));
+  const kernelOf = new Map(
+    await Promise.all(
+      groups.flatMap(({ rules }) => rules).map(async (rule) => [rule, await kernels.get(rule)] as const),
+    ),
+  );
   const arenas = packAll(request, device.limits);
   if (request.memory === 'GPU') await checkBuffers(request, device);
 
@@ -42,7 +46,10 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
     memories.forEach((memory) => memory.destroy());
     throw new Error(`The GPU device gives no memory for the optimizer: ${trouble}`);
   }
-  const dispatches = groups.map(({ tensors }, g) => new Dispatches(device, kernelOfGroup[g], memories[g], tensors));
+  const dispatches = groups.map(
+    ({ rules, tensors }, g) =>
+      new Map(rules.map((rule) => [rule, new Dispatches(device, rule, kernelOf.get(rule)!, memories[g], tensors)])),
+  );
   return new WebGPU(device, ownsDevice, groups, memories, dispatches);
 }
 

@@ -1,13 +1,22 @@
 // One line a rule: the WGSL source that has an entry point of that name.
 
 import adam from '../../../wgsl/adam.wgsl';
+import extrapolate from '../../../wgsl/extrapolate.wgsl';
+import nadam from '../../../wgsl/nadam.wgsl';
 import prelude from '../../../wgsl/prelude.wgsl';
 import scalar from '../../../wgsl/scalar.wgsl';
+import schedulefree_adamw from '../../../wgsl/schedulefree_adamw.wgsl';
+import schedulefree_sgd from '../../../wgsl/schedulefree_sgd.wgsl';
 import vec4 from '../../../wgsl/vec4.wgsl';
 
 const sources: Readonly<Record<string, string>> = {
   adam,
   adam_amsgrad: adam,
+  extrapolate,
+  nadam,
+  schedulefree_adamw,
+  schedulefree_adamw_inner: schedulefree_adamw,
+  schedulefree_sgd,
 };
 
 /** What one invocation updates: four numbers, or one where a caller's array does not divide by four. */

@@ -1,0 +1,25 @@
+// Schedule-Free's change of mode (arXiv 2405.15682): from y to the average x and back, on the line through z.
+// The weight is that of src/algorithms/schedulefree.ts:
+//
+//   p = p + weight*(z - p)
+//
+// It reads no gradient.
+
+import { TURN, add, load, load_next, mul, splat, store, sub } from './simd';
+
+
+@unmanaged
+class ExtrapolateScalars {
+  weight: f32;
+}
+
+// prettier-ignore
+export function extrapolate(by: ExtrapolateScalars, param: usize, z: usize, bytes: usize): void {
+  const weight = splat(by.weight);
+
+  for (let i: usize = 0; i < bytes; i += TURN) {
+    const p0 = load(param + i), p1 = load_next(param + i);
+    const z0 = load(z + i), z1 = load_next(z + i);
+    store(param + i, add(p0, mul(weight, sub(z0, p0))), add(p1, mul(weight, sub(z1, p1))));
+  }
+}

@@ -1,0 +1,44 @@
+// Schedule-Free SGD (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
+// What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
+//
+//   z = z + z_from_y*(y - z)
+//   d = grad_scale*grad + decay*y + z_decay*z
+//   y = (y + average_weight*(z - y)) - y_step*d
+//   z = z - z_step*d
+//
+// with the z before its step in all but the last line.
+
+import { TURN, add, load, load_next, mul, splat, store, sub } from './simd';
+
+
+@unmanaged
+class ScheduleFreeSgdScalars {
+  grad_scale: f32;
+  z_from_y: f32;
+  decay: f32;
+  z_decay: f32;
+  average_weight: f32;
+  y_step: f32;
+  z_step: f32;
+}
+
+// prettier-ignore
+export function schedulefree_sgd(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, bytes: usize): void {
+  const grad_scale = splat(by.grad_scale), z_from_y = splat(by.z_from_y);
+  const decay = splat(by.decay), z_decay = splat(by.z_decay);
+  const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
+
+  for (let i: usize = 0; i < bytes; i += TURN) {
+    const y0 = load(param + i), y1 = load_next(param + i);
+    let z0 = load(z + i), z1 = load_next(z + i);
+    z0 = add(z0, mul(z_from_y, sub(y0, z0)));
+    z1 = add(z1, mul(z_from_y, sub(y1, z1)));
+    const d0 = add(mul(grad_scale, load(grad + i)), add(mul(decay, y0), mul(z_decay, z0)));
+    const d1 = add(mul(grad_scale, load_next(grad + i)), add(mul(decay, y1), mul(z_decay, z1)));
+
+    store(param + i,
+      sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),
+      sub(add(y1, mul(average_weight, sub(z1, y1))), mul(y_step, d1)));
+    store(z + i, sub(z0, mul(z_step, d0)), sub(z1, mul(z_step, d1)));
+  }
+}

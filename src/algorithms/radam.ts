@@ -1,0 +1,104 @@
+// nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
+
+import * as rules from '../rules/index.js';
+import type { ScalarsOf } from '../rules/rule.js';
+import {
+  averageWeight,
+  commonDefaults,
+  denominator,
+  gradScale,
+  power,
+  type Algorithm,
+  type CommonOptions,
+  type Progress,
+} from './algorithm.js';
+
+/** The options of `radam`; names and defaults are PyTorch's. */
+export interface RadamOptions extends CommonOptions {
+  /** The decay rates of the two moments, each at least 0 and less than 1. Default [0.9, 0.999]. */
+  betas: readonly [number, number];
+  /** Added to the root of the second moment, at least 0. Default 1e-8. */
+  eps: number;
+  /** Whether weight decay is AdamW's and not an L2 term in the gradient. Fixed at creation. Default false. */
+  decoupledWeightDecay: boolean;
+}
+
+/** The options of `nadam`; names and defaults are PyTorch's. */
+export interface NadamOptions extends RadamOptions {
+  /** How fast the momentum of Nesterov's step approaches beta1, at least 0. Default 4e-3. */
+  momentumDecay: number;
+}
+
+type By = ScalarsOf<typeof rules.nadam>;
+
+/** What both have in common; gives lr times the schedule's multiplier. */
+function prepareMoments(by: By, options: Readonly<RadamOptions>, { eta, decay }: Progress): number {
+  const lr = options.lr * eta;
+  const { betas, decoupledWeightDecay } = options;
+  by.grad_scale = gradScale(options);
+  by.l2 = decoupledWeightDecay ? 0 : decay;
+  by.grad_weight = averageWeight(betas[0]);
+  by.square_weight = averageWeight(betas[1]);
+  by.eps_root = 0;
+  by.decay = decoupledWeightDecay ? lr * decay : 0;
+  return lr;
+}
+
+/**
+ * RAdam's rectification of step t (arXiv 1908.03265, equation 4), or undefined while the length of the approximated
+ * average, rho, is not more than `least`: too short for the variance of the second moment.
+ */
+export function rectification(beta2: number, t: number, least: number): number | undefined {
+  const rhoInfinity = 2 / (1 - beta2) - 1;
+  const decayed = power(beta2, t);
+  const rho = rhoInfinity - (2 * t * decayed) / (1 - decayed);
+  if (!(rho > least)) return undefined;
+  return Math.sqrt(((rho - 4) * (rho - 2) * rhoInfinity) / ((rhoInfinity - 4) * (rhoInfinity - 2) * rho));
+}
+
+/** torch.optim.RAdam. Its eps is added without bias correction; while there is no rectification the root is off. */
+export const radam: Algorithm<RadamOptions> = {
+  name: 'radam',
+  defaults: { ...commonDefaults, lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decoupledWeightDecay: false },
+  fixed: ['decoupledWeightDecay', 'decayMask'],
+  identity: {},
+  rule: () => rules.nadam,
+  prepare(by: By, options, at) {
+    const [beta1, beta2] = options.betas;
+    const stepSize = prepareMoments(by, options, at) / (1 - power(beta1, at.step));
+    const rectified = rectification(beta2, at.step, 5);
+    by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(1 - power(beta2, at.step));
+    by.grad_step = 0;
+    by.root_scale = rectified === undefined ? 0 : 1;
+    by.eps = rectified === undefined ? 1 : denominator(options.eps);
+  },
+};
+
+/** torch.optim.NAdam: mu_t = beta1*(1 - 0.5*0.96^(t*momentumDecay)), and the product of all so far. */
+export const nadam: Algorithm<NadamOptions> = {
+  name: 'nadam',
+  defaults: { ...radam.defaults, lr: 2e-3, momentumDecay: 4e-3 },
+  fixed: radam.fixed,
+  identity: {},
+  rule: () => rules.nadam,
+  prepare(by: By, options, at) {
+    const { betas, momentumDecay, eps } = options;
+    const { mu, next, product } = momentumOf(betas[0], momentumDecay, at.step);
+    const correction = Math.sqrt(1 - power(betas[1], at.step));
+    const lr = prepareMoments(by, options, at) * correction;
+    by.step_size = (lr * next) / (1 - product * next);
+    by.grad_step = (lr * (1 - mu)) / (1 - product);
+    by.root_scale = 1;
+    by.eps = denominator(eps * correction);
+  },
+};
+
+/** mu of step t and of the one after it, and the product of all up to t. */
+function momentumOf(beta1: number, momentumDecay: number, t: number): { mu: number; next: number; product: number } {
+  const base = 0.96 ** momentumDecay;
+  const mu = (decayed: number): number => beta1 * (1 - 0.5 * decayed);
+  let product = 1;
+  // Every factor is less than beta1, so the product soon is for good what counts for nothing beside 1.
+  for (let step = 1, decayed = base; step <= t && product > 2 ** -60; step++, decayed *= base) product *= mu(decayed);
+  return { mu: mu(power(base, t)), next: mu(power(base, t + 1)), product };
+}

@@ -1,0 +1,163 @@
+// Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
+
+import * as rules from '../rules/index.js';
+import type { ScalarsOf } from '../rules/rule.js';
+import {
+  averageWeight,
+  commonDefaults,
+  denominator,
+  gradScale,
+  power,
+  type Algorithm,
+  type CommonOptions,
+  type GroupState,
+  type Progress,
+} from './algorithm.js';
+import { rectification } from './radam.js';
+
+/** What all of them have; names and defaults are upstream's unless said otherwise. */
+export interface ScheduleFreeOptions extends CommonOptions {
+  /** The power of the step by which iterates weigh in the average. Default 0. */
+  r: number;
+  /** The power of the largest lr so far by which they do. Default 2. */
+  weightLrPower: number;
+  /** Where weight decay is taken: at y, where the gradient is, or at z. Default 'y'. */
+  decayAt: 'y' | 'z';
+}
+
+/** The options of `adamwScheduleFree`. */
+export interface AdamwScheduleFreeOptions extends ScheduleFreeOptions {
+  /** The weight of x in y, which is more than 0, and the decay rate of the second moment. Default [0.9, 0.999]. */
+  betas: readonly [number, number];
+  /** Added to the root of the bias-corrected second moment, at least 0. Default 1e-8. */
+  eps: number;
+  /** Steps of linear warm-up of lr. Default 0. */
+  warmupSteps: number;
+  /** The decay rate of an average of gradients that takes their place in the step. Fixed. Default 0: no such array. */
+  innerMomentum: number;
+}
+
+/** The options of `radamScheduleFree`. */
+export interface RadamScheduleFreeOptions extends ScheduleFreeOptions {
+  /** As in `adamwScheduleFree`. */
+  betas: readonly [number, number];
+  /** As in `adamwScheduleFree`. */
+  eps: number;
+  /** Whether the first steps, too early for the second moment, are left out and not SGD's. Default true. */
+  silentSgdPhase: boolean;
+}
+
+/** The options of `sgdScheduleFree`. */
+export interface SgdScheduleFreeOptions extends ScheduleFreeOptions {
+  /** The weight of x in y, more than 0 and less than 1. Default 0.9. */
+  momentum: number;
+  /** Steps of linear warm-up of lr. Default 0. */
+  warmupSteps: number;
+}
+
+/** One step of a group: its count, the weights of the average, and the lr that the step takes. */
+function advance(state: GroupState, { r, weightLrPower }: Readonly<ScheduleFreeOptions>, lr: number): void {
+  state.k += 1;
+  state.scheduled_lr = lr;
+  state.lr_max = Math.max(lr, state.lr_max);
+  state.weight_sum += weight(state, r, weightLrPower);
+}
+
+const weight = ({ k, lr_max }: Readonly<GroupState>, r: number, weightLrPower: number): number =>
+  k ** r * lr_max ** weightLrPower;
+
+const warmup = (k: number, warmupSteps: number): number => (k < warmupSteps ? (k + 1) / warmupSteps : 1);
+
+const group = <Options extends ScheduleFreeOptions>(
+  factor: (options: Readonly<Options>, k: number) => number,
+): Algorithm<Options>['group'] => ({
+  first: { k: 0, weight_sum: 0, lr_max: -1, scheduled_lr: 0 },
+  advance: (state, options, eta) => advance(state, options, options.lr * eta * factor(options, state.k)),
+});
+
+/** Upstream's eval() and train(): lerp of y towards z by 1 - 1/beta to x, and by 1 - beta back. */
+const average = <Options extends ScheduleFreeOptions>(
+  beta: (options: Readonly<Options>) => number,
+): Algorithm<Options>['average'] => ({
+  rule: rules.extrapolate,
+  weight: (options, toAverage) => (toAverage ? 1 - 1 / beta(options) : 1 - beta(options)),
+});
+
+/** The scalars of the iterates. In the paper's words average_weight is c_(k+1), z_step gamma, y_step what remains. */
+function prepareIterates(
+  by: ScalarsOf<typeof rules.schedulefree_sgd>,
+  options: Readonly<ScheduleFreeOptions>,
+  { isFirst, decay, group: state }: Progress,
+  beta: number,
+): void {
+  const { r, weightLrPower, decayAt } = options;
+  // 0/0 while lr is 0: nothing to average yet.
+  const c = state.weight_sum === 0 ? 0 : weight(state, r, weightLrPower) / state.weight_sum;
+  by.grad_scale = gradScale(options);
+  by.z_from_y = isFirst ? 1 : 0;
+  by.decay = decayAt === 'y' ? decay : 0;
+  by.z_decay = decayAt === 'z' ? decay : 0;
+  by.average_weight = c;
+  by.y_step = state.scheduled_lr * (1 - beta * (1 - c));
+  by.z_step = state.scheduled_lr;
+}
+
+const defaults: Omit<ScheduleFreeOptions, 'lr'> = { ...commonDefaults, r: 0, weightLrPower: 2, decayAt: 'y' };
+
+const needsBeta1 = ({ betas: [beta1] }: { readonly betas: readonly [number, number] }): string | undefined =>
+  beta1 > 0 ? undefined : `Schedule-Free divides by the first of betas, which is ${beta1}.`;
+
+/** Schedule-Free AdamW: upstream's AdamWScheduleFree, with `decayAt` of its reference. */
+export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
+  name: 'adamwScheduleFree',
+  defaults: { ...defaults, lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, warmupSteps: 0, innerMomentum: 0 },
+  fixed: ['innerMomentum', 'decayMask'],
+  identity: {},
+  conflict: needsBeta1,
+  rule: ({ innerMomentum }) => (innerMomentum > 0 ? rules.schedulefree_adamw_inner : rules.schedulefree_adamw),
+  prepare(by: ScalarsOf<typeof rules.schedulefree_adamw_inner>, options, at) {
+    const { betas, eps, innerMomentum } = options;
+    prepareIterates(by, options, at, betas[0]);
+    // What corrects the average of gradients divides it, and so multiplies the denominator.
+    const correction = 1 - power(innerMomentum, at.step);
+    by.grad_weight = averageWeight(innerMomentum);
+    by.square_weight = averageWeight(betas[1]);
+    by.root_scale = correction / Math.sqrt(1 - power(betas[1], at.step));
+    by.eps = denominator(eps * correction);
+  },
+  group: group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
+  average: average(({ betas }) => betas[0]),
+};
+
+/** Schedule-Free RAdam (arXiv 1908.03265): upstream's RAdamScheduleFree. While rho <= 4 the root is switched off. */
+export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
+  name: 'radamScheduleFree',
+  defaults: { ...defaults, lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, silentSgdPhase: true },
+  fixed: ['decayMask'],
+  identity: {},
+  conflict: needsBeta1,
+  rule: () => rules.schedulefree_adamw,
+  prepare(by: ScalarsOf<typeof rules.schedulefree_adamw>, options, at) {
+    const { betas, eps } = options;
+    prepareIterates(by, options, at, betas[0]);
+    const isRectified = rectification(betas[1], at.step, 4) !== undefined;
+    by.square_weight = averageWeight(betas[1]);
+    by.root_scale = isRectified ? 1 / Math.sqrt(1 - power(betas[1], at.step)) : 0;
+    by.eps = isRectified ? denominator(eps) : 1;
+  },
+  group: group(({ betas, silentSgdPhase }, k) => rectification(betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1)),
+  average: average(({ betas }) => betas[0]),
+};
+
+/** Schedule-Free SGD: upstream's SGDScheduleFree. */
+export const sgdScheduleFree: Algorithm<SgdScheduleFreeOptions> = {
+  name: 'sgdScheduleFree',
+  defaults: { ...defaults, lr: 1, momentum: 0.9, warmupSteps: 0 },
+  fixed: ['decayMask'],
+  identity: {},
+  rule: () => rules.schedulefree_sgd,
+  prepare: (by: ScalarsOf<typeof rules.schedulefree_sgd>, options, at) =>
+    prepareIterates(by, options, at, options.momentum),
+  group: group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
+  average: average(({ momentum }) => momentum),
+};

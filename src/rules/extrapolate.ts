@@ -1,0 +1,20 @@
+// Schedule-Free's change of mode (arXiv 2405.15682): from y to the average x and back, on the line through z.
+// The weight is that of src/algorithms/schedulefree.ts:
+//
+//   p = p + weight*(z - p)
+//
+// It reads no gradient.
+
+import { add, mul, sub } from '../f32.js';
+import { rule } from './rule.js';
+
+export const extrapolate = rule({
+  name: 'extrapolate',
+  scalars: ['weight'],
+  slots: ['z'],
+  takesGrad: false,
+  update(i, { param, z }, by) {
+    const p = param[i];
+    param[i] = add(p, mul(by.weight, sub(z[i], p)));
+  },
+});

@@ -1,0 +1,40 @@
+// Adam with the gradient in its numerator and a scale on its root: NAdam, RAdam (arXiv 1908.03265), Nesterov's Adam
+// and Optax' eps_root. What depends on the step alone is folded into the scalars by src/algorithms/:
+//
+//   g = grad_scale*grad + l2*p
+//   m = lerp(m, g, grad_weight)
+//   v = lerp(v, g*g, square_weight)
+//   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
+//
+// where lerp(a, b, weight) is a + weight*(b - a).
+
+import { add, div, flush, lerp, mul, sqrt, sub } from '../f32.js';
+import { rule } from './rule.js';
+
+export const nadam = rule({
+  name: 'nadam',
+  scalars: [
+    'grad_scale',
+    'l2',
+    'grad_weight',
+    'square_weight',
+    'step_size',
+    'grad_step',
+    'root_scale',
+    'eps_root',
+    'eps',
+    'decay',
+  ],
+  slots: ['exp_avg', 'exp_avg_sq'],
+  update(i, { param, grad, exp_avg, exp_avg_sq }, by) {
+    const p = param[i];
+    const g = add(mul(by.grad_scale, grad[i]), mul(by.l2, p));
+    const m = flush(lerp(exp_avg[i], g, by.grad_weight));
+    const v = lerp(exp_avg_sq[i], mul(g, g), by.square_weight);
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+    const direction = add(mul(by.step_size, m), mul(by.grad_step, g));
+    const root = mul(by.root_scale, sqrt(add(v, by.eps_root)));
+    param[i] = sub(p, add(div(direction, add(root, by.eps)), mul(by.decay, p)));
+  },
+});

@@ -1,0 +1,44 @@
+// Adam with the gradient in its numerator and a scale on its root: NAdam, RAdam (arXiv 1908.03265), Nesterov's Adam
+// and Optax' eps_root. What depends on the step alone is folded into the scalars by src/algorithms/:
+//
+//   g = grad_scale*grad + l2*p
+//   m = lerp(m, g, grad_weight)
+//   v = lerp(v, g*g, square_weight)
+//   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
+//
+// where lerp(a, b, weight) is a + weight*(b - a).
+
+struct NadamScalars {
+  grad_scale: f32,
+  l2: f32,
+  grad_weight: f32,
+  square_weight: f32,
+  step_size: f32,
+  grad_step: f32,
+  root_scale: f32,
+  eps_root: f32,
+  eps: f32,
+  decay: f32,
+}
+
+@group(0) @binding(0) var<uniform> by: NadamScalars;
+@group(1) @binding(0) var<storage, read_write> param: array<Real>;
+// Only read; read_write lets the caller keep gradients and parameters in one buffer.
+@group(1) @binding(1) var<storage, read_write> grad: array<Real>;
+@group(1) @binding(2) var<storage, read_write> exp_avg: array<Real>;
+@group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
+
+@compute @workgroup_size(WORKGROUP)
+fn nadam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  let p = param[i];
+  let g = by.grad_scale * grad[i] + by.l2 * p;
+  let m = flush(lerp(exp_avg[i], g, by.grad_weight));
+  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
+  exp_avg[i] = m;
+  exp_avg_sq[i] = v;
+  let direction = by.step_size * m + by.grad_step * g;
+  let root = by.root_scale * sqrt(v + by.eps_root);
+  param[i] = p - (direction / (root + by.eps) + by.decay * p);
+}

@@ -1,0 +1,64 @@
+// Schedule-Free AdamW (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
+// What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
+//
+//   g = grad_scale*grad
+//   v = lerp(v, g*g, square_weight)
+//   z = z + z_from_y*(y - z)
+//   d = g / (root_scale*sqrt(v) + eps) + decay*y + z_decay*z
+//   y = (y + average_weight*(z - y)) - y_step*d
+//   z = z - z_step*d
+//
+// with the z before its step in all but the last line. Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
+
+struct ScheduleFreeAdamwScalars {
+  grad_scale: f32,
+  square_weight: f32,
+  z_from_y: f32,
+  root_scale: f32,
+  eps: f32,
+  decay: f32,
+  z_decay: f32,
+  average_weight: f32,
+  y_step: f32,
+  z_step: f32,
+  grad_weight: f32,
+}
+
+@group(0) @binding(0) var<uniform> by: ScheduleFreeAdamwScalars;
+@group(1) @binding(0) var<storage, read_write> param: array<Real>;
+// Only read; read_write lets the caller keep gradients and parameters in one buffer.
+@group(1) @binding(1) var<storage, read_write> grad: array<Real>;
+@group(1) @binding(2) var<storage, read_write> z: array<Real>;
+@group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
+@group(1) @binding(4) var<storage, read_write> exp_avg: array<Real>;
+
+// m is the gradient, or its average.
+fn update_iterates(i: u32, m: Real, v: Real) {
+  let y = param[i];
+  let z0 = z[i] + by.z_from_y * (y - z[i]);
+  let d = m / (by.root_scale * sqrt(v) + by.eps) + (by.decay * y + by.z_decay * z0);
+  param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
+  z[i] = z0 - by.z_step * d;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn schedulefree_adamw(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  let g = by.grad_scale * grad[i];
+  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
+  exp_avg_sq[i] = v;
+  update_iterates(i, g, v);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn schedulefree_adamw_inner(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  let g = by.grad_scale * grad[i];
+  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
+  let m = flush(lerp(exp_avg[i], g, by.grad_weight));
+  exp_avg_sq[i] = v;
+  exp_avg[i] = m;
+  update_iterates(i, m, v);
+}

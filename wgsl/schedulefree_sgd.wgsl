@@ -1,0 +1,36 @@
+// Schedule-Free SGD (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
+// What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
+//
+//   z = z + z_from_y*(y - z)
+//   d = grad_scale*grad + decay*y + z_decay*z
+//   y = (y + average_weight*(z - y)) - y_step*d
+//   z = z - z_step*d
+//
+// with the z before its step in all but the last line.
+
+struct ScheduleFreeSgdScalars {
+  grad_scale: f32,
+  z_from_y: f32,
+  decay: f32,
+  z_decay: f32,
+  average_weight: f32,
+  y_step: f32,
+  z_step: f32,
+}
+
+@group(0) @binding(0) var<uniform> by: ScheduleFreeSgdScalars;
+@group(1) @binding(0) var<storage, read_write> param: array<Real>;
+// Only read; read_write lets the caller keep gradients and parameters in one buffer.
+@group(1) @binding(1) var<storage, read_write> grad: array<Real>;
+@group(1) @binding(2) var<storage, read_write> z: array<Real>;
+
+@compute @workgroup_size(WORKGROUP)
+fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  let y = param[i];
+  let z0 = z[i] + by.z_from_y * (y - z[i]);
+  let d = by.grad_scale * grad[i] + (by.decay * y + by.z_decay * z0);
+  param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
+  z[i] = z0 - by.z_step * d;
+}
