@@ -4,11 +4,14 @@ import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import type { Group } from './groups.js';
+import { arraysOf } from './layout.js';
 import type { GpuMemory } from './memory.js';
-import type { Arrays, Rule } from './rules/rule.js';
-import { expect, isRecord, list, show } from './sentences.js';
-import { describe, parse, type StateDict } from './state.js';
-import { Stepper, type LiveGroup, type Member } from './stepper.js';
+import { collect, memberOf, release, type Parts } from './parts.js';
+import { apply, type Arrays } from './rules/rule.js';
+import { expect, show } from './sentences.js';
+import { describe, type StateDict } from './state/dict.js';
+import { parse } from './state/parse.js';
+import { Stepper, type LiveGroup } from './stepper.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
 export type Gradient = Float32Array | GpuMemory | null | undefined;
@@ -19,14 +22,6 @@ export interface MachineOptions {
   backend?: 'auto' | 'webgpu' | 'wasm' | 'reference';
   /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
   device?: GPUDevice;
-}
-
-/** What an optimizer is made of, until it is disposed of. */
-interface Parts<Options extends CommonOptions> {
-  readonly groups: readonly Group<Options>[];
-  readonly steppers: readonly Stepper<Options>[];
-  readonly members: ReadonlyMap<string, Member>;
-  readonly backend: Backend;
 }
 
 /**
@@ -104,15 +99,19 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     const parts = this.#use();
     const { group, tensor } = memberOf(parts, name);
     const { isTraining } = parts.steppers[group];
+    const { options } = parts.groups[group];
     const averaging = this.#algorithm.average;
     if (average && averaging === undefined)
       throw new TypeError(`${this.#algorithm.name} keeps no average of ${show(name)}.`);
-    const arrays = ['param'];
+    // In eval mode, and before its first step, the parameter is the average.
     const isDistant = average && isTraining && tensor.step > 0;
-    if (isDistant) arrays.push(...averaging!.rule.slots);
-    const [param, ...slots] = await this.#settle(parts.backend.read(arrays.map((array) => ({ group, tensor, array }))));
-    if (isDistant) toAverage(averaging!.rule, param, slots, averaging!.weight(parts.groups[group].options, true));
-    return param;
+    const names = isDistant ? arraysOf(averaging!.rule) : ['param'];
+    const read = await this.#settle(parts.backend.read(names.map((array) => ({ group, tensor, array }))));
+    if (isDistant) {
+      const arrays = Object.fromEntries(names.map((array, i) => [array, read[i]])) as Arrays;
+      apply(averaging!.rule, arrays, { weight: averaging!.weight(options, true) });
+    }
+    return read[0];
   }
 
   /** Has the parameters be what gradients are taken of: for Schedule-Free y, for the others what they always are. */
@@ -263,37 +262,4 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     this.#failure = undefined;
     throw failure;
   }
-}
-
-/** Gives every tensor the gradient that it takes this step with. */
-function collect<Options extends CommonOptions>(parts: Parts<Options>, grads: unknown, encoded: boolean): void {
-  expect(isRecord(grads), 'gradients', 'a record by name', grads);
-  release(parts);
-  for (const name in grads) {
-    const grad = grads[name];
-    if (grad === null || grad === undefined) continue;
-    const member = memberOf(parts, name);
-    parts.backend.check(member.tensor, grad, encoded);
-    member.grad = grad;
-  }
-}
-
-/** Forgets the gradients, so that none of the caller's arrays is kept alive. */
-function release<Options extends CommonOptions>({ steppers }: Parts<Options>): void {
-  for (const { members } of steppers) {
-    for (const member of members) member.grad = undefined;
-  }
-}
-
-function memberOf<Options extends CommonOptions>({ members }: Parts<Options>, name: string): Member {
-  const member = members.get(name);
-  if (member !== undefined) return member;
-  throw new RangeError(`There is no parameter ${show(name)}; there are ${list([...members.keys()])}.`);
-}
-
-/** Turns a copy of a parameter into the average, by the rule with which a change of mode would. */
-function toAverage(rule: Rule, param: Float32Array, slots: readonly Float32Array[], weight: number): void {
-  const arrays = { param, ...Object.fromEntries(rule.slots.map((name, i) => [name, slots[i]])) } as Arrays;
-  const by = Object.fromEntries(rule.scalars.map((name) => [name, Math.fround(weight)]));
-  for (let i = 0; i < param.length; i++) rule.update(i, arrays, by);
 }

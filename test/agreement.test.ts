@@ -1,10 +1,15 @@
-// WASM is the reference to the bit; WebGPU is the reference within the stated tolerance.
+// For every algorithm: WASM is the reference to the bit; WebGPU is the reference within the stated tolerance.
 
-import { adam, adamw } from 'twinstep';
+import * as twinstep from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { backends, webgpu, type Options } from './support/backends.js';
 import { array, difference, largest, ordinary, special, tensors, wide, type Draw } from './support/numbers.js';
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
+
+const { adam, adamw } = twinstep;
+/** Another algorithm, in the clothes of Adam. */
+const other = (name: 'nadam' | 'radam' | 'adamwScheduleFree' | 'radamScheduleFree' | 'sgdScheduleFree'): typeof adam =>
+  twinstep[name] as unknown as typeof adam;
 
 const STEPS = 20;
 const every = Array.from({ length: 67 }, (_, i) => i + 1);
@@ -19,6 +24,18 @@ const variants: [string, typeof adam, Options][] = [
   ['adamw', adamw, { lr: 0.01, weightDecay: 0.3 }],
   ['adamw uncoupled', adamw, { lr: 0.01, weightDecay: 0.02, couple: false }],
   ['adamw, schedule, mask', adamw, { schedule: (t: number) => 1 / (1 + t), decayMask: (name: string) => name < 'w3' }],
+  ['adamw, nesterov', adamw, { lr: 0.01, weightDecay: 0.1, nesterov: true }],
+  ['adam, epsRoot', adam, { lr: 0.01, epsRoot: 1e-4, weightDecay: 0.1 }],
+  ['nadam', other('nadam'), { weightDecay: 0.1 }],
+  ['radam', other('radam'), { lr: 0.01, weightDecay: 0.1, decoupledWeightDecay: true }],
+  ['adamwScheduleFree', other('adamwScheduleFree'), { lr: 0.01, weightDecay: 0.1, warmupSteps: 5 }],
+  [
+    'adamwScheduleFree, inner momentum',
+    other('adamwScheduleFree'),
+    { innerMomentum: 0.9, decayAt: 'z', weightDecay: 0.1 },
+  ],
+  ['radamScheduleFree', other('radamScheduleFree'), { lr: 0.01, silentSgdPhase: false }],
+  ['sgdScheduleFree', other('sgdScheduleFree'), { lr: 0.1, weightDecay: 0.01, momentum: 0.95, maximize: true }],
   ['adam, amsgrad', adam, { amsgrad: true, lr: 0.01 }],
   ['adamw, amsgrad', adamw, { amsgrad: true, lr: 0.01, weightDecay: 0.1, maximize: true }],
 ];

@@ -16,7 +16,10 @@ export const pytorch = JSON.parse(readFileSync(new URL('digits-pytorch.json', fo
   batch: number;
   steps: number;
   train: number;
-  runs: Record<string, { options: { lr: number; weightDecay?: number; decay?: 'weights only' }; float32: Run }>;
+  runs: Record<
+    string,
+    { options: { lr: number; weightDecay?: number; warmupSteps?: number; decay?: 'weights only' }; float32: Run }
+  >;
 };
 
 /** 8x8 pixels of 0 to 16 an image, here 0 to 1; one image after another. */

@@ -44,12 +44,15 @@ const expected = (optimizer: string): readonly number[] => pytorch.runs[optimize
 const distance = ({ optimizer, losses }: Result): number =>
   Math.max(...losses.map((loss, t) => Math.abs(loss - expected(optimizer)[t])));
 
+const percent = (part: number): string => `${(100 * part).toFixed(2)} %`;
+
 console.table(
   results.map((result) => ({
     backend: result.backend,
     optimizer: result.optimizer,
     'final loss': Number(result.losses.at(-1)!.toFixed(6)),
-    'test accuracy': `${(100 * result.testAccuracy).toFixed(2)} %`,
+    'test accuracy': percent(result.testAccuracy),
+    'PyTorch’s': percent(pytorch.runs[result.optimizer].float32.testAccuracy),
     'µs per step': Number(result.microseconds.toFixed(1)),
     'largest distance from PyTorch': Number(distance(result).toExponential(2)),
   })),

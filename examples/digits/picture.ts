@@ -15,7 +15,7 @@ interface Options {
   readonly limit: number;
 }
 
-const colors: Readonly<Record<string, string>> = { adam: '#2563eb', adamw: '#d97706' };
+const colors: Readonly<Record<string, string>> = { adam: '#2563eb', adamw: '#d97706', adamwScheduleFree: '#059669' };
 const dashes: Readonly<Record<string, 'solid' | 'dashed' | 'dotted'>> = { wasm: 'dashed', webgpu: 'dotted' };
 
 /** `pytorch` has PyTorch's losses by optimizer. */
@@ -54,7 +54,7 @@ export function draw(
 
   const xAxis = { type: 'value', nameLocation: 'middle', nameGap: 28, max: 'dataMax' };
   const yAxis = { type: 'log', nameLocation: 'middle', nameGap: 56 };
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 760 });
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 860 });
   chart.setOption({
     animation: false,
     backgroundColor: '#fff',
@@ -78,7 +78,7 @@ export function draw(
       { ...xAxis, gridIndex: 1, name: 'step' },
     ],
     yAxis: [
-      { ...yAxis, gridIndex: 0, name: `loss, mean of ${window} steps`, min: 0.05, max: 3 },
+      { ...yAxis, gridIndex: 0, name: `loss, mean of ${window} steps`, min: 0.03, max: 3 },
       {
         ...yAxis,
         gridIndex: 1,

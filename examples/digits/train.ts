@@ -1,17 +1,18 @@
 // One training run: the loop that a user would write, with a clock around the optimizer's step.
 
-import { adam, adamw } from 'twinstep';
+import { adam, adamw, adamwScheduleFree } from 'twinstep';
 import { images, initialWeights, labels, pytorch } from './data.js';
 import { accuracy, lossAndGradients } from './model.js';
 
-export const optimizers = { adam, adamw };
+export const optimizers = { adam, adamw, adamwScheduleFree };
 export type Backend = 'reference' | 'wasm' | 'webgpu';
 
 export interface Result {
   readonly backend: Backend;
   readonly optimizer: string;
-  /** The loss of each batch, before its step. */
+  /** The loss of each batch, before its step; Schedule-Free's at y. */
   readonly losses: readonly number[];
+  /** Of the trained weights; Schedule-Free's average x. */
   readonly testAccuracy: number;
   /** The median time of a step, the GPU's work included. */
   readonly microseconds: number;
@@ -29,7 +30,8 @@ export async function train(
 ): Promise<Result> {
   const { decay, ...options } = pytorch.runs[optimizerName].options;
   const decayMask = decay === 'weights only' ? (name: string) => name.endsWith('.weight') : undefined;
-  const optimizer = await optimizers[optimizerName](initialWeights(), { ...options, decayMask, backend, device });
+  const create = optimizers[optimizerName] as typeof adam;
+  const optimizer = await create(initialWeights(), { ...options, decayMask, backend, device });
   const losses: number[] = [];
   const times: number[] = [];
   const weights = initialWeights();
@@ -46,6 +48,8 @@ export async function train(
     for (const name in weights) weights[name].set(await optimizer.read(name));
     onStep();
   }
+  optimizer.eval();
+  for (const name in weights) weights[name].set(await optimizer.read(name));
   optimizer.dispose();
   return {
     backend,

@@ -26,3 +26,9 @@ export function rule<const Scalar extends string, const Slot extends string>(
 ): Rule<Scalar, Slot> {
   return entry;
 }
+
+/** Runs a rule over whole arrays, in place, by scalars that are rounded as a kernel's. */
+export function apply(entry: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void {
+  const by = Object.fromEntries(entry.scalars.map((name) => [name, Math.fround(scalars[name])]));
+  for (let i = 0; i < arrays.param.length; i++) entry.update(i, arrays, by);
+}

@@ -1,0 +1,73 @@
+// State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
+
+import type { Algorithm, CommonOptions } from '../algorithms/algorithm.js';
+import type { ArrayOf } from '../backends/backend.js';
+import type { Stepper } from '../stepper.js';
+
+/**
+ * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`
+ * where not the group counts them.
+ */
+export type TensorState = Record<string, number | Float32Array>;
+
+/**
+ * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
+ * first step, and each group's options in snake_case. `param_names` tells the index of a name.
+ */
+export interface StateDict {
+  state: Record<number, TensorState>;
+  param_groups: ({ params: number[]; param_names: string[] } & Record<string, unknown>)[];
+}
+
+/** Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state. */
+const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
+
+export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+export const savedOptions = <Options extends CommonOptions>({ defaults }: Algorithm<Options>): string[] =>
+  Object.keys(defaults).filter((name) => !notSaved.has(name));
+
+/** An array that belongs into a dict. */
+interface Missing {
+  readonly source: ArrayOf;
+  readonly state: TensorState;
+  readonly slot: string;
+}
+
+/** The dict but for its arrays, and which arrays these are. */
+export function describe<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  steppers: readonly Stepper<Options>[],
+): { dict: StateDict; arrays: Missing[] } {
+  const dict: StateDict = { state: {}, param_groups: [] };
+  const arrays: Missing[] = [];
+  let index = 0;
+  for (const { group: ofStepper, index: group, state: groupState, isTraining } of steppers) {
+    const { options, names, tensors, rule } = ofStepper;
+    const values = options as Readonly<Record<string, unknown>>;
+    const saved = savedOptions(algorithm)
+      .filter((name) => typeof values[name] !== 'function')
+      .map((name) => {
+        const value = values[name];
+        return [snakeCase(name), Array.isArray(value) ? [...value] : value];
+      });
+    const params = names.map((_, i) => index + i);
+    dict.param_groups.push({
+      ...Object.fromEntries(saved),
+      ...algorithm.identity,
+      ...groupState,
+      ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
+      params,
+      param_names: [...names],
+    });
+    const indexOf = new Map(names.map((name, i) => [name, params[i]]));
+    for (const tensor of tensors) {
+      if (tensor.step === 0) continue;
+      const state: TensorState = algorithm.group === undefined ? { step: tensor.step } : {};
+      dict.state[indexOf.get(tensor.name)!] = state;
+      for (const slot of rule.slots) arrays.push({ source: { group, tensor, array: slot }, state, slot });
+    }
+    index += names.length;
+  }
+  return { dict, arrays };
+}

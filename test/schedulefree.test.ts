@@ -1,0 +1,250 @@
+// What only Schedule-Free has: two modes, an average that can be read in either, and what a group remembers.
+
+import { adam, adamwScheduleFree, debiasedDecay, radamScheduleFree, sgdScheduleFree } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { backends, type Options } from './support/backends.js';
+import { array, difference, largest, tensors } from './support/numbers.js';
+import { ROUNDING } from './support/tolerances.js';
+
+const lengths = [1, 3, 64, 130];
+const algorithms: [string, typeof adamwScheduleFree, Options][] = [
+  ['adamwScheduleFree', adamwScheduleFree, { lr: 0.01, weightDecay: 0.1, warmupSteps: 3 }],
+  ['adamwScheduleFree with inner momentum', adamwScheduleFree, { lr: 0.01, innerMomentum: 0.9 }],
+  ['radamScheduleFree', radamScheduleFree as unknown as typeof adamwScheduleFree, { lr: 0.01 }],
+  ['sgdScheduleFree', sgdScheduleFree as unknown as typeof adamwScheduleFree, { lr: 0.1, weightDecay: 0.01 }],
+];
+
+type Tensors = Record<string, Float32Array>;
+type Optimizer = Awaited<ReturnType<typeof adamwScheduleFree>>;
+
+const readAll = async (optimizer: Optimizer, average = false): Promise<Tensors> => {
+  const entries = lengths.map(async (n) => [`w${n}`, await optimizer.read(`w${n}`, { average })] as const);
+  return Object.fromEntries(await Promise.all(entries));
+};
+
+const run = (optimizer: Optimizer, from: number, to: number): void => {
+  for (let t = from; t < to; t++) optimizer.step(tensors(lengths, 10 + t));
+};
+
+function same(actual: Tensors, expected: Tensors): void {
+  for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
+}
+
+describe.each(backends)('%s', (...[backendName, backend]) => {
+  describe.each(algorithms)('%s', (...[, create, own]) => {
+    const make = (): Promise<Optimizer> => create(tensors(lengths, 1), { ...own, ...backend });
+
+    test('in eval mode the parameters are the average that read gives', async () => {
+      const optimizer = await make();
+      run(optimizer, 0, 12);
+      const average = await readAll(optimizer, true);
+      const y = await readAll(optimizer);
+      expect(difference(average.w64, y.w64)).toBeDefined();
+      optimizer.eval();
+      const x = await readAll(optimizer);
+      for (const name in x) {
+        const bound = backendName === 'webgpu' ? 4 * ROUNDING * largest(x[name]) : 0;
+        expect(largest(x[name].map((value, i) => value - average[name][i]))).toBeLessThanOrEqual(bound);
+      }
+      same(await readAll(optimizer, true), x);
+    });
+
+    test('reading the average changes nothing', async () => {
+      const [optimizer, undisturbed] = await Promise.all([make(), make()]);
+      for (const each of [optimizer, undisturbed]) run(each, 0, 8);
+      for (let i = 0; i < 5; i++) await readAll(optimizer, true);
+      for (const each of [optimizer, undisturbed]) run(each, 8, 12);
+      same(await readAll(optimizer), await readAll(undisturbed));
+    });
+
+    test('train and eval are idempotent, and before the first step nothing', async () => {
+      const optimizer = await make();
+      optimizer.eval();
+      same(await readAll(optimizer), tensors(lengths, 1));
+      same(await readAll(optimizer, true), tensors(lengths, 1));
+      optimizer.train();
+      run(optimizer, 0, 5);
+      optimizer.eval();
+      const x = await readAll(optimizer);
+      optimizer.eval();
+      same(await readAll(optimizer), x);
+      optimizer.train();
+      const y = await readAll(optimizer);
+      optimizer.train();
+      same(await readAll(optimizer), y);
+    });
+
+    test('1000 toggles move nothing beyond rounding', async () => {
+      const optimizer = await make();
+      run(optimizer, 0, 20);
+      const before = await readAll(optimizer);
+      for (let i = 0; i < 1000; i++) {
+        optimizer.eval();
+        optimizer.train();
+      }
+      const after = await readAll(optimizer);
+      for (const name in before) {
+        const moved = largest(after[name].map((x, i) => x - before[name][i]));
+        expect(moved).toBeLessThanOrEqual(4 * ROUNDING * largest(before[name]));
+      }
+    });
+
+    test('a step in eval mode is refused, and changes nothing', async () => {
+      const optimizer = await make();
+      run(optimizer, 0, 3);
+      optimizer.eval();
+      const x = await readAll(optimizer);
+      expect(() => run(optimizer, 3, 4)).toThrow('A step was taken in eval mode');
+      same(await readAll(optimizer), x);
+      expect(optimizer.stepOf('w1')).toBe(3);
+    });
+
+    test('a closure is called where the parameters are y, and finds x before and after', async () => {
+      const [optimizer, plain] = await Promise.all([make(), make()]);
+      optimizer.eval();
+      for (let t = 0; t < 6; t++) {
+        await optimizer.stepClosure(async () => {
+          const y = await readAll(optimizer);
+          const expected = await readAll(plain);
+          for (const name in y) {
+            const bound = 16 * ROUNDING * (largest(y[name]) + 1);
+            expect(largest(y[name].map((value, i) => value - expected[name][i]))).toBeLessThanOrEqual(bound);
+          }
+          return tensors(lengths, 10 + t);
+        });
+        run(plain, t, t + 1);
+      }
+      const [x, average] = [await readAll(optimizer), await readAll(plain, true)];
+      for (const name in x) {
+        const bound = 16 * ROUNDING * (largest(x[name]) + 1);
+        expect(largest(x[name].map((value, i) => value - average[name][i]))).toBeLessThanOrEqual(bound);
+      }
+      const error = new Error('no gradients');
+      await expect(optimizer.stepClosure(() => Promise.reject(error))).rejects.toBe(error);
+      expect(() => run(optimizer, 6, 7)).toThrow('eval mode');
+    });
+
+    test.each(['train', 'eval'] as const)('saved in %s mode, resumed, equal to a run without a break', async (mode) => {
+      const unbroken = await make();
+      run(unbroken, 0, 7);
+      if (mode === 'eval') unbroken.eval();
+      const dict = structuredClone(await unbroken.stateDict());
+      const params = await readAll(unbroken);
+      const resumed = await create(params, { ...own, lr: 1, ...backend });
+      await resumed.loadStateDict(dict);
+      for (const each of [unbroken, resumed]) {
+        each.train();
+        run(each, 7, 12);
+      }
+      same(await readAll(resumed), await readAll(unbroken));
+      same(await readAll(resumed, true), await readAll(unbroken, true));
+      expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
+    });
+
+    test('a tensor that begins late begins its z at its y', async () => {
+      const [late, fresh] = await Promise.all([make(), make()]);
+      const without = (t: number): Tensors => {
+        const { w3: _, ...others } = tensors(lengths, t);
+        return others;
+      };
+      for (let t = 0; t < 4; t++) late.step(without(t));
+      same({ w3: await late.read('w3', { average: true }) }, { w3: tensors(lengths, 1).w3 });
+      late.step(tensors(lengths, 5));
+      expect(largest(await late.read('w3', { average: true }))).toBeLessThan(10);
+      expect(late.stepOf('w3')).toBe(5);
+      expect((await late.stateDict()).state[1]).toBeDefined();
+      expect((await fresh.stateDict()).state).toEqual({});
+    });
+  });
+
+  test('groups remember and show what upstream does', async () => {
+    const options = { lr: 0.5, warmupSteps: 4, ...backend };
+    const optimizer = await adamwScheduleFree(
+      [{ params: { a: array(3, 1) } }, { params: { b: array(3, 2) }, r: 1 }],
+      options,
+    );
+    const { k, weightSum, lrMax, scheduledLr } = optimizer.groups[0];
+    expect([k, weightSum, lrMax, scheduledLr]).toEqual([0, 0, -1, 0]);
+    optimizer.step({ a: array(3, 3) });
+    optimizer.step({ a: array(3, 3), b: array(3, 4) });
+    const lrs = [0.125, 0.25];
+    const [first, second] = optimizer.groups;
+    expect([first.k, first.scheduledLr, first.lrMax]).toEqual([2, 0.25, 0.25]);
+    expect(first.weightSum).toBe(lrs[0] ** 2 + lrs[1] ** 2);
+    expect(second.weightSum).toBe(lrs[0] ** 2 + 2 * lrs[1] ** 2);
+    const { param_groups } = await optimizer.stateDict();
+    expect(param_groups[1]).toMatchObject({ k: 2, lr_max: 0.25, scheduled_lr: 0.25, r: 1, train_mode: true });
+  });
+
+  test('a state dict of another algorithm or without what the group remembers is refused', async () => {
+    const optimizer = await adamwScheduleFree({ w: array(3, 1) }, backend);
+    optimizer.step({ w: array(3, 2) });
+    const dict = await optimizer.stateDict();
+    const other = await adam({ w: array(3, 1) }, backend);
+    await expect(other.loadStateDict(dict)).rejects.toThrow('step in the state of "w"');
+    other.step({ w: array(3, 2) });
+    await expect(optimizer.loadStateDict(await other.stateDict())).rejects.toThrow('Expected k in param_groups[0]');
+    const broken = structuredClone(dict);
+    broken.param_groups[0].train_mode = 1;
+    await expect(optimizer.loadStateDict(broken)).rejects.toThrow('Expected train_mode in param_groups[0]');
+    expect(await optimizer.stateDict()).toEqual(dict);
+  });
+
+  test('Adam is the same in both modes, and has no average', async () => {
+    const optimizer = await adam({ w: array(3, 1) }, backend);
+    optimizer.eval();
+    optimizer.step({ w: array(3, 2) });
+    optimizer.train();
+    await expect(optimizer.read('w', { average: true })).rejects.toThrow('adam keeps no average of "w".');
+    expect(optimizer.stepOf('w')).toBe(1);
+  });
+
+  test('weightDecay may be a function of completed steps', async () => {
+    const weightDecay = debiasedDecay(0.5, 0.9);
+    expect([0, 1, 2].map(weightDecay)).toEqual([0, 0.5 * Math.sqrt(1 - 0.9), 0.5 * Math.sqrt(1 - 0.9 * 0.9)]);
+    for (const create of [adam, adamwScheduleFree as unknown as typeof adam]) {
+      const scheduled = await create(tensors(lengths, 1), { weightDecay, ...backend });
+      const assigned = await create(tensors(lengths, 1), backend);
+      for (let t = 0; t < 5; t++) {
+        assigned.groups[0].weightDecay = weightDecay(t);
+        for (const each of [scheduled, assigned]) each.step(tensors(lengths, 10 + t));
+      }
+      same(await readAll(scheduled as never), await readAll(assigned as never));
+      scheduled.groups[0].weightDecay = () => NaN;
+      expect(() => scheduled.step(tensors(lengths, 1))).toThrow('Expected weightDecay(5) to be a finite number');
+    }
+  });
+});
+
+const w = { w: array(2, 1) };
+const refused: [string, () => Promise<unknown>, string][] = [
+  [
+    'beta1 of 0',
+    () => adamwScheduleFree(w, { betas: [0, 0.9] }),
+    'Schedule-Free divides by the first of betas, which is 0.',
+  ],
+  ['a momentum of 0', () => sgdScheduleFree(w, { momentum: 0 }), 'Expected momentum to be a number of more than 0'],
+  [
+    'half a warm-up step',
+    () => adamwScheduleFree(w, { warmupSteps: 0.5 }),
+    'Expected warmupSteps to be a whole number',
+  ],
+  [
+    'a decay nowhere',
+    () => adamwScheduleFree(w, { decayAt: 'x' as never }),
+    'Expected decayAt to be "y" or "z", got "x".',
+  ],
+  ['amsgrad with nesterov', () => adam(w, { amsgrad: true, nesterov: true }), 'amsgrad goes with neither nesterov nor'],
+  ['an inner momentum of 1', () => adamwScheduleFree(w, { innerMomentum: 1 }), 'Expected innerMomentum to be a number'],
+  ['a negative r', () => adamwScheduleFree(w, { r: -1 }), 'Expected r to be a finite number of at least 0, got -1.'],
+];
+test.each(refused)('%s is refused', async (...[, create, message]) => {
+  await expect(create()).rejects.toThrow(message);
+});
+
+test('what decides the memory is fixed, and what cannot stand together is refused later, too', async () => {
+  const optimizer = await adamwScheduleFree(w);
+  expect(() => (optimizer.groups[0].innerMomentum = 0.9)).toThrow('innerMomentum decides the optimizer');
+  expect(() => (optimizer.groups[0].betas = [0, 0.9])).toThrow('Schedule-Free divides by the first of betas');
+  expect(optimizer.groups[0].betas).toEqual([0.9, 0.999]);
+});
