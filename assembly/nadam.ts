@@ -26,8 +26,9 @@ class NadamScalars {
 }
 
 // prettier-ignore
-export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
-                      bytes: usize): void {
+@inline
+function update(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                bytes: usize, from_a: bool): void {
   const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), grad_step = splat(by.grad_step), root_scale = splat(by.root_scale);
@@ -37,10 +38,10 @@ export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usiz
     const p0 = load(param + i), p1 = load_next(param + i);
     const g0 = add(mul(grad_scale, load(grad + i)), mul(l2, p0));
     const g1 = add(mul(grad_scale, load_next(grad + i)), mul(l2, p1));
-    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight, false));
-    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight, false));
-    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight, false);
-    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight, false);
+    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight, from_a));
+    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight, from_a));
+    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight, from_a);
+    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight, from_a);
     const direction0 = add(mul(step_size, m0), mul(grad_step, g0));
     const direction1 = add(mul(step_size, m1), mul(grad_step, g1));
     const root0 = mul(root_scale, sqrt(add(v0, eps_root))), root1 = mul(root_scale, sqrt(add(v1, eps_root)));
@@ -51,4 +52,11 @@ export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usiz
       sub(p0, add(div(direction0, add(root0, eps)), mul(decay, p0))),
       sub(p1, add(div(direction1, add(root1, eps)), mul(decay, p1))));
   }
+}
+
+// prettier-ignore
+export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                      bytes: usize): void {
+  if (by.grad_weight > 0 && by.square_weight > 0) update(by, param, grad, exp_avg, exp_avg_sq, bytes, true);
+  else update(by, param, grad, exp_avg, exp_avg_sq, bytes, false);
 }

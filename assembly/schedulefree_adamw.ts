@@ -69,5 +69,6 @@ export function schedulefree_adamw(by: ScheduleFreeAdamwScalars, param: usize, g
 // prettier-ignore
 export function schedulefree_adamw_inner(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize,
                                          exp_avg_sq: usize, exp_avg: usize, bytes: usize): void {
-  update(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true, false);
+  if (by.square_weight > 0 && by.grad_weight > 0) update(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true, true);
+  else update(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true, false);
 }

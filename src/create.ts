@@ -40,7 +40,12 @@ export function creator<Options extends CommonOptions>(algorithm: Algorithm<Opti
 
     const { groups, ...request } = readGroups(algorithm, params, common);
     const opened = await choose({ groups, ...request, device }, wanted);
-    return new Optimizer(algorithm, groups, opened.backend, opened.choice);
+    try {
+      return new Optimizer(algorithm, groups, opened.backend, opened.choice);
+    } catch (error) {
+      opened.backend.dispose();
+      throw error;
+    }
   };
   return create as Create<Options>;
 }

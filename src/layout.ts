@@ -21,7 +21,7 @@ export interface Tensor {
   /** Elements. */
   readonly length: number;
   readonly decays: boolean;
-  /** Completed steps. */
+  /** Completed steps; where groups count, since it began or was loaded. */
   step: number;
   /** Its arena, and where it starts there in every array, in bytes. Set by `pack`. */
   arena: number;

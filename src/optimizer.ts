@@ -1,4 +1,4 @@
-// Step, read, dispose: what every optimizer does, knowing no rule and no machine.
+// Step, read, save, dispose: what every optimizer does, whatever its rule and machine.
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
@@ -48,6 +48,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     const members = new Map(steppers.flatMap((each) => each.members).map((member) => [member.tensor.name, member]));
     this.#algorithm = algorithm;
     this.#parts = { groups, steppers, members, backend };
+    backend.writeParam(steppers.flatMap((stepper) => stepper.fromParam()));
     this.groups = Object.freeze(steppers.map((stepper) => stepper.live()));
     this.backend = Object.freeze(choice);
   }
@@ -104,29 +105,33 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     if (average && averaging === undefined)
       throw new TypeError(`${this.#algorithm.name} keeps no average of ${show(name)}.`);
     // In eval mode, and before its first step, the parameter is the average.
-    const isDistant = average && isTraining && tensor.step > 0;
-    const names = isDistant ? arraysOf(averaging!.rule) : ['param'];
+    const { rule, weight } = (average && isTraining && tensor.step > 0 && averaging) || {};
+    const by = { weight: weight?.(options, true) ?? 0 };
+    const names = rule === undefined ? ['param'] : arraysOf(rule);
     const read = await this.#settle(parts.backend.read(names.map((array) => ({ group, tensor, array }))));
-    if (isDistant) {
-      const arrays = Object.fromEntries(names.map((array, i) => [array, read[i]])) as Arrays;
-      apply(averaging!.rule, arrays, { weight: averaging!.weight(options, true) });
-    }
+    if (rule !== undefined) apply(rule, Object.fromEntries(names.map((array, i) => [array, read[i]])) as Arrays, by);
     return read[0];
   }
 
-  /** Has the parameters be what gradients are taken of: for Schedule-Free y, for the others what they always are. */
-  train(): void {
-    this.#switch(true);
+  /**
+   * Has the parameters of all groups, or of one, be what gradients are taken of: for Schedule-Free y, for the others what
+   * they always are.
+   */
+  train(group?: number): void {
+    this.#switch(true, group);
   }
 
-  /** Has the parameters be what is to be evaluated and saved: for Schedule-Free the average x. Then no step is taken. */
-  eval(): void {
-    this.#switch(false);
+  /**
+   * Has the parameters of all groups, or of one, be what is to be evaluated and saved: for Schedule-Free the average x.
+   * Then no step is taken. On the GPU it is a submit of its own: steps that are encoded are to be submitted before.
+   */
+  eval(group?: number): void {
+    this.#switch(false, group);
   }
 
   /**
    * One step by gradients that `closure` takes while the parameters are y; before and after they are the average x
-   * (upstream's Closure variants, of which this costs two passes over the parameters more).
+   * (upstream's Closure variants, of which this costs two passes over the parameters more). One at a time.
    */
   async stepClosure(
     closure: () => Readonly<Record<string, Gradient>> | Promise<Readonly<Record<string, Gradient>>>,
@@ -134,9 +139,12 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     this.train();
     try {
       this.step(await closure());
-    } finally {
-      this.eval();
+    } catch (error) {
+      // An error of the closure's is the one to be heard of.
+      if (this.#parts !== undefined) this.eval();
+      throw error;
     }
+    this.eval();
   }
 
   /**
@@ -156,21 +164,25 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
    * sentence for one that does not fit, and then nothing has changed.
    */
   async loadStateDict(dict: StateDict): Promise<void> {
-    const { steppers, backend } = this.#use();
+    const { groups, steppers, backend } = this.#use();
     const loaded = parse(this.#algorithm, steppers, dict);
-    this.#loads += 1;
-    for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
-      const stepper = steppers[group];
-      Object.assign(stepper.group.options, options);
-      Object.assign(stepper.state, state);
-      stepper.isTraining = isTraining;
-      for (const { tensor, step, slots } of tensors) {
-        tensor.step = step;
-        for (const array of stepper.group.rule.slots) {
+    // Memory first: a lost device throws there, with nothing taken over yet.
+    for (const [group, { tensors }] of loaded.entries()) {
+      for (const { tensor, slots } of tensors) {
+        for (const array of groups[group].rule.slots) {
           backend.write({ group, tensor, array }, slots?.[array] ?? new Float32Array(tensor.length));
         }
       }
     }
+    this.#loads += 1;
+    for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
+      const stepper = steppers[group];
+      Object.assign(groups[group].options, options);
+      Object.assign(stepper.state, state);
+      stepper.isTraining = isTraining;
+      for (const { tensor, step } of tensors) tensor.step = step;
+    }
+    backend.writeParam(steppers.flatMap((stepper) => stepper.fromParam()));
   }
 
   /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
@@ -208,16 +220,19 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     if (outcome !== undefined)
       this.#watch(
         outcome,
-        steppers.map((stepper) => stepper.remember()),
+        steppers.map((stepper) => stepper.undo()),
       );
     for (const stepper of steppers) stepper.commit();
     release(parts);
   }
 
-  #switch(isTraining: boolean): void {
+  #switch(isTraining: boolean, group: number | undefined): void {
     const { steppers, backend } = this.#use();
     const { average } = this.#algorithm;
-    const changing = steppers.filter((stepper) => stepper.isTraining !== isTraining);
+    const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
+    expect(group === undefined || isOne, 'the group', `an index below ${steppers.length}`, group);
+    const chosen = group === undefined ? steppers : [steppers[group]];
+    const changing = chosen.filter((stepper) => stepper.isTraining !== isTraining);
     if (average === undefined || changing.length === 0) return;
     backend.begin(undefined);
     try {
@@ -245,7 +260,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
       for (const each of undo) each();
       this.#failure ??= error;
     });
-    this.#settled = Promise.all([this.#settled, settled]);
+    this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
   }
 
   /** What was read, once it is certain that the steps before it were done. */

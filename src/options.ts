@@ -61,6 +61,13 @@ const checks: Readonly<Record<string, Check>> = {
   },
 };
 
+/** Whether some algorithm has an option of that name. */
+export const isOption = (name: string): boolean => Object.hasOwn(checks, name);
+
+/** Names in PyTorch's spelling, and back. */
+export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+export const camelCase = (name: string): string => name.replace(/_./g, ([, letter]) => letter.toUpperCase());
+
 /** The group's whole set of options: its own where it has them, else the optimizer's, else the defaults. */
 export function resolve<Options extends object>(
   algorithm: Algorithm<Options>,

@@ -1,10 +1,10 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
 import type { Algorithm, CommonOptions, GroupState, Progress } from './algorithms/algorithm.js';
-import type { Backend, Run } from './backends/backend.js';
+import type { ArrayOf, Backend, Run } from './backends/backend.js';
 import type { Group } from './groups.js';
 import type { Tensor } from './layout.js';
-import { live } from './options.js';
+import { camelCase, live } from './options.js';
 import { unexpected } from './sentences.js';
 
 /** The live options of a group, and what can be read of it. */
@@ -13,7 +13,8 @@ export type LiveGroup<Options> = Options & {
   readonly params: readonly string[];
   /** lr times all multipliers, as the latest step took it; 0 before the first. */
   readonly scheduledLr: number;
-  /** Schedule-Free's: completed steps, the sum of the weights of its average, the largest lr so far (-1 at first). */
+  /** Schedule-Free's: whether the parameters are y and not the average, completed steps, the sum of the weights of its average, the largest lr so far (-1 at first). */
+  readonly trainMode?: boolean;
   readonly k?: number;
   readonly weightSum?: number;
   readonly lrMax?: number;
@@ -65,14 +66,21 @@ export class Stepper<Options extends CommonOptions> {
       params: { value: Object.freeze([...names]), enumerable: true },
       scheduledLr: { get: () => this.#scheduledLr, enumerable: true },
     };
-    for (const name of Object.keys(this.state).filter((each) => each !== 'scheduled_lr')) {
-      const key = name.replace(/_./g, ([, letter]) => letter.toUpperCase());
-      readOnly[key] = { get: () => this.state[name], enumerable: true };
+    if (this.#algorithm.average !== undefined) readOnly.trainMode = { get: () => this.isTraining, enumerable: true };
+    for (const name of Object.keys(this.state)) {
+      readOnly[camelCase(name)] = { get: () => this.state[name], enumerable: true };
     }
     return live(this.#algorithm, options, readOnly, where) as LiveGroup<Options>;
   }
 
-  /** Completed steps of a tensor: its own, or its group's where groups count. */
+  /** Arrays that are to be the parameter, since their tensor has not begun. */
+  fromParam(): ArrayOf[] {
+    const begins = this.members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
+    const { fromParam = [] } = this.group.rule;
+    return begins.flatMap(({ tensor }) => fromParam.map((array) => ({ group: this.index, tensor, array })));
+  }
+
+  /** Completed steps of a tensor: its own, or where groups count, those of its group. */
   stepOf(tensor: Tensor): number {
     return this.#algorithm.group === undefined ? tensor.step : this.state.k;
   }
@@ -94,25 +102,24 @@ export class Stepper<Options extends CommonOptions> {
 
   /** The step is made: it counts. */
   commit(): void {
-    for (const { tensor, grad } of this.members) {
-      // Where the group counts, a tensor only remembers that it has begun.
-      if (grad !== undefined) tensor.step = this.#algorithm.group === undefined ? tensor.step + 1 : 1;
-    }
+    for (const { tensor, grad } of this.members) if (grad !== undefined) tensor.step += 1;
     for (const name in this.state) this.state[name] = this.#next[name];
-    this.#scheduledLr = this.state.scheduled_lr ?? this.group.options.lr * this.#progress.eta;
+    if (this.count > 0) this.#scheduledLr = this.group.options.lr * this.#progress.eta;
   }
 
-  /** A function that takes back what the next `commit` counts. */
-  remember(): () => void {
-    const steps = this.members.map(({ tensor, grad }) => ({ tensor, grad, step: tensor.step }));
-    const state = { ...this.state };
-    const byGroup = this.#algorithm.group !== undefined;
+  /** A function that takes back what the next `commit` counts, whatever steps came after it. */
+  undo(): () => void {
+    const { members, state } = this;
+    const stepped = members.filter(({ grad }) => grad !== undefined).map(({ tensor }) => tensor);
+    const [before, after, scheduledLr] = [{ ...state }, { ...this.#next }, this.#scheduledLr];
+    const { sums = [] } = this.#algorithm.group ?? {};
     return () => {
-      for (const { tensor, grad, step } of steps) {
-        if (grad !== undefined) tensor.step = byGroup ? step : tensor.step - 1;
+      for (const tensor of stepped) tensor.step -= 1;
+      this.#scheduledLr = scheduledLr;
+      for (const name in state) {
+        if (state[name] === after[name]) state[name] = before[name];
+        else if (sums.includes(name)) state[name] -= after[name] - before[name];
       }
-      // A step that followed has built upon this one's averages, and keeps them.
-      if (this.state.k === state.k + 1) Object.assign(this.state, state);
     };
   }
 
@@ -128,13 +135,18 @@ export class Stepper<Options extends CommonOptions> {
     this.count = 0;
     for (let i = 0; i < members.length; i++) {
       if (!takesPart(members[i])) continue;
-      if (i > 0 && takesPart(members[i - 1]) && shareScalars(members[i - 1].tensor, members[i].tensor)) {
+      if (i > 0 && takesPart(members[i - 1]) && this.#shareScalars(members[i - 1].tensor, members[i].tensor)) {
         runs[this.count - 1].last = i;
       } else {
         const run = runs[this.count++];
         run.first = run.last = i;
       }
     }
+  }
+
+  #shareScalars(a: Tensor, b: Tensor): boolean {
+    const alike = this.#algorithm.group === undefined ? a.step === b.step : a.step > 0 === b.step > 0;
+    return alike && a.decays === b.decays;
   }
 
   #writeScalars(tensor: Tensor, scalars: Float32Array): void {
@@ -167,8 +179,6 @@ export class Stepper<Options extends CommonOptions> {
       : answer(weightDecay, 'weightDecay', completed, this.group.where);
   }
 }
-
-const shareScalars = (a: Tensor, b: Tensor): boolean => a.step === b.step && a.decays === b.decays;
 
 /** What an option that is the caller's code says, checked. */
 function answer(option: (completed: number) => unknown, name: string, completed: number, where: string): number {

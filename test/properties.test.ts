@@ -296,6 +296,7 @@ describe.each(backends)('%s', (...[, backend]) => {
           nesterov: false,
           eps_root: 0,
           decoupled_weight_decay: true,
+          algorithm: 'adamw',
           params: [0, 1],
           param_names: ['a', 'b'],
         },

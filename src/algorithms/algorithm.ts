@@ -1,6 +1,7 @@
 // What an algorithm is made of, and what all algorithms share.
 
 import type { Rule } from '../rules/rule.js';
+import { expect } from '../sentences.js';
 
 /** Options that every algorithm has. Names and defaults are PyTorch's unless said otherwise. */
 export interface CommonOptions {
@@ -59,6 +60,8 @@ export interface Algorithm<Options extends object> {
   readonly fixed: readonly (keyof Options & string)[];
   /** What tells its state dicts from those of its relatives, in PyTorch's words. */
   readonly identity: Readonly<Record<string, boolean>>;
+  /** What else PyTorch saves of a tensor and we derive: written for others to read, and not read. */
+  derived?(options: Readonly<Options>, step: number): Readonly<Record<string, number>>;
   /** Why these options, each of them good, cannot stand together: a sentence. */
   conflict?(options: Readonly<Options>): string | undefined;
   rule(options: Readonly<Options>): Rule;
@@ -67,6 +70,8 @@ export interface Algorithm<Options extends object> {
   /** Where steps are counted by group: what is remembered at first, and one step of it, with lr times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;
+    /** Those that a step adds to, and that a step which was not done after all is subtracted from. */
+    readonly sums: readonly string[];
     advance(state: GroupState, options: Readonly<Options>, eta: number): void;
   };
   /** Where the parameters are not what is to be evaluated: the rule, and its weight, that takes them there or back. */
@@ -102,8 +107,16 @@ export function power(base: number, exponent: number): number {
   return result;
 }
 
-/** A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps. */
-export const debiasedDecay =
-  (lambda0: number, beta2: number) =>
-  (completedSteps: number): number =>
-    lambda0 * Math.sqrt(1 - power(beta2, completedSteps));
+/** base**exponent by `power` where it can be: Schedule-Free's exponents need not be whole. */
+export const raise = (base: number, exponent: number): number =>
+  Number.isSafeInteger(exponent) ? power(base, exponent) : base ** exponent;
+
+/**
+ * A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps.
+ * Throws a sentence for a lambda0 below 0, or a beta2 that is not at least 0 and less than 1.
+ */
+export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {
+  expect(Number.isFinite(lambda0) && lambda0 >= 0, 'lambda0', 'a finite number of at least 0', lambda0);
+  expect(beta2 >= 0 && beta2 < 1, 'beta2', 'a number of at least 0 and less than 1', beta2);
+  return (completedSteps) => lambda0 * Math.sqrt(1 - power(beta2, completedSteps));
+}

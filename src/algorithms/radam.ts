@@ -80,6 +80,7 @@ export const nadam: Algorithm<NadamOptions> = {
   defaults: { ...radam.defaults, lr: 2e-3, momentumDecay: 4e-3 },
   fixed: radam.fixed,
   identity: {},
+  derived: ({ betas, momentumDecay }, step) => ({ mu_product: momentumOf(betas[0], momentumDecay, step).product }),
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const { betas, momentumDecay, eps } = options;
@@ -93,7 +94,7 @@ export const nadam: Algorithm<NadamOptions> = {
   },
 };
 
-/** mu of step t and of the one after it, and the product of all up to t. */
+/** mu of step t and of the one after it, and the product of all up to t, as today's options have them. */
 function momentumOf(beta1: number, momentumDecay: number, t: number): { mu: number; next: number; product: number } {
   const base = 0.96 ** momentumDecay;
   const mu = (decayed: number): number => beta1 * (1 - 0.5 * decayed);

@@ -8,6 +8,7 @@ import {
   denominator,
   gradScale,
   power,
+  raise,
   type Algorithm,
   type CommonOptions,
   type GroupState,
@@ -64,7 +65,7 @@ function advance(state: GroupState, { r, weightLrPower }: Readonly<ScheduleFreeO
 }
 
 const weight = ({ k, lr_max }: Readonly<GroupState>, r: number, weightLrPower: number): number =>
-  k ** r * lr_max ** weightLrPower;
+  raise(k, r) * raise(lr_max, weightLrPower);
 
 const warmup = (k: number, warmupSteps: number): number => (k < warmupSteps ? (k + 1) / warmupSteps : 1);
 
@@ -72,6 +73,7 @@ const group = <Options extends ScheduleFreeOptions>(
   factor: (options: Readonly<Options>, k: number) => number,
 ): Algorithm<Options>['group'] => ({
   first: { k: 0, weight_sum: 0, lr_max: -1, scheduled_lr: 0 },
+  sums: ['k', 'weight_sum'],
   advance: (state, options, eta) => advance(state, options, options.lr * eta * factor(options, state.k)),
 });
 
@@ -104,8 +106,13 @@ function prepareIterates(
 
 const defaults: Omit<ScheduleFreeOptions, 'lr'> = { ...commonDefaults, r: 0, weightLrPower: 2, decayAt: 'y' };
 
-const needsBeta1 = ({ betas: [beta1] }: { readonly betas: readonly [number, number] }): string | undefined =>
-  beta1 > 0 ? undefined : `Schedule-Free divides by the first of betas, which is ${beta1}.`;
+/** The weight of eval() is 1 - 1/beta, as an f32. */
+const needsBeta = (name: string, beta: number): string | undefined =>
+  Number.isFinite(Math.fround(1 / beta)) ? undefined : `Schedule-Free divides by ${name}, which is ${beta}.`;
+
+type WithBetas = ScheduleFreeOptions & { readonly betas: readonly [number, number] };
+const conflict = ({ betas }: Readonly<WithBetas>): string | undefined => needsBeta('the first of betas', betas[0]);
+const averageByBeta1 = average(({ betas }: Readonly<WithBetas>) => betas[0]);
 
 /** Schedule-Free AdamW: upstream's AdamWScheduleFree, with `decayAt` of its reference. */
 export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
@@ -113,7 +120,7 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   defaults: { ...defaults, lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, warmupSteps: 0, innerMomentum: 0 },
   fixed: ['innerMomentum', 'decayMask'],
   identity: {},
-  conflict: needsBeta1,
+  conflict,
   rule: ({ innerMomentum }) => (innerMomentum > 0 ? rules.schedulefree_adamw_inner : rules.schedulefree_adamw),
   prepare(by: ScalarsOf<typeof rules.schedulefree_adamw_inner>, options, at) {
     const { betas, eps, innerMomentum } = options;
@@ -126,7 +133,7 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
     by.eps = denominator(eps * correction);
   },
   group: group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
-  average: average(({ betas }) => betas[0]),
+  average: averageByBeta1,
 };
 
 /** Schedule-Free RAdam (arXiv 1908.03265): upstream's RAdamScheduleFree. While rho <= 4 the root is switched off. */
@@ -135,7 +142,7 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
   defaults: { ...defaults, lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, silentSgdPhase: true },
   fixed: ['decayMask'],
   identity: {},
-  conflict: needsBeta1,
+  conflict,
   rule: () => rules.schedulefree_adamw,
   prepare(by: ScalarsOf<typeof rules.schedulefree_adamw>, options, at) {
     const { betas, eps } = options;
@@ -146,7 +153,7 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
     by.eps = isRectified ? denominator(eps) : 1;
   },
   group: group(({ betas, silentSgdPhase }, k) => rectification(betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1)),
-  average: average(({ betas }) => betas[0]),
+  average: averageByBeta1,
 };
 
 /** Schedule-Free SGD: upstream's SGDScheduleFree. */
@@ -155,6 +162,7 @@ export const sgdScheduleFree: Algorithm<SgdScheduleFreeOptions> = {
   defaults: { ...defaults, lr: 1, momentum: 0.9, warmupSteps: 0 },
   fixed: ['decayMask'],
   identity: {},
+  conflict: ({ momentum }) => needsBeta('momentum', momentum),
   rule: () => rules.schedulefree_sgd,
   prepare: (by: ScalarsOf<typeof rules.schedulefree_sgd>, options, at) =>
     prepareIterates(by, options, at, options.momentum),

@@ -43,6 +43,8 @@ export interface Backend {
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
   read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
   write(array: ArrayOf, values: Float32Array): void;
+  /** Has arrays be the parameters as they are now. */
+  writeParam(arrays: readonly ArrayOf[]): void;
   dispose(): void;
 }
 

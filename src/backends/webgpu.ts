@@ -10,7 +10,7 @@ import { heard, listen } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { GroupMemory, Place } from './webgpu/memory.js';
-import { readBack } from './webgpu/read.js';
+import { checkCopySource, readBack } from './webgpu/read.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
 export class WebGPU implements Backend {
@@ -159,6 +159,17 @@ export class WebGPU implements Backend {
   write({ group, tensor, array }: ArrayOf, values: Float32Array): void {
     Kernels.of(this.#device).checkAlive();
     this.#memories[group].upload(this.#memories[group].array(tensor, array), values);
+  }
+
+  writeParam(arrays: readonly ArrayOf[]): void {
+    if (arrays.length === 0) return;
+    const encoder = this.#device.createCommandEncoder({ label: 'twinstep' });
+    for (const { group, tensor, array } of arrays) {
+      const [from, to] = [this.#memories[group].param(tensor), this.#memories[group].array(tensor, array)];
+      checkCopySource(from.buffer, `${array} of ${show(tensor.name)} begins at the parameter, which`);
+      encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, tensor.length * FLOAT);
+    }
+    this.#device.queue.submit([encoder.finish()]);
   }
 
   dispose(): void {

@@ -11,6 +11,8 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
   readonly scalars: readonly Scalar[];
   /** What is remembered per parameter, zero at first, in PyTorch's words. */
   readonly slots: readonly Slot[];
+  /** Slots that begin not at zero but at the parameter. */
+  readonly fromParam?: readonly Slot[];
   /** False for a rule that reads no gradient. */
   readonly takesGrad?: boolean;
   /** Updates element `i` of every array, in place, in the vocabulary of f32.ts. */

@@ -41,6 +41,7 @@ export const schedulefree_adamw = rule({
   name: 'schedulefree_adamw',
   scalars,
   slots: ['z', 'exp_avg_sq'],
+  fromParam: ['z'],
   update(i, arrays, by) {
     const { grad, exp_avg_sq } = arrays;
     const g = mul(by.grad_scale, grad[i]);
@@ -54,6 +55,7 @@ export const schedulefree_adamw_inner = rule({
   name: 'schedulefree_adamw_inner',
   scalars: [...scalars, 'grad_weight'],
   slots: ['z', 'exp_avg_sq', 'exp_avg'],
+  fromParam: ['z'],
   update(i, arrays, by) {
     const { grad, exp_avg_sq, exp_avg } = arrays;
     const g = mul(by.grad_scale, grad[i]);

@@ -15,6 +15,7 @@ export const schedulefree_sgd = rule({
   name: 'schedulefree_sgd',
   scalars: ['grad_scale', 'z_from_y', 'decay', 'z_decay', 'average_weight', 'y_step', 'z_step'],
   slots: ['z'],
+  fromParam: ['z'],
   update(i, { param, grad, z }, by) {
     const y = param[i];
     const z0 = add(z[i], mul(by.z_from_y, sub(y, z[i])));

@@ -2,6 +2,7 @@
 
 import type { Algorithm, CommonOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
+import { snakeCase } from '../options.js';
 import type { Stepper } from '../stepper.js';
 
 /**
@@ -21,8 +22,6 @@ export interface StateDict {
 
 /** Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state. */
 const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
-
-export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 export const savedOptions = <Options extends CommonOptions>({ defaults }: Algorithm<Options>): string[] =>
   Object.keys(defaults).filter((name) => !notSaved.has(name));
@@ -55,6 +54,7 @@ export function describe<Options extends CommonOptions>(
     dict.param_groups.push({
       ...Object.fromEntries(saved),
       ...algorithm.identity,
+      algorithm: algorithm.name,
       ...groupState,
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
@@ -63,7 +63,9 @@ export function describe<Options extends CommonOptions>(
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));
     for (const tensor of tensors) {
       if (tensor.step === 0) continue;
-      const state: TensorState = algorithm.group === undefined ? { step: tensor.step } : {};
+      const state: TensorState = {};
+      if (algorithm.group === undefined) state.step = tensor.step;
+      Object.assign(state, algorithm.derived?.(options, tensor.step));
       dict.state[indexOf.get(tensor.name)!] = state;
       for (const slot of rule.slots) arrays.push({ source: { group, tensor, array: slot }, state, slot });
     }

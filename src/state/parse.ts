@@ -4,10 +4,10 @@ import type { Algorithm, CommonOptions, GroupState } from '../algorithms/algorit
 import type { Group } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
-import { checked, checkTogether } from '../options.js';
+import { camelCase, checked, checkTogether, isOption, snakeCase } from '../options.js';
 import { expect, isRecord, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
-import { savedOptions, snakeCase } from './dict.js';
+import { savedOptions } from './dict.js';
 
 /** What a dict says of one group, checked. */
 export interface Loaded {
@@ -83,9 +83,17 @@ function parseOptions<Options extends CommonOptions>(
   saved: Record<string, unknown>,
   where: string,
 ): Record<string, unknown> {
-  for (const [name, value] of Object.entries(algorithm.identity)) {
+  // PyTorch's dicts have no name, but options that another algorithm has and this one has not.
+  const ours = { ...algorithm.defaults, ...algorithm.identity };
+  const isStranger = (key: string): boolean => isOption(camelCase(key)) && !(camelCase(key) in ours || key in ours);
+  const strangers = Object.keys(saved).filter(isStranger);
+  if (!Object.hasOwn(saved, 'algorithm') && strangers.length > 0) {
+    throw new TypeError(`${algorithm.name} has no ${list(strangers)}${where}: the state dict is of another algorithm.`);
+  }
+  const identity = { ...algorithm.identity, algorithm: algorithm.name };
+  for (const [name, value] of Object.entries(identity)) {
     if (saved[name] !== undefined && saved[name] !== value) {
-      throw new TypeError(`${algorithm.name} has ${name} = ${value}, got ${show(saved[name])}${where}.`);
+      throw new TypeError(`${algorithm.name} has ${name} = ${show(value)}, got ${show(saved[name])}${where}.`);
     }
   }
   // Other keys are PyTorch's (foreach, fused, ...) and say how it computes, not what.
@@ -109,10 +117,11 @@ function parseState<Options extends CommonOptions>(
   where: string,
 ): Pick<Loaded, 'state' | 'isTraining'> {
   const state: GroupState = {};
-  for (const name of Object.keys(algorithm.group?.first ?? {})) {
+  for (const [name, first] of Object.entries(algorithm.group?.first ?? {})) {
     const value = saved[name];
-    const isGood = name === 'k' ? Number.isSafeInteger(value) && (value as number) >= 0 : Number.isFinite(value);
-    expect(isGood, name + where, name === 'k' ? 'a whole number of at least 0' : 'a finite number', value);
+    const least = Math.min(first, 0);
+    const isGood = Number.isFinite(value) && (value as number) >= least && (name !== 'k' || Number.isInteger(value));
+    expect(isGood, name + where, `a ${name === 'k' ? 'whole' : 'finite'} number of at least ${least}`, value);
     state[name] = value as number;
   }
   const { train_mode: isTraining = true } = algorithm.average === undefined ? {} : saved;
@@ -131,6 +140,7 @@ function parseTensor<Options extends CommonOptions>(
   const what = `state of ${show(name)}`;
   expect(isRecord(state), `the ${what}`, 'a record', state);
   const { step, ...slots } = state;
+  for (const derived of Object.keys(algorithm.derived?.(algorithm.defaults, 1) ?? {})) delete slots[derived];
   if (algorithm.group === undefined) {
     const isCount = Number.isSafeInteger(step) && (step as number) >= 1;
     expect(isCount, `step in the ${what}`, 'a whole number of at least 1', step);

@@ -17,11 +17,14 @@ interface Staging {
   readonly parts: { readonly source: Source; readonly index: number; readonly at: number }[];
 }
 
+/** Throws for a buffer that cannot be copied from; `what` needs it to be. */
+export function checkCopySource({ usage }: GPUBuffer, what: string): void {
+  if ((usage & COPY_SRC) !== 0) return;
+  throw new TypeError(`${what} takes COPY_SRC usage of its GPUBuffer, got usage ${usage}.`);
+}
+
 export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
-  for (const { buffer, name } of sources) {
-    if ((buffer.usage & COPY_SRC) !== 0) continue;
-    throw new TypeError(`Reading ${show(name)} takes COPY_SRC usage of its GPUBuffer, got usage ${buffer.usage}.`);
-  }
+  for (const { buffer, name } of sources) checkCopySource(buffer, `Reading ${show(name)}`);
   const stagings = stage(sources, device.limits.maxBufferSize);
   let buffers: GPUBuffer[] = [];
   const trouble = complaint(device, () => {

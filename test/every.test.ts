@@ -1,0 +1,156 @@
+// What is true of every algorithm alike: the options that all have, steps apart and late, the caller's GPU buffers.
+
+import * as twinstep from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { openDevice } from '../tools/dawn.js';
+import { backends, webgpu, type Options } from './support/backends.js';
+import { array, difference, largest, tensors } from './support/numbers.js';
+import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
+
+type Create = typeof twinstep.adam;
+type Tensors = Record<string, Float32Array>;
+type Optimizer = Awaited<ReturnType<Create>>;
+
+const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
+const algorithms = [
+  ['adam', adam, { weightDecay: 0.1 }],
+  ['adam with amsgrad', adam, { amsgrad: true, weightDecay: 0.1 }],
+  ['adamw', adamw, {}],
+  ['adamw with nesterov', adamw, { nesterov: true }],
+  ['nadam', nadam, { weightDecay: 0.1 }],
+  ['radam', radam, { weightDecay: 0.1, decoupledWeightDecay: true }],
+  ['adamwScheduleFree', adamwScheduleFree, { weightDecay: 0.1 }],
+  ['adamwScheduleFree with inner momentum', adamwScheduleFree, { weightDecay: 0.1, innerMomentum: 0.9 }],
+  ['radamScheduleFree', radamScheduleFree, { weightDecay: 0.1 }],
+  ['sgdScheduleFree', sgdScheduleFree, { weightDecay: 0.1, lr: 0.1 }],
+] as unknown as [string, Create, Options][];
+
+const lengths = [1, 3, 64, 130];
+const readAll = async (optimizer: Optimizer, like: object): Promise<Tensors> => {
+  const entries = Object.keys(like).map(async (name) => [name, await optimizer.read(name)] as const);
+  return Object.fromEntries(await Promise.all(entries));
+};
+const map = (grads: Tensors, change: (x: number) => number): Tensors =>
+  Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, grad.map(change)]));
+function same(actual: Tensors, expected: Tensors): void {
+  for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
+}
+
+describe.each(algorithms)('%s', (...[name, create, own]) => {
+  describe.each(backends)('%s', (...[, backend]) => {
+    const STEPS = 8;
+    const train = async (options: Options, change = (grads: Tensors): Tensors => grads): Promise<Tensors> => {
+      const optimizer = await create(tensors(lengths, 1), { ...own, ...options, ...backend });
+      for (let t = 0; t < STEPS; t++) optimizer.step(change(tensors(lengths, 10 + t)));
+      return readAll(optimizer, tensors(lengths, 1));
+    };
+
+    test('maximize, gradScale and the decay mask do what they say', async () => {
+      const plain = await train({});
+      same(await train({ maximize: true }, (grads) => map(grads, (x) => -x)), plain);
+      same(await train({ gradScale: 2 }, (grads) => map(grads, (x) => x / 2)), plain);
+      const decayMask = (tensor: string): boolean => tensor !== 'w64';
+      const { w64, ...others } = plain;
+      const masked = await train({ decayMask });
+      expect(difference(masked.w64, w64)).toBeDefined();
+      same({ w64: masked.w64 }, { w64: (await train({ weightDecay: 0 })).w64 });
+      same(others, Object.fromEntries(Object.keys(others).map((tensor) => [tensor, masked[tensor]])));
+    });
+
+    test('a schedule multiplies lr', async () => {
+      const schedule = (completed: number): number => 1 / (1 + completed);
+      const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
+      const { lr } = optimizer.groups[0];
+      for (let t = 0; t < STEPS; t++) {
+        optimizer.groups[0].lr = lr * schedule(t);
+        optimizer.step(tensors(lengths, 10 + t));
+      }
+      same(await train({ schedule }), await readAll(optimizer, tensors(lengths, 1)));
+    });
+
+    test('saved and resumed is a run without a break', async () => {
+      const unbroken = await create(tensors(lengths, 1), { ...own, ...backend });
+      const late = (t: number): Tensors => (t < 3 ? { w1: array(1, t), w64: array(64, t) } : tensors(lengths, 10 + t));
+      for (let t = 0; t < 2; t++) unbroken.step(late(t));
+      const params = await readAll(unbroken, tensors(lengths, 1));
+      const resumed = await create(params, { ...own, ...backend });
+      await resumed.loadStateDict(structuredClone(await unbroken.stateDict()));
+      for (let t = 2; t < STEPS; t++) for (const each of [unbroken, resumed]) each.step(late(t));
+      same(await readAll(resumed, params), await readAll(unbroken, params));
+      expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
+    });
+  });
+
+  test('a state dict of any other algorithm is refused', async () => {
+    const optimizer = await create(tensors(lengths, 1), own);
+    for (const [other, createOther, options] of algorithms) {
+      if (other.split(' ')[0] === name.split(' ')[0]) continue;
+      const stranger = await createOther(tensors(lengths, 1), options);
+      const before = await optimizer.stateDict();
+      await expect(optimizer.loadStateDict(await stranger.stateDict()), other).rejects.toThrow(TypeError);
+      expect(await optimizer.stateDict()).toEqual(before);
+    }
+  });
+
+  test.runIf(webgpu)('on the caller’s buffers it is what it is on the CPU, in both modes', async () => {
+    const { device, adapter } = webgpu!;
+    const buffer = (values: Float32Array, on = device): GPUBuffer => {
+      const made = on.createBuffer({ size: values.byteLength, usage: 0x8c });
+      on.queue.writeBuffer(made, 0, values as Float32Array<ArrayBuffer>);
+      return made;
+    };
+    const onDevice = (values: Tensors, on = device): Record<string, GPUBuffer> =>
+      Object.fromEntries(Object.entries(values).map(([key, each]) => [key, buffer(each, on)]));
+    const odd = [1, 5, 64, 67];
+    const gpu = await create(onDevice(tensors(odd, 1)), { ...own, device });
+    const cpu = await create(tensors(odd, 1), { ...own, backend: 'reference' });
+    const compare = async (steps: number): Promise<void> => {
+      const [actual, expected] = [await readAll(gpu, tensors(odd, 1)), await readAll(cpu, tensors(odd, 1))];
+      for (const key in expected) {
+        const bound = webgpuRoundings(adapter, steps) * ROUNDING * (1 + largest(expected[key]));
+        expect(largest(actual[key].map((x, i) => x - expected[key][i])), key).toBeLessThanOrEqual(bound);
+      }
+    };
+    for (let t = 0; t < 6; t++) {
+      const { w5, ...others } = tensors(odd, 10 + t);
+      const grads = t < 2 ? others : { w5, ...others };
+      cpu.step(grads);
+      if (t % 2 === 0) gpu.step(onDevice(grads));
+      else {
+        const encoder = device.createCommandEncoder();
+        gpu.encode(encoder, onDevice(grads));
+        device.queue.submit([encoder.finish()]);
+      }
+    }
+    await compare(6);
+    for (const mode of ['eval', 'train'] as const) {
+      for (const each of [gpu, cpu]) each[mode]();
+      await compare(8);
+    }
+    expect(gpu.stepOf('w67')).toBe(6);
+
+    // Steps that the device refuses leave nothing behind: not in the counts, nor in what the group remembers.
+    const other = await openDevice();
+    if (typeof other === 'string') throw new Error(other);
+    const before = await gpu.stateDict();
+    const foreign = onDevice(tensors(odd, 3), other.device);
+    gpu.step(foreign);
+    await expect(gpu.read('w1')).rejects.toThrow('The GPU device refused');
+    expect(await gpu.stateDict()).toEqual(before);
+    for (let t = 0; t < 3; t++) gpu.step(foreign);
+    await expect(gpu.read('w1')).rejects.toThrow('The GPU device refused');
+    const after = await gpu.stateDict();
+    expect(after.state).toEqual(before.state);
+    for (const sum of ['k', 'weight_sum'].filter((key) => key in before.param_groups[0])) {
+      expect(after.param_groups[0][sum]).toBeCloseTo(before.param_groups[0][sum] as number, 12);
+    }
+    const fresh = await create(onDevice(tensors(odd, 1)), { ...own, device });
+    fresh.step(foreign);
+    fresh.eval();
+    fresh.train();
+    await expect(fresh.read('w1')).rejects.toThrow('The GPU device refused');
+    same(await readAll(fresh, tensors(odd, 1)), tensors(odd, 1));
+    expect(fresh.groups[0].scheduledLr).toBe(0);
+    other.device.destroy();
+  });
+});
