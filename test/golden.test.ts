@@ -1,5 +1,6 @@
 // Our error against the float64 trajectory of each reference must not exceed the reference's own float32 error.
 
+import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import { backends } from './support/backends.js';
 import { cases, namesOf, run, type Case } from './support/golden.js';
@@ -55,6 +56,10 @@ describe.each(backends)('%s', (backend, options) => {
     expect(ratio).toBeGreaterThan(0);
     expect(ratio).toBeLessThanOrEqual(GOLDEN_RMS);
     ratios[backend] = ratio;
+    // The README's figure is this one.
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    if (backend === 'wasm')
+      expect(readme.replace(/\s+/g, ' ')).toContain(`error is ${ratio.toFixed(2)} of the references' own`);
   });
 });
 

@@ -6,7 +6,7 @@ import { power } from '../src/algorithms/algorithm.js';
 import { arraysOf } from '../src/layout.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
-import { array, difference, ordinary, random, special, wide, type Draw } from './support/numbers.js';
+import { array, difference, largest, ordinary, random, special, wide, type Draw } from './support/numbers.js';
 
 const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
 const LENGTH = 64 * 9;
@@ -55,6 +55,22 @@ describe.each(table)('%s', (...[, rule]) => {
       for (const name of arraysOf(rule)) {
         const key = name as keyof Arrays;
         expect(difference(wasm[key], reference[key]), `${name} by ${by.join(', ')}`).toBeUndefined();
+      }
+    }
+  });
+
+  test('leaves padding zero, in all arrays', () => {
+    for (let seed = 0; seed < 20; seed++) {
+      // As `denominator` has it, eps is never zero.
+      const by = scalars(rule, seed).map((x, k) => (rule.scalars[k] === 'eps' ? Math.max(Math.abs(x), 2 ** -126) : x));
+      const square = rule.scalars.indexOf('eps_root');
+      if (square >= 0) by[square] = Math.abs(by[square]);
+      const root = rule.scalars.indexOf('root_scale');
+      if (root >= 0) by[root] = Math.abs(by[root]);
+      for (const runOn of [onReference, onWasm]) {
+        const arrays = make(() => 0, 1);
+        runOn(rule, by, arrays, 3);
+        for (const name of arraysOf(rule)) expect(largest(arrays[name as keyof Arrays]), name).toBe(0);
       }
     }
   });
