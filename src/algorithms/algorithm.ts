@@ -96,15 +96,36 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 
 /**
  * base**exponent for a whole exponent, by squaring. Math.pow's last bit is each engine's choice, a product's is not:
- * this is what keeps the scalars, and so the parameters, the same bits everywhere. Relative error below
- * exponent * 2^-53.
+ * this is what keeps the scalars, and so the parameters, the same bits everywhere. What each product rounds off is
+ * carried along, so that the result is the nearest number but for rare ties: RAdam's rho cancels all but the last
+ * digits of beta2^t.
  */
 export function power(base: number, exponent: number): number {
-  let result = 1;
-  for (let square = base, rest = exponent; rest > 0; rest = Math.floor(rest / 2), square *= square) {
-    if (rest % 2 === 1) result *= square;
+  let [result, low, square, squareLow] = [1, 0, base, 0];
+  for (let rest = exponent; rest > 0; rest = Math.floor(rest / 2)) {
+    if (rest % 2 === 1) {
+      const product = result * square;
+      low = roundedOff(result, square, product) + result * squareLow + low * square;
+      result = product;
+    }
+    const product = square * square;
+    squareLow = roundedOff(square, square, product) + 2 * square * squareLow;
+    square = product;
   }
-  return result;
+  return result + low;
+}
+
+/** a*b - product, exactly (Dekker 1971). */
+function roundedOff(a: number, b: number, product: number): number {
+  const [aHigh, bHigh] = [upperHalf(a), upperHalf(b)];
+  const [aLow, bLow] = [a - aHigh, b - bHigh];
+  return aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow);
+}
+
+/** The upper 26 bits of a number (Veltkamp). */
+function upperHalf(a: number): number {
+  const scaled = a * (2 ** 27 + 1);
+  return scaled - (scaled - a);
 }
 
 /** base**exponent by `power` where it can be: Schedule-Free's exponents need not be whole. */
