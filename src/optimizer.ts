@@ -85,7 +85,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     this.#advance(arguments.length === 1 ? (this.grads as object) : grads, encoder);
   }
 
-  /** How many steps a tensor has completed. */
+  /** How many steps a tensor has completed; with Schedule-Free, its group. */
   stepOf(name: string): number {
     const parts = this.#use();
     const { group, tensor } = memberOf(parts, name);
@@ -99,18 +99,18 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   async read(name: string, { average = false }: { average?: boolean } = {}): Promise<Float32Array> {
     const parts = this.#use();
     const { group, tensor } = memberOf(parts, name);
-    const { isTraining } = parts.steppers[group];
-    const { options } = parts.groups[group];
-    const averaging = this.#algorithm.average;
-    if (average && averaging === undefined)
-      throw new TypeError(`${this.#algorithm.name} keeps no average of ${show(name)}.`);
+    const { average: averaging, name: algorithm } = this.#algorithm;
+    if (average && averaging === undefined) throw new TypeError(`${algorithm} keeps no average of ${show(name)}.`);
+    const read = (arrays: string[]): Promise<Float32Array[]> =>
+      this.#settle(parts.backend.read(arrays.map((array) => ({ group, tensor, array }))));
     // In eval mode, and before its first step, the parameter is the average.
-    const { rule, weight } = (average && isTraining && tensor.step > 0 && averaging) || {};
-    const by = { weight: weight?.(options, true) ?? 0 };
-    const names = rule === undefined ? ['param'] : arraysOf(rule);
-    const read = await this.#settle(parts.backend.read(names.map((array) => ({ group, tensor, array }))));
-    if (rule !== undefined) apply(rule, Object.fromEntries(names.map((array, i) => [array, read[i]])) as Arrays, by);
-    return read[0];
+    const isAway = average && parts.steppers[group].isTraining && tensor.step > 0;
+    if (averaging === undefined || !isAway) return (await read(['param']))[0];
+    const { rule, weight } = averaging;
+    const by = { weight: weight(parts.groups[group].options, true) };
+    const values = await read(arraysOf(rule));
+    apply(rule, Object.fromEntries(arraysOf(rule).map((array, i) => [array, values[i]])) as Arrays, by);
+    return values[0];
   }
 
   /**

@@ -34,7 +34,7 @@ const schedules: Record<string, (t: number) => number> = {
 const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
 const algorithms = { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree };
 
-/** Our parameters after each recorded step, as `param/<t>/<name>`, and the averages as `eval/<t>/<name>`. */
+/** Ours after each recorded step: `param/<t>/<name>`, the average as `eval/...`; at the end `state/<t>/<slot>/<name>`. */
 export async function run(golden: Case, backend: Options): Promise<Map<string, Float32Array>> {
   const { arrays, events } = golden;
   const options = { ...golden.options, ...backend };
@@ -66,6 +66,15 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
       trajectory.set(`param/${t}/${name}`, await optimizer.read(name));
       if (!arrays.has(`eval/${t}/${name}`)) continue;
       trajectory.set(`eval/${t}/${name}`, await optimizer.read(name, { average: true }));
+    }
+  }
+  const { state, param_groups } = await optimizer.stateDict();
+  for (const { params: indices, param_names } of param_groups) {
+    for (const [i, index] of indices.entries()) {
+      for (const [slot, value] of Object.entries(state[index])) {
+        const key = `state/${golden.steps}/${slot}/${param_names[i]}`;
+        if (arrays.has(key)) trajectory.set(key, typeof value === 'number' ? Float32Array.of(value) : value);
+      }
     }
   }
   optimizer.dispose();

@@ -9,6 +9,9 @@ export const ROUNDING = 2 ** -24;
  */
 export const GOLDEN = { ofReference: 2, roundings: 8 };
 
+/** The same for what is remembered: Schedule-Free's z adds up one rounding a step, with nothing to draw it back. */
+export const GOLDEN_STATE = { ...GOLDEN, roundings: 16 };
+
 /** Over all golden cases together, the root mean square of our error, as a part of the reference's. */
 export const GOLDEN_RMS = 1;
 
