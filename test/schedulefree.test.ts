@@ -2,7 +2,7 @@
 
 import { adam, adamwScheduleFree, debiasedDecay, radamScheduleFree, sgdScheduleFree } from 'twinstep';
 import { describe, expect, test } from 'vitest';
-import { backends, type Options } from './support/backends.js';
+import { backends, webgpu, type Options } from './support/backends.js';
 import { array, difference, largest, tensors } from './support/numbers.js';
 import { ROUNDING } from './support/tolerances.js';
 
@@ -155,6 +155,17 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       expect((await late.stateDict()).state[1]).toBeDefined();
       expect((await fresh.stateDict()).state).toEqual({});
     });
+  });
+
+  test('z begins at what y is at a tensor’s first step, not before', async () => {
+    const optimizer = await sgdScheduleFree({ a: array(3, 1), b: array(3, 2) }, { ...backend, lr: 0.5 });
+    optimizer.step({ a: array(3, 3) });
+    const { b } = optimizer.params as unknown as Record<string, Float32Array | GPUBufferBinding>;
+    if (b instanceof Float32Array) b.fill(7);
+    else webgpu!.device.queue.writeBuffer(b.buffer, b.offset!, new Float32Array(3).fill(7));
+    optimizer.step({ a: array(3, 3), b: new Float32Array(3).fill(2) });
+    const z = (await optimizer.stateDict()).state[1].z as Float32Array;
+    expect([...z]).toEqual([6, 6, 6]);
   });
 
   test('groups remember and show what upstream does', async () => {

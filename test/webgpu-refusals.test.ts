@@ -1,7 +1,7 @@
 // What WebGPU refuses: a sentence, and nothing changed.
 
-import { adam } from 'twinstep';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { adam, adamwScheduleFree } from 'twinstep';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
 import { COPY_DST, COPY_SRC, STORAGE, any, buffer, device, expectClose } from './support/gpu.js';
 import { array, difference } from './support/numbers.js';
@@ -147,6 +147,32 @@ describe('is refused', () => {
       await expect(optimizer.read('w')).rejects.toThrow(refused);
       expect(optimizer.stepOf('w')).toBe(1);
       expectClose(await optimizer.read('w'), (await onCpuAdam()).w, 1);
+    });
+
+    test('a change of mode over a parameter buffer that is destroyed', async () => {
+      const w = ok();
+      const optimizer = await adamwScheduleFree({ w }, { device });
+      optimizer.step({ w: array(12, 2) });
+      await optimizer.read('w');
+      w.destroy();
+      optimizer.eval();
+      expect(optimizer.groups[0].trainMode).toBe(false);
+      await expect(optimizer.stateDict()).rejects.toThrow(refused);
+      expect(optimizer.groups[0].trainMode).toBe(true);
+    });
+
+    test('what is read waits for it, however late it comes', async () => {
+      const optimizer = await adam({ w: ok() }, { device });
+      const pop = device.popErrorScope.bind(device);
+      const late = vi.spyOn(device, 'popErrorScope').mockImplementation(async () => {
+        const error = await pop();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        return error;
+      });
+      optimizer.step({ w: foreign() });
+      late.mockRestore();
+      await expect(optimizer.read('w')).rejects.toThrow(refused);
+      expect(optimizer.stepOf('w')).toBe(0);
     });
 
     test('a parameter buffer that is destroyed', async () => {

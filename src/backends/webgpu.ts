@@ -131,11 +131,10 @@ export class WebGPU implements Backend {
     }
     const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
     this.#clear();
-    return heard(this.#device).then((trouble) => {
-      if (trouble === undefined) return undefined;
-      for (const ofGroup of this.#dispatches) for (const each of ofGroup.values()) each.forget();
-      return new Error(`The GPU device refused a step, and nothing of it was done${suspects}: ${trouble}`);
-    });
+    const refused = 'The GPU device refused a step, and nothing of it was done';
+    return heard(this.#device).then((trouble) =>
+      trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`),
+    );
   }
 
   cancel(): void {

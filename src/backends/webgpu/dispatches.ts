@@ -24,9 +24,9 @@ export class Dispatches {
   readonly #memory: GroupMemory;
   readonly #tensors: readonly Tensor[];
   /** Over the optimizer's own gradients, by first and last tensor. */
-  #stretches = new Map<number, readonly Dispatch[]>();
+  readonly #stretches = new Map<number, readonly Dispatch[]>();
   /** Over gradients in the caller's buffers, by tensor, buffer and offset: forgotten with the buffer. */
-  #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
+  readonly #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
   constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: GroupMemory, tensors: readonly Tensor[]) {
     this.#device = device;
@@ -57,12 +57,6 @@ export class Dispatches {
       isNew();
       return this.#make(tensor, grad, tensor.length * FLOAT);
     });
-  }
-
-  /** Forgets all that is bound, some of which has turned out to be unusable. */
-  forget(): void {
-    this.#stretches = new Map();
-    this.#bound = new WeakMap();
   }
 
   /** With the gradient at `grad`, or in the optimizer's own memory. */
