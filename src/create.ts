@@ -50,4 +50,5 @@ export function creator<Options extends CommonOptions>(algorithm: Algorithm<Opti
   return create as Create<Options>;
 }
 
-const isDevice = (value: unknown): boolean => Object.prototype.toString.call(value) === '[object GPUDevice]';
+const isDevice = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'createBindGroup' in value && 'queue' in value;

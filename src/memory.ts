@@ -22,8 +22,9 @@ const STORAGE = 0x80;
 const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
 export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
 
-const toString = Object.prototype.toString;
-const isBuffer = (value: unknown): value is GPUBuffer => toString.call(value) === '[object GPUBuffer]';
+// WebGPU's objects are known by what they can do: not every implementation gives them the name of their class.
+const isBuffer = (value: unknown): value is GPUBuffer =>
+  typeof value === 'object' && value !== null && 'getMappedRange' in value && 'usage' in value;
 const isBinding = (value: unknown): value is GPUBufferBinding =>
   typeof value === 'object' &&
   value !== null &&

@@ -61,11 +61,12 @@ export class Kernels {
     const arraysLayout = device.createBindGroupLayout({
       entries: arraysOf(rule).map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
     });
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
     const pipelines = await Promise.all(
       (Object.keys(flavours) as Flavour[]).map(async (flavour) => {
         const label = `twinstep ${rule.name} ${flavour}`;
         const module = device.createShaderModule({ label, code: shader(rule.name, flavour) });
+        // One for each flavour: between pipelines of the same layout wgpu does not look at the least size of bindings anew.
+        const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
         const compute = { module, entryPoint: rule.name, constants: { WORKGROUP } };
         return [flavour, await device.createComputePipelineAsync({ label, layout, compute })] as const;
       }),
