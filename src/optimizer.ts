@@ -104,10 +104,11 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     const read = (arrays: string[]): Promise<Float32Array[]> =>
       this.#settle(parts.backend.read(arrays.map((array) => ({ group, tensor, array }))));
     // In eval mode, and before its first step, the parameter is the average.
-    const isAway = average && parts.steppers[group].isTraining && tensor.step > 0;
+    const stepper = parts.steppers[group];
+    const isAway = average && stepper.isTraining && tensor.step > 0;
     if (averaging === undefined || !isAway) return (await read(['param']))[0];
-    const { rule, weight } = averaging;
-    const by = { weight: weight(parts.groups[group].options, true) };
+    const { rule } = averaging;
+    const by = stepper.averageScalars(true);
     const values = await read(arraysOf(rule));
     apply(rule, Object.fromEntries(arraysOf(rule).map((array, i) => [array, values[i]])) as Arrays, by);
     return values[0];
@@ -237,7 +238,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     backend.begin(undefined);
     try {
       for (const stepper of changing) {
-        stepper.prepareSwitch(average.weight(stepper.group.options, !isTraining));
+        stepper.prepareSwitch(!isTraining);
         for (let k = 0; k < stepper.count; k++) backend.update(stepper.index, average.rule, stepper.runs[k]);
       }
     } catch (error) {

@@ -123,10 +123,20 @@ export class Stepper<Options extends CommonOptions> {
     };
   }
 
-  /** Finds the runs of tensors that have begun, and has them go by `weight`: a change of mode. */
-  prepareSwitch(weight: number): void {
+  /** The scalars that take the parameters to the average, or back. */
+  averageScalars(toAverage: boolean): Record<string, number> {
+    const by = {};
+    this.#algorithm.average?.prepare(by, this.group.options, toAverage);
+    return by;
+  }
+
+  /** Finds the runs of tensors that have begun, for a change of mode. */
+  prepareSwitch(toAverage: boolean): void {
+    const by = this.averageScalars(toAverage);
     this.#findRuns(({ tensor }) => tensor.step > 0);
-    for (let k = 0; k < this.count; k++) this.runs[k].scalars[0] = weight;
+    for (let k = 0; k < this.count; k++) {
+      for (const [i, name] of this.#algorithm.average!.rule.scalars.entries()) this.runs[k].scalars[i] = by[name];
+    }
   }
 
   /** Runs of neighbours that share their scalars, among the members that take part. */

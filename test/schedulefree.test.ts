@@ -187,6 +187,21 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(param_groups[1]).toMatchObject({ k: 2, lr_max: 0.25, scheduled_lr: 0.25, r: 1, train_mode: true });
   });
 
+  test('a group may change its mode alone', async () => {
+    const options = { lr: 0.5, ...backend };
+    const optimizer = await sgdScheduleFree([{ params: { a: array(3, 1) } }, { params: { b: array(3, 2) } }], options);
+    for (let t = 0; t < 3; t++) optimizer.step({ a: array(3, t), b: array(3, t + 9) });
+    const [a, b] = [await optimizer.read('a', { average: true }), await optimizer.read('b')];
+    optimizer.eval(0);
+    expect(optimizer.groups.map(({ trainMode }) => trainMode)).toEqual([false, true]);
+    expect(difference(await optimizer.read('b'), b)).toBeUndefined();
+    expect(largest((await optimizer.read('a')).map((x, i) => x - a[i]))).toBeLessThan(1e-6);
+    expect(() => optimizer.step({ b: array(3, 1) })).toThrow('eval mode');
+    expect(() => optimizer.train(2)).toThrow('Expected the group to be an index below 2, got 2.');
+    optimizer.train();
+    expect(optimizer.groups.map(({ trainMode }) => trainMode)).toEqual([true, true]);
+  });
+
   test('a state dict of another algorithm or without what the group remembers is refused', async () => {
     const optimizer = await adamwScheduleFree({ w: array(3, 1) }, backend);
     optimizer.step({ w: array(3, 2) });

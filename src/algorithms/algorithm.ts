@@ -74,10 +74,10 @@ export interface Algorithm<Options extends object> {
     readonly sums: readonly string[];
     advance(state: GroupState, options: Readonly<Options>, eta: number): void;
   };
-  /** Where the parameters are not what is to be evaluated: the rule, and its weight, that takes them there or back. */
+  /** Where the parameters are not what is to be evaluated: the rule, and its scalars, that takes them there or back. */
   readonly average?: {
     readonly rule: Rule;
-    weight(options: Readonly<Options>, toAverage: boolean): number;
+    prepare(by: Record<string, number>, options: Readonly<Options>, toAverage: boolean): void;
   };
 }
 

@@ -82,7 +82,9 @@ const average = <Options extends ScheduleFreeOptions>(
   beta: (options: Readonly<Options>) => number,
 ): Algorithm<Options>['average'] => ({
   rule: rules.extrapolate,
-  weight: (options, toAverage) => (toAverage ? 1 - 1 / beta(options) : 1 - beta(options)),
+  prepare(by: ScalarsOf<typeof rules.extrapolate>, options, toAverage) {
+    by.weight = toAverage ? 1 - 1 / beta(options) : 1 - beta(options);
+  },
 });
 
 /** The scalars of the iterates. In the paper's words average_weight is c_(k+1), z_step gamma, y_step what remains. */
