@@ -1,6 +1,6 @@
-// What the bench compares: a step of AdamW over one tensor of n parameters.
+// What the bench compares: a step over one tensor of n parameters.
 
-import { adamw } from 'twinstep';
+import { adamw, adamwScheduleFree } from 'twinstep';
 
 export interface Contender {
   readonly name: string;
@@ -14,12 +14,15 @@ export interface Contender {
 const values = (length: number): Float32Array =>
   Float32Array.from({ length }, (_, i) => 0.1 + ((i * 7919) % 1009) / 1009);
 
-/** One of our backends, its gradients in place. */
-const ours = (backend: 'wasm' | 'reference', most: number): Contender => ({
-  name: `twinstep ${backend}`,
+const algorithms = { adamw, adamwScheduleFree };
+
+/** One of our optimizers on the CPU, its gradients in place. */
+const ours = (name: keyof typeof algorithms, backend: 'wasm' | 'reference', most: number): Contender => ({
+  name: `twinstep ${name}, ${backend}`,
   most,
   async open(length) {
-    const optimizer = await adamw({ w: values(length) }, { backend });
+    const create = algorithms[name] as typeof adamw;
+    const optimizer = await create({ w: values(length) }, { backend });
     optimizer.grads.w.set(values(length));
     return { step: () => optimizer.step(), close: () => optimizer.dispose() };
   },
@@ -50,7 +53,7 @@ const plainLoop: Contender = {
 
 /** Our WebGPU backend, all in GPU memory; each step is waited for, so small sizes show what a submit costs. */
 const webgpu = (device: GPUDevice, most: number): Contender => ({
-  name: 'twinstep webgpu',
+  name: 'twinstep adamw, webgpu',
   most,
   async open(length) {
     const optimizer = await adamw({ w: values(length) }, { backend: 'webgpu', device });
@@ -69,7 +72,8 @@ const webgpu = (device: GPUDevice, most: number): Contender => ({
 /** All contenders of this machine. The software adapter is there to be seen at all, not to be fast. */
 export const contenders = (device: GPUDevice | undefined, isSoftware: boolean): Contender[] => [
   plainLoop,
-  ours('wasm', 1e7),
-  ours('reference', 1e6),
+  ours('adamw', 'wasm', 1e7),
+  ours('adamwScheduleFree', 'wasm', 1e7),
+  ours('adamw', 'reference', 1e6),
   ...(device === undefined ? [] : [webgpu(device, isSoftware ? 1e5 : 1e7)]),
 ];

@@ -1,4 +1,4 @@
-// `npm run bench`: nanoseconds per parameter of one AdamW step, by backend and size, beside the plain JS loop.
+// `npm run bench`: nanoseconds per parameter of one step, by optimizer, backend and size, beside the plain JS loop of AdamW.
 // Contenders take turns in many short rounds, and ratios are medians over rounds: a machine's drift is in both sides.
 
 import Benchmark from 'benchmark';
@@ -40,7 +40,7 @@ for (const size of sizes) {
   });
 }
 bar.stop();
-console.log('ns per parameter of one AdamW step (speed-up over the plain JS loop), medians');
+console.log('ns per parameter of one step (speed-up over the plain JS loop of AdamW), medians');
 console.table(rows);
 process.exit(0);
 
