@@ -101,7 +101,10 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
  * digits of beta2^t.
  */
 export function power(base: number, exponent: number): number {
-  let [result, low, square, squareLow] = [1, 0, base, 0];
+  let result = 1;
+  let low = 0;
+  let square = base;
+  let squareLow = 0;
   for (let rest = exponent; rest > 0; rest = Math.floor(rest / 2)) {
     if (rest % 2 === 1) {
       const product = result * square;
@@ -117,8 +120,10 @@ export function power(base: number, exponent: number): number {
 
 /** a*b - product, exactly (Dekker 1971). */
 function roundedOff(a: number, b: number, product: number): number {
-  const [aHigh, bHigh] = [upperHalf(a), upperHalf(b)];
-  const [aLow, bLow] = [a - aHigh, b - bHigh];
+  const aHigh = upperHalf(a);
+  const bHigh = upperHalf(b);
+  const aLow = a - aHigh;
+  const bLow = b - bHigh;
   return aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow);
 }
 
