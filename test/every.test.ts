@@ -36,6 +36,11 @@ function same(actual: Tensors, expected: Tensors): void {
   for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
 }
 
+test('every algorithm of the package is among them', () => {
+  const exported = Object.entries(twinstep).filter(([name]) => name !== 'debiasedDecay');
+  expect(new Set(algorithms.map(([, create]) => create))).toEqual(new Set(exported.map(([, create]) => create)));
+});
+
 describe.each(algorithms)('%s', (...[name, create, own]) => {
   describe.each(backends)('%s', (...[, backend]) => {
     const STEPS = 8;

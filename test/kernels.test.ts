@@ -7,11 +7,13 @@ import { rectification } from '../src/algorithms/radam.js';
 import { arraysOf } from '../src/layout.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
+import { webgpu } from './support/backends.js';
 import { array, difference, largest, ordinary, random, special, wide, type Draw } from './support/numbers.js';
+import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
 
 const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
 const LENGTH = 64 * 9;
-const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
+const core = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
 
 /** Scalars of the size that algorithms make, and of either sign where a rule may have both. */
 const scalars = (rule: Rule, seed: number): Float32Array => {
@@ -26,7 +28,7 @@ function onReference(rule: Rule, by: Float32Array, arrays: Arrays, steps: number
 
 function onWasm(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {
   const memory = new WebAssembly.Memory({ initial: 1 });
-  const kernel = new WebAssembly.Instance(module, { env: { memory } }).exports[rule.name] as (...a: number[]) => void;
+  const kernel = new WebAssembly.Instance(core, { env: { memory } }).exports[rule.name] as (...a: number[]) => void;
   new Float32Array(memory.buffer, 0, by.length).set(by);
   const views = arraysOf(rule).map((name, k) => {
     const view = new Float32Array(memory.buffer, 256 + k * LENGTH * 4, LENGTH);
@@ -77,19 +79,99 @@ describe.each(table)('%s', (...[, rule]) => {
   });
 
   test('moves with each of its scalars', () => {
-    const by = scalars(rule, 1);
-    const before = make(ordinary, 1);
-    onReference(rule, by, before, 1);
+    const moves = (seed: number, k: number): boolean => {
+      const by = scalars(rule, seed);
+      const [before, after] = [make(ordinary, seed), make(ordinary, seed)];
+      onReference(rule, by, before, 1);
+      by[k] *= 1.5;
+      onReference(rule, by, after, 1);
+      return arraysOf(rule).some((key) => difference(after[key as keyof Arrays], before[key as keyof Arrays]));
+    };
     for (const [k, name] of rule.scalars.entries()) {
-      const other = by.slice();
-      other[k] *= 1.5;
-      const after = make(ordinary, 1);
-      onReference(rule, other, after, 1);
-      const moved = arraysOf(rule).some((key) => difference(after[key as keyof Arrays], before[key as keyof Arrays]));
-      expect(moved, name).toBe(true);
+      expect(Array.from({ length: 10 }, (_, seed) => moves(seed, k)).includes(true), name).toBe(true);
     }
   });
+
+  describe.runIf(webgpu)('in WGSL', () => {
+    test.each(['vec4', 'scalar'] as const)('is the rule, within its tolerance, in the flavour %s', async (flavour) => {
+      const kernel = await wgslKernel(rule, flavour);
+      for (let seed = 0; seed < 10; seed++) {
+        const by = scalars(rule, seed);
+        const [reference, wgsl] = [make(ordinary, 100 * seed), make(ordinary, 100 * seed)];
+        // Averages of squares are not negative: WGSL's `largest` may count on it.
+        for (const arrays of [reference, wgsl]) {
+          for (const name of rule.slots.filter((slot) => slot.endsWith('_sq'))) {
+            arrays[name as keyof Arrays] = arrays[name as keyof Arrays].map(Math.abs);
+          }
+        }
+        onReference(rule, by, reference, 1);
+        await kernel(by, wgsl);
+        for (const name of arraysOf(rule)) {
+          const [actual, expected] = [wgsl[name as keyof Arrays], reference[name as keyof Arrays]];
+          const finite = expected.filter(Number.isFinite);
+          const bound = webgpuRoundings(webgpu!.adapter, 1) * ROUNDING * largest(finite);
+          for (let i = 0; i < LENGTH; i++) {
+            const isClose = Number.isFinite(expected[i]) && Math.abs(actual[i] - expected[i]) <= bound;
+            if (!isClose && Number.isFinite(expected[i]))
+              expect.fail(`${name}[${i}]: ${actual[i]}, not ${expected[i]}`);
+          }
+        }
+      }
+    });
+  });
 });
+
+/** The kernel of wgsl/ on the device, with nothing of the package's between. */
+async function wgslKernel(
+  rule: Rule,
+  flavour: 'vec4' | 'scalar',
+): Promise<(by: Float32Array, on: Arrays) => Promise<void>> {
+  const { device } = webgpu!;
+  const folder = new URL('../wgsl/', import.meta.url);
+  const read = (file: string): string => readFileSync(new URL(file, folder), 'utf8');
+  const source = readdirSync(folder)
+    .map(read)
+    .find((text) => text.includes(`fn ${rule.name}(`))!;
+  const module = device.createShaderModule({
+    code: [read(`${flavour}.wgsl`), read('prelude.wgsl'), source].join('\n'),
+  });
+  const pipeline = await device.createComputePipelineAsync({
+    layout: 'auto',
+    compute: { module, entryPoint: rule.name },
+  });
+  const buffer = (values: Float32Array, usage: number): GPUBuffer => {
+    const made = device.createBuffer({ size: Math.max(values.byteLength, 64), usage: usage | 0xc });
+    device.queue.writeBuffer(made, 0, values as Float32Array<ArrayBuffer>);
+    return made;
+  };
+  return async (by, arrays) => {
+    const names = arraysOf(rule);
+    const buffers = names.map((name) => buffer(arrays[name as keyof Arrays], 0x80));
+    const group = (index: number, resources: GPUBuffer[]): GPUBindGroup =>
+      device.createBindGroup({
+        layout: pipeline.getBindGroupLayout(index),
+        entries: resources.map((each, binding) => ({ binding, resource: { buffer: each } })),
+      });
+    const staging = device.createBuffer({ size: names.length * LENGTH * 4, usage: 0x9 });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group(0, [buffer(by, 0x40)]));
+    pass.setBindGroup(1, group(1, buffers));
+    pass.dispatchWorkgroups(LENGTH / 64);
+    pass.end();
+    for (const [k, each] of buffers.entries()) {
+      encoder.copyBufferToBuffer(each, 0, staging, k * LENGTH * 4, LENGTH * 4);
+    }
+    device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(0x1);
+    const all = new Float32Array(staging.getMappedRange());
+    for (const [k, name] of names.entries()) {
+      arrays[name as keyof Arrays].set(all.subarray(k * LENGTH, (k + 1) * LENGTH));
+    }
+    staging.destroy();
+  };
+}
 
 test('every file of kernels is in the table', () => {
   const files = (folder: string, ending: string, others: string[]): string[] =>
