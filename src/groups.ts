@@ -2,7 +2,7 @@
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
 import { FLOAT, type Tensor } from './layout.js';
-import { checkSeparate, locate, type GpuMemory, type Stretch } from './memory.js';
+import { checkSeparate, isFloat32Array, locate, type Stretch } from './memory.js';
 import { resolve } from './options.js';
 import type { Rule } from './rules/rule.js';
 import { expect, isRecord, list, show } from './sentences.js';
@@ -30,8 +30,8 @@ export interface Group<Options = object> {
   readonly where: string;
 }
 
-/** What the caller handed over for each tensor: only needed while the optimizer is made, and not kept. */
-export type Sources = ReadonlyMap<Tensor, Float32Array | GpuMemory>;
+/** Where each tensor comes from, an array or GPU memory: only needed while the optimizer is made, and not kept. */
+export type Sources = ReadonlyMap<Tensor, Float32Array | Stretch>;
 
 export function readGroups<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
@@ -61,7 +61,7 @@ export function readGroups<Options extends CommonOptions>(
   if (stretches.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(params)}.`);
   checkSeparate(stretches);
 
-  const sources = new Map<Tensor, Float32Array | GpuMemory>();
+  const sources = new Map<Tensor, Float32Array | Stretch>();
   const sorted = groups.map(({ options, names, record, where, ownMask }) => {
     const decays = readMask(options.decayMask, names, ownMask ? names : [...stretches.keys()], where);
     const tensors = names.map((name, i) => ({
@@ -73,7 +73,10 @@ export function readGroups<Options extends CommonOptions>(
       arena: 0,
       offset: 0,
     }));
-    for (const tensor of tensors) sources.set(tensor, record[tensor.name] as Float32Array | GpuMemory);
+    for (const tensor of tensors) {
+      const source = record[tensor.name];
+      sources.set(tensor, isFloat32Array(source) ? source : stretches.get(tensor.name)!);
+    }
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));
     const rule = algorithm.rule(options);
     const rules = algorithm.average === undefined ? [rule] : [rule, algorithm.average.rule];

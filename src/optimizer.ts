@@ -1,12 +1,12 @@
 // Step, read, save, dispose: what every optimizer does, whatever its rule and machine.
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
-import type { Backend } from './backends/backend.js';
+import type { Backend, BackendName } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import type { Group } from './groups.js';
 import { arraysOf } from './layout.js';
 import type { GpuMemory } from './memory.js';
-import { collect, memberOf, release, type Parts } from './parts.js';
+import { collect, makeStep, memberOf, release, type Parts } from './parts.js';
 import { apply, type Arrays } from './rules/rule.js';
 import { expect, show } from './sentences.js';
 import { describe, type StateDict } from './state/dict.js';
@@ -19,7 +19,7 @@ export type Gradient = Float32Array | GpuMemory | null | undefined;
 /** Options that belong to the optimizer as a whole. */
 export interface MachineOptions {
   /** Where to run. 'auto', the default: GPU buffers on their device, Float32Arrays on the best CPU backend. */
-  backend?: 'auto' | 'webgpu' | 'wasm' | 'reference';
+  backend?: 'auto' | BackendName;
   /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
   device?: GPUDevice;
 }
@@ -47,7 +47,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     const steppers = groups.map((group, g) => new Stepper(algorithm, group, g, backend));
     const members = new Map(steppers.flatMap((each) => each.members).map((member) => [member.tensor.name, member]));
     this.#algorithm = algorithm;
-    this.#parts = { groups, steppers, members, backend };
+    this.#parts = { steppers, members, backend };
     backend.writeParam(steppers.flatMap((stepper) => stepper.fromParam()));
     this.groups = Object.freeze(steppers.map((stepper) => stepper.live()));
     this.backend = Object.freeze(choice);
@@ -108,9 +108,10 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     const isAway = average && stepper.isTraining && tensor.step > 0;
     if (averaging === undefined || !isAway) return (await read(['param']))[0];
     const { rule } = averaging;
+    const names = arraysOf(rule);
     const by = stepper.averageScalars(true);
-    const values = await read(arraysOf(rule));
-    apply(rule, Object.fromEntries(arraysOf(rule).map((array, i) => [array, values[i]])) as Arrays, by);
+    const values = await read(names);
+    apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
     return values[0];
   }
 
@@ -165,12 +166,12 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
    * sentence for one that does not fit, and then nothing has changed.
    */
   async loadStateDict(dict: StateDict): Promise<void> {
-    const { groups, steppers, backend } = this.#use();
+    const { steppers, backend } = this.#use();
     const loaded = parse(this.#algorithm, steppers, dict);
     // Memory first: a lost device throws there, with nothing taken over yet.
     for (const [group, { tensors }] of loaded.entries()) {
       for (const { tensor, slots } of tensors) {
-        for (const array of groups[group].rule.slots) {
+        for (const array of steppers[group].group.rule.slots) {
           backend.write({ group, tensor, array }, slots?.[array] ?? new Float32Array(tensor.length));
         }
       }
@@ -178,7 +179,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     this.#loads += 1;
     for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
       const stepper = steppers[group];
-      Object.assign(groups[group].options, options);
+      Object.assign(stepper.group.options, options);
       Object.assign(stepper.state, state);
       stepper.isTraining = isTraining;
       for (const { tensor, step } of tensors) tensor.step = step;
@@ -203,49 +204,28 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     }
     collect(parts, grads, encoder !== undefined);
     for (const stepper of steppers) stepper.prepare();
-    backend.begin(encoder);
-    try {
-      for (const { members } of steppers) {
-        for (const { group, tensor, grad } of members) {
-          if (grad !== undefined) backend.accept(group, tensor, grad);
-        }
-      }
-      for (const { index, group, runs, count } of steppers) {
-        for (let k = 0; k < count; k++) backend.update(index, group.rule, runs[k]);
-      }
-    } catch (error) {
-      backend.cancel();
-      throw error;
+    const outcome = makeStep(backend, steppers, encoder);
+    if (outcome !== undefined) {
+      const undo = steppers.map((stepper) => stepper.undo());
+      this.#watch(outcome, undo);
     }
-    const outcome = backend.end();
-    if (outcome !== undefined)
-      this.#watch(
-        outcome,
-        steppers.map((stepper) => stepper.undo()),
-      );
     for (const stepper of steppers) stepper.commit();
     release(parts);
   }
 
   #switch(isTraining: boolean, group: number | undefined): void {
-    const { steppers, backend } = this.#use();
+    const parts = this.#use();
+    const { steppers, backend } = parts;
     const { average } = this.#algorithm;
     const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
     expect(group === undefined || isOne, 'the group', `an index below ${steppers.length}`, group);
     const chosen = group === undefined ? steppers : [steppers[group]];
     const changing = chosen.filter((stepper) => stepper.isTraining !== isTraining);
     if (average === undefined || changing.length === 0) return;
-    backend.begin(undefined);
-    try {
-      for (const stepper of changing) {
-        stepper.prepareSwitch(!isTraining);
-        for (let k = 0; k < stepper.count; k++) backend.update(stepper.index, average.rule, stepper.runs[k]);
-      }
-    } catch (error) {
-      backend.cancel();
-      throw error;
-    }
-    const outcome = backend.end();
+    // A step that was refused may have left gradients behind, and none takes part in this.
+    release(parts);
+    for (const stepper of changing) stepper.prepareSwitch(!isTraining);
+    const outcome = makeStep(backend, changing, undefined, average.rule);
     for (const stepper of changing) stepper.isTraining = isTraining;
     const undo = changing.map((stepper) => () => {
       stepper.isTraining = !isTraining;

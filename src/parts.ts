@@ -2,13 +2,12 @@
 
 import type { CommonOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
-import type { Group } from './groups.js';
+import type { Rule } from './rules/rule.js';
 import { expect, isRecord, list, show } from './sentences.js';
 import type { Member, Stepper } from './stepper.js';
 
 /** All that an optimizer holds until it is disposed of. */
 export interface Parts<Options extends CommonOptions> {
-  readonly groups: readonly Group<Options>[];
   readonly steppers: readonly Stepper<Options>[];
   readonly members: ReadonlyMap<string, Member>;
   readonly backend: Backend;
@@ -25,6 +24,33 @@ export function collect<Options extends CommonOptions>(parts: Parts<Options>, gr
     parts.backend.check(member.tensor, grad, encoded);
     member.grad = grad;
   }
+}
+
+/**
+ * Runs what the steppers have prepared: their gradients are taken, all of them before the first update, and then each
+ * run goes by `rule`, or its group's own.
+ */
+export function makeStep<Options extends CommonOptions>(
+  backend: Backend,
+  steppers: readonly Stepper<Options>[],
+  encoder: GPUCommandEncoder | undefined,
+  rule?: Rule,
+): Promise<Error | undefined> | undefined {
+  backend.begin(encoder);
+  try {
+    for (const { members } of steppers) {
+      for (const { group, tensor, grad } of members) {
+        if (grad !== undefined) backend.accept(group, tensor, grad);
+      }
+    }
+    for (const { index, group, runs, count } of steppers) {
+      for (let k = 0; k < count; k++) backend.update(index, rule ?? group.rule, runs[k]);
+    }
+  } catch (error) {
+    backend.cancel();
+    throw error;
+  }
+  return backend.end();
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */

@@ -91,7 +91,8 @@ export class Stepper<Options extends CommonOptions> {
     if (group !== undefined) {
       const { options } = this.group;
       for (const name in this.state) this.#next[name] = this.state[name];
-      group.advance(this.#next, options, this.#multiplier(this.state.k));
+      this.#progress.eta = this.#multiplier(this.state.k);
+      group.advance(this.#next, options, this.#progress.eta);
     }
     this.#findRuns((member) => member.grad !== undefined);
     for (let k = 0; k < this.count; k++) {
@@ -165,7 +166,7 @@ export class Stepper<Options extends CommonOptions> {
     const progress = this.#progress;
     progress.step = completed + 1;
     progress.isFirst = tensor.step === 0;
-    progress.eta = this.#multiplier(completed);
+    if (this.#algorithm.group === undefined) progress.eta = this.#multiplier(completed);
     progress.decay = tensor.decays ? this.#weightDecay(completed) : 0;
     this.#algorithm.prepare(this.#by, options, progress);
     for (let k = 0; k < rule.scalars.length; k++) {

@@ -43,32 +43,26 @@ function prepare(decoupled: boolean) {
     const { step, eta } = at;
     const [beta1, beta2] = options.betas;
     const lr = options.lr * eta;
-    const correction = Math.sqrt(1 - power(beta2, step));
+    const correction1 = 1 - power(beta1, step);
+    const correction2 = 1 - power(beta2, step);
+    const stepSize = lr * Math.sqrt(correction2);
 
     by.grad_scale = gradScale(options);
     by.l2 = decoupled ? 0 : at.decay;
     by.grad_weight = averageWeight(beta1);
     by.square_weight = averageWeight(beta2);
-    by.step_size = (lr * correction) / (1 - power(beta1, step));
-    by.eps = denominator(options.epsHat ? options.eps : options.eps * correction);
+    by.step_size = stepSize / correction1;
+    by.eps = denominator(options.epsHat ? options.eps : options.eps * Math.sqrt(correction2));
     by.decay = decoupled ? at.decay * (options.couple ? lr : eta) : 0;
-    if (usesNadam(options)) extend(by as ScalarsOf<typeof rules.nadam>, options, step, lr * correction);
-  };
-}
+    if (!usesNadam(options)) return;
 
-/** Nesterov's Adam as optax.scale_by_adam has it, and eps_root, on the kernel that takes them. */
-function extend(
-  by: ScalarsOf<typeof rules.nadam>,
-  { betas: [beta1, beta2], nesterov, epsRoot }: Readonly<AdamOptions>,
-  step: number,
-  stepSize: number,
-): void {
-  by.root_scale = 1;
-  by.eps_root = epsRoot * (1 - power(beta2, step));
-  by.grad_step = 0;
-  if (!nesterov) return;
-  by.step_size = (stepSize * beta1) / (1 - power(beta1, step + 1));
-  by.grad_step = (stepSize * (1 - beta1)) / (1 - power(beta1, step));
+    // Nesterov's Adam as optax.scale_by_adam has it, and eps_root, on the kernel that takes them.
+    const extended = by as ScalarsOf<typeof rules.nadam>;
+    extended.root_scale = 1;
+    extended.eps_root = options.epsRoot * correction2;
+    extended.grad_step = options.nesterov ? (stepSize * (1 - beta1)) / correction1 : 0;
+    if (options.nesterov) by.step_size = (stepSize * beta1) / (1 - power(beta1, step + 1));
+  };
 }
 
 const usesNadam = ({ nesterov, epsRoot }: Readonly<AdamOptions>): boolean => nesterov || epsRoot > 0;

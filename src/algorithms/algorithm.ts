@@ -61,7 +61,7 @@ export interface Algorithm<Options extends object> {
   /** What tells its state dicts from those of its relatives, in PyTorch's words. */
   readonly identity: Readonly<Record<string, boolean>>;
   /** What else PyTorch saves of a tensor and we derive: written for others to read, and not read. */
-  derived?(options: Readonly<Options>, step: number): Readonly<Record<string, number>>;
+  readonly derived?: Readonly<Record<string, (options: Readonly<Options>, step: number) => number>>;
   /** Why these options, each of them good, cannot stand together: a sentence. */
   conflict?(options: Readonly<Options>): string | undefined;
   rule(options: Readonly<Options>): Rule;

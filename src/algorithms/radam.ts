@@ -80,7 +80,7 @@ export const nadam: Algorithm<NadamOptions> = {
   defaults: { ...radam.defaults, lr: 2e-3, momentumDecay: 4e-3 },
   fixed: radam.fixed,
   identity: {},
-  derived: ({ betas, momentumDecay }, step) => ({ mu_product: momentumOf(betas[0], momentumDecay, step).product }),
+  derived: { mu_product: ({ betas, momentumDecay }, step) => momentumOf(betas[0], momentumDecay, step).product },
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const { betas, momentumDecay, eps } = options;

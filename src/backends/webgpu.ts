@@ -2,7 +2,7 @@
 
 import { byName, type Group } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { isFloat32Array, locate, overlap, type Stretch } from '../memory.js';
+import { isFloat32Array, locate, overlap } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
 import type { ArrayOf, Backend, Run } from './backend.js';
@@ -74,9 +74,9 @@ export class WebGPU implements Backend {
     if (kind === 'CPU' && encoded) {
       throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
     }
-    const param = this.params[name];
-    const stretch = (place: Place): Stretch => ({ ...place, kind: 'GPU', bytes: length * FLOAT });
-    if (buffer === param.buffer && overlap(stretch(param as Place), stretch({ buffer: param.buffer, offset }))) {
+    const { buffer: own, offset: ownOffset = 0 } = this.params[name];
+    const size = length * FLOAT;
+    if (overlap({ kind, buffer, offset, bytes: size }, { kind: 'GPU', buffer: own, offset: ownOffset, bytes: size })) {
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter itself.`);
     }
   }

@@ -1,5 +1,5 @@
 // The type of the table's entries. From an entry follow, with no further code: memory addresses, kernel arguments,
-// bind groups and the agreement tests.
+// bind groups, and the tests of kernels and names.
 
 /** The arrays that a rule works on: the parameter, its gradient, and one per slot. All have the same length. */
 export type Arrays<Slot extends string = string> = Record<'param' | 'grad' | Slot, Float32Array>;

@@ -65,7 +65,7 @@ export function describe<Options extends CommonOptions>(
       if (tensor.step === 0) continue;
       const state: TensorState = {};
       if (algorithm.group === undefined) state.step = tensor.step;
-      Object.assign(state, algorithm.derived?.(options, tensor.step));
+      for (const [name, derive] of Object.entries(algorithm.derived ?? {})) state[name] = derive(options, tensor.step);
       dict.state[indexOf.get(tensor.name)!] = state;
       for (const slot of rule.slots) arrays.push({ source: { group, tensor, array: slot }, state, slot });
     }

@@ -136,11 +136,11 @@ function parseTensor<Options extends CommonOptions>(
   { rule }: Group,
 ): Loaded['tensors'][number] {
   if (state === undefined) return { tensor, step: 0, slots: undefined };
-  const { name, length } = tensor;
-  const what = `state of ${show(name)}`;
+  const { length } = tensor;
+  const what = `state of ${show(tensor.name)}`;
   expect(isRecord(state), `the ${what}`, 'a record', state);
   const { step, ...slots } = state;
-  for (const derived of Object.keys(algorithm.derived?.(algorithm.defaults, 1) ?? {})) delete slots[derived];
+  for (const name of Object.keys(algorithm.derived ?? {})) delete slots[name];
   if (algorithm.group === undefined) {
     const isCount = Number.isSafeInteger(step) && (step as number) >= 1;
     expect(isCount, `step in the ${what}`, 'a whole number of at least 1', step);

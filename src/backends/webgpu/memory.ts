@@ -2,7 +2,7 @@
 
 import type { Group, Sources } from '../../groups.js';
 import type { Arena, Tensor } from '../../layout.js';
-import { isFloat32Array, locate } from '../../memory.js';
+import { isFloat32Array } from '../../memory.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './device.js';
 
 /** Where an array of a tensor begins. */
@@ -32,8 +32,9 @@ export class GroupMemory {
     this.#device = device;
     this.#group = group;
     for (const tensor of group.tensors) {
-      const { kind, buffer, offset } = locate(sources.get(tensor), 'parameter', tensor.name);
-      if (kind === 'GPU') this.#callers.set(tensor, { buffer: buffer as GPUBuffer, offset });
+      const source = sources.get(tensor)!;
+      if (isFloat32Array(source)) continue;
+      this.#callers.set(tensor, { buffer: source.buffer as GPUBuffer, offset: source.offset });
     }
     this.#arenas = arenas.map(({ bytes }) => ({
       bytes,

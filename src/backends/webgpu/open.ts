@@ -1,7 +1,6 @@
 // Making a WebGPU backend: all that has to be asked of the device before the first step.
 
 import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../../layout.js';
-import { locate } from '../../memory.js';
 import { show } from '../../sentences.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { WebGPU } from '../webgpu.js';
@@ -72,7 +71,7 @@ async function checkBuffers({ sources }: Request, device: GPUDevice): Promise<vo
   const layout = device.createBindGroupLayout({ entries: [entry] });
   const tensorOf = new Map<GPUBuffer, Tensor>();
   for (const [tensor, source] of sources) {
-    if (tensor.length > 0) tensorOf.set(locate(source, 'parameter', tensor.name).buffer as GPUBuffer, tensor);
+    if (tensor.length > 0) tensorOf.set(source.buffer as GPUBuffer, tensor);
   }
   await Promise.all(
     [...tensorOf].map(async ([buffer, { name, length }]) => {
