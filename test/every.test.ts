@@ -5,11 +5,10 @@ import { describe, expect, test } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
 import { backends, webgpu, type Options } from './support/backends.js';
 import { array, difference, largest, tensors } from './support/numbers.js';
+import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
 
 type Create = typeof twinstep.adam;
-type Tensors = Record<string, Float32Array>;
-type Optimizer = Awaited<ReturnType<Create>>;
 
 const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
 const algorithms = [
@@ -26,15 +25,6 @@ const algorithms = [
 ] as unknown as [string, Create, Options][];
 
 const lengths = [1, 3, 64, 130];
-const readAll = async (optimizer: Optimizer, like: object): Promise<Tensors> => {
-  const entries = Object.keys(like).map(async (name) => [name, await optimizer.read(name)] as const);
-  return Object.fromEntries(await Promise.all(entries));
-};
-const map = (grads: Tensors, change: (x: number) => number): Tensors =>
-  Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, grad.map(change)]));
-function same(actual: Tensors, expected: Tensors): void {
-  for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
-}
 
 test('every algorithm of the package is among them', () => {
   const exported = Object.entries(twinstep).filter(([name]) => name !== 'debiasedDecay');

@@ -4,12 +4,12 @@ import { adam, adamw, type StateDict } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { backends, type Options } from './support/backends.js';
 import { array, difference, largest, tensors } from './support/numbers.js';
+import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING } from './support/tolerances.js';
 
 const lengths = [1, 3, 64, 200];
 const STEPS = 12;
 
-type Tensors = Record<string, Float32Array>;
 type Params = Parameters<typeof adam>[0];
 
 describe.each(backends)('%s', (...[, backend]) => {
@@ -345,16 +345,3 @@ describe.each(backends)('%s', (...[, backend]) => {
     });
   });
 });
-
-async function readAll(optimizer: { read(name: string): Promise<Float32Array> }, like: object): Promise<Tensors> {
-  const entries = Object.keys(like).map(async (name) => [name, await optimizer.read(name)] as const);
-  return Object.fromEntries(await Promise.all(entries));
-}
-
-const map = (grads: Tensors, change: (x: number) => number): Tensors =>
-  Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, grad.map(change)]));
-
-function same(actual: Tensors, expected: Tensors): void {
-  expect(Object.keys(actual).toSorted()).toEqual(Object.keys(expected).toSorted());
-  for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
-}

@@ -4,6 +4,7 @@ import { adam, adamwScheduleFree, debiasedDecay, radamScheduleFree, sgdScheduleF
 import { describe, expect, test } from 'vitest';
 import { backends, webgpu, type Options } from './support/backends.js';
 import { array, difference, largest, tensors } from './support/numbers.js';
+import { readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING } from './support/tolerances.js';
 
 const lengths = [1, 3, 64, 130];
@@ -14,21 +15,13 @@ const algorithms: [string, typeof adamwScheduleFree, Options][] = [
   ['sgdScheduleFree', sgdScheduleFree as unknown as typeof adamwScheduleFree, { lr: 0.1, weightDecay: 0.01 }],
 ];
 
-type Tensors = Record<string, Float32Array>;
 type Optimizer = Awaited<ReturnType<typeof adamwScheduleFree>>;
 
-const readAll = async (optimizer: Optimizer, average = false): Promise<Tensors> => {
-  const entries = lengths.map(async (n) => [`w${n}`, await optimizer.read(`w${n}`, { average })] as const);
-  return Object.fromEntries(await Promise.all(entries));
-};
+const names = tensors(lengths, 1);
 
 const run = (optimizer: Optimizer, from: number, to: number): void => {
   for (let t = from; t < to; t++) optimizer.step(tensors(lengths, 10 + t));
 };
-
-function same(actual: Tensors, expected: Tensors): void {
-  for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
-}
 
 describe.each(backends)('%s', (...[backendName, backend]) => {
   describe.each(algorithms)('%s', (...[, create, own]) => {
@@ -37,52 +30,52 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     test('in eval mode the parameters are the average that read gives', async () => {
       const optimizer = await make();
       run(optimizer, 0, 12);
-      const average = await readAll(optimizer, true);
-      const y = await readAll(optimizer);
+      const average = await readAll(optimizer, names, true);
+      const y = await readAll(optimizer, names);
       expect(difference(average.w64, y.w64)).toBeDefined();
       optimizer.eval();
-      const x = await readAll(optimizer);
+      const x = await readAll(optimizer, names);
       for (const name in x) {
         const bound = backendName === 'webgpu' ? 4 * ROUNDING * largest(x[name]) : 0;
         expect(largest(x[name].map((value, i) => value - average[name][i]))).toBeLessThanOrEqual(bound);
       }
-      same(await readAll(optimizer, true), x);
+      same(await readAll(optimizer, names, true), x);
     });
 
     test('reading the average changes nothing', async () => {
       const [optimizer, undisturbed] = await Promise.all([make(), make()]);
       for (const each of [optimizer, undisturbed]) run(each, 0, 8);
-      for (let i = 0; i < 5; i++) await readAll(optimizer, true);
+      for (let i = 0; i < 5; i++) await readAll(optimizer, names, true);
       for (const each of [optimizer, undisturbed]) run(each, 8, 12);
-      same(await readAll(optimizer), await readAll(undisturbed));
+      same(await readAll(optimizer, names), await readAll(undisturbed, names));
     });
 
     test('train and eval are idempotent, and before the first step nothing', async () => {
       const optimizer = await make();
       optimizer.eval();
-      same(await readAll(optimizer), tensors(lengths, 1));
-      same(await readAll(optimizer, true), tensors(lengths, 1));
+      same(await readAll(optimizer, names), tensors(lengths, 1));
+      same(await readAll(optimizer, names, true), tensors(lengths, 1));
       optimizer.train();
       run(optimizer, 0, 5);
       optimizer.eval();
-      const x = await readAll(optimizer);
+      const x = await readAll(optimizer, names);
       optimizer.eval();
-      same(await readAll(optimizer), x);
+      same(await readAll(optimizer, names), x);
       optimizer.train();
-      const y = await readAll(optimizer);
+      const y = await readAll(optimizer, names);
       optimizer.train();
-      same(await readAll(optimizer), y);
+      same(await readAll(optimizer, names), y);
     });
 
     test('1000 toggles move nothing beyond rounding', async () => {
       const optimizer = await make();
       run(optimizer, 0, 20);
-      const before = await readAll(optimizer);
+      const before = await readAll(optimizer, names);
       for (let i = 0; i < 1000; i++) {
         optimizer.eval();
         optimizer.train();
       }
-      const after = await readAll(optimizer);
+      const after = await readAll(optimizer, names);
       for (const name in before) {
         const moved = largest(after[name].map((x, i) => x - before[name][i]));
         expect(moved).toBeLessThanOrEqual(4 * ROUNDING * largest(before[name]));
@@ -93,10 +86,21 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       const optimizer = await make();
       run(optimizer, 0, 3);
       optimizer.eval();
-      const x = await readAll(optimizer);
+      const x = await readAll(optimizer, names);
       expect(() => run(optimizer, 3, 4)).toThrow('A step was taken in eval mode');
-      same(await readAll(optimizer), x);
+      same(await readAll(optimizer, names), x);
       expect(optimizer.stepOf('w1')).toBe(3);
+    });
+
+    test('gradients of a refused step take no part in a change of mode', async () => {
+      const [optimizer, undisturbed] = await Promise.all([make(), make()]);
+      for (const each of [optimizer, undisturbed]) run(each, 0, 3);
+      expect(() => optimizer.step({ ...tensors(lengths, 1), w130: array(1, 1) })).toThrow(
+        'Expected 130 gradient values',
+      );
+      for (const each of [optimizer, undisturbed]) each.eval();
+      same(await readAll(optimizer, names), await readAll(undisturbed, names));
+      expect(await optimizer.stateDict()).toEqual(await undisturbed.stateDict());
     });
 
     test('a closure is called where the parameters are y, and finds x before and after', async () => {
@@ -104,8 +108,8 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       optimizer.eval();
       for (let t = 0; t < 6; t++) {
         await optimizer.stepClosure(async () => {
-          const y = await readAll(optimizer);
-          const expected = await readAll(plain);
+          const y = await readAll(optimizer, names);
+          const expected = await readAll(plain, names);
           for (const name in y) {
             const bound = 16 * ROUNDING * (largest(y[name]) + 1);
             expect(largest(y[name].map((value, i) => value - expected[name][i]))).toBeLessThanOrEqual(bound);
@@ -114,7 +118,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
         });
         run(plain, t, t + 1);
       }
-      const [x, average] = [await readAll(optimizer), await readAll(plain, true)];
+      const [x, average] = [await readAll(optimizer, names), await readAll(plain, names, true)];
       for (const name in x) {
         const bound = 16 * ROUNDING * (largest(x[name]) + 1);
         expect(largest(x[name].map((value, i) => value - average[name][i]))).toBeLessThanOrEqual(bound);
@@ -129,15 +133,15 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       run(unbroken, 0, 7);
       if (mode === 'eval') unbroken.eval();
       const dict = structuredClone(await unbroken.stateDict());
-      const params = await readAll(unbroken);
+      const params = await readAll(unbroken, names);
       const resumed = await create(params, { ...own, lr: 1, ...backend });
       await resumed.loadStateDict(dict);
       for (const each of [unbroken, resumed]) {
         each.train();
         run(each, 7, 12);
       }
-      same(await readAll(resumed), await readAll(unbroken));
-      same(await readAll(resumed, true), await readAll(unbroken, true));
+      same(await readAll(resumed, names), await readAll(unbroken, names));
+      same(await readAll(resumed, names, true), await readAll(unbroken, names, true));
       expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
     });
 
@@ -243,7 +247,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
         assigned.groups[0].weightDecay = weightDecay(t);
         for (const each of [scheduled, assigned]) each.step(tensors(lengths, 10 + t));
       }
-      same(await readAll(scheduled as never), await readAll(assigned as never));
+      same(await readAll(scheduled, names), await readAll(assigned, names));
       scheduled.groups[0].weightDecay = () => NaN;
       expect(() => scheduled.step(tensors(lengths, 1))).toThrow('Expected weightDecay(5) to be a finite number');
     }
