@@ -55,4 +55,4 @@ export type { ParamGroup, Params, Tensors } from './groups.js';
 export type { GpuMemory } from './memory.js';
 export type { Gradient, MachineOptions, Optimizer } from './optimizer.js';
 export type { LiveGroup } from './stepper.js';
-export type { StateDict, TensorState } from './state/dict.js';
+export type { LazyArray, StateDict, TensorState } from './state/dict.js';

@@ -1,16 +1,16 @@
 // Step, read, save, dispose: what every optimizer does, whatever its rule and machine.
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
-import type { Backend, BackendName } from './backends/backend.js';
+import type { ArrayOf, Backend, BackendName } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
-import type { Group } from './groups.js';
+import type { Group, Tensors } from './groups.js';
 import { arraysOf } from './layout.js';
 import type { GpuMemory } from './memory.js';
 import { collect, makeStep, memberOf, release, type Parts } from './parts.js';
 import { apply, type Arrays } from './rules/rule.js';
 import { expect, show } from './sentences.js';
-import { describe, type StateDict } from './state/dict.js';
-import { parse } from './state/parse.js';
+import { describe, type LazyArray, type StateDict } from './state/dict.js';
+import { parse, parseParams } from './state/parse.js';
 import { Stepper, type LiveGroup } from './stepper.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
@@ -39,6 +39,8 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   /** Kept once it is certain which of the steps so far were done. */
   #settled: Promise<unknown> | undefined;
   #failure: Error | undefined;
+  /** Counts whatever changes the state. */
+  #changes = 0;
   /** How many state dicts were loaded: what comes to light of a step before counts no more. */
   #loads = 0;
 
@@ -162,13 +164,38 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   }
 
   /**
-   * Takes over a state dict of the same algorithm over the same names, of any backend, with its options. Throws a
-   * sentence for one that does not fit, and then nothing has changed.
+   * The state dict as it is now but for its arrays, and these, to be read one at a time: a copy of all would be too much
+   * of a large model. Reading one throws once the optimizer has been stepped or changed otherwise.
    */
-  async loadStateDict(dict: StateDict): Promise<void> {
+  lazyStateDict(): { dict: StateDict; arrays: LazyArray[] } {
+    const { steppers, backend } = this.#use();
+    const { dict, arrays } = describe(this.#algorithm, steppers);
+    const changes = this.#changes;
+    const read = async (source: ArrayOf): Promise<Float32Array> => {
+      this.#use();
+      const values = changes === this.#changes ? await this.#settle(backend.read([source])) : [];
+      if (changes === this.#changes) return values[0];
+      throw new Error(`The optimizer changed before ${show(source.tensor.name)} of its state dict was read.`);
+    };
+    const lazy = arrays.map(({ source, state, slot }) => {
+      const { name, length } = source.tensor;
+      return { name, slot, length, state, read: () => read(source) };
+    });
+    return { dict, arrays: lazy };
+  }
+
+  /**
+   * Takes over a state dict of the same algorithm over the same names, of any backend, with its options; with `params`
+   * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. Throws a sentence for
+   * what does not fit, and then nothing has changed.
+   */
+  async loadStateDict(dict: StateDict, { params }: { params?: Tensors<Float32Array> } = {}): Promise<void> {
     const { steppers, backend } = this.#use();
     const loaded = parse(this.#algorithm, steppers, dict);
+    const values = params === undefined ? [] : parseParams(steppers, params);
+    for (const [source] of values) backend.checkWrite(source);
     // Memory first: a lost device throws there, with nothing taken over yet.
+    for (const [source, array] of values) backend.write(source, array);
     for (const [group, { tensors }] of loaded.entries()) {
       for (const { tensor, slots } of tensors) {
         for (const array of steppers[group].group.rule.slots) {
@@ -176,6 +203,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
         }
       }
     }
+    this.#changes += 1;
     this.#loads += 1;
     for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
       const stepper = steppers[group];
@@ -204,6 +232,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     }
     collect(parts, grads, encoder !== undefined);
     for (const stepper of steppers) stepper.prepare();
+    this.#changes += 1;
     const outcome = makeStep(backend, steppers, encoder);
     if (outcome !== undefined) {
       const undo = steppers.map((stepper) => stepper.undo());
@@ -225,6 +254,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     // A step that was refused may have left gradients behind, and none takes part in this.
     release(parts);
     for (const stepper of changing) stepper.prepareSwitch(!isTraining);
+    this.#changes += 1;
     const outcome = makeStep(backend, changing, undefined, average.rule);
     for (const stepper of changing) stepper.isTraining = isTraining;
     const undo = changing.map((stepper) => () => {
@@ -238,6 +268,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     const loads = this.#loads;
     const settled = outcome.then((error) => {
       if (error === undefined || loads !== this.#loads) return;
+      this.#changes += 1;
       for (const each of undo) each();
       this.#failure ??= error;
     });

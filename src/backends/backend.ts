@@ -42,6 +42,8 @@ export interface Backend {
   cancel(): void;
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
   read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
+  /** Throws a sentence unless `write` can write this array. */
+  checkWrite(array: ArrayOf): void;
   write(array: ArrayOf, values: Float32Array): void;
   /** Has arrays be the parameters as they are now. */
   writeParam(arrays: readonly ArrayOf[]): void;

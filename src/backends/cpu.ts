@@ -69,6 +69,7 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
     end: () => undefined,
     cancel() {},
     read: (arrays) => Promise.resolve(arrays.map(({ group, tensor, array }) => view(group, tensor, array).slice())),
+    checkWrite() {},
     write: ({ group, tensor, array }, values) => view(group, tensor, array).set(values),
     writeParam(arrays) {
       for (const { group, tensor, array } of arrays) view(group, tensor, array).set(params[tensor.name]);

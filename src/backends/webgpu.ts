@@ -10,7 +10,7 @@ import { heard, listen } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { GroupMemory, Place } from './webgpu/memory.js';
-import { checkCopySource, readBack } from './webgpu/read.js';
+import { checkUsage, readBack } from './webgpu/read.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
 export class WebGPU implements Backend {
@@ -155,6 +155,11 @@ export class WebGPU implements Backend {
     );
   }
 
+  checkWrite({ group, tensor, array }: ArrayOf): void {
+    const { buffer } = this.#memories[group].array(tensor, array);
+    checkUsage(buffer, 'COPY_DST', `Writing ${show(tensor.name)}`);
+  }
+
   write({ group, tensor, array }: ArrayOf, values: Float32Array): void {
     Kernels.of(this.#device).checkAlive();
     this.#memories[group].upload(this.#memories[group].array(tensor, array), values);
@@ -165,7 +170,7 @@ export class WebGPU implements Backend {
     const encoder = this.#device.createCommandEncoder({ label: 'twinstep' });
     for (const { group, tensor, array } of arrays) {
       const [from, to] = [this.#memories[group].param(tensor), this.#memories[group].array(tensor, array)];
-      checkCopySource(from.buffer, `${array} of ${show(tensor.name)} begins at the parameter, which`);
+      checkUsage(from.buffer, 'COPY_SRC', `${array} of ${show(tensor.name)} begins at the parameter, which`);
       encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, tensor.length * FLOAT);
     }
     this.#device.queue.submit([encoder.finish()]);

@@ -1,6 +1,7 @@
 // Reading a state dict: everything is checked before anything is changed.
 
 import type { Algorithm, CommonOptions, GroupState } from '../algorithms/algorithm.js';
+import type { ArrayOf } from '../backends/backend.js';
 import type { Group } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
@@ -57,6 +58,28 @@ export function parse<Options extends CommonOptions>(
   if (strangers.length > 0)
     throw new TypeError(`The state dict has state for ${list(strangers)}, which is in no group.`);
   return loaded;
+}
+
+/** Reads values for all parameters, and says where each belongs. Throws a sentence for a name or length amiss. */
+export function parseParams<Options extends CommonOptions>(
+  steppers: readonly Stepper<Options>[],
+  params: unknown,
+): [ArrayOf, Float32Array][] {
+  expect(isRecord(params), 'the parameters', 'a record of Float32Arrays by name', params);
+  const members = steppers.flatMap((stepper) => stepper.members);
+  const names = new Set(members.map(({ tensor }) => tensor.name));
+  const strangers = Object.keys(params).filter((name) => !names.has(name));
+  if (strangers.length > 0)
+    throw new TypeError(`There is no parameter ${list(strangers)}; there is ${list([...names])}.`);
+  return members.map(({ group, tensor }) => {
+    const { name, length } = tensor;
+    const values = Object.hasOwn(params, name) ? params[name] : undefined;
+    expect(isFloat32Array(values), `the values of parameter ${show(name)}`, 'a Float32Array', values);
+    if (values.length !== length) {
+      throw new RangeError(`Expected ${length} values of parameter ${show(name)}, got ${values.length}.`);
+    }
+    return [{ group, tensor, array: 'param' }, values];
+  });
 }
 
 /** The names of a saved group in its order. PyTorch saves them for named parameters; without names the order tells. */

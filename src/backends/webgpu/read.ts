@@ -17,14 +17,16 @@ interface Staging {
   readonly parts: { readonly source: Source; readonly index: number; readonly at: number }[];
 }
 
-/** Throws for a buffer that cannot be copied from; `what` needs it to be. */
-export function checkCopySource({ usage }: GPUBuffer, what: string): void {
-  if ((usage & COPY_SRC) !== 0) return;
-  throw new TypeError(`${what} takes COPY_SRC usage of its GPUBuffer, got usage ${usage}.`);
+const usages = { COPY_SRC, COPY_DST };
+
+/** Throws for a buffer without a usage that `what` needs. */
+export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof usages, what: string): void {
+  if ((usage & usages[needed]) !== 0) return;
+  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
 }
 
 export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
-  for (const { buffer, name } of sources) checkCopySource(buffer, `Reading ${show(name)}`);
+  for (const { buffer, name } of sources) checkUsage(buffer, 'COPY_SRC', `Reading ${show(name)}`);
   const stagings = stage(sources, device.limits.maxBufferSize);
   let buffers: GPUBuffer[] = [];
   const trouble = complaint(device, () => {
