@@ -38,10 +38,10 @@ export function creator<Options extends CommonOptions>(algorithm: Algorithm<Opti
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
 
-    const { groups, ...request } = readGroups(algorithm, params, common);
-    const opened = await choose({ groups, ...request, device }, wanted);
+    const { groups, intake } = readGroups(algorithm, params, common);
+    const opened = await choose({ ...intake, device }, wanted);
     try {
-      return new Optimizer(algorithm, groups, opened.backend, opened.choice);
+      return new Optimizer({ algorithm, common, memory: intake.memory, ...opened }, groups);
     } catch (error) {
       opened.backend.dispose();
       throw error;

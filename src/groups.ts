@@ -16,9 +16,10 @@ export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: 
 /** What an optimizer is created over: one record of tensors, or an array of groups. */
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
-/** A group as the optimizer and its backend see it. */
-export interface Group<Options = object> {
-  readonly options: Options;
+/** Tensors of one group that came together: a backend lays them out as one block. */
+export interface Section {
+  /** Its place among all sections of the optimizer. */
+  readonly index: number;
   readonly rule: Rule;
   /** All rules that run over its arrays: `rule`, and that of a change of mode. */
   readonly rules: readonly Rule[];
@@ -26,49 +27,90 @@ export interface Group<Options = object> {
   readonly names: readonly string[];
   /** Those that decay first: tensors that share their scalars lie side by side. */
   readonly tensors: readonly Tensor[];
-  /** Where errors about this group say that they are: "" or " of group 1". */
-  readonly where: string;
 }
 
-/** Where each tensor comes from, an array or GPU memory: only needed while the optimizer is made, and not kept. */
+/** A group as the optimizer sees it. */
+export interface Group<Options = object> {
+  readonly options: Options;
+  /** Where errors about this group say that they are: "" or " of group 1". */
+  readonly where: string;
+  /** The tensors that it began with. */
+  readonly section: Section;
+}
+
+/** Where each tensor comes from, an array or GPU memory: only needed while its memory is made, and not kept. */
 export type Sources = ReadonlyMap<Tensor, Float32Array | Stretch>;
 
+/** What an optimizer has already when more is added. */
+export interface Existing {
+  readonly groups: number;
+  readonly sections: number;
+  /** Where its tensors lie; nowhere, if they were copied. */
+  readonly stretches: ReadonlyMap<string, Stretch>;
+}
+
+const nothing: Existing = { groups: 0, sections: 0, stretches: new Map() };
+
+/** New tensors, and where they come from. */
+export interface Intake {
+  readonly sections: readonly Section[];
+  readonly sources: Sources;
+  readonly memory: Stretch['kind'];
+}
+
+/** Reads what `adamw(params, common)` was given, or, as a list, groups that are added to `existing` ones. */
 export function readGroups<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
   params: unknown,
   common: Record<string, unknown>,
-): { groups: Group<Options>[]; sources: Sources; memory: Stretch['kind'] } {
+  existing = nothing,
+): { groups: Group<Options>[]; intake: Intake } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
-  given.forEach((group, i) => {
-    expect(isRecord(group), `group ${i}`, 'a record with params', group);
+  const entries = given.map((group, i) => {
+    const number = existing.groups + i;
+    expect(isRecord(group), `group ${number}`, 'a record with params', group);
     if (given.indexOf(group) < i)
       throw new TypeError(`Group ${i} is the same object as group ${given.indexOf(group)}.`);
-  });
-
-  const stretches = new Map<string, Stretch>();
-  const groups = (given as Record<string, unknown>[]).map(({ params: record, ...own }, i) => {
-    const where = isList ? ` of group ${i}` : '';
-    expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
+    const { params: record, ...own } = group;
+    const where = isList ? ` of group ${number}` : '';
     const options = resolve(algorithm, own, common, where);
+    return { options, record, where, ownMask: own.decayMask !== undefined };
+  });
+  const intake = readTensors(algorithm, entries, existing);
+  if (intake.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(params)}.`);
+  const groups = entries.map(({ options, where }, i) => ({ options, where, section: intake.sections[i] }));
+  return { groups, intake };
+}
+
+/** Reads a section for each entry: the tensors of `record`, by the options of a group. */
+export function readTensors<Options extends CommonOptions>(
+  algorithm: Algorithm<Options>,
+  entries: readonly { options: Options; record: unknown; where: string; ownMask?: boolean }[],
+  existing: Existing,
+): Intake {
+  const stretches = new Map(existing.stretches);
+  const named = entries.map(({ record, where }) => {
+    expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const names = Object.keys(record);
     for (const name of names) {
       if (stretches.has(name)) throw new TypeError(`Parameter ${show(name)}${where} is in another group, too.`);
       stretches.set(name, locate(record[name], 'parameter', name));
     }
-    return { options, names, record, where, ownMask: own.decayMask !== undefined };
+    return { names, record };
   });
-  if (stretches.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(params)}.`);
   checkSeparate(stretches);
 
   const sources = new Map<Tensor, Float32Array | Stretch>();
-  const sorted = groups.map(({ options, names, record, where, ownMask }) => {
+  const sections = entries.map(({ options, where, ownMask = false }, i): Section => {
+    const { names, record } = named[i];
     const decays = readMask(options.decayMask, names, ownMask ? names : [...stretches.keys()], where);
-    const tensors = names.map((name, i) => ({
+    const tensors = names.map((name, n) => ({
       name,
-      index: sources.size + i,
+      index: existing.stretches.size + sources.size + n,
       length: stretches.get(name)!.bytes / FLOAT,
-      decays: decays[i],
+      decays: decays[n],
+      isFrozen: false,
       step: 0,
       arena: 0,
       offset: 0,
@@ -80,19 +122,19 @@ export function readGroups<Options extends CommonOptions>(
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));
     const rule = algorithm.rule(options);
     const rules = algorithm.average === undefined ? [rule] : [rule, algorithm.average.rule];
-    return { options, rule, rules, names, tensors, where };
+    return { index: existing.sections + i, rule, rules, names, tensors };
   });
-  return { groups: sorted, sources, memory: stretches.values().next().value!.kind };
+  return { sections, sources, memory: stretches.values().next().value?.kind ?? 'CPU' };
 }
 
 /** A record of something for each tensor, in the order in which the caller listed them. */
 export function byName<Value>(
-  groups: readonly Group[],
-  make: (group: number, tensor: Tensor) => Value,
+  sections: readonly Section[],
+  make: (section: number, tensor: Tensor) => Value,
 ): Record<string, Value> {
   return Object.fromEntries(
-    groups.flatMap(({ names, tensors }, g) => {
-      const made = new Map(tensors.map((tensor) => [tensor.name, make(g, tensor)]));
+    sections.flatMap(({ index, names, tensors }) => {
+      const made = new Map(tensors.map((tensor) => [tensor.name, make(index, tensor)]));
       return names.map((name) => [name, made.get(name)!]);
     }),
   );

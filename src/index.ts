@@ -38,6 +38,7 @@ export const nadam = creator(algorithms.nadam);
 export const radam = creator(algorithms.radam);
 
 export { debiasedDecay } from './algorithms/algorithm.js';
+export { noDecayOnBiasAndNorm } from './masks.js';
 
 export type {
   AdamOptions,
@@ -53,6 +54,6 @@ export type { BackendName } from './backends/backend.js';
 export type { Create } from './create.js';
 export type { ParamGroup, Params, Tensors } from './groups.js';
 export type { GpuMemory } from './memory.js';
-export type { Gradient, MachineOptions, Optimizer } from './optimizer.js';
+export type { Gradient, MachineOptions, Optimizer, StepOptions } from './optimizer.js';
 export type { LiveGroup } from './stepper.js';
 export type { LazyArray, StateDict, TensorState } from './state/dict.js';

@@ -21,6 +21,8 @@ export interface Tensor {
   /** Elements. */
   readonly length: number;
   readonly decays: boolean;
+  /** Whether its gradients are passed over. */
+  isFrozen: boolean;
   /** Completed steps; where groups count, since it began or was loaded. */
   step: number;
   /** Its arena, and where it starts there in every array, in bytes. Set by `pack`. */
@@ -61,9 +63,9 @@ export const arraysOf = ({ slots, takesGrad = true }: Rule): string[] => [
   ...slots,
 ];
 
-/** Where a group lies in the one memory of a CPU backend, in bytes. */
+/** Where a section lies in its memory of a CPU backend, in bytes. */
 export interface Block {
-  /** Where the scalars of run k start: a group of n tensors has at most n runs. */
+  /** Where the scalars of run k start: a section of n tensors has at most n runs. */
   readonly scalars: readonly number[];
   /** Where each array of the rule starts, by name. */
   readonly arrays: Readonly<Record<string, number>>;
@@ -71,14 +73,14 @@ export interface Block {
   readonly bytes: number;
 }
 
-/** Lays out all groups in one memory. Byte 0 stays unused, so that no address is null. */
-export function layout(groups: readonly { rule: Rule; tensors: readonly Tensor[] }[]): {
+/** Lays out sections in one memory. Byte 0 stays unused, so that no address is null. */
+export function layout(sections: readonly { rule: Rule; tensors: readonly Tensor[] }[]): {
   blocks: Block[];
   bytes: number;
 } {
   let bytes = ALIGNMENT;
   const take = (size: number): number => (bytes += size) - size;
-  const blocks = groups.map(({ rule, tensors }) => {
+  const blocks = sections.map(({ rule, tensors }) => {
     const [arena = { bytes: 0 }] = pack(tensors);
     return {
       scalars: tensors.map(() => take(align(rule.scalars.length * FLOAT))),

@@ -1,19 +1,31 @@
 // What an optimizer is made of, and the gradients on their way through it.
 
-import type { CommonOptions } from './algorithms/algorithm.js';
+import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
+import type { Stretch } from './memory.js';
 import type { Rule } from './rules/rule.js';
 import { expect, isRecord, list, show } from './sentences.js';
-import type { Member, Stepper } from './stepper.js';
+import type { Member } from './runs.js';
+import type { Stepper } from './stepper.js';
 
 /** All that an optimizer holds until it is disposed of. */
 export interface Parts<Options extends CommonOptions> {
-  readonly steppers: readonly Stepper<Options>[];
-  readonly members: ReadonlyMap<string, Member>;
+  readonly algorithm: Algorithm<Options>;
+  /** The options that groups have unless they have their own. */
+  readonly common: Record<string, unknown>;
+  /** Where the parameters were that it was made from. */
+  readonly memory: Stretch['kind'];
+  readonly steppers: Stepper<Options>[];
+  readonly members: Map<string, Member>;
   readonly backend: Backend;
 }
 
-/** Gives every tensor the gradient that it takes this step with. */
+/** Has members be found by name. */
+export function register<Options extends CommonOptions>(parts: Parts<Options>, members: readonly Member[]): void {
+  for (const member of members) parts.members.set(member.tensor.name, member);
+}
+
+/** Gives every tensor the gradient that it takes this step with. Those that are frozen take none. */
 export function collect<Options extends CommonOptions>(parts: Parts<Options>, grads: unknown, encoded: boolean): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
@@ -22,7 +34,8 @@ export function collect<Options extends CommonOptions>(parts: Parts<Options>, gr
     if (grad === null || grad === undefined) continue;
     const member = memberOf(parts, name);
     parts.backend.check(member.tensor, grad, encoded);
-    member.grad = grad;
+    if (member.isDone) throw new Error(`The gradient of ${show(name)} came a second time within one step.`);
+    if (!member.tensor.isFrozen) member.grad = grad;
   }
 }
 
@@ -39,12 +52,14 @@ export function makeStep<Options extends CommonOptions>(
   backend.begin(encoder);
   try {
     for (const { members } of steppers) {
-      for (const { group, tensor, grad } of members) {
-        if (grad !== undefined) backend.accept(group, tensor, grad);
+      for (const { section, tensor, grad } of members) {
+        if (grad !== undefined) backend.accept(section, tensor, grad);
       }
     }
-    for (const { index, group, runs, count } of steppers) {
-      for (let k = 0; k < count; k++) backend.update(index, rule ?? group.rule, runs[k]);
+    for (const { sections, rule: own } of steppers) {
+      for (const { section, runs, count } of sections) {
+        for (let k = 0; k < count; k++) backend.update(section.index, rule ?? own, runs[k]);
+      }
     }
   } catch (error) {
     backend.cancel();
@@ -64,4 +79,13 @@ export function memberOf<Options extends CommonOptions>({ members }: Parts<Optio
   const member = members.get(name);
   if (member !== undefined) return member;
   throw new RangeError(`There is no parameter ${show(name)}; there are ${list([...members.keys()])}.`);
+}
+
+export function stepperOf<Options extends CommonOptions>(
+  { steppers }: Parts<Options>,
+  group: unknown,
+): Stepper<Options> {
+  const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
+  expect(isOne, 'the group', `an index below ${steppers.length}`, group);
+  return steppers[group as number];
 }

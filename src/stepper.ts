@@ -1,16 +1,19 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
 import type { Algorithm, CommonOptions, GroupState, Progress } from './algorithms/algorithm.js';
-import type { ArrayOf, Backend, Run } from './backends/backend.js';
-import type { Group } from './groups.js';
+import type { ArrayOf, Backend } from './backends/backend.js';
+import type { Group, Section } from './groups.js';
 import type { Tensor } from './layout.js';
 import { camelCase, live } from './options.js';
+import type { Rule } from './rules/rule.js';
+import { Runs, type Member } from './runs.js';
 import { unexpected } from './sentences.js';
 
 /** The live options of a group, and what can be read of it. */
 export type LiveGroup<Options> = Options & {
-  /** The names of its tensors. */
+  /** The names of its tensors, and of those that are frozen. */
   readonly params: readonly string[];
+  readonly frozen: readonly string[];
   /** lr times all multipliers, as the latest step took it; 0 before the first. */
   readonly scheduledLr: number;
   /** Schedule-Free's: whether the parameters are y and not the average, completed steps, the sum of the weights of its average, the largest lr so far (-1 at first). */
@@ -20,21 +23,16 @@ export type LiveGroup<Options> = Options & {
   readonly lrMax?: number;
 };
 
-/** A tensor, and the gradient that it takes this step with, if any. */
-export interface Member {
-  readonly group: number;
-  readonly tensor: Tensor;
-  grad: unknown;
-}
+const takesPart = ({ grad }: Member): boolean => grad !== undefined;
+const hasBegun = ({ tensor }: Member): boolean => tensor.step > 0;
 
-/** All that a step needs is allocated here, once. */
 export class Stepper<Options extends CommonOptions> {
   readonly group: Group<Options>;
   readonly index: number;
-  readonly members: readonly Member[];
-  readonly runs: readonly Run[];
-  /** How many of `runs` this step has. */
-  count = 0;
+  readonly rule: Rule;
+  /** The tensors that it began with, and those that were added later. */
+  readonly sections: Runs[] = [];
+  readonly members: Member[] = [];
   /** False while the parameters are the average. */
   isTraining = true;
   /** What the group remembers; empty where tensors count for themselves. */
@@ -46,24 +44,43 @@ export class Stepper<Options extends CommonOptions> {
   readonly #next: GroupState;
   #scheduledLr = 0;
   readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
+  readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
+    const alike = this.#algorithm.group === undefined ? a.step === b.step : a.step > 0 === b.step > 0;
+    return alike && a.decays === b.decays;
+  };
 
   constructor(algorithm: Algorithm<Options>, group: Group<Options>, index: number, backend: Backend) {
     this.#algorithm = algorithm;
     this.group = group;
     this.index = index;
-    this.members = group.tensors.map((tensor) => ({ group: index, tensor, grad: undefined }));
-    this.runs = group.tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
+    this.rule = group.section.rule;
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
-    this.#by = Object.fromEntries(group.rule.scalars.map((name) => [name, 0]));
-    this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, group: this.#next };
+    this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
+    this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, batches: 1, group: this.#next };
+    this.add(group.section, backend);
+  }
+
+  /** Takes in tensors that `backend` has memory for. */
+  add(section: Section, backend: Backend): readonly Member[] {
+    const runs = new Runs(this.index, section, backend);
+    this.sections.push(runs);
+    this.members.push(...runs.members);
+    backend.writeParam(this.fromParam(runs.members));
+    return runs.members;
+  }
+
+  /** The names of its tensors, in the caller's order. */
+  get names(): string[] {
+    return this.sections.flatMap(({ section }) => section.names);
   }
 
   /** What `optimizer.groups` shows of it. */
   live(): LiveGroup<Options> {
-    const { options, names, where } = this.group;
+    const { options, where } = this.group;
     const readOnly: Record<string, PropertyDescriptor> = {
-      params: { value: Object.freeze([...names]), enumerable: true },
+      params: { get: () => this.names, enumerable: true },
+      frozen: { get: () => this.frozen, enumerable: true },
       scheduledLr: { get: () => this.#scheduledLr, enumerable: true },
     };
     if (this.#algorithm.average !== undefined) readOnly.trainMode = { get: () => this.isTraining, enumerable: true };
@@ -73,11 +90,17 @@ export class Stepper<Options extends CommonOptions> {
     return live(this.#algorithm, options, readOnly, where) as LiveGroup<Options>;
   }
 
+  /** The names of those tensors whose gradients are passed over. */
+  get frozen(): string[] {
+    const frozen = new Set(this.members.filter(({ tensor }) => tensor.isFrozen).map(({ tensor }) => tensor.name));
+    return this.names.filter((name) => frozen.has(name));
+  }
+
   /** Arrays that are to be the parameter, since their tensor has not begun. */
-  fromParam(): ArrayOf[] {
-    const begins = this.members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
-    const { fromParam = [] } = this.group.rule;
-    return begins.flatMap(({ tensor }) => fromParam.map((array) => ({ group: this.index, tensor, array })));
+  fromParam(members: readonly Member[] = this.members): ArrayOf[] {
+    const begins = members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
+    const { fromParam = [] } = this.rule;
+    return begins.flatMap(({ section, tensor }) => fromParam.map((array) => ({ section, tensor, array })));
   }
 
   /** Completed steps of a tensor: its own, or where groups count, those of its group. */
@@ -85,34 +108,53 @@ export class Stepper<Options extends CommonOptions> {
     return this.#algorithm.group === undefined ? tensor.step : this.state.k;
   }
 
-  /** Finds the runs of this step and writes the scalars of each. Throws what the caller's functions give reason for. */
-  prepare(): void {
+  /**
+   * Finds the runs of this step, with gradients that are the sums of so many batches, and writes the scalars of each.
+   * Throws what the caller's functions give reason for.
+   */
+  prepare(batches: number): void {
     const { group } = this.#algorithm;
+    this.#progress.batches = batches;
     if (group !== undefined) {
       const { options } = this.group;
       for (const name in this.state) this.#next[name] = this.state[name];
       this.#progress.eta = this.#multiplier(this.state.k);
       group.advance(this.#next, options, this.#progress.eta);
     }
-    this.#findRuns((member) => member.grad !== undefined);
-    for (let k = 0; k < this.count; k++) {
-      const { first, scalars } = this.runs[k];
-      this.#writeScalars(this.members[first].tensor, scalars);
+    for (const section of this.sections) {
+      section.find(takesPart, this.#shareScalars);
+      for (let k = 0; k < section.count; k++) {
+        const { first, scalars } = section.runs[k];
+        this.#writeScalars(section.members[first].tensor, scalars);
+      }
     }
   }
 
-  /** The step is made: it counts. */
-  commit(): void {
-    for (const { tensor, grad } of this.members) if (grad !== undefined) tensor.step += 1;
-    for (const name in this.state) this.state[name] = this.#next[name];
-    if (this.count > 0) this.#scheduledLr = this.group.options.lr * this.#progress.eta;
+  /** The step is made: it counts. The group counts it when the last of its gradients have come. */
+  commit(isLast: boolean): void {
+    let isFrozen = true;
+    let isStepped = false;
+    for (const member of this.members) {
+      const { tensor, grad } = member;
+      isFrozen &&= tensor.isFrozen;
+      if (grad !== undefined) {
+        isStepped = true;
+        tensor.step += 1;
+      }
+      member.isDone = !isLast && (member.isDone || grad !== undefined);
+    }
+    if (isStepped) this.#scheduledLr = this.group.options.lr * this.#progress.eta;
+    // A group that is frozen as a whole stands still.
+    if (isLast && !isFrozen) for (const name in this.state) this.state[name] = this.#next[name];
   }
 
-  /** A function that takes back what the next `commit` counts, whatever steps came after it. */
-  undo(): () => void {
+  /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
+  commitForNow(isLast: boolean): () => void {
     const { members, state } = this;
-    const stepped = members.filter(({ grad }) => grad !== undefined).map(({ tensor }) => tensor);
-    const [before, after, scheduledLr] = [{ ...state }, { ...this.#next }, this.#scheduledLr];
+    const stepped = members.filter(takesPart).map(({ tensor }) => tensor);
+    const [before, scheduledLr] = [{ ...state }, this.#scheduledLr];
+    this.commit(isLast);
+    const after = { ...state };
     const { sums = [] } = this.#algorithm.group ?? {};
     return () => {
       for (const tensor of stepped) tensor.step -= 1;
@@ -134,34 +176,19 @@ export class Stepper<Options extends CommonOptions> {
   /** Finds the runs of tensors that have begun, for a change of mode. */
   prepareSwitch(toAverage: boolean): void {
     const by = this.averageScalars(toAverage);
-    this.#findRuns(({ tensor }) => tensor.step > 0);
-    for (let k = 0; k < this.count; k++) {
-      for (const [i, name] of this.#algorithm.average!.rule.scalars.entries()) this.runs[k].scalars[i] = by[name];
-    }
-  }
-
-  /** Runs of neighbours that share their scalars, among the members that take part. */
-  #findRuns(takesPart: (member: Member) => boolean): void {
-    const { members, runs } = this;
-    this.count = 0;
-    for (let i = 0; i < members.length; i++) {
-      if (!takesPart(members[i])) continue;
-      if (i > 0 && takesPart(members[i - 1]) && this.#shareScalars(members[i - 1].tensor, members[i].tensor)) {
-        runs[this.count - 1].last = i;
-      } else {
-        const run = runs[this.count++];
-        run.first = run.last = i;
+    for (const section of this.sections) {
+      section.find(hasBegun, this.#shareScalars);
+      for (let k = 0; k < section.count; k++) {
+        for (const [i, name] of this.#algorithm.average!.rule.scalars.entries()) {
+          section.runs[k].scalars[i] = by[name];
+        }
       }
     }
   }
 
-  #shareScalars(a: Tensor, b: Tensor): boolean {
-    const alike = this.#algorithm.group === undefined ? a.step === b.step : a.step > 0 === b.step > 0;
-    return alike && a.decays === b.decays;
-  }
-
   #writeScalars(tensor: Tensor, scalars: Float32Array): void {
-    const { options, rule, where } = this.group;
+    const { options, where } = this.group;
+    const { rule } = this;
     const completed = this.stepOf(tensor);
     const progress = this.#progress;
     progress.step = completed + 1;

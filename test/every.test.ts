@@ -27,7 +27,8 @@ const algorithms = [
 const lengths = [1, 3, 64, 130];
 
 test('every algorithm of the package is among them', () => {
-  const exported = Object.entries(twinstep).filter(([name]) => name !== 'debiasedDecay');
+  const others = ['debiasedDecay', 'noDecayOnBiasAndNorm'];
+  const exported = Object.entries(twinstep).filter(([name]) => !others.includes(name));
   expect(new Set(algorithms.map(([, create]) => create))).toEqual(new Set(exported.map(([, create]) => create)));
 });
 
@@ -38,6 +39,12 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       const optimizer = await create(tensors(lengths, 1), { ...own, ...options, ...backend });
       for (let t = 0; t < STEPS; t++) optimizer.step(change(tensors(lengths, 10 + t)));
       return readAll(optimizer, tensors(lengths, 1));
+    };
+
+    /** Gradients of step t for these tensors. */
+    const gradsOf = (like: Tensors, t: number): Tensors => {
+      const grads = tensors(lengths, 10 + t);
+      return Object.fromEntries(Object.keys(like).map((tensor) => [tensor, grads[tensor]]));
     };
 
     test('maximize, gradScale and the decay mask do what they say', async () => {
@@ -61,6 +68,80 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
         optimizer.step(tensors(lengths, 10 + t));
       }
       same(await train({ schedule }), await readAll(optimizer, tensors(lengths, 1)));
+    });
+
+    test('gradients one at a time, as a backward pass gives them, are one step', async () => {
+      const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
+      for (let t = 0; t < STEPS; t++) {
+        const grads = Object.entries(tensors(lengths, 10 + t)).toReversed();
+        for (const [i, [tensor, grad]] of grads.entries()) {
+          optimizer.step({ [tensor]: grad }, { more: i < grads.length - 1 });
+        }
+      }
+      same(await readAll(optimizer, tensors(lengths, 1)), await train({}));
+      expect(optimizer.stepOf('w1')).toBe(STEPS);
+    });
+
+    test('a tensor or group added later goes its own way, and the others theirs', async () => {
+      const { w1, w3, ...others } = tensors(lengths, 1);
+      const before = { w3, ...others };
+      const [grown, apart, added] = await Promise.all([
+        create(before, { ...own, ...backend }),
+        create(before, { ...own, ...backend }),
+        create({ w1 }, { ...own, ...backend }),
+      ]);
+      const parameter = grown.params.w3;
+      for (const optimizer of [grown, apart]) for (let t = 0; t < 3; t++) optimizer.step(gradsOf(before, t));
+      await grown.addParamGroup({ params: { w1 } });
+      for (let t = 3; t < STEPS; t++) {
+        grown.step({ ...gradsOf(before, t), ...gradsOf({ w1 }, t) });
+        apart.step(gradsOf(before, t));
+        added.step(gradsOf({ w1 }, t));
+      }
+      same(await readAll(grown, { w1 }), await readAll(added, { w1 }));
+      same(await readAll(grown, before), await readAll(apart, before));
+      expect(grown.params.w3).toBe(parameter);
+      expect(grown.groups[1].params).toEqual(['w1']);
+    });
+
+    test('a tensor added to a group is of the group, and survives saving', async () => {
+      const { w1, ...others } = tensors(lengths, 1);
+      const grown = await create(others, { ...own, ...backend });
+      for (let t = 0; t < 3; t++) grown.step(gradsOf(others, t));
+      await grown.addParams(0, { w1 });
+      grown.step(tensors(lengths, 13));
+      const params = await readAll(grown, tensors(lengths, 1));
+      const resumed = await create(params, { ...own, ...backend });
+      await resumed.loadStateDict(await grown.stateDict());
+      for (let t = 4; t < STEPS; t++) for (const each of [grown, resumed]) each.step(tensors(lengths, 10 + t));
+      same(await readAll(grown, params), await readAll(resumed, params));
+      expect(grown.groups[0].params).toEqual([...Object.keys(others), 'w1']);
+    });
+
+    test('what is frozen stands still, and goes on where it stopped', async () => {
+      const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
+      const apart = await create(tensors(lengths, 1), { ...own, ...backend });
+      const step = (t: number): void => optimizer.step(tensors(lengths, 10 + t));
+      for (const each of [optimizer, apart]) each.step(tensors(lengths, 10));
+      optimizer.freeze('w3');
+      expect(optimizer.groups[0].frozen).toEqual(['w3']);
+      step(1);
+      const { w3, ...others } = tensors(lengths, 11);
+      apart.step(others);
+      optimizer.unfreeze('w3');
+      for (const each of [optimizer, apart]) each.step(tensors(lengths, 12));
+      optimizer.freeze(0);
+      step(3);
+      expect(optimizer.stepOf('w1')).toBe(3);
+      same(await readAll(optimizer, tensors(lengths, 1)), await readAll(apart, tensors(lengths, 1)));
+      const dict = await optimizer.stateDict();
+      expect(dict.param_groups[0].frozen).toEqual(optimizer.groups[0].params);
+      await apart.loadStateDict(dict);
+      expect(apart.groups[0].frozen).toEqual(optimizer.groups[0].params);
+      for (const each of [optimizer, apart]) each.unfreeze(0);
+      for (const each of [optimizer, apart]) each.step({ w3 });
+      same(await readAll(optimizer, tensors(lengths, 1)), await readAll(apart, tensors(lengths, 1)));
+      expect(await optimizer.stateDict()).toEqual(await apart.stateDict());
     });
 
     test('saved and resumed is a run without a break', async () => {

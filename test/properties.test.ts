@@ -299,6 +299,7 @@ describe.each(backends)('%s', (...[, backend]) => {
           algorithm: 'adamw',
           params: [0, 1],
           param_names: ['a', 'b'],
+          frozen: [],
         },
         expect.objectContaining({ lr: 0.5, params: [2], param_names: ['c'] }),
       ]);

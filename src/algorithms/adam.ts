@@ -47,7 +47,7 @@ function prepare(decoupled: boolean) {
     const correction2 = 1 - power(beta2, step);
     const stepSize = lr * Math.sqrt(correction2);
 
-    by.grad_scale = gradScale(options);
+    by.grad_scale = gradScale(options, at);
     by.l2 = decoupled ? 0 : at.decay;
     by.grad_weight = averageWeight(beta1);
     by.square_weight = averageWeight(beta2);

@@ -48,6 +48,8 @@ export interface Progress {
   readonly eta: number;
   /** Its weight decay: 0 where the decay mask lets none act. */
   readonly decay: number;
+  /** How many batches of gradients were added up: their mean is the gradient. */
+  readonly batches: number;
   /** What the group remembers, this step included. */
   readonly group: Readonly<GroupState>;
 }
@@ -88,8 +90,8 @@ export interface Algorithm<Options extends object> {
 export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 - beta);
 
 /** The factor of every gradient. */
-export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>): number =>
-  maximize ? -scale : scale;
+export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>, { batches }: Progress): number =>
+  (maximize ? -scale : scale) / batches;
 
 /** An eps that is never zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0. */
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);

@@ -32,10 +32,11 @@ export interface NadamOptions extends RadamOptions {
 type By = ScalarsOf<typeof rules.nadam>;
 
 /** What both have in common; gives lr times the schedule's multiplier. */
-function prepareMoments(by: By, options: Readonly<RadamOptions>, { eta, decay }: Progress): number {
+function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): number {
+  const { eta, decay } = at;
   const lr = options.lr * eta;
   const { betas, decoupledWeightDecay } = options;
-  by.grad_scale = gradScale(options);
+  by.grad_scale = gradScale(options, at);
   by.l2 = decoupledWeightDecay ? 0 : decay;
   by.grad_weight = averageWeight(betas[0]);
   by.square_weight = averageWeight(betas[1]);

@@ -91,13 +91,14 @@ const average = <Options extends ScheduleFreeOptions>(
 function prepareIterates(
   by: ScalarsOf<typeof rules.schedulefree_sgd>,
   options: Readonly<ScheduleFreeOptions>,
-  { isFirst, decay, group: state }: Progress,
+  at: Progress,
   beta: number,
 ): void {
+  const { isFirst, decay, group: state } = at;
   const { r, weightLrPower, decayAt } = options;
   // 0/0 while lr is 0: nothing to average yet.
   const c = state.weight_sum === 0 ? 0 : weight(state, r, weightLrPower) / state.weight_sum;
-  by.grad_scale = gradScale(options);
+  by.grad_scale = gradScale(options, at);
   by.z_from_y = isFirst ? 1 : 0;
   by.decay = decayAt === 'y' ? decay : 0;
   by.z_decay = decayAt === 'z' ? decay : 0;

@@ -1,13 +1,12 @@
 // What a machine offers to the optimizer.
 
-import type { Group, Sources } from '../groups.js';
+import type { Intake } from '../groups.js';
 import type { Tensor } from '../layout.js';
-import type { Stretch } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 
-/** Neighbours in `group.tensors`, from `first` to `last` inclusive, that take this step with the same scalars. */
+/** Neighbours in `section.tensors`, from `first` to `last` inclusive, that take this step with the same scalars. */
 export interface Run {
   first: number;
   last: number;
@@ -16,7 +15,7 @@ export interface Run {
 
 /** One of the arrays of a tensor: 'param', or a slot. */
 export interface ArrayOf {
-  readonly group: number;
+  readonly section: number;
   readonly tensor: Tensor;
   readonly array: string;
 }
@@ -26,16 +25,21 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
-  /** Where the scalars of a group's run k are to be written before its `update`. */
-  scalars(group: number, k: number): Float32Array;
+  /**
+   * Makes memory for further sections, and gives the function that takes them in. Where it cannot it rejects, and nothing
+   * has changed.
+   */
+  extend(intake: Intake): Promise<() => void>;
+  /** Where the scalars of a section's run k are to be written before its `update`. */
+  scalars(section: number, k: number): Float32Array;
   /** Throws a sentence unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
   /** Begins a step, recorded into the caller's encoder if there is one. Throws where there can be none. */
   begin(encoder: GPUCommandEncoder | undefined): void;
   /** Copies, uploads or binds a gradient that passed `check`. */
-  accept(group: number, tensor: Tensor, grad: unknown): void;
-  /** Runs one of the group's rules over the tensors of the run. */
-  update(group: number, rule: Rule, run: Run): void;
+  accept(section: number, tensor: Tensor, grad: unknown): void;
+  /** Runs one of the section's rules over the tensors of the run. */
+  update(section: number, rule: Rule, run: Run): void;
   /** Ends the step. A machine that can only tell later whether it was done gives a promise of the error, if any. */
   end(): Promise<Error | undefined> | undefined;
   /** Ends a step in which something was thrown. */
@@ -51,11 +55,7 @@ export interface Backend {
 }
 
 /** What a backend is made from. */
-export interface Request {
-  readonly groups: readonly Group[];
-  readonly sources: Sources;
-  /** Where the parameters are. */
-  readonly memory: Stretch['kind'];
+export interface Request extends Intake {
   readonly device: GPUDevice | undefined;
 }
 

@@ -1,46 +1,69 @@
-// What the two CPU backends share: one memory, laid out once, and live views into it.
+// What the two CPU backends share: memories, laid out once, and live views into them.
 
-import { byName } from '../groups.js';
+import { byName, type Section } from '../groups.js';
 import { begin, end, layout, type Block, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 
-/** Runs a rule: its scalars at one address, the arrays of its group from `start` on for `bytes`. */
+/** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`. */
 export type RunKernel = (scalars: number, start: number, bytes: number) => void;
 
 /** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
 export type OpenKernels = (bytes: number) => { buffer: ArrayBuffer; kernel(rule: Rule, block: Block): RunKernel };
 
-export function openCpu(request: Request, openKernels: OpenKernels): Backend {
-  if (request.memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
-  const { groups, sources } = request;
-  const { blocks, bytes } = layout(groups);
-  const { buffer, kernel } = openKernels(bytes);
-  const kernels = groups.map(({ rules }, g) => new Map(rules.map((rule) => [rule, kernel(rule, blocks[g])])));
+/** A section, and where it lies: those that come together share one memory, which never grows, so that views last. */
+interface Placed extends Block {
+  readonly section: Section;
+  readonly buffer: ArrayBuffer;
+  readonly kernels: ReadonlyMap<Rule, RunKernel>;
+  readonly scalarViews: readonly Float32Array[];
+}
 
-  const view = (g: number, tensor: Tensor, array: string): Float32Array =>
-    new Float32Array(buffer, blocks[g].arrays[array] + tensor.offset, tensor.length);
-  const params = byName(groups, (g, tensor) => view(g, tensor, 'param'));
-  const grads = byName(groups, (g, tensor) => view(g, tensor, 'grad'));
+export async function openCpu(request: Request, openKernels: OpenKernels): Promise<Backend> {
+  const placed: Placed[] = [];
+  let params: Readonly<Record<string, Float32Array>> = {};
+  let grads: Readonly<Record<string, Float32Array>> = {};
   const gradOf: Float32Array[] = [];
-  for (const { tensors } of groups) {
-    for (const tensor of tensors) {
-      gradOf[tensor.index] = grads[tensor.name];
-      if (tensor.length > 0) params[tensor.name].set(sources.get(tensor) as Float32Array);
-    }
-  }
-  const scalarViews = groups.map(({ rule }, g) =>
-    blocks[g].scalars.map((address) => new Float32Array(buffer, address, rule.scalars.length)),
-  );
-  const isGradient = (address: number): boolean =>
-    blocks.some(({ arrays: { grad }, bytes: size }) => address >= grad && address < grad + size);
 
-  return {
-    params: Object.freeze(params),
-    grads: Object.freeze(grads),
-    scalars: (g, k) => scalarViews[g][k],
+  const view = ({ buffer, arrays }: Placed, { offset, length }: Tensor, array: string): Float32Array =>
+    new Float32Array(buffer, arrays[array] + offset, length);
+  const isGradient = ({ buffer, byteOffset }: Float32Array): boolean =>
+    placed.some(({ buffer: own, arrays: { grad }, bytes }) => {
+      return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
+    });
+
+  const backend: Backend = {
+    get params() {
+      return params;
+    },
+    get grads() {
+      return grads;
+    },
+    async extend({ sections, sources, memory }) {
+      if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
+      const { blocks, bytes } = layout(sections);
+      const { buffer, kernel } = openKernels(bytes);
+      const more = sections.map((section, i): Placed => {
+        const { rule, rules } = section;
+        const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
+        const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
+        return { ...blocks[i], section, buffer, kernels, scalarViews };
+      });
+      for (const each of more) {
+        for (const tensor of each.section.tensors) {
+          if (tensor.length > 0) view(each, tensor, 'param').set(sources.get(tensor) as Float32Array);
+        }
+      }
+      return () => {
+        placed.push(...more);
+        params = Object.freeze({ ...params, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'param')) });
+        grads = Object.freeze({ ...grads, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'grad')) });
+        for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) gradOf[index] = grads[name];
+      };
+    },
+    scalars: (s, k) => placed[s].scalarViews[k],
     check({ name, length, index }, grad) {
       const own = gradOf[index];
       if (grad === own) return;
@@ -48,7 +71,7 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
       if (grad.length !== length) {
         throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
       }
-      if (grad.buffer === buffer && grad.byteOffset !== own.byteOffset && isGradient(grad.byteOffset)) {
+      if ((grad.buffer !== own.buffer || grad.byteOffset !== own.byteOffset) && isGradient(grad)) {
         throw new TypeError(`The gradient of ${show(name)} lies in the gradient memory of another tensor.`);
       }
     },
@@ -61,19 +84,22 @@ export function openCpu(request: Request, openKernels: OpenKernels): Backend {
       const own = gradOf[index];
       if (grad !== own) own.set(grad as Float32Array);
     },
-    update(g, rule, { first, last, scalars }) {
-      const { tensors } = groups[g];
-      const start = begin(tensors[first]);
-      kernels[g].get(rule)!(scalars.byteOffset, start, end(tensors[last]) - start);
+    update(s, rule, { first, last, scalars }) {
+      const { section, kernels } = placed[s];
+      const start = begin(section.tensors[first]);
+      kernels.get(rule)!(scalars.byteOffset, start, end(section.tensors[last]) - start);
     },
     end: () => undefined,
     cancel() {},
-    read: (arrays) => Promise.resolve(arrays.map(({ group, tensor, array }) => view(group, tensor, array).slice())),
+    read: (arrays) =>
+      Promise.resolve(arrays.map(({ section, tensor, array }) => view(placed[section], tensor, array).slice())),
     checkWrite() {},
-    write: ({ group, tensor, array }, values) => view(group, tensor, array).set(values),
+    write: ({ section, tensor, array }, values) => view(placed[section], tensor, array).set(values),
     writeParam(arrays) {
-      for (const { group, tensor, array } of arrays) view(group, tensor, array).set(params[tensor.name]);
+      for (const { section, tensor, array } of arrays) view(placed[section], tensor, array).set(params[tensor.name]);
     },
     dispose() {},
   };
+  (await backend.extend(request))();
+  return backend;
 }

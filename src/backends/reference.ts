@@ -32,4 +32,4 @@ function allocate(bytes: number): ArrayBuffer {
   }
 }
 
-export const openReference = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openKernels));
+export const openReference = (request: Request): Promise<Backend> => openCpu(request, openKernels);

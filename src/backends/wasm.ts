@@ -1,4 +1,4 @@
-// WebAssembly SIMD: the kernels of assembly/, over one WebAssembly.Memory per optimizer.
+// WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
 
 import { base64 } from '../../assembly/core.wasm';
 import { arraysOf } from '../layout.js';
@@ -63,4 +63,4 @@ function direct(kernel: Kernel, arrays: readonly number[]): RunKernel {
   }
 }
 
-export const openWasm = (request: Request): Promise<Backend> => Promise.resolve(openCpu(request, openKernels));
+export const openWasm = (request: Request): Promise<Backend> => openCpu(request, openKernels);

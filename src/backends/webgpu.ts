@@ -1,6 +1,6 @@
 // WebGPU: the kernels of wgsl/, over the caller's buffers and arenas of the optimizer's own.
 
-import { byName, type Group } from '../groups.js';
+import { byName, type Intake, type Section } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, locate, overlap } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
@@ -9,19 +9,25 @@ import type { ArrayOf, Backend, Run } from './backend.js';
 import { heard, listen } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
-import type { GroupMemory, Place } from './webgpu/memory.js';
+import type { Place, SectionMemory } from './webgpu/memory.js';
 import { checkUsage, readBack } from './webgpu/read.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
+/** A section, its memory, and what runs over it. */
+export interface Placed {
+  readonly section: Section;
+  readonly memory: SectionMemory;
+  readonly dispatches: ReadonlyMap<Rule, Dispatches>;
+}
+
 export class WebGPU implements Backend {
-  readonly params: Readonly<Record<string, GPUBufferBinding>>;
-  readonly grads: Readonly<Record<string, GPUBufferBinding>>;
+  params: Readonly<Record<string, GPUBufferBinding>> = {};
+  grads: Readonly<Record<string, GPUBufferBinding>> = {};
 
   readonly #device: GPUDevice;
   readonly #ownsDevice: boolean;
-  readonly #groups: readonly Group[];
-  readonly #memories: readonly GroupMemory[];
-  readonly #dispatches: readonly ReadonlyMap<Rule, Dispatches>[];
+  readonly #place: (intake: Intake) => Promise<Placed[]>;
+  readonly #placed: Placed[] = [];
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
   /** What `grads` has shown so far. */
@@ -36,33 +42,35 @@ export class WebGPU implements Backend {
   /** Names of gradients whose buffer is new, and may turn out to be another device's. */
   #new: string[] = [];
 
-  constructor(
-    device: GPUDevice,
-    ownsDevice: boolean,
-    groups: readonly Group[],
-    memories: readonly GroupMemory[],
-    dispatches: readonly ReadonlyMap<Rule, Dispatches>[],
-  ) {
+  /** Of no section yet; `place` makes the memory of those to come. */
+  constructor(device: GPUDevice, ownsDevice: boolean, place: (intake: Intake) => Promise<Placed[]>) {
     this.#device = device;
     this.#ownsDevice = ownsDevice;
-    this.#groups = groups;
-    this.#memories = memories;
-    this.#dispatches = dispatches;
+    this.#place = place;
     const { scalarsLayout } = Kernels.of(device);
-    const runs = groups.reduce((sum, { tensors }) => sum + tensors.length, 0);
-    this.#stepScalars = new Uniforms(device, scalarsLayout, runs);
-    this.#encodeScalars = new Uniforms(device, scalarsLayout, Math.max(runs, 64));
-    this.params = Object.freeze(byName(groups, (g, tensor) => binding(memories[g].param(tensor), tensor)));
-    this.grads = Object.freeze(
-      Object.defineProperties(
-        {},
-        byName(groups, (g, tensor) => this.#showGrad(g, tensor)),
-      ),
-    );
+    this.#stepScalars = new Uniforms(device, scalarsLayout);
+    this.#encodeScalars = new Uniforms(device, scalarsLayout);
   }
 
-  scalars(group: number): Float32Array {
-    return new Float32Array(this.#groups[group].rule.scalars.length);
+  async extend(intake: Intake): Promise<() => void> {
+    const { sections } = intake;
+    const placed = await this.#place(intake);
+    return () => {
+      this.#placed.push(...placed);
+      const runs = this.#placed.reduce((sum, { section }) => sum + section.tensors.length, 0);
+      this.#stepScalars.reserve(runs);
+      this.#encodeScalars.reserve(Math.max(runs, 64));
+      const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
+      this.params = Object.freeze({ ...this.params, ...params });
+      const grads = byName(sections, (s, tensor) => this.#showGrad(s, tensor));
+      // Not spread, which would ask for memory of all.
+      const shown = Object.getOwnPropertyDescriptors(this.grads);
+      this.grads = Object.freeze(Object.defineProperties({}, { ...shown, ...grads }));
+    };
+  }
+
+  scalars(section: number): Float32Array {
+    return new Float32Array(this.#placed[section].section.rule.scalars.length);
   }
 
   check({ name, length }: Tensor, grad: unknown, encoded: boolean): void {
@@ -88,32 +96,32 @@ export class WebGPU implements Backend {
     if (encoder === undefined) this.#stepScalars.rewind();
   }
 
-  accept(group: number, tensor: Tensor, grad: unknown): void {
+  accept(s: number, tensor: Tensor, grad: unknown): void {
     if (grad === this.#shown.get(tensor.name)) return;
-    const memory = this.#memories[group];
+    const { section, memory, dispatches } = this.#placed[s];
     if (isFloat32Array(grad)) {
       memory.upload(memory.grad(tensor), grad);
     } else {
       const { buffer, offset } = locate(grad, 'gradient', tensor.name);
       const place = { buffer: buffer as GPUBuffer, offset };
-      const ofRule = this.#dispatches[group].get(this.#groups[group].rule)!;
-      const dispatches = ofRule.bound(tensor, place, () => this.#new.push(tensor.name));
-      this.#bound.set(tensor, dispatches);
+      const isNew = (): void => void this.#new.push(tensor.name);
+      this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, isNew));
     }
   }
 
-  update(group: number, rule: Rule, { first, last, scalars }: Run): void {
+  update(s: number, rule: Rule, { first, last, scalars }: Run): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
     const pass = (this.#pass ??= this.#encoder.beginComputePass({ label: 'twinstep' }));
     const { bindGroup, offset } = this.#scalars.put(scalars);
     pass.setBindGroup(0, bindGroup, [offset]);
-    const { tensors } = this.#groups[group];
+    const { section, memory, dispatches: ofRule } = this.#placed[s];
+    const { tensors } = section;
     for (let i = first, next; i <= last; i = next) {
       next = i + 1;
       let dispatches = this.#bound.get(tensors[i]);
       if (dispatches === undefined) {
-        while (next <= last && this.#adjoin(group, tensors[next - 1], tensors[next])) next++;
-        dispatches = this.#dispatches[group].get(rule)!.stretch(i, next - 1);
+        while (next <= last && this.#adjoin(memory, tensors[next - 1], tensors[next])) next++;
+        dispatches = ofRule.get(rule)!.stretch(i, next - 1);
       }
       for (const { pipeline, arrays, workgroups } of dispatches) {
         pass.setPipeline(pipeline);
@@ -147,37 +155,35 @@ export class WebGPU implements Backend {
     Kernels.of(this.#device).checkAlive();
     return readBack(
       this.#device,
-      arrays.map(({ group, tensor, array }) => ({
-        name: tensor.name,
-        bytes: tensor.length * FLOAT,
-        ...this.#memories[group].array(tensor, array),
+      arrays.map((source) => ({
+        name: source.tensor.name,
+        bytes: source.tensor.length * FLOAT,
+        ...this.#placeOf(source),
       })),
     );
   }
 
-  checkWrite({ group, tensor, array }: ArrayOf): void {
-    const { buffer } = this.#memories[group].array(tensor, array);
-    checkUsage(buffer, 'COPY_DST', `Writing ${show(tensor.name)}`);
+  checkWrite(array: ArrayOf): void {
+    checkUsage(this.#placeOf(array).buffer, 'COPY_DST', `Writing ${show(array.tensor.name)}`);
   }
 
-  write({ group, tensor, array }: ArrayOf, values: Float32Array): void {
+  write(array: ArrayOf, values: Float32Array): void {
     Kernels.of(this.#device).checkAlive();
-    this.#memories[group].upload(this.#memories[group].array(tensor, array), values);
+    this.#placed[array.section].memory.upload(this.#placeOf(array), values);
   }
 
   writeParam(arrays: readonly ArrayOf[]): void {
     if (arrays.length === 0) return;
     const encoder = this.#device.createCommandEncoder({ label: 'twinstep' });
-    for (const { group, tensor, array } of arrays) {
-      const [from, to] = [this.#memories[group].param(tensor), this.#memories[group].array(tensor, array)];
-      checkUsage(from.buffer, 'COPY_SRC', `${array} of ${show(tensor.name)} begins at the parameter, which`);
-      encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, tensor.length * FLOAT);
+    for (const to of arrays) {
+      const [from, at] = [this.#placeOf({ ...to, array: 'param' }), this.#placeOf(to)];
+      encoder.copyBufferToBuffer(from.buffer, from.offset, at.buffer, at.offset, to.tensor.length * FLOAT);
     }
     this.#device.queue.submit([encoder.finish()]);
   }
 
   dispose(): void {
-    for (const memory of this.#memories) memory.destroy();
+    for (const { memory } of this.#placed) memory.destroy();
     this.#stepScalars.destroy();
     this.#encodeScalars.destroy();
     if (this.#ownsDevice) this.#device.destroy();
@@ -193,15 +199,19 @@ export class WebGPU implements Backend {
     this.#new = [];
   }
 
+  #placeOf({ section, tensor, array }: ArrayOf): Place {
+    return this.#placed[section].memory.array(tensor, array);
+  }
+
   /** Whether one dispatch can run from `a` on into `b`: both in the same arena, with all of their arrays. */
-  #adjoin(group: number, a: Tensor, b: Tensor): boolean {
-    return a.arena === b.arena && !this.#memories[group].isCallers(b) && !this.#bound.has(b);
+  #adjoin(memory: SectionMemory, a: Tensor, b: Tensor): boolean {
+    return a.arena === b.arena && !memory.isCallers(b) && !this.#bound.has(b);
   }
 
   /** A property of `grads`, whose memory is made when it is first looked at. */
-  #showGrad(group: number, tensor: Tensor): PropertyDescriptor {
+  #showGrad(section: number, tensor: Tensor): PropertyDescriptor {
     const get = (): GPUBufferBinding => {
-      const shown = this.#shown.get(tensor.name) ?? binding(this.#memories[group].grad(tensor), tensor);
+      const shown = this.#shown.get(tensor.name) ?? binding(this.#placed[section].memory.grad(tensor), tensor);
       this.#shown.set(tensor.name, shown);
       return shown;
     };

@@ -13,11 +13,12 @@ export type TensorState = Record<string, number | Float32Array>;
 
 /**
  * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
- * first step, and each group's options in snake_case. `param_names` tells the index of a name.
+ * first step, and each group's options in snake_case. `param_names` tells the index of a name,
+ * `frozen` names the tensors whose gradients are passed over.
  */
 export interface StateDict {
   state: Record<number, TensorState>;
-  param_groups: ({ params: number[]; param_names: string[] } & Record<string, unknown>)[];
+  param_groups: ({ params: number[]; param_names: string[]; frozen: string[] } & Record<string, unknown>)[];
 }
 
 /** An array of a state dict that is still to be read, and to be put into `state` as `slot`. */
@@ -52,8 +53,8 @@ export function describe<Options extends CommonOptions>(
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];
   let index = 0;
-  for (const { group: ofStepper, index: group, state: groupState, isTraining } of steppers) {
-    const { options, names, tensors, rule } = ofStepper;
+  for (const { group, rule, members, names, frozen, state: groupState, isTraining } of steppers) {
+    const { options } = group;
     const values = options as Readonly<Record<string, unknown>>;
     const saved = savedOptions(algorithm)
       .filter((name) => typeof values[name] !== 'function')
@@ -69,16 +70,17 @@ export function describe<Options extends CommonOptions>(
       ...groupState,
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
-      param_names: [...names],
+      param_names: names,
+      frozen,
     });
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));
-    for (const tensor of tensors) {
+    for (const { section, tensor } of members) {
       if (tensor.step === 0) continue;
       const state: TensorState = {};
       if (algorithm.group === undefined) state.step = tensor.step;
       for (const [name, derive] of Object.entries(algorithm.derived ?? {})) state[name] = derive(options, tensor.step);
       dict.state[indexOf.get(tensor.name)!] = state;
-      for (const slot of rule.slots) arrays.push({ source: { group, tensor, array: slot }, state, slot });
+      for (const slot of rule.slots) arrays.push({ source: { section, tensor, array: slot }, state, slot });
     }
     index += names.length;
   }

@@ -6,6 +6,8 @@ import type { Group } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import { camelCase, checked, checkTogether, isOption, snakeCase } from '../options.js';
+import type { Rule } from '../rules/rule.js';
+import type { Member } from '../runs.js';
 import { expect, isRecord, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
 import { savedOptions } from './dict.js';
@@ -18,7 +20,8 @@ export interface Loaded {
   readonly isTraining: boolean;
   /** Slots are undefined for one that has not stepped yet. */
   readonly tensors: readonly {
-    readonly tensor: Tensor;
+    readonly member: Member;
+    readonly isFrozen: boolean;
     readonly step: number;
     readonly slots: Readonly<Record<string, Float32Array>> | undefined;
   }[];
@@ -30,27 +33,31 @@ export function parse<Options extends CommonOptions>(
   steppers: readonly Stepper<Options>[],
   dict: unknown,
 ): Loaded[] {
-  const groups = steppers.map(({ group }) => group);
   expect(isRecord(dict) && isRecord(dict.state), 'the state dict', 'a record with state and param_groups', dict);
   const { state, param_groups: given } = dict as { state: Record<string, unknown>; param_groups: unknown };
-  expect(Array.isArray(given), 'param_groups', `an array of ${groups.length}`, given);
-  expect(given.length === groups.length, 'the number of param_groups', String(groups.length), given.length);
+  expect(Array.isArray(given), 'param_groups', `an array of ${steppers.length}`, given);
+  expect(given.length === steppers.length, 'the number of param_groups', String(steppers.length), given.length);
 
   const indices = new Set<string>();
-  const loaded = groups.map((group, g): Loaded => {
+  const loaded = steppers.map((stepper, g): Loaded => {
     const where = ` in param_groups[${g}]`;
     const saved: unknown = given[g];
     expect(isRecord(saved) && Array.isArray(saved.params), `param_groups[${g}]`, 'a record with params', saved);
-    const options = parseOptions(algorithm, group, saved, where);
+    const options = parseOptions(algorithm, stepper.group, saved, where);
     const remembered = parseState(algorithm, saved, where);
-    const names = namesOf(saved, group, where);
-    const tensorOf = new Map(group.tensors.map((tensor) => [tensor.name, tensor]));
+    const names = namesOf(saved, stepper.names, where);
+    const frozen = frozenOf(saved, stepper, where);
+    const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
     const tensors = names.map((name, i) => {
       const index = show((saved.params as unknown[])[i]);
       if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
       indices.add(index);
-      const tensor = tensorOf.get(name)!;
-      return parseTensor(algorithm, state[index], tensor, group);
+      const member = memberOf.get(name)!;
+      return {
+        member,
+        isFrozen: frozen.has(name),
+        ...parseTensor(algorithm, state[index], member.tensor, stepper.rule),
+      };
     });
     return { options, ...remembered, tensors };
   });
@@ -71,19 +78,19 @@ export function parseParams<Options extends CommonOptions>(
   const strangers = Object.keys(params).filter((name) => !names.has(name));
   if (strangers.length > 0)
     throw new TypeError(`There is no parameter ${list(strangers)}; there is ${list([...names])}.`);
-  return members.map(({ group, tensor }) => {
+  return members.map(({ section, tensor }) => {
     const { name, length } = tensor;
     const values = Object.hasOwn(params, name) ? params[name] : undefined;
     expect(isFloat32Array(values), `the values of parameter ${show(name)}`, 'a Float32Array', values);
     if (values.length !== length) {
       throw new RangeError(`Expected ${length} values of parameter ${show(name)}, got ${values.length}.`);
     }
-    return [{ group, tensor, array: 'param' }, values];
+    return [{ section, tensor, array: 'param' }, values];
   });
 }
 
 /** The names of a saved group in its order. PyTorch saves them for named parameters; without names the order tells. */
-function namesOf(saved: Record<string, unknown>, { names }: Group, where: string): readonly string[] {
+function namesOf(saved: Record<string, unknown>, names: string[], where: string): readonly string[] {
   const { params, param_names: given = names } = saved;
   expect(Array.isArray(given), `param_names${where}`, 'an array of names', given);
   const [own, saidSoFar] = [new Set(names), new Set<unknown>()];
@@ -98,6 +105,19 @@ function namesOf(saved: Record<string, unknown>, { names }: Group, where: string
   const count = (params as unknown[]).length;
   expect(count === names.length, `the number of params${where}`, String(names.length), count);
   return given as string[];
+}
+
+/** Which tensors are frozen: where the dict does not say, as PyTorch's do not, those that are. */
+function frozenOf<Options extends CommonOptions>(
+  { frozen: saved }: Record<string, unknown>,
+  { names, frozen }: Stepper<Options>,
+  where: string,
+): ReadonlySet<string> {
+  if (saved === undefined) return new Set(frozen);
+  expect(Array.isArray(saved), `frozen${where}`, 'an array of names', saved);
+  const strangers = saved.filter((name) => !names.includes(name));
+  if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)} to be frozen${where}.`);
+  return new Set(saved);
 }
 
 function parseOptions<Options extends CommonOptions>(
@@ -155,12 +175,11 @@ function parseState<Options extends CommonOptions>(
 function parseTensor<Options extends CommonOptions>(
   algorithm: Algorithm<Options>,
   state: unknown,
-  tensor: Tensor,
-  { rule }: Group,
-): Loaded['tensors'][number] {
-  if (state === undefined) return { tensor, step: 0, slots: undefined };
-  const { length } = tensor;
-  const what = `state of ${show(tensor.name)}`;
+  { name: tensor, length }: Tensor,
+  rule: Rule,
+): Pick<Loaded['tensors'][number], 'step' | 'slots'> {
+  if (state === undefined) return { step: 0, slots: undefined };
+  const what = `state of ${show(tensor)}`;
   expect(isRecord(state), `the ${what}`, 'a record', state);
   const { step, ...slots } = state;
   for (const name of Object.keys(algorithm.derived ?? {})) delete slots[name];
@@ -179,7 +198,6 @@ function parseTensor<Options extends CommonOptions>(
     }
   }
   return {
-    tensor,
     step: algorithm.group === undefined ? (step as number) : 1,
     slots: slots as Record<string, Float32Array>,
   };

@@ -12,13 +12,13 @@ export const STORAGE = 0x80;
 export const READ = 0x1;
 export const COMPUTE = 0x4;
 
-/** A device of `navigator.gpu`, with limits that let each group lie in one arena as far as the adapter can. */
-export async function requestDevice({ groups }: Request): Promise<GPUDevice> {
+/** A device of `navigator.gpu`, with limits that let each section lie in one arena as far as the adapter can. */
+export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu;
   if (gpu === undefined) throw new Unavailable('there is no navigator.gpu; pass a GPUDevice as the option device');
   const adapter = await gpu.requestAdapter();
   if (adapter === null) throw new Unavailable('navigator.gpu has no adapter');
-  const needed = Math.max(...groups.map(({ tensors }) => pack(tensors)[0]?.bytes ?? 0));
+  const needed = Math.max(...sections.map(({ tensors }) => pack(tensors)[0]?.bytes ?? 0));
   // What every device has unasked; asking for more than is needed may cost speed.
   const guaranteed = { maxStorageBufferBindingSize: 128 * 2 ** 20, maxBufferSize: 256 * 2 ** 20 } as const;
   const requiredLimits: Record<string, number> = {};

@@ -3,7 +3,7 @@
 import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../../layout.js';
 import type { Rule } from '../../rules/rule.js';
 import { workgroups, type Kernel } from './kernel.js';
-import type { GroupMemory, Place } from './memory.js';
+import type { SectionMemory, Place } from './memory.js';
 import { lanes, type Flavour } from './shaders.js';
 
 export interface Dispatch {
@@ -16,19 +16,19 @@ export interface Dispatch {
 const MOST_STRETCHES = 4096;
 const MOST_OFFSETS = 16;
 
-/** The dispatches of one rule over a group's tensors. */
+/** The dispatches of one rule over a section's tensors. */
 export class Dispatches {
   readonly #device: GPUDevice;
   readonly #arrays: readonly string[];
   readonly #kernel: Kernel;
-  readonly #memory: GroupMemory;
+  readonly #memory: SectionMemory;
   readonly #tensors: readonly Tensor[];
   /** Over the optimizer's own gradients, by first and last tensor. */
   readonly #stretches = new Map<number, readonly Dispatch[]>();
   /** Over gradients in the caller's buffers, by tensor, buffer and offset: forgotten with the buffer. */
   readonly #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
-  constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: GroupMemory, tensors: readonly Tensor[]) {
+  constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: SectionMemory, tensors: readonly Tensor[]) {
     this.#device = device;
     this.#arrays = arraysOf(rule);
     this.#kernel = kernel;

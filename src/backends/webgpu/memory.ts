@@ -1,6 +1,6 @@
-// The GPU memory of a group: the caller's parameters where they are, and arenas for all else.
+// The GPU memory of a section: the caller's parameters where they are, and arenas for all else.
 
-import type { Group, Sources } from '../../groups.js';
+import type { Section, Sources } from '../../groups.js';
 import type { Arena, Tensor } from '../../layout.js';
 import { isFloat32Array } from '../../memory.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './device.js';
@@ -21,17 +21,17 @@ interface Buffers {
   readonly slots: readonly GPUBuffer[];
 }
 
-export class GroupMemory {
+export class SectionMemory {
   readonly #device: GPUDevice;
-  readonly #group: Group;
+  readonly #section: Section;
   readonly #arenas: readonly Buffers[];
   readonly #callers = new Map<Tensor, Place>();
 
   /** Uploads the parameters that are Float32Arrays. */
-  constructor(device: GPUDevice, group: Group, arenas: readonly Arena[], sources: Sources) {
+  constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources) {
     this.#device = device;
-    this.#group = group;
-    for (const tensor of group.tensors) {
+    this.#section = section;
+    for (const tensor of section.tensors) {
       const source = sources.get(tensor)!;
       if (isFloat32Array(source)) continue;
       this.#callers.set(tensor, { buffer: source.buffer as GPUBuffer, offset: source.offset });
@@ -40,9 +40,9 @@ export class GroupMemory {
       bytes,
       param: this.#callers.size > 0 ? undefined : this.#allocate('param', bytes),
       grad: undefined,
-      slots: group.rule.slots.map((slot) => this.#allocate(slot, bytes)),
+      slots: section.rule.slots.map((slot) => this.#allocate(slot, bytes)),
     }));
-    for (const tensor of group.tensors) {
+    for (const tensor of section.tensors) {
       const source = sources.get(tensor);
       if (isFloat32Array(source)) this.upload(this.param(tensor), source);
     }
@@ -63,11 +63,11 @@ export class GroupMemory {
     return { buffer: (arena.grad ??= this.#allocate('grad', arena.bytes)), offset: tensor.offset };
   }
 
-  /** One of the arrays of the group's rule by name. */
+  /** One of the arrays of the section's rule by name. */
   array(tensor: Tensor, name: string): Place {
     if (name === 'param') return this.param(tensor);
     if (name === 'grad') return this.grad(tensor);
-    return { buffer: this.#arenas[tensor.arena].slots[this.#group.rule.slots.indexOf(name)], offset: tensor.offset };
+    return { buffer: this.#arenas[tensor.arena].slots[this.#section.rule.slots.indexOf(name)], offset: tensor.offset };
   }
 
   upload({ buffer, offset }: Place, values: Float32Array): void {

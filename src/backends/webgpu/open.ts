@@ -1,13 +1,17 @@
 // Making a WebGPU backend: all that has to be asked of the device before the first step.
 
+import type { Intake } from '../../groups.js';
 import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../../layout.js';
+import { isFloat32Array } from '../../memory.js';
+import type { Rule } from '../../rules/rule.js';
 import { show } from '../../sentences.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
-import { WebGPU } from '../webgpu.js';
+import { WebGPU, type Placed } from '../webgpu.js';
 import { complaint, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
 import { Kernels } from './kernel.js';
-import { GroupMemory } from './memory.js';
+import { SectionMemory } from './memory.js';
+import { checkUsage } from './read.js';
 
 export async function openWebGPU(request: Request): Promise<Backend> {
   if (request.device !== undefined) return open(request, request.device, false);
@@ -24,37 +28,43 @@ export async function openWebGPU(request: Request): Promise<Backend> {
 }
 
 async function open(request: Request, device: GPUDevice, ownsDevice: boolean): Promise<Backend> {
-  const { groups, sources } = request;
   const kernels = Kernels.of(device);
   // By now a device that was lost before has said so.
   await Promise.race([device.lost, undefined]);
   kernels.checkAlive();
-  const kernelOf = new Map(
-    await Promise.all(
-      groups.flatMap(({ rules }) => rules).map(async (rule) => [rule, await kernels.get(rule)] as const),
-    ),
-  );
-  const arenas = packAll(request, device.limits);
-  if (request.memory === 'GPU') await checkBuffers(request, device);
+  const backend = new WebGPU(device, ownsDevice, (intake) => place(intake, device));
+  (await backend.extend(request))();
+  return backend;
+}
 
-  let memories: GroupMemory[] = [];
+/** Memory for new sections, and what is to be dispatched over it. */
+async function place(intake: Intake, device: GPUDevice): Promise<Placed[]> {
+  const { sections, sources } = intake;
+  const kernels = Kernels.of(device);
+  const rules = new Set(sections.flatMap((section) => section.rules));
+  const kernelOf = new Map(await Promise.all([...rules].map(async (rule) => [rule, await kernels.get(rule)] as const)));
+  const arenas = packAll(intake, device.limits);
+  checkCopies(intake);
+  if (intake.memory === 'GPU') await checkBuffers(intake, device);
+
+  let memories: SectionMemory[] = [];
   const trouble = await complaint(device, () => {
-    memories = groups.map((group, g) => new GroupMemory(device, group, arenas[g], sources));
+    memories = sections.map((section, i) => new SectionMemory(device, section, arenas[i], sources));
   });
   if (trouble !== undefined) {
     memories.forEach((memory) => memory.destroy());
     throw new Error(`The GPU device gives no memory for the optimizer: ${trouble}`);
   }
-  const dispatches = groups.map(
-    ({ rules, tensors }, g) =>
-      new Map(rules.map((rule) => [rule, new Dispatches(device, rule, kernelOf.get(rule)!, memories[g], tensors)])),
-  );
-  return new WebGPU(device, ownsDevice, groups, memories, dispatches);
+  return sections.map((section, i) => {
+    const memory = memories[i];
+    const make = (rule: Rule) => new Dispatches(device, rule, kernelOf.get(rule)!, memory, section.tensors);
+    return { section, memory, dispatches: new Map(section.rules.map((rule) => [rule, make(rule)])) };
+  });
 }
 
 /** Arenas of what one binding may hold, so that each is one dispatch. */
-function packAll({ groups, memory }: Request, { maxBufferSize, maxStorageBufferBindingSize }: GPUSupportedLimits) {
-  const arenas = groups.map(({ tensors }) =>
+function packAll({ sections, memory }: Intake, { maxBufferSize, maxStorageBufferBindingSize }: GPUSupportedLimits) {
+  const arenas = sections.map(({ tensors }) =>
     pack(tensors, alignDown(Math.min(maxBufferSize, maxStorageBufferBindingSize))),
   );
   for (const { tensors, bytes } of arenas.flat()) {
@@ -65,8 +75,22 @@ function packAll({ groups, memory }: Request, { maxBufferSize, maxStorageBufferB
   return arenas;
 }
 
+/** Throws for parameters that an array is to begin as a copy of, and that cannot be copied. */
+function checkCopies({ sections, sources }: Intake): void {
+  for (const { rule, tensors } of sections) {
+    for (const slot of rule.fromParam ?? []) {
+      for (const tensor of tensors) {
+        const source = sources.get(tensor)!;
+        if (isFloat32Array(source) || tensor.length === 0) continue;
+        const what = `${slot} of ${show(tensor.name)} begins at the parameter, which`;
+        checkUsage(source.buffer as GPUBuffer, 'COPY_SRC', what);
+      }
+    }
+  }
+}
+
 /** Throws for parameters in buffers of another device. A buffer does not tell: binding it is the only way to ask. */
-async function checkBuffers({ sources }: Request, device: GPUDevice): Promise<void> {
+async function checkBuffers({ sources }: Intake, device: GPUDevice): Promise<void> {
   const entry = { binding: 0, visibility: 0, buffer: { type: 'storage' } } as const;
   const layout = device.createBindGroupLayout({ entries: [entry] });
   const tensorOf = new Map<GPUBuffer, Tensor>();

@@ -11,16 +11,21 @@ import { COPY_DST, UNIFORM } from './device.js';
 export class Uniforms {
   readonly #device: GPUDevice;
   readonly #layout: GPUBindGroupLayout;
-  readonly #staging: Float32Array<ArrayBuffer>;
+  #staging = new Float32Array(0);
   #page: { readonly buffer: GPUBuffer; readonly bindGroup: GPUBindGroup } | undefined;
   #written = 0;
   #end = 0;
 
-  /** Pages hold `blocks` blocks. */
-  constructor(device: GPUDevice, layout: GPUBindGroupLayout, blocks: number) {
+  constructor(device: GPUDevice, layout: GPUBindGroupLayout) {
     this.#device = device;
     this.#layout = layout;
+  }
+
+  /** Has the pages to come hold so many blocks. */
+  reserve(blocks: number): void {
     this.#staging = new Float32Array(elements(blocks * ALIGNMENT));
+    this.#page = undefined;
+    this.rewind();
   }
 
   rewind(): void {

@@ -1,0 +1,66 @@
+// Groups and tensors that come to an optimizer while it runs. The others keep their memory, and what is remembered.
+
+import type { CommonOptions } from './algorithms/algorithm.js';
+import { Unavailable } from './backends/backend.js';
+import { readGroups, readTensors, type Existing, type Intake } from './groups.js';
+import { locate, type Stretch } from './memory.js';
+import { register, stepperOf, type Parts } from './parts.js';
+import { show } from './sentences.js';
+import { Stepper } from './stepper.js';
+
+/** Adds a group, and gives a function that takes it in: nothing has changed before. */
+export async function addGroup<Options extends CommonOptions>(
+  parts: Parts<Options>,
+  group: unknown,
+): Promise<() => void> {
+  const { algorithm, common, steppers, backend } = parts;
+  const { groups, intake } = readGroups(algorithm, [group], common, existing(parts));
+  const take = await extend(parts, intake);
+  return () => {
+    take();
+    const stepper = new Stepper(algorithm, groups[0], steppers.length, backend);
+    // As a rule all groups are in one mode, and no step can be taken before they are.
+    stepper.isTraining = steppers.every(({ isTraining }) => isTraining);
+    steppers.push(stepper);
+    register(parts, stepper.members);
+  };
+}
+
+/** Adds tensors to a group, as `addGroup` does. */
+export async function addTensors<Options extends CommonOptions>(
+  parts: Parts<Options>,
+  index: number,
+  record: unknown,
+): Promise<() => void> {
+  const stepper = stepperOf(parts, index);
+  const { options } = stepper.group;
+  const where = ` of group ${index}`;
+  const intake = readTensors(parts.algorithm, [{ options, record, where }], existing(parts));
+  if (intake.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
+  const take = await extend(parts, intake);
+  return () => {
+    take();
+    register(parts, stepper.add(intake.sections[0], parts.backend));
+  };
+}
+
+async function extend<Options extends CommonOptions>({ backend }: Parts<Options>, intake: Intake): Promise<() => void> {
+  try {
+    return await backend.extend(intake);
+  } catch (error) {
+    if (error instanceof Unavailable) throw new Error(`The optimizer cannot take more parameters: ${error.message}.`);
+    throw error;
+  }
+}
+
+function existing<Options extends CommonOptions>({ steppers, members, memory, backend }: Parts<Options>): Existing {
+  // Parameters that were copied cannot overlap with what is still to be.
+  const copied: Stretch = { kind: memory, buffer: {}, offset: 0, bytes: 0 };
+  const where = (name: string): Stretch =>
+    memory === 'CPU' ? copied : locate(backend.params[name], 'parameter', name);
+  return {
+    groups: steppers.length,
+    sections: steppers.reduce((sum, { sections }) => sum + sections.length, 0),
+    stretches: new Map([...members.keys()].map((name) => [name, where(name)])),
+  };
+}

@@ -1,0 +1,46 @@
+// Which tensors of a section take a step, and which of them by one kernel call.
+
+import type { Backend, Run } from './backends/backend.js';
+import type { Section } from './groups.js';
+import type { Tensor } from './layout.js';
+
+/** A tensor, and the gradient that it takes this step with, if any. */
+export interface Member {
+  readonly group: number;
+  readonly section: number;
+  readonly tensor: Tensor;
+  grad: unknown;
+  /** Whether it took part in the step that is still to be finished. */
+  isDone: boolean;
+}
+
+/** The runs of a section. All that a step needs is allocated here, once. */
+export class Runs {
+  readonly section: Section;
+  readonly members: readonly Member[];
+  readonly runs: readonly Run[];
+  /** How many of `runs` this step has. */
+  count = 0;
+
+  constructor(group: number, section: Section, backend: Backend) {
+    const { index, tensors } = section;
+    this.section = section;
+    this.members = tensors.map((tensor) => ({ group, section: index, tensor, grad: undefined, isDone: false }));
+    this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
+  }
+
+  /** Finds neighbours that share their scalars, among the members that take part. */
+  find(takesPart: (member: Member) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
+    const { members, runs } = this;
+    this.count = 0;
+    for (let i = 0; i < members.length; i++) {
+      if (!takesPart(members[i])) continue;
+      if (i > 0 && takesPart(members[i - 1]) && shareScalars(members[i - 1].tensor, members[i].tensor)) {
+        runs[this.count - 1].last = i;
+      } else {
+        const run = runs[this.count++];
+        run.first = run.last = i;
+      }
+    }
+  }
+}

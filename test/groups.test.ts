@@ -1,0 +1,151 @@
+// Groups while they run: added to, frozen, masked; and steps in parts. What is refused changes nothing.
+
+import { adamw, adamwScheduleFree, noDecayOnBiasAndNorm } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { backends, webgpu } from './support/backends.js';
+import { any, buffer, contents, STORAGE } from './support/gpu.js';
+import { array, tensors } from './support/numbers.js';
+import { readAll, same } from './support/tensors.js';
+
+const lengths = [3, 64];
+const x = (): Float32Array => array(5, 9);
+
+describe.each(backends)('%s', (...[, backend]) => {
+  const make = () => adamw([{ params: tensors(lengths, 1), decayMask: { w3: true, w64: false } }], backend);
+
+  test.each([
+    ['a name that is taken', { params: { w3: x() } }, 'Parameter "w3" of group 1 is in another group, too.'],
+    ['no parameter', { params: {} }, 'Expected at least one parameter, got [an Object].'],
+    ['no record', [x()], 'Expected group 1 to be a record with params, got [Float32Array(5)].'],
+    [
+      'a bad option',
+      { params: { x: x() }, lr: -1 },
+      'Expected lr of group 1 to be a finite number of at least 0, got -1.',
+    ],
+    ['an unknown one', { params: { x: x() }, momentum: 1 }, 'Unknown option "momentum" of group 1, got 1;'],
+    [
+      'a mask that misses it',
+      { params: { x: x() }, decayMask: {} },
+      'decayMask of group 1 does not say whether "x" decays.',
+    ],
+    ['a list of numbers', { params: { x: [1] } }, 'Expected parameter "x" to be a Float32Array, a GPUBuffer or a'],
+  ])('a group with %s is refused', async (_, group, sentence) => {
+    const optimizer = await make();
+    const before = await optimizer.stateDict();
+    await expect(optimizer.addParamGroup(any(group))).rejects.toThrow(sentence);
+    expect(await optimizer.stateDict()).toEqual(before);
+    expect(Object.keys(optimizer.params)).toEqual(['w3', 'w64']);
+    await optimizer.addParamGroup({ params: { x: x() } });
+    optimizer.step({ x: x() });
+    expect(optimizer.stepOf('x')).toBe(1);
+  });
+
+  test('tensors are refused for a group that does not exist, or whose mask cannot know them', async () => {
+    const optimizer = await make();
+    const lacks = 'decayMask of group 0 does not say whether "x" decays.';
+    await expect(optimizer.addParams(0, { x: x() })).rejects.toThrow(lacks);
+    await expect(optimizer.addParams(1, { x: x() })).rejects.toThrow(
+      'Expected the group to be an index below 1, got 1.',
+    );
+    await expect(optimizer.addParams(0, {})).rejects.toThrow('Expected at least one parameter, got an Object.');
+    expect(Object.keys(optimizer.params)).toEqual(['w3', 'w64']);
+  });
+
+  test('one addition at a time, and none to what is disposed of', async () => {
+    const optimizer = await make();
+    const first = optimizer.addParamGroup({ params: { x: x() } });
+    await expect(optimizer.addParamGroup({ params: { y: x() } })).rejects.toThrow('await that first');
+    await first;
+    const late = optimizer.addParamGroup({ params: { y: x() } });
+    optimizer.dispose();
+    await expect(late).rejects.toThrow('disposed of');
+  });
+
+  test('a group that is added has the options that the optimizer was made with', async () => {
+    const schedule = (): number => 0.5;
+    const optimizer = await adamw([{ params: tensors(lengths, 1), lr: 0.25 }], { ...backend, lr: 0.125, schedule });
+    await optimizer.addParamGroup({ params: { x: x() }, weightDecay: 0 });
+    const [, { lr, weightDecay, betas }] = optimizer.groups;
+    expect([lr, weightDecay, betas]).toEqual([0.125, 0, [0.9, 0.999]]);
+    optimizer.step({ x: x() });
+    expect(optimizer.groups[1].scheduledLr).toBe(0.0625);
+  });
+
+  test('a group that is added in eval mode is in eval mode', async () => {
+    const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend);
+    optimizer.step(tensors(lengths, 2));
+    optimizer.eval();
+    await optimizer.addParamGroup({ params: { x: x() } });
+    expect(optimizer.groups[1].trainMode).toBe(false);
+    same(await readAll(optimizer, { x: 0 }), { x: x() });
+    optimizer.train();
+    optimizer.step({ x: x() });
+  });
+
+  test('freezing what does not exist is refused', async () => {
+    const optimizer = await make();
+    expect(() => optimizer.freeze('x')).toThrow('There is no parameter "x"; there are "w3", "w64".');
+    expect(() => optimizer.unfreeze(1)).toThrow('Expected the group to be an index below 1, got 1.');
+    expect(() => optimizer.freeze(any(null))).toThrow('Expected the group to be an index below 1, got null.');
+    const dict = await optimizer.stateDict();
+    dict.param_groups[0].frozen = ['x'];
+    await expect(optimizer.loadStateDict(dict)).rejects.toThrow('no parameter "x" to be frozen in param_groups[0]');
+  });
+
+  test('a gradient for a frozen tensor is checked all the same', async () => {
+    const optimizer = await make();
+    optimizer.freeze('w3');
+    expect(() => optimizer.step({ w3: x() })).toThrow('Expected 3 gradient values for "w3", got 5.');
+  });
+
+  test('a step in parts takes each gradient once, and is finished before anything else', async () => {
+    const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend);
+    const { w3, w64 } = tensors(lengths, 2);
+    optimizer.step({ w3 }, { more: true });
+    expect(() => optimizer.step({ w3 })).toThrow('The gradient of "w3" came a second time within one step.');
+    expect(() => optimizer.eval()).toThrow('A step is unfinished');
+    await expect(optimizer.stateDict()).rejects.toThrow('A step is unfinished');
+    expect(optimizer.stepOf('w3')).toBe(0);
+    optimizer.step({ w64 });
+    expect(optimizer.stepOf('w3')).toBe(1);
+    optimizer.step({ w3 }, { more: true });
+    optimizer.step({});
+    expect(optimizer.stepOf('w3')).toBe(2);
+    expect(() => optimizer.step({ w3 }, { more: any(1) })).toThrow('Expected more to be true or false, got 1.');
+  });
+});
+
+test('on the CPU no GPU buffers can be added', async () => {
+  const optimizer = await adamw(tensors(lengths, 1));
+  const added = optimizer.addParamGroup({ params: { x: any(buffer(x())) } });
+  await expect(added).rejects.toThrow('one kind of memory, got "w3" on the CPU and "x" on the GPU');
+});
+
+test('buffers of the caller’s are added where they are, and must not overlap others', async () => {
+  const { device } = webgpu!;
+  const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
+  const optimizer = await adamwScheduleFree({ first }, { device, lr: 0.1 });
+  await expect(optimizer.addParamGroup({ params: { again: first } })).rejects.toThrow('"first", "again" overlap');
+  const unread = buffer(array(4, 1), STORAGE);
+  const needs = 'z of "unread" begins at the parameter, which takes COPY_SRC usage';
+  await expect(optimizer.addParams(0, { unread })).rejects.toThrow(needs);
+  await optimizer.addParams(0, { second });
+  optimizer.step({ first: array(64, 3), second: array(64, 4) });
+  const apart = await adamwScheduleFree({ second: array(64, 2) }, { backend: 'webgpu', device, lr: 0.1 });
+  apart.step({ second: array(64, 4) });
+  same({ second: await contents(second) }, { second: await apart.read('second') });
+});
+
+test.each([
+  ['model.layers.0.self_attn.q_proj.weight', true],
+  ['fc.bias', false],
+  ['h.0.LayerNorm.weight', false],
+  ['model.layers.0.input_layernorm.weight', false],
+  ['model.norm.weight', false],
+  ['norm', false],
+  ['layers.3.post_norm.weight', false],
+  ['normalizer.weight', true],
+  ['abnormal.weight', true],
+])('no decay on biases and norms: %s decays is %s', (name, decays) => {
+  expect(noDecayOnBiasAndNorm(name)).toBe(decays);
+});
