@@ -34,14 +34,20 @@ export interface Create<Options extends CommonOptions> {
 export function creator<Options extends CommonOptions>(algorithm: Algorithm<Options>): Create<Options> {
   const create = async (params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> => {
     expect(isRecord(options), 'options', 'a record', options);
-    const { backend: wanted = 'auto', device, ...common } = options as Record<string, unknown> & MachineOptions;
+    const {
+      backend: wanted = 'auto',
+      device,
+      keepGrads = true,
+      ...common
+    } = options as Record<string, unknown> & MachineOptions;
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
+    expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
 
     const { groups, intake } = readGroups(algorithm, params, common);
-    const opened = await choose({ ...intake, device }, wanted);
+    const opened = await choose({ ...intake, device, keepGrads }, wanted);
     try {
-      return new Optimizer({ algorithm, common, memory: intake.memory, ...opened }, groups);
+      return new Optimizer({ algorithm, common, memory: intake.memory, keepGrads, ...opened }, groups);
     } catch (error) {
       opened.backend.dispose();
       throw error;

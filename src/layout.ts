@@ -73,18 +73,24 @@ export interface Block {
   readonly bytes: number;
 }
 
-/** Lays out sections in one memory. Byte 0 stays unused, so that no address is null. */
-export function layout(sections: readonly { rule: Rule; tensors: readonly Tensor[] }[]): {
-  blocks: Block[];
-  bytes: number;
-} {
+/**
+ * Lays out sections in one memory. Byte 0 stays unused, so that no address is null. Where gradients are not kept, all
+ * share one array, as long as the largest tensor.
+ */
+export function layout(
+  sections: readonly { rule: Rule; tensors: readonly Tensor[] }[],
+  keepGrads: boolean,
+): { blocks: Block[]; bytes: number } {
   let bytes = ALIGNMENT;
   const take = (size: number): number => (bytes += size) - size;
+  const passing = sections.flatMap(({ tensors }) => tensors).map(({ length }) => align(length * FLOAT));
+  const shared = keepGrads ? undefined : take(Math.max(0, ...passing));
   const blocks = sections.map(({ rule, tensors }) => {
     const [arena = { bytes: 0 }] = pack(tensors);
+    const place = (name: string): number => (name === 'grad' ? shared : undefined) ?? take(arena.bytes);
     return {
       scalars: tensors.map(() => take(align(rule.scalars.length * FLOAT))),
-      arrays: Object.fromEntries(arraysOf(rule).map((name) => [name, take(arena.bytes)])),
+      arrays: Object.fromEntries(arraysOf(rule).map((name) => [name, place(name)])),
       bytes: arena.bytes,
     };
   });

@@ -27,12 +27,20 @@ export interface StepOptions {
 export interface MachineOptions {
   /** Where to run. 'auto', the default: GPU buffers on their device, Float32Arrays on the best CPU backend. */
   backend?: 'auto' | BackendName;
+  /**
+   * False for no memory that gradients could be kept in: `optimizer.grads` is empty, and gradients are handed to
+   * `step()`, as a backward pass gives them (arXiv 2306.09782). Default true.
+   */
+  keepGrads?: boolean;
   /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
   device?: GPUDevice;
 }
 
 /** What an optimizer is made of, besides its groups. */
-interface Making<Options extends CommonOptions> extends Pick<Parts<Options>, 'algorithm' | 'common' | 'memory'> {
+interface Making<Options extends CommonOptions> extends Pick<
+  Parts<Options>,
+  'algorithm' | 'common' | 'memory' | 'keepGrads'
+> {
   readonly backend: Backend;
   readonly choice: Choice;
 }
@@ -60,10 +68,13 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   #loads = 0;
 
   /** Use `adam`, `adamw`, ... */
-  constructor({ algorithm, common, memory, backend, choice }: Making<Options>, groups: readonly Group<Options>[]) {
+  constructor(
+    { algorithm, common, memory, keepGrads, backend, choice }: Making<Options>,
+    groups: readonly Group<Options>[],
+  ) {
     const steppers = groups.map((group, g) => new Stepper(algorithm, group, g, backend));
     this.#algorithm = algorithm;
-    this.#parts = { algorithm, common, memory, steppers, members: new Map(), backend };
+    this.#parts = { algorithm, common, memory, keepGrads, steppers, members: new Map(), backend };
     for (const { members } of steppers) register(this.#parts, members);
     this.#showGroups();
     this.backend = Object.freeze(choice);
@@ -97,7 +108,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
    */
   step(grads?: Readonly<Record<string, Gradient>>, { more = false }: StepOptions = {}): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
-    this.#advance(arguments.length === 0 ? (this.grads as object) : grads, undefined, more);
+    this.#advance(arguments.length === 0 ? this.#ownGrads() : grads, undefined, more);
   }
 
   /**
@@ -110,7 +121,7 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
     { more = false }: StepOptions = {},
   ): void {
     expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
-    this.#advance(arguments.length === 1 ? (this.grads as object) : grads, encoder, more);
+    this.#advance(arguments.length === 1 ? this.#ownGrads() : grads, encoder, more);
   }
 
   /**
@@ -272,6 +283,13 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   dispose(): void {
     this.#parts?.backend.dispose();
     this.#parts = undefined;
+  }
+
+  /** The gradients of a step that is given none. */
+  #ownGrads(): object {
+    const { keepGrads, backend } = this.#use();
+    if (keepGrads) return backend.grads;
+    throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them to each step.');
   }
 
   #advance(grads: unknown, encoder: GPUCommandEncoder | undefined, more: boolean): void {

@@ -15,6 +15,8 @@ export interface Parts<Options extends CommonOptions> {
   readonly common: Record<string, unknown>;
   /** Where the parameters were that it was made from. */
   readonly memory: Stretch['kind'];
+  /** Whether there is memory for all gradients. */
+  readonly keepGrads: boolean;
   readonly steppers: Stepper<Options>[];
   readonly members: Map<string, Member>;
   readonly backend: Backend;

@@ -70,6 +70,18 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       same(await train({ schedule }), await readAll(optimizer, tensors(lengths, 1)));
     });
 
+    test('gradients that are not kept step as well, together or one at a time', async () => {
+      const optimizer = await create(tensors(lengths, 1), { ...own, ...backend, keepGrads: false });
+      for (let t = 0; t < STEPS; t++) {
+        const { w64, ...others } = tensors(lengths, 10 + t);
+        optimizer.step({ w64 }, { more: true });
+        optimizer.step(others);
+      }
+      same(await readAll(optimizer, tensors(lengths, 1)), await train({}));
+      expect(Object.keys(optimizer.grads)).toEqual([]);
+      expect(() => optimizer.step()).toThrow('This optimizer keeps no gradients');
+    });
+
     test('gradients one at a time, as a backward pass gives them, are one step', async () => {
       const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
       for (let t = 0; t < STEPS; t++) {

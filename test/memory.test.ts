@@ -40,6 +40,16 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
+test.each(['wasm', 'reference'] as const)('%s: gradients that pass leave the padding zero', async (backend) => {
+  const optimizer = await adam({ long: array(200, 1), short: array(3, 2) }, { backend, keepGrads: false });
+  optimizer.step({ long: array(200, 3), short: array(3, 4) });
+  optimizer.step({ short: array(3, 5) });
+  for (const { buffer, byteOffset, length } of Object.values(optimizer.params)) {
+    const padding = new Float32Array(buffer, byteOffset + 4 * length, 64 - (length % 64));
+    expect(padding.every((x) => x === 0)).toBe(true);
+  }
+});
+
 test('a step on the CPU allocates nothing', () => {
   const script = fileURLToPath(new URL('support/allocations.mjs', import.meta.url));
   const printed = execFileSync(process.execPath, ['--expose-gc', '--max-semi-space-size=512', script], {

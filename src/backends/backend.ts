@@ -57,6 +57,8 @@ export interface Backend {
 /** What a backend is made from. */
 export interface Request extends Intake {
   readonly device: GPUDevice | undefined;
+  /** Whether there is memory for the gradients of all tensors, or none that outlives a step. */
+  readonly keepGrads: boolean;
 }
 
 /** Thrown by a backend that cannot serve: the reason in plain words, in the middle of a sentence. */

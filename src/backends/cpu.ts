@@ -1,14 +1,14 @@
 // What the two CPU backends share: memories, laid out once, and live views into them.
 
 import { byName, type Section } from '../groups.js';
-import { begin, end, layout, type Block, type Tensor } from '../layout.js';
+import { begin, elements, end, layout, type Block, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 
-/** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`. */
-export type RunKernel = (scalars: number, start: number, bytes: number) => void;
+/** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
+export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
 
 /** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
 export type OpenKernels = (bytes: number) => { buffer: ArrayBuffer; kernel(rule: Rule, block: Block): RunKernel };
@@ -19,12 +19,16 @@ interface Placed extends Block {
   readonly buffer: ArrayBuffer;
   readonly kernels: ReadonlyMap<Rule, RunKernel>;
   readonly scalarViews: readonly Float32Array[];
+  /** Where gradients pass that are not kept. */
+  readonly passing: Float32Array;
 }
 
 export async function openCpu(request: Request, openKernels: OpenKernels): Promise<Backend> {
+  const { keepGrads } = request;
   const placed: Placed[] = [];
   let params: Readonly<Record<string, Float32Array>> = {};
   let grads: Readonly<Record<string, Float32Array>> = {};
+  /** The memory for each gradient, or where they are not kept, the gradient that is passing. */
   const gradOf: Float32Array[] = [];
 
   const view = ({ buffer, arrays }: Placed, { offset, length }: Tensor, array: string): Float32Array =>
@@ -33,6 +37,15 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     placed.some(({ buffer: own, arrays: { grad }, bytes }) => {
       return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
     });
+
+  /** Puts a gradient where one at a time may be, and zeros into its padding. */
+  const pass = (passing: Float32Array, grad: Float32Array, bytes: number): void => {
+    passing.set(grad);
+    passing.fill(0, grad.length, elements(bytes));
+  };
+  const letGo = (): undefined => {
+    if (!keepGrads) gradOf.length = 0;
+  };
 
   const backend: Backend = {
     get params() {
@@ -43,13 +56,14 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     },
     async extend({ sections, sources, memory }) {
       if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
-      const { blocks, bytes } = layout(sections);
+      const { blocks, bytes } = layout(sections, keepGrads);
       const { buffer, kernel } = openKernels(bytes);
       const more = sections.map((section, i): Placed => {
         const { rule, rules } = section;
         const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
         const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
-        return { ...blocks[i], section, buffer, kernels, scalarViews };
+        const passing = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
+        return { ...blocks[i], section, buffer, kernels, scalarViews, passing };
       });
       for (const each of more) {
         for (const tensor of each.section.tensors) {
@@ -59,19 +73,20 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
       return () => {
         placed.push(...more);
         params = Object.freeze({ ...params, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'param')) });
+        if (!keepGrads) return;
         grads = Object.freeze({ ...grads, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'grad')) });
         for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) gradOf[index] = grads[name];
       };
     },
     scalars: (s, k) => placed[s].scalarViews[k],
     check({ name, length, index }, grad) {
-      const own = gradOf[index];
+      const own = keepGrads ? gradOf[index] : undefined;
       if (grad === own) return;
       if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(name)}`, 'a Float32Array', grad);
       if (grad.length !== length) {
         throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
       }
-      if ((grad.buffer !== own.buffer || grad.byteOffset !== own.byteOffset) && isGradient(grad)) {
+      if ((grad.buffer !== own?.buffer || grad.byteOffset !== own.byteOffset) && isGradient(grad)) {
         throw new TypeError(`The gradient of ${show(name)} lies in the gradient memory of another tensor.`);
       }
     },
@@ -82,15 +97,27 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     },
     accept(_, { index }, grad) {
       const own = gradOf[index];
-      if (grad !== own) own.set(grad as Float32Array);
+      if (!keepGrads) gradOf[index] = grad as Float32Array;
+      else if (grad !== own) own.set(grad as Float32Array);
     },
     update(s, rule, { first, last, scalars }) {
-      const { section, kernels } = placed[s];
-      const start = begin(section.tensors[first]);
-      kernels.get(rule)!(scalars.byteOffset, start, end(section.tensors[last]) - start);
+      const { section, kernels, arrays, passing } = placed[s];
+      const { tensors } = section;
+      const kernel = kernels.get(rule)!;
+      if (keepGrads || rule.takesGrad === false) {
+        const start = begin(tensors[first]);
+        kernel(scalars.byteOffset, start, end(tensors[last]) - start, arrays.grad + start);
+      } else {
+        for (let i = first; i <= last; i++) {
+          const start = begin(tensors[i]);
+          const bytes = end(tensors[i]) - start;
+          pass(passing, gradOf[tensors[i].index], bytes);
+          kernel(scalars.byteOffset, start, bytes, arrays.grad);
+        }
+      }
     },
-    end: () => undefined,
-    cancel() {},
+    end: letGo,
+    cancel: letGo,
     read: (arrays) =>
       Promise.resolve(arrays.map(({ section, tensor, array }) => view(placed[section], tensor, array).slice())),
     checkWrite() {},

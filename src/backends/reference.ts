@@ -2,7 +2,7 @@
 // what runs where WebAssembly cannot.
 
 import { arraysOf, elements } from '../layout.js';
-import type { Arrays } from '../rules/rule.js';
+import type { Arrays, Rule } from '../rules/rule.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 import { openCpu, type OpenKernels } from './cpu.js';
 
@@ -11,18 +11,34 @@ const openKernels: OpenKernels = (bytes) => {
   const floats = new Float32Array(buffer);
   return {
     buffer,
-    kernel(rule, block) {
-      const view = (name: string): Float32Array => new Float32Array(buffer, block.arrays[name], elements(block.bytes));
-      const arrays = Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
+    kernel(rule, { arrays, bytes: size }) {
+      const view = (name: string, start: number, length: number): Float32Array =>
+        new Float32Array(buffer, arrays[name] + start, elements(length));
+      const whole = views(rule, (name) => view(name, 0, size));
+      // Where gradients are not kept, the one that passes lies at another offset than its tensor.
+      const single = new Map<number, Arrays>();
       const by = Object.fromEntries(rule.scalars.map((name) => [name, 0]));
-      return (scalars, start, length) => {
+      return (scalars, start, length, grad) => {
         for (let k = 0; k < rule.scalars.length; k++) by[rule.scalars[k]] = floats[elements(scalars) + k];
-        const end = elements(start + length);
-        for (let i = elements(start); i < end; i++) rule.update(i, arrays, by);
+        if (grad === undefined || grad === arrays.grad + start) return run(rule, whole, by, start, start + length);
+        let own = single.get(start);
+        if (own === undefined) {
+          own = views(rule, (name) => view(name, name === 'grad' ? 0 : start, length));
+          single.set(start, own);
+        }
+        run(rule, own, by, 0, length);
       };
     },
   };
 };
+
+const views = (rule: Rule, view: (name: string) => Float32Array): Arrays =>
+  Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
+
+function run(rule: Rule, arrays: Arrays, by: Readonly<Record<string, number>>, from: number, to: number): void {
+  const end = elements(to);
+  for (let i = elements(from); i < end; i++) rule.update(i, arrays, by);
+}
 
 function allocate(bytes: number): ArrayBuffer {
   try {

@@ -1,7 +1,6 @@
 // WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
 
 import { base64 } from '../../assembly/core.wasm';
-import { arraysOf } from '../layout.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 import { openCpu, type OpenKernels, type RunKernel } from './cpu.js';
 
@@ -30,10 +29,11 @@ const openKernels: OpenKernels = (bytes) => {
   const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
   return {
     buffer: memory.buffer,
-    kernel: (rule, { arrays }) =>
+    kernel: ({ name, takesGrad, slots }, { arrays }) =>
       direct(
-        kernels[rule.name],
-        arraysOf(rule).map((name) => arrays[name]),
+        kernels[name],
+        ['param', ...slots].map((array) => arrays[array]),
+        takesGrad,
       ),
   };
 };
@@ -47,19 +47,21 @@ function allocate(pages: number): WebAssembly.Memory {
 }
 
 /** A call with its arguments written out: a spread one costs 40 times as much. */
-function direct(kernel: Kernel, arrays: readonly number[]): RunKernel {
-  const [a, b, c, d, e] = arrays;
-  switch (arrays.length) {
+function direct(kernel: Kernel, arrays: readonly number[], takesGrad = true): RunKernel {
+  const [a, b, c, d] = arrays;
+  switch (takesGrad ? arrays.length : -arrays.length) {
+    case 1:
+      return (by, at, bytes, grad) => kernel(by, a + at, grad, bytes);
     case 2:
-      return (by, at, bytes) => kernel(by, a + at, b + at, bytes);
+      return (by, at, bytes, grad) => kernel(by, a + at, grad, b + at, bytes);
     case 3:
-      return (by, at, bytes) => kernel(by, a + at, b + at, c + at, bytes);
+      return (by, at, bytes, grad) => kernel(by, a + at, grad, b + at, c + at, bytes);
     case 4:
-      return (by, at, bytes) => kernel(by, a + at, b + at, c + at, d + at, bytes);
-    case 5:
-      return (by, at, bytes) => kernel(by, a + at, b + at, c + at, d + at, e + at, bytes);
+      return (by, at, bytes, grad) => kernel(by, a + at, grad, b + at, c + at, d + at, bytes);
+    case -2:
+      return (by, at, bytes) => kernel(by, a + at, b + at, bytes);
     default:
-      throw new RangeError(`No call is written out for ${arrays.length} arrays.`);
+      throw new RangeError(`No call is written out for ${arrays.length} arrays ${takesGrad ? 'and' : 'without'} grad.`);
   }
 }
 

@@ -6,7 +6,7 @@ import { isFloat32Array, locate, overlap } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
 import type { ArrayOf, Backend, Run } from './backend.js';
-import { heard, listen } from './webgpu/device.js';
+import { COPY_DST, heard, listen, STORAGE } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { Place, SectionMemory } from './webgpu/memory.js';
@@ -26,6 +26,7 @@ export class WebGPU implements Backend {
 
   readonly #device: GPUDevice;
   readonly #ownsDevice: boolean;
+  readonly #keepGrads: boolean;
   readonly #place: (intake: Intake) => Promise<Placed[]>;
   readonly #placed: Placed[] = [];
   readonly #stepScalars: Uniforms;
@@ -39,13 +40,21 @@ export class WebGPU implements Backend {
   #pass: GPUComputePassEncoder | undefined;
   /** The dispatches of tensors whose gradient is in the caller's buffer. */
   readonly #bound = new Map<Tensor, readonly Dispatch[]>();
+  /** Gradients that were uploaded and are not kept. */
+  #passing: GPUBuffer[] = [];
   /** Names of gradients whose buffer is new, and may turn out to be another device's. */
   #new: string[] = [];
 
   /** Of no section yet; `place` makes the memory of those to come. */
-  constructor(device: GPUDevice, ownsDevice: boolean, place: (intake: Intake) => Promise<Placed[]>) {
+  constructor(
+    device: GPUDevice,
+    ownsDevice: boolean,
+    keepGrads: boolean,
+    place: (intake: Intake) => Promise<Placed[]>,
+  ) {
     this.#device = device;
     this.#ownsDevice = ownsDevice;
+    this.#keepGrads = keepGrads;
     this.#place = place;
     const { scalarsLayout } = Kernels.of(device);
     this.#stepScalars = new Uniforms(device, scalarsLayout);
@@ -62,7 +71,7 @@ export class WebGPU implements Backend {
       this.#encodeScalars.reserve(Math.max(runs, 64));
       const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
       this.params = Object.freeze({ ...this.params, ...params });
-      const grads = byName(sections, (s, tensor) => this.#showGrad(s, tensor));
+      const grads = this.#keepGrads ? byName(sections, (s, tensor) => this.#showGrad(s, tensor)) : {};
       // Not spread, which would ask for memory of all.
       const shown = Object.getOwnPropertyDescriptors(this.grads);
       this.grads = Object.freeze(Object.defineProperties({}, { ...shown, ...grads }));
@@ -99,14 +108,10 @@ export class WebGPU implements Backend {
   accept(s: number, tensor: Tensor, grad: unknown): void {
     if (grad === this.#shown.get(tensor.name)) return;
     const { section, memory, dispatches } = this.#placed[s];
-    if (isFloat32Array(grad)) {
-      memory.upload(memory.grad(tensor), grad);
-    } else {
-      const { buffer, offset } = locate(grad, 'gradient', tensor.name);
-      const place = { buffer: buffer as GPUBuffer, offset };
-      const isNew = (): void => void this.#new.push(tensor.name);
-      this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, isNew));
-    }
+    if (isFloat32Array(grad) && this.#keepGrads) return memory.upload(memory.grad(tensor), grad);
+    const place = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad, tensor.name);
+    const isNew = (): void => void this.#new.push(tensor.name);
+    this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, isNew));
   }
 
   update(s: number, rule: Rule, { first, last, scalars }: Run): void {
@@ -193,7 +198,19 @@ export class WebGPU implements Backend {
     return this.#callersEncoder === undefined ? this.#stepScalars : this.#encodeScalars;
   }
 
+  /** Uploads a gradient that is not kept: into a buffer of its own, until after the step. */
+  #uploadAside(memory: SectionMemory, grad: Float32Array): Place {
+    const size = grad.byteLength;
+    const buffer = this.#device.createBuffer({ label: 'twinstep passing grad', size, usage: STORAGE | COPY_DST });
+    this.#passing.push(buffer);
+    const place = { buffer, offset: 0 };
+    memory.upload(place, grad);
+    return place;
+  }
+
   #clear(): void {
+    for (const buffer of this.#passing) buffer.destroy();
+    this.#passing = [];
     this.#callersEncoder = this.#encoder = this.#pass = undefined;
     this.#bound.clear();
     this.#new = [];
@@ -218,6 +235,11 @@ export class WebGPU implements Backend {
     return { enumerable: true, get };
   }
 }
+
+const placeOf = (grad: unknown, name: string): Place => {
+  const { buffer, offset } = locate(grad, 'gradient', name);
+  return { buffer: buffer as GPUBuffer, offset };
+};
 
 const binding = ({ buffer, offset }: Place, { length }: Tensor): GPUBufferBinding =>
   Object.freeze({ buffer, offset, size: length * FLOAT });

@@ -32,7 +32,7 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
   // By now a device that was lost before has said so.
   await Promise.race([device.lost, undefined]);
   kernels.checkAlive();
-  const backend = new WebGPU(device, ownsDevice, (intake) => place(intake, device));
+  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (intake) => place(intake, device));
   (await backend.extend(request))();
   return backend;
 }
