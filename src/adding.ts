@@ -4,26 +4,20 @@ import type { CommonOptions } from './algorithms/algorithm.js';
 import { Unavailable } from './backends/backend.js';
 import { readGroups, readTensors, type Existing, type Intake } from './groups.js';
 import { locate, type Stretch } from './memory.js';
-import { register, stepperOf, type Parts } from './parts.js';
+import { register, stepperOf, takeGroup, type Parts } from './parts.js';
 import { show } from './sentences.js';
 import { Stepper } from './stepper.js';
 
-/** Adds a group, and gives a function that takes it in: nothing has changed before. */
-export async function addGroup<Options extends CommonOptions>(
-  parts: Parts<Options>,
-  group: unknown,
-): Promise<() => void> {
+/** Adds a group, as soon as there is memory for it. */
+export async function addGroup<Options extends CommonOptions>(parts: Parts<Options>, group: unknown): Promise<void> {
   const { algorithm, common, steppers, backend } = parts;
   const { groups, intake } = readGroups(algorithm, [group], common, existing(parts));
-  const take = await extend(parts, intake);
-  return () => {
-    take();
+  await extend(parts, intake, () => {
     const stepper = new Stepper(algorithm, groups[0], steppers.length, backend);
     // As a rule all groups are in one mode, and no step can be taken before they are.
     stepper.isTraining = steppers.every(({ isTraining }) => isTraining);
-    steppers.push(stepper);
-    register(parts, stepper.members);
-  };
+    takeGroup(parts, stepper);
+  });
 }
 
 /** Adds tensors to a group, as `addGroup` does. */
@@ -31,25 +25,36 @@ export async function addTensors<Options extends CommonOptions>(
   parts: Parts<Options>,
   index: number,
   record: unknown,
-): Promise<() => void> {
+): Promise<void> {
   const stepper = stepperOf(parts, index);
   const { options } = stepper.group;
   const where = ` of group ${index}`;
   const intake = readTensors(parts.algorithm, [{ options, record, where }], existing(parts));
   if (intake.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
-  const take = await extend(parts, intake);
-  return () => {
-    take();
+  await extend(parts, intake, () => {
     register(parts, stepper.add(intake.sections[0], parts.backend));
-  };
+  });
 }
 
-async function extend<Options extends CommonOptions>({ backend }: Parts<Options>, intake: Intake): Promise<() => void> {
+/** Makes memory for what is new, and then has `take` take it in, all at once. */
+async function extend<Options extends CommonOptions>(
+  parts: Parts<Options>,
+  intake: Intake,
+  take: () => void,
+): Promise<void> {
+  if (parts.isAdding) throw new Error('Parameters are being added already: await that first.');
+  parts.isAdding = true;
   try {
-    return await backend.extend(intake);
+    const place = await parts.backend.extend(intake);
+    parts.outcomes.check();
+    place();
+    take();
+    parts.changes += 1;
   } catch (error) {
-    if (error instanceof Unavailable) throw new Error(`The optimizer cannot take more parameters: ${error.message}.`);
-    throw error;
+    if (!(error instanceof Unavailable)) throw error;
+    throw new Error(`The optimizer cannot take more parameters: ${error.message}.`, { cause: error });
+  } finally {
+    parts.isAdding = false;
   }
 }
 

@@ -1,11 +1,25 @@
 // From an algorithm to the function that makes its optimizers.
 
 import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { BackendName } from './backends/backend.js';
 import { backendNames, choose } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
-import { Optimizer, type MachineOptions } from './optimizer.js';
+import { Optimizer } from './optimizer.js';
 import { expect, isRecord } from './sentences.js';
+
+/** Options that belong to the optimizer as a whole. */
+export interface MachineOptions {
+  /** Where to run. 'auto', the default: GPU buffers on their device, Float32Arrays on the best CPU backend. */
+  backend?: 'auto' | BackendName;
+  /**
+   * False for no memory that gradients could be kept in: `optimizer.grads` is empty, and gradients are handed to
+   * `step()`, as a backward pass gives them (arXiv 2306.09782). Default true.
+   */
+  keepGrads?: boolean;
+  /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
+  device?: GPUDevice;
+}
 
 /** Where the parameters are, and with that what `optimizer.params` shows, follows from what is handed over. */
 export interface Create<Options extends CommonOptions> {

@@ -51,9 +51,12 @@ export type {
 export type { CommonOptions } from './algorithms/algorithm.js';
 export type { Choice } from './backends/index.js';
 export type { BackendName } from './backends/backend.js';
-export type { Create } from './create.js';
+export type { Create, MachineOptions } from './create.js';
+export type { Gradient, Gradients, Norms } from './gradients.js';
 export type { ParamGroup, Params, Tensors } from './groups.js';
 export type { GpuMemory } from './memory.js';
-export type { Gradient, MachineOptions, Optimizer, StepOptions } from './optimizer.js';
+export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './stepper.js';
-export type { LazyArray, StateDict, TensorState } from './state/dict.js';
+export type { StepOptions } from './steps.js';
+export type { StateDict, TensorState } from './state/dict.js';
+export type { LazyArray } from './state/save.js';

@@ -12,6 +12,8 @@ export interface Member {
   grad: unknown;
   /** Whether it took part in the step that is still to be finished. */
   isDone: boolean;
+  /** Whether gradients of it were accumulated since the last step. */
+  hasSum: boolean;
 }
 
 /** The runs of a section. All that a step needs is allocated here, once. */
@@ -25,7 +27,14 @@ export class Runs {
   constructor(group: number, section: Section, backend: Backend) {
     const { index, tensors } = section;
     this.section = section;
-    this.members = tensors.map((tensor) => ({ group, section: index, tensor, grad: undefined, isDone: false }));
+    this.members = tensors.map((tensor) => ({
+      group,
+      section: index,
+      tensor,
+      grad: undefined,
+      isDone: false,
+      hasSum: false,
+    }));
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
   }
 

@@ -33,10 +33,14 @@ export class Stepper<Options extends CommonOptions> {
   /** The tensors that it began with, and those that were added later. */
   readonly sections: Runs[] = [];
   readonly members: Member[] = [];
+  /** In the caller's order. */
+  readonly names: string[] = [];
   /** False while the parameters are the average. */
   isTraining = true;
   /** What the group remembers; empty where tensors count for themselves. */
   readonly state: GroupState;
+  /** What `optimizer.groups` shows of it. */
+  readonly live: LiveGroup<Options>;
 
   readonly #algorithm: Algorithm<Options>;
   readonly #by: Record<string, number>;
@@ -58,6 +62,7 @@ export class Stepper<Options extends CommonOptions> {
     this.#next = { ...this.state };
     this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
     this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, batches: 1, group: this.#next };
+    this.live = this.#show();
     this.add(group.section, backend);
   }
 
@@ -66,20 +71,20 @@ export class Stepper<Options extends CommonOptions> {
     const runs = new Runs(this.index, section, backend);
     this.sections.push(runs);
     this.members.push(...runs.members);
+    this.names.push(...section.names);
     backend.writeParam(this.fromParam(runs.members));
     return runs.members;
   }
 
-  /** The names of its tensors, in the caller's order. */
-  get names(): string[] {
-    return this.sections.flatMap(({ section }) => section.names);
+  /** Lets go of the memory, though `live` be kept. */
+  letGo(): void {
+    this.sections.length = this.members.length = 0;
   }
 
-  /** What `optimizer.groups` shows of it. */
-  live(): LiveGroup<Options> {
+  #show(): LiveGroup<Options> {
     const { options, where } = this.group;
     const readOnly: Record<string, PropertyDescriptor> = {
-      params: { get: () => this.names, enumerable: true },
+      params: { get: () => [...this.names], enumerable: true },
       frozen: { get: () => this.frozen, enumerable: true },
       scheduledLr: { get: () => this.#scheduledLr, enumerable: true },
     };
@@ -151,13 +156,16 @@ export class Stepper<Options extends CommonOptions> {
   /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
   commitForNow(isLast: boolean): () => void {
     const { members, state } = this;
-    const stepped = members.filter(takesPart).map(({ tensor }) => tensor);
+    const stepped = members.filter(takesPart);
     const [before, scheduledLr] = [{ ...state }, this.#scheduledLr];
     this.commit(isLast);
     const after = { ...state };
     const { sums = [] } = this.#algorithm.group ?? {};
     return () => {
-      for (const tensor of stepped) tensor.step -= 1;
+      for (const member of stepped) {
+        member.tensor.step -= 1;
+        member.isDone = false;
+      }
       this.#scheduledLr = scheduledLr;
       for (const name in state) {
         if (state[name] === after[name]) state[name] = before[name];

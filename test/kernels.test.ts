@@ -173,6 +173,9 @@ async function wgslKernel(
   };
 }
 
+/** Kernels that are no rules, and on the GPU only. */
+const tools = ['accumulate.wgsl', 'norm.wgsl'];
+
 test('every file of kernels is in the table', () => {
   const files = (folder: string, ending: string, others: string[]): string[] =>
     readdirSync(new URL(`../${folder}/`, import.meta.url))
@@ -181,7 +184,7 @@ test('every file of kernels is in the table', () => {
       .toSorted();
   const ofRules = files('src/rules', '.ts', ['index.ts', 'rule.ts']);
   expect(files('assembly', '.ts', ['index.ts', 'simd.ts'])).toEqual(ofRules);
-  expect(files('wgsl', '.wgsl', ['prelude.wgsl', 'vec4.wgsl', 'scalar.wgsl'])).toEqual(ofRules);
+  expect(files('wgsl', '.wgsl', ['prelude.wgsl', 'vec4.wgsl', 'scalar.wgsl', ...tools])).toEqual(ofRules);
 });
 
 test.each([0, 1, 2, 3, 5, 10, 1000, 1e6, 2 ** 31 + 5])('power is the nearest number, also to the %f', (exponent) => {

@@ -33,7 +33,7 @@ describe.each(backends)('%s', (...[, backend]) => {
 
   test('dispose() lets go of the memory, though the optimizer is kept', async () => {
     const optimizer = await adam({ w: array(1000, 1) }, backend);
-    const ref = new WeakRef(optimizer.params);
+    const ref = new WeakRef<object>((optimizer.params.w as Float32Array | GPUBufferBinding).buffer);
     optimizer.dispose();
     expect(await isCollected(ref)).toBe(true);
     expect(() => optimizer.params).toThrow('disposed');

@@ -13,7 +13,7 @@ export interface Run {
   readonly scalars: Float32Array;
 }
 
-/** One of the arrays of a tensor: 'param', or a slot. */
+/** One of the arrays of a tensor: 'param', 'grad', or a slot. */
 export interface ArrayOf {
   readonly section: number;
   readonly tensor: Tensor;
@@ -40,12 +40,18 @@ export interface Backend {
   accept(section: number, tensor: Tensor, grad: unknown): void;
   /** Runs one of the section's rules over the tensors of the run. */
   update(section: number, rule: Rule, run: Run): void;
+  /** Within a step of its own: adds a gradient that passed `check` to the optimizer's own, or for the first writes it there. */
+  accumulate(section: number, tensor: Tensor, grad: unknown, isFirst: boolean): void;
   /** Ends the step. A machine that can only tell later whether it was done gives a promise of the error, if any. */
   end(): Promise<Error | undefined> | undefined;
   /** Ends a step in which something was thrown. */
   cancel(): void;
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
   read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
+  /** The L2 norms of arrays as they are now; where `grad` is given it is that gradient's. */
+  norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
+  /** Fills the optimizer's own gradients with zeros. */
+  zeroGrad(): void;
   /** Throws a sentence unless `write` can write this array. */
   checkWrite(array: ArrayOf): void;
   write(array: ArrayOf, values: Float32Array): void;

@@ -5,6 +5,7 @@ import { begin, elements, end, layout, type Block, type Tensor } from '../layout
 import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
+import { accumulate, norm } from '../vectors.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
@@ -38,11 +39,6 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
       return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
     });
 
-  /** Puts a gradient where one at a time may be, and zeros into its padding. */
-  const pass = (passing: Float32Array, grad: Float32Array, bytes: number): void => {
-    passing.set(grad);
-    passing.fill(0, grad.length, elements(bytes));
-  };
   const letGo = (): undefined => {
     if (!keepGrads) gradOf.length = 0;
   };
@@ -111,15 +107,30 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
         for (let i = first; i <= last; i++) {
           const start = begin(tensors[i]);
           const bytes = end(tensors[i]) - start;
-          pass(passing, gradOf[tensors[i].index], bytes);
+          const grad = gradOf[tensors[i].index];
+          passing.set(grad);
+          passing.fill(0, grad.length, elements(bytes));
           kernel(scalars.byteOffset, start, bytes, arrays.grad);
         }
       }
+    },
+    accumulate(_, { index }, grad, isFirst) {
+      if (isFirst) gradOf[index].set(grad as Float32Array);
+      else accumulate(gradOf[index], grad as Float32Array);
     },
     end: letGo,
     cancel: letGo,
     read: (arrays) =>
       Promise.resolve(arrays.map(({ section, tensor, array }) => view(placed[section], tensor, array).slice())),
+    norms: (sources) =>
+      Promise.resolve(
+        sources.map(({ section, tensor, array, grad }) =>
+          norm(grad === undefined ? view(placed[section], tensor, array) : (grad as Float32Array)),
+        ),
+      ),
+    zeroGrad() {
+      for (const grad of gradOf) grad.fill(0);
+    },
     checkWrite() {},
     write: ({ section, tensor, array }, values) => view(placed[section], tensor, array).set(values),
     writeParam(arrays) {

@@ -5,12 +5,15 @@ import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, locate, overlap } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
+import { norm } from '../vectors.js';
 import type { ArrayOf, Backend, Run } from './backend.js';
 import { COPY_DST, heard, listen, STORAGE } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { Place, SectionMemory } from './webgpu/memory.js';
+import { normsOf } from './webgpu/norms.js';
 import { checkUsage, readBack } from './webgpu/read.js';
+import { addAll, type Sum } from './webgpu/sums.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
 /** A section, its memory, and what runs over it. */
@@ -42,6 +45,8 @@ export class WebGPU implements Backend {
   readonly #bound = new Map<Tensor, readonly Dispatch[]>();
   /** Gradients that were uploaded and are not kept. */
   #passing: GPUBuffer[] = [];
+  /** Gradients that are added to the optimizer's own. */
+  #sums: Sum[] = [];
   /** Names of gradients whose buffer is new, and may turn out to be another device's. */
   #new: string[] = [];
 
@@ -136,9 +141,22 @@ export class WebGPU implements Backend {
     }
   }
 
+  accumulate(s: number, tensor: Tensor, grad: unknown, isFirst: boolean): void {
+    const { memory } = this.#placed[s];
+    const own = memory.grad(tensor);
+    if (isFirst && isFloat32Array(grad)) return memory.upload(own, grad);
+    const more = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad, tensor.name);
+    const bytes = tensor.length * FLOAT;
+    this.#encoder ??= this.#device.createCommandEncoder({ label: 'twinstep accumulate' });
+    if (isFirst) this.#encoder.clearBuffer(own.buffer, own.offset, bytes);
+    this.#sums.push({ sum: own, grad: more, bytes });
+    if (!isFloat32Array(grad)) this.#new.push(tensor.name);
+  }
+
   end(): Promise<Error | undefined> {
     this.#pass?.end();
     this.#scalars.flush();
+    if (this.#sums.length > 0) addAll(this.#device, this.#encoder!, this.#sums);
     if (this.#callersEncoder === undefined && this.#encoder !== undefined) {
       this.#device.queue.submit([this.#encoder.finish()]);
     }
@@ -166,6 +184,27 @@ export class WebGPU implements Backend {
         ...this.#placeOf(source),
       })),
     );
+  }
+
+  async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
+    Kernels.of(this.#device).checkAlive();
+    const uploaded = sources.map(({ grad }) => (isFloat32Array(grad) ? norm(grad) : undefined));
+    const places = sources.map((source, i) => {
+      const { name, length } = source.tensor;
+      if (uploaded[i] !== undefined) return { name, bytes: 0, ...this.#placeOf({ ...source, array: 'param' }) };
+      const place = source.grad === undefined ? this.#placeOf(source) : placeOf(source.grad, name);
+      return { name, bytes: length * FLOAT, ...place };
+    });
+    const norms = await normsOf(this.#device, places);
+    return norms.map((value, i) => uploaded[i] ?? value);
+  }
+
+  zeroGrad(): void {
+    const encoder = this.#device.createCommandEncoder({ label: 'twinstep zero grad' });
+    for (const { memory } of this.#placed) {
+      for (const buffer of memory.gradBuffers()) encoder.clearBuffer(buffer);
+    }
+    this.#device.queue.submit([encoder.finish()]);
   }
 
   checkWrite(array: ArrayOf): void {
@@ -211,6 +250,7 @@ export class WebGPU implements Backend {
   #clear(): void {
     for (const buffer of this.#passing) buffer.destroy();
     this.#passing = [];
+    this.#sums = [];
     this.#callersEncoder = this.#encoder = this.#pass = undefined;
     this.#bound.clear();
     this.#new = [];

@@ -21,17 +21,6 @@ export interface StateDict {
   param_groups: ({ params: number[]; param_names: string[]; frozen: string[] } & Record<string, unknown>)[];
 }
 
-/** An array of a state dict that is still to be read, and to be put into `state` as `slot`. */
-export interface LazyArray {
-  /** The tensor's name. */
-  readonly name: string;
-  readonly slot: string;
-  /** Elements. */
-  readonly length: number;
-  readonly state: TensorState;
-  read(): Promise<Float32Array>;
-}
-
 /** Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state. */
 const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
 
@@ -70,7 +59,7 @@ export function describe<Options extends CommonOptions>(
       ...groupState,
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
-      param_names: names,
+      param_names: [...names],
       frozen,
     });
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));

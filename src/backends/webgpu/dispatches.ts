@@ -93,7 +93,7 @@ function remember<Value>(map: Map<number, Value>, key: number, most: number, mak
  * Cuts arrays of `bytes` into bindings of at most `limit`. What does not divide into vec4s, which only a caller's own
  * buffer can bring about, is cut off at the last offset that a binding may have, and stepped by the scalar kernel.
  */
-function pieces(bytes: number, limit: number): { flavour: Flavour; at: number; size: number }[] {
+export function pieces(bytes: number, limit: number): { flavour: Flavour; at: number; size: number }[] {
   const whole = bytes % (lanes.vec4 * FLOAT) === 0 ? bytes : alignDown(bytes);
   const cuts: { flavour: Flavour; at: number; size: number }[] = [];
   for (let at = 0; at < whole; at += limit) cuts.push({ flavour: 'vec4', at, size: Math.min(limit, whole - at) });

@@ -3,7 +3,7 @@
 import { arraysOf, elements } from '../../layout.js';
 import type { Rule } from '../../rules/rule.js';
 import { COMPUTE } from './device.js';
-import { flavours, lanes, shader, type Flavour } from './shaders.js';
+import { flavours, lanes, shader, type Flavour, type ToolName } from './shaders.js';
 
 /** A rule on a device. */
 export interface Kernel {
@@ -13,7 +13,7 @@ export interface Kernel {
 }
 
 /** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
-const WORKGROUP = 64;
+export const WORKGROUP = 64;
 
 /** What optimizers on the same device share. */
 export class Kernels {
@@ -25,6 +25,7 @@ export class Kernels {
   lost: string | undefined;
   readonly #device: GPUDevice;
   readonly #kernels = new Map<Rule, Promise<Kernel>>();
+  readonly #tools = new Map<string, GPUComputePipeline>();
 
   static of(device: GPUDevice): Kernels {
     let kernels = Kernels.#ofDevice.get(device);
@@ -54,6 +55,19 @@ export class Kernels {
       this.#kernels.delete(rule);
       throw error;
     }
+  }
+
+  /** A kernel that is no rule: its arrays are group 0. Few need one, and so it is made when it is used, at once. */
+  tool(name: ToolName, flavour: Flavour): GPUComputePipeline {
+    const label = `twinstep ${name} ${flavour}`;
+    let pipeline = this.#tools.get(label);
+    if (pipeline === undefined) {
+      const module = this.#device.createShaderModule({ label, code: shader(name, flavour) });
+      const compute = { module, entryPoint: name, constants: { WORKGROUP } };
+      pipeline = this.#device.createComputePipeline({ label, layout: 'auto', compute });
+      this.#tools.set(label, pipeline);
+    }
+    return pipeline;
   }
 
   async #make(rule: Rule): Promise<Kernel> {

@@ -63,6 +63,11 @@ export class SectionMemory {
     return { buffer: (arena.grad ??= this.#allocate('grad', arena.bytes)), offset: tensor.offset };
   }
 
+  /** The buffers of its own gradients, if they were made. */
+  gradBuffers(): GPUBuffer[] {
+    return this.#arenas.flatMap(({ grad }) => grad ?? []);
+  }
+
   /** One of the arrays of the section's rule by name. */
   array(tensor: Tensor, name: string): Place {
     if (name === 'param') return this.param(tensor);

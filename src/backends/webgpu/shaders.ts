@@ -1,15 +1,22 @@
-// One line a rule: the WGSL source that has an entry point of that name.
+// One line a kernel: the WGSL source that has an entry point of that name.
 
+import accumulate from '../../../wgsl/accumulate.wgsl';
 import adam from '../../../wgsl/adam.wgsl';
 import extrapolate from '../../../wgsl/extrapolate.wgsl';
 import nadam from '../../../wgsl/nadam.wgsl';
+import norm from '../../../wgsl/norm.wgsl';
 import prelude from '../../../wgsl/prelude.wgsl';
 import scalar from '../../../wgsl/scalar.wgsl';
 import schedulefree_adamw from '../../../wgsl/schedulefree_adamw.wgsl';
 import schedulefree_sgd from '../../../wgsl/schedulefree_sgd.wgsl';
 import vec4 from '../../../wgsl/vec4.wgsl';
 
+/** Kernels that are no rules. */
+const tools = { accumulate, norm };
+export type ToolName = keyof typeof tools;
+
 const sources: Readonly<Record<string, string>> = {
+  ...tools,
   adam,
   adam_amsgrad: adam,
   extrapolate,
@@ -24,6 +31,6 @@ export const flavours = { vec4, scalar } as const;
 export type Flavour = keyof typeof flavours;
 export const lanes: Readonly<Record<Flavour, number>> = { vec4: 4, scalar: 1 };
 
-/** The whole source of a rule's kernel. */
-export const shader = (rule: string, flavour: Flavour): string =>
-  [flavours[flavour], prelude, sources[rule]].join('\n');
+/** The whole source of a kernel. */
+export const shader = (name: string, flavour: Flavour): string =>
+  [flavours[flavour], prelude, sources[name]].join('\n');

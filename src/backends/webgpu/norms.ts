@@ -1,0 +1,67 @@
+// L2 norms on the GPU. Parts of them are read back and summed in f64, and not the arrays.
+
+import { align, alignDown, elements, FLOAT } from '../../layout.js';
+import { complaint, COPY_SRC, STORAGE } from './device.js';
+import { Kernels, WORKGROUP } from './kernel.js';
+import { readBack, type Source } from './read.js';
+
+/** Invocations enough to keep a GPU busy, and few enough to read back what each gives. */
+const MOST_PARTS = 256 * WORKGROUP;
+/** Elements that one invocation takes, where there are no more invocations than these. */
+const LEAST_SHARE = 64;
+const PART_BYTES = 2 * FLOAT;
+
+/** The norms of arrays as the queue finds them now. */
+export async function normsOf(device: GPUDevice, sources: readonly Source[]): Promise<number[]> {
+  const limit = alignDown(device.limits.maxStorageBufferBindingSize);
+  let end = 0;
+  const pieces = sources.flatMap((source, index) =>
+    Array.from({ length: Math.ceil(source.bytes / limit) }, (_, k) => {
+      const at = k * limit;
+      const size = Math.min(limit, source.bytes - at);
+      const bytes = PART_BYTES * Math.min(MOST_PARTS, Math.ceil(elements(size) / LEAST_SHARE));
+      const offset = end;
+      end += align(bytes);
+      return { index, values: { buffer: source.buffer, offset: source.offset + at, size }, offset, bytes };
+    }),
+  );
+  const squares = sources.map(() => 0);
+  if (pieces.length === 0) return squares;
+
+  let parts: GPUBuffer | undefined;
+  const trouble = complaint(device, () => {
+    const pipeline = Kernels.of(device).tool('norm', 'scalar');
+    const layout = pipeline.getBindGroupLayout(0);
+    const buffer = (parts = device.createBuffer({ label: 'twinstep norms', size: end, usage: STORAGE | COPY_SRC }));
+    const encoder = device.createCommandEncoder({ label: 'twinstep norms' });
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    for (const { values, offset, bytes } of pieces) {
+      const resources = [values, { buffer, offset, size: bytes }];
+      const entries = resources.map((resource, binding) => ({ binding, resource }));
+      pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
+      pass.dispatchWorkgroups(Math.ceil(bytes / PART_BYTES / WORKGROUP));
+    }
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  });
+  try {
+    const read = readBack(
+      device,
+      pieces.map(({ index, offset, bytes }) => ({ name: sources[index].name, buffer: parts!, offset, bytes })),
+    );
+    const [message, values] = await Promise.all([trouble, read]);
+    if (message !== undefined) throw new Error(`The GPU device cannot take the norms: ${message}`);
+    for (const [p, { index }] of pieces.entries()) squares[index] += squaresOf(values[p]);
+    return squares.map(Math.sqrt);
+  } finally {
+    parts?.destroy();
+  }
+}
+
+/** Of pairs of a largest magnitude, and the sum of the squares relative to it. */
+function squaresOf(parts: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < parts.length; i += 2) sum += parts[i] * parts[i] * parts[i + 1];
+  return sum;
+}

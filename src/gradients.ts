@@ -1,0 +1,106 @@
+// Gradients on their way to a step.
+
+import type { CommonOptions } from './algorithms/algorithm.js';
+import { locate, overlap, type GpuMemory } from './memory.js';
+import { checkFinished, memberOf, type Parts } from './parts.js';
+import { expect, isRecord, show } from './sentences.js';
+import { perform } from './steps.js';
+
+/** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
+export type Gradient = Float32Array | GpuMemory | null | undefined;
+
+/** Gradients by name. */
+export type Gradients = Readonly<Record<string, Gradient>>;
+
+/** The L2 norms of a tensor. */
+export interface Norms {
+  param: number;
+  /** Absent where the tensor has no gradient. */
+  grad?: number;
+}
+
+/** Gives every tensor the gradient that it takes this step with. Those that are frozen take none. */
+export function collect<Options extends CommonOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
+  expect(isRecord(grads), 'gradients', 'a record by name', grads);
+  release(parts);
+  for (const name in grads) {
+    const grad = grads[name];
+    if (grad === null || grad === undefined) continue;
+    const member = memberOf(parts, name);
+    parts.backend.check(member.tensor, grad, encoded);
+    if (member.isDone) throw new Error(`The gradient of ${show(name)} came a second time within one step.`);
+    if (!member.tensor.isFrozen) member.grad = grad;
+  }
+}
+
+/** Gives every tensor the gradient that stands in the optimizer's own memory; if any were accumulated, those that were. */
+export function collectOwn<Options extends CommonOptions>(parts: Parts<Options>): void {
+  const { keepGrads, backend, members, batches } = parts;
+  if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
+  collect(parts, backend.grads);
+  if (batches === 0) return;
+  for (const member of members.values()) if (!member.hasSum) member.grad = undefined;
+}
+
+/** Forgets the gradients, so that none of the caller's arrays is kept alive. */
+export function release<Options extends CommonOptions>({ steppers }: Parts<Options>): void {
+  for (const { members } of steppers) {
+    for (const member of members) member.grad = undefined;
+  }
+}
+
+/** Adds gradients to those that were accumulated. */
+export function accumulate<Options extends CommonOptions>(parts: Parts<Options>, grads: unknown): void {
+  const { keepGrads, backend, members } = parts;
+  checkFinished(parts);
+  if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
+  collect(parts, grads);
+  const added = [...members.values()].filter(({ grad }) => grad !== undefined);
+  for (const { tensor, grad } of added) {
+    const { name } = tensor;
+    if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
+    throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
+  }
+  const outcome = perform(backend, undefined, () => {
+    for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
+  });
+  const begun = added.filter(({ hasSum }) => !hasSum);
+  for (const member of begun) member.hasSum = true;
+  parts.batches += 1;
+  release(parts);
+  parts.outcomes.watch(outcome, () => {
+    for (const member of begun) member.hasSum = false;
+    parts.batches = Math.max(parts.batches - 1, 0);
+  });
+}
+
+/** Forgets what was accumulated. */
+export function forgetSums<Options extends CommonOptions>(parts: Parts<Options>): void {
+  parts.batches = 0;
+  for (const member of parts.members.values()) member.hasSum = false;
+}
+
+/** The norms of parameters and of the gradients given, or without any of the optimizer's own. */
+export async function norms<Options extends CommonOptions>(
+  parts: Parts<Options>,
+  grads: { given: unknown } | undefined,
+): Promise<Record<string, Norms>> {
+  if (grads !== undefined) collect(parts, grads.given);
+  else if (parts.keepGrads) collectOwn(parts);
+  const members = [...parts.members.values()];
+  const withGrad = members.filter(({ grad }) => grad !== undefined);
+  const sources = [
+    ...members.map(({ section, tensor }) => ({ section, tensor, array: 'param' })),
+    ...withGrad.map(({ section, tensor, grad }) => {
+      return { section, tensor, array: 'grad', grad: grads === undefined ? undefined : grad };
+    }),
+  ];
+  const batches = grads === undefined ? Math.max(parts.batches, 1) : 1;
+  release(parts);
+  const values = await parts.outcomes.settle(parts.backend.norms(sources));
+  const byName = new Map(members.map(({ tensor }, i): [string, Norms] => [tensor.name, { param: values[i] }]));
+  for (const [i, { tensor }] of withGrad.entries()) {
+    byName.get(tensor.name)!.grad = values[members.length + i] / batches;
+  }
+  return Object.fromEntries(byName);
+}

@@ -1,0 +1,46 @@
+// What a machine tells only later: whether what it was asked to do was done. And whether it is to be asked at all.
+
+export class Outcomes {
+  /** Kept once it is certain what of all so far was done. */
+  #settled: Promise<unknown> | undefined;
+  #failure: Error | undefined;
+  #isDisposed = false;
+  /** How often all was replaced: what comes to light of before counts no more. */
+  #replaced = 0;
+
+  /** Has `undo` take back what turns out not to have been done, and the next call throw why. */
+  watch(outcome: Promise<Error | undefined> | undefined, undo: () => void): void {
+    if (outcome === undefined) return;
+    const replaced = this.#replaced;
+    const settled = outcome.then((error) => {
+      if (error === undefined || replaced !== this.#replaced) return;
+      undo();
+      this.#failure ??= error;
+    });
+    this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
+  }
+
+  /** What was read, once it is certain that all before it was done. */
+  async settle<Read>(read: Promise<Read>): Promise<Read> {
+    const [values] = await Promise.all([read, this.#settled]);
+    this.check();
+    return values;
+  }
+
+  /** Throws what has come to light, once; and whenever the optimizer has been disposed of. */
+  check(): void {
+    if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  dispose(): void {
+    this.#isDisposed = true;
+  }
+
+  /** Whatever was not done before is of no matter any more. */
+  replace(): void {
+    this.#replaced += 1;
+  }
+}

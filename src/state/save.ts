@@ -1,0 +1,51 @@
+// State dicts of a running optimizer: taken at once, or array by array.
+
+import type { CommonOptions } from '../algorithms/algorithm.js';
+import type { ArrayOf } from '../backends/backend.js';
+import { checkFinished, type Parts } from '../parts.js';
+import { show } from '../sentences.js';
+import { describe, type StateDict, type TensorState } from './dict.js';
+
+/** An array of a state dict that is still to be read, and to be put into `state` as `slot`. */
+export interface LazyArray {
+  /** The tensor's name. */
+  readonly name: string;
+  readonly slot: string;
+  /** Elements. */
+  readonly length: number;
+  readonly state: TensorState;
+  read(): Promise<Float32Array>;
+}
+
+export async function save<Options extends CommonOptions>(parts: Parts<Options>): Promise<StateDict> {
+  checkFinished(parts);
+  const { dict, arrays } = describe(parts.algorithm, parts.steppers);
+  const values = await parts.outcomes.settle(parts.backend.read(arrays.map(({ source }) => source)));
+  for (const [i, { state, slot }] of arrays.entries()) state[slot] = values[i];
+  return dict;
+}
+
+/** The dict but for its arrays. */
+export function saveLazily<Options extends CommonOptions>(
+  parts: Parts<Options>,
+): { dict: StateDict; arrays: LazyArray[] } {
+  checkFinished(parts);
+  const { dict, arrays } = describe(parts.algorithm, parts.steppers);
+  const { changes } = parts;
+  const checkUnchanged = (name: string): void => {
+    parts.outcomes.check();
+    if (changes === parts.changes) return;
+    throw new Error(`The optimizer changed before ${show(name)} of its state dict was read.`);
+  };
+  const read = async (source: ArrayOf): Promise<Float32Array> => {
+    checkUnchanged(source.tensor.name);
+    const [values] = await parts.outcomes.settle(parts.backend.read([source]));
+    checkUnchanged(source.tensor.name);
+    return values;
+  };
+  const lazy = arrays.map(({ source, state, slot }) => {
+    const { name, length } = source.tensor;
+    return { name, slot, length, state, read: () => read(source) };
+  });
+  return { dict, arrays: lazy };
+}

@@ -1,0 +1,190 @@
+// Gradients on their way to a step: sums of several batches, and norms.
+
+import { adamw, adamwScheduleFree } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { backends } from './support/backends.js';
+import { any, buffer, COPY_DST, device, STORAGE } from './support/gpu.js';
+import { array, tensors } from './support/numbers.js';
+import { readAll, same, type Tensors } from './support/tensors.js';
+
+const lengths = [1, 3, 64, 250];
+const params = (): Tensors => tensors(lengths, 1);
+const sum = (...batches: Tensors[]): Tensors =>
+  Object.fromEntries(
+    Object.keys(batches[0]).map((name) => [
+      name,
+      batches.map((batch) => batch[name]).reduce((a, b) => a.map((x, i) => x + b[i])),
+    ]),
+  );
+const times = (batch: Tensors, factor: number): Tensors =>
+  Object.fromEntries(Object.entries(batch).map(([name, values]) => [name, values.map((x) => x * factor)]));
+
+describe.each(backends)('%s', (...[name, backend]) => {
+  describe.each([
+    ['adamw', adamw],
+    ['adamwScheduleFree', adamwScheduleFree],
+  ] as [string, typeof adamw][])('%s', (...[, create]) => {
+    test('steps by the mean of what was accumulated', async () => {
+      const [accumulated, mean] = await Promise.all([create(params(), backend), create(params(), backend)]);
+      for (let t = 0; t < 3; t++) {
+        const batches = [2, 3, 4, 5].map((seed) => tensors(lengths, 10 * t + seed));
+        for (const batch of batches) accumulated.accumulate(batch);
+        accumulated.step();
+        mean.step(times(sum(...batches), 1 / 4));
+      }
+      same(await readAll(accumulated, params()), await readAll(mean, params()));
+      expect(accumulated.stepOf('w3')).toBe(3);
+    });
+  });
+
+  test('the mean is the sum over the batches, taken once and in f64', async () => {
+    const [accumulated, scaled] = await Promise.all([
+      adamw(params(), backend),
+      adamw(params(), { ...backend, gradScale: 1 / 3 }),
+    ]);
+    const batches = [2, 3, 4].map((seed) => tensors(lengths, seed));
+    for (const batch of batches) accumulated.accumulate(batch);
+    accumulated.step();
+    scaled.step(sum(...batches));
+    same(await readAll(accumulated, params()), await readAll(scaled, params()));
+  });
+
+  test('a batch without a gradient for a tensor adds nothing to it, and a tensor without any is not stepped', async () => {
+    const [accumulated, mean] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
+    const { w1, w3 } = tensors(lengths, 2);
+    accumulated.accumulate({ w1, w3 });
+    accumulated.accumulate({ w1, w64: null });
+    accumulated.step();
+    mean.step({ w1, w3: w3.map((x) => x / 2) });
+    same(await readAll(accumulated, params()), await readAll(mean, params()));
+    expect(accumulated.stepOf('w64')).toBe(0);
+    // And what was accumulated is forgotten.
+    const grads = tensors(lengths, 3);
+    accumulated.accumulate(grads);
+    accumulated.step();
+    mean.step(grads);
+    same(await readAll(accumulated, params()), await readAll(mean, params()));
+  });
+
+  test('zeroGrad() drops what was accumulated, and zeroes the gradients', async () => {
+    const [dropped, plain] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
+    dropped.accumulate(tensors(lengths, 2));
+    dropped.zeroGrad();
+    for (const { grad } of Object.values(await dropped.norms())) expect(grad).toBe(0);
+    for (const each of [dropped, plain]) each.step(tensors(lengths, 3));
+    same(await readAll(dropped, params()), await readAll(plain, params()));
+  });
+
+  test('what cannot be accumulated is refused, and nothing is added', async () => {
+    const optimizer = await adamw(params(), backend);
+    const grads = tensors(lengths, 2);
+    optimizer.accumulate(grads);
+    const own = { w3: optimizer.grads.w3, w1: grads.w1 };
+    expect(() => optimizer.accumulate(own)).toThrow('"w3" is that of optimizer.grads, to which it would be added.');
+    expect(() => optimizer.accumulate({ w1: grads.w1, w3: grads.w1 })).toThrow('Expected 3 gradient values for "w3"');
+    expect(() => optimizer.accumulate({ w1: grads.w1, x: grads.w1 })).toThrow('There is no parameter "x"');
+    expect(() => optimizer.accumulate(any(undefined))).toThrow('Expected gradients to be a record by name');
+    expect(() => optimizer.step(grads)).toThrow(
+      'There are accumulated gradients (batches: 1): step() takes their mean',
+    );
+    optimizer.step();
+    const plain = await adamw(params(), backend);
+    plain.step(grads);
+    same(await readAll(optimizer, params()), await readAll(plain, params()));
+    const passing = await adamw(params(), { ...backend, keepGrads: false });
+    expect(() => passing.accumulate(grads)).toThrow('keeps no gradients (keepGrads: false): none can be accumulated.');
+  });
+
+  test('a frozen tensor takes no part', async () => {
+    const optimizer = await adamw(params(), backend);
+    optimizer.freeze('w3');
+    optimizer.accumulate(tensors(lengths, 2));
+    optimizer.unfreeze('w3');
+    optimizer.step();
+    expect([optimizer.stepOf('w3'), optimizer.stepOf('w1')]).toEqual([0, 1]);
+  });
+
+  const norm = (values: Float32Array): number => Math.hypot(...values);
+  const near = (actual: number | undefined, expected: number): void => {
+    // Each sum of 1e5 squares rounds 1e5 times to f64 at most; on the GPU parts of 64 elements, to f32.
+    expect(Math.abs(actual! - expected)).toBeLessThanOrEqual((name === 'webgpu' ? 1e-6 : 1e-11) * expected);
+  };
+
+  test('norms are of the parameters and of the gradients that a step would take', async () => {
+    const long = { ...params(), long: array(100_000, 7) };
+    const optimizer = await adamw(long, backend);
+    const { w3, w64 } = tensors(lengths, 2);
+    const given = await optimizer.norms({ w3, w64: undefined });
+    expect(Object.keys(given)).toEqual(Object.keys(long));
+    for (const [tensor, values] of Object.entries(long)) near(given[tensor].param, norm(values));
+    near(given.w3.grad, norm(w3));
+    expect('grad' in given.w64).toBe(false);
+
+    for (let batch = 0; batch < 2; batch++) optimizer.accumulate({ w3, w64 });
+    const summed = await optimizer.norms();
+    near(summed.w3.grad, norm(w3));
+    near(summed.w64.grad, norm(w64));
+    expect('grad' in summed.w1).toBe(false);
+    optimizer.step();
+    expect(optimizer.stepOf('w3')).toBe(1);
+  });
+
+  test.each([
+    ['large', 3e38],
+    ['small', 1e-30],
+  ])('norms of %s numbers do not leave the range of f32', async (_, size) => {
+    const values = new Float32Array(200).fill(size);
+    const optimizer = await adamw({ values }, backend);
+    const { param } = (await optimizer.norms()).values;
+    near(param, values[0] * Math.sqrt(200));
+  });
+
+  test('the norm of what is not finite says so', async () => {
+    const grads = {
+      nan: new Float32Array([1, NaN]),
+      infinite: new Float32Array([1, -Infinity]),
+      zero: new Float32Array(2),
+    };
+    const optimizer = await adamw(grads, backend);
+    const norms = await optimizer.norms(grads);
+    expect(Object.values(norms).map(({ grad }) => grad)).toEqual([NaN, Infinity, 0]);
+    expect(Object.values(norms).map(({ param }) => param)).toEqual([NaN, Infinity, 0]);
+  });
+
+  test('norms are read as they are at the call', async () => {
+    const optimizer = await adamw({ w: new Float32Array(5).fill(1) }, { ...backend, lr: 1 });
+    const reading = optimizer.norms();
+    optimizer.step({ w: new Float32Array(5).fill(1) });
+    near((await reading).w.param, Math.sqrt(5));
+  });
+});
+
+test('gradients in the caller’s buffers are accumulated and measured where they are', async () => {
+  const optimizer = await adamw(params(), { backend: 'webgpu', device });
+  const plain = await adamw(params(), { backend: 'webgpu', device });
+  const batches = [2, 3].map((seed) => tensors(lengths, seed));
+  for (const batch of batches) {
+    const buffers = Object.entries(batch).map(([name, values]) => [name, buffer(values, STORAGE | COPY_DST)]);
+    optimizer.accumulate(Object.fromEntries(buffers));
+  }
+  optimizer.step();
+  plain.step(times(sum(...batches), 1 / 2));
+  same(await readAll(optimizer, params()), await readAll(plain, params()));
+  const norms = await optimizer.norms({ w250: buffer(array(250, 3), STORAGE) });
+  expect(norms.w250.grad).toBeCloseTo(Math.hypot(...array(250, 3)), 4);
+});
+
+test('a buffer that the device refuses adds nothing, and the next call says so', async () => {
+  const optimizer = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
+  const plain = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
+  const gone = buffer(array(64, 2));
+  gone.destroy();
+  optimizer.accumulate({ w: gone });
+  await expect(optimizer.read('w')).rejects.toThrow('The GPU device refused');
+  optimizer.accumulate({ w: array(64, 3) });
+  for (const [each, grads] of [[optimizer], [plain, { w: array(64, 3) }]] as const) {
+    if (grads === undefined) each.step();
+    else each.step(grads);
+  }
+  same(await readAll(optimizer, { w: 0 }), await readAll(plain, { w: 0 }));
+});
