@@ -114,12 +114,12 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
    * Adds a group `{ params, lr, ... }`, as PyTorch's add_param_group; options that it does not have are those that the
    * optimizer was made with. Memory of the others stays where it is, and what is remembered of them as it is.
    */
-  async addParamGroup(group: ParamGroup<Memory | Float32Array, Options>): Promise<void> {
+  async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
     await addGroup(this.#use(), group);
   }
 
   /** Adds tensors to a group, as `addParamGroup` adds one. A decay mask that is a record cannot know them: it is refused. */
-  async addParams(group: number, params: Tensors<Memory | Float32Array>): Promise<void> {
+  async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
     await addTensors(this.#use(), group, params);
   }
 

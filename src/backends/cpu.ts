@@ -76,13 +76,13 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     },
     scalars: (s, k) => placed[s].scalarViews[k],
     check({ name, length, index }, grad) {
-      const own = keepGrads ? gradOf[index] : undefined;
+      const own = gradOf[index];
       if (grad === own) return;
       if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(name)}`, 'a Float32Array', grad);
       if (grad.length !== length) {
         throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
       }
-      if ((grad.buffer !== own?.buffer || grad.byteOffset !== own.byteOffset) && isGradient(grad)) {
+      if (keepGrads && (grad.buffer !== own.buffer || grad.byteOffset !== own.byteOffset) && isGradient(grad)) {
         throw new TypeError(`The gradient of ${show(name)} lies in the gradient memory of another tensor.`);
       }
     },
