@@ -1,5 +1,6 @@
 // adam() and adamw(): defaults, the rule that the options choose, and the step arithmetic.
 
+import { power } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -7,7 +8,6 @@ import {
   commonDefaults,
   denominator,
   gradScale,
-  power,
   type Algorithm,
   type CommonOptions,
   type Progress,

@@ -1,5 +1,6 @@
 // What an algorithm is made of, and what all algorithms share.
 
+import { power } from '../power.js';
 import type { Rule } from '../rules/rule.js';
 import { expect } from '../sentences.js';
 
@@ -93,49 +94,6 @@ export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions
 
 /** An eps that is never zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0. */
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
-
-/**
- * base**exponent for a whole exponent, by squaring. Math.pow's last bit is each engine's choice, a product's is not:
- * this is what keeps the scalars, and so the parameters, the same bits everywhere. What each product rounds off is
- * carried along, so that the result is the nearest number but for rare ties: RAdam's rho cancels all but the last
- * digits of beta2^t.
- */
-export function power(base: number, exponent: number): number {
-  let result = 1;
-  let low = 0;
-  let square = base;
-  let squareLow = 0;
-  for (let rest = exponent; rest > 0; rest = Math.floor(rest / 2)) {
-    if (rest % 2 === 1) {
-      const product = result * square;
-      low = roundedOff(result, square, product) + result * squareLow + low * square;
-      result = product;
-    }
-    const product = square * square;
-    squareLow = roundedOff(square, square, product) + 2 * square * squareLow;
-    square = product;
-  }
-  return result + low;
-}
-
-/** a*b - product, exactly (Dekker 1971). */
-function roundedOff(a: number, b: number, product: number): number {
-  const aHigh = upperHalf(a);
-  const bHigh = upperHalf(b);
-  const aLow = a - aHigh;
-  const bLow = b - bHigh;
-  return aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow);
-}
-
-/** The upper 26 bits of a number (Veltkamp). */
-function upperHalf(a: number): number {
-  const scaled = a * (2 ** 27 + 1);
-  return scaled - (scaled - a);
-}
-
-/** base**exponent by `power` where it can be: Schedule-Free's exponents need not be whole. */
-export const raise = (base: number, exponent: number): number =>
-  Number.isSafeInteger(exponent) ? power(base, exponent) : base ** exponent;
 
 /**
  * A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps.

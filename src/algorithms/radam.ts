@@ -1,5 +1,6 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
+import { power, raise } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -7,7 +8,6 @@ import {
   commonDefaults,
   denominator,
   gradScale,
-  power,
   type Algorithm,
   type CommonOptions,
   type Progress,
@@ -96,7 +96,7 @@ export const nadam: Algorithm<NadamOptions> = {
 
 /** mu of step t and of the one after it, and the product of all up to t, as today's options have them. */
 function momentumOf(beta1: number, momentumDecay: number, t: number): { mu: number; next: number; product: number } {
-  const base = 0.96 ** momentumDecay;
+  const base = raise(0.96, momentumDecay);
   const mu = (decayed: number): number => beta1 * (1 - 0.5 * decayed);
   let product = 1;
   // Every factor is less than beta1, so the product soon is for good what counts for nothing beside 1.

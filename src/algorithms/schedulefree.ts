@@ -1,5 +1,6 @@
 // Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
 
+import { power, raise } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -7,8 +8,6 @@ import {
   commonDefaults,
   denominator,
   gradScale,
-  power,
-  raise,
   type Algorithm,
   type CommonOptions,
   type GroupState,
