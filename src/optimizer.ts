@@ -150,8 +150,8 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   }
 
   /**
-   * All that the optimizer remembers now, in PyTorch's shape and words; the parameters themselves, functions and the
-   * decay mask are not part of it. The arrays are copies.
+   * All that the optimizer remembers now, in PyTorch's shape and words, and what a schedule with a memory does; the
+   * parameters themselves, functions and the decay mask are not part of it. The arrays are copies.
    */
   async stateDict(): Promise<StateDict> {
     const { steppers, backend } = this.#use();
@@ -177,11 +177,12 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
       }
     }
     this.#loads += 1;
-    for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
+    for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
       const stepper = steppers[group];
       Object.assign(stepper.group.options, options);
       Object.assign(stepper.state, state);
       stepper.isTraining = isTraining;
+      loadSchedule();
       for (const { tensor, step } of tensors) tensor.step = step;
     }
     backend.writeParam(steppers.flatMap((stepper) => stepper.fromParam()));

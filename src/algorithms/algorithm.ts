@@ -2,6 +2,7 @@
 
 import { power } from '../power.js';
 import type { Rule } from '../rules/rule.js';
+import type { Schedule } from '../schedules/schedule.js';
 import { expect } from '../sentences.js';
 
 /** Options that every algorithm has. Names and defaults are PyTorch's unless said otherwise. */
@@ -19,14 +20,17 @@ export interface CommonOptions {
   gradScale: number;
   /**
    * The multiplier of lr, at least 0, as a function of completed steps: the tensor's own, for Schedule-Free the group's.
-   * Default: always 1.
+   * Default: always 1. `twinstep/schedules` has the usual ones.
    */
-  schedule: ((completedSteps: number) => number) | undefined;
+  schedule: Schedule | undefined;
   /**
    * Which tensors decay: a predicate on the name, or a boolean for every name. Fixed at creation. Default: all.
    */
   decayMask: ((name: string) => boolean) | Readonly<Record<string, boolean>> | undefined;
 }
+
+/** The decay rates of the two moments. */
+export type Betas = readonly [number, number];
 
 export const commonDefaults: Omit<CommonOptions, 'lr'> = {
   weightDecay: 0,
@@ -49,6 +53,8 @@ export interface Progress {
   readonly eta: number;
   /** Its weight decay: 0 where the decay mask lets none act. */
   readonly decay: number;
+  /** The decay rates of its moments; zeros for an algorithm that has no `betas`. */
+  readonly betas: Betas;
   /** What the group remembers, this step included. */
   readonly group: Readonly<GroupState>;
 }
@@ -87,6 +93,10 @@ export interface Algorithm<Options extends object> {
  * that is most of the way, -beta from the new one. Either is taken in f64.
  */
 export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 - beta);
+
+/** Why betas, where they are a function, cannot be: a sentence. */
+export const needsFixed = (betas: unknown, algorithm: string): string | undefined =>
+  typeof betas === 'function' ? `${algorithm}, and so betas has to be two numbers, got a function.` : undefined;
 
 /** The factor of every gradient. */
 export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>): number =>

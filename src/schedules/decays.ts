@@ -87,7 +87,7 @@ export interface MultiStepOptions {
 /** gamma**(how many milestones have been reached): torch's MultiStepLR. */
 export function multiStep(options: MultiStepOptions): Schedule {
   const { milestones, gamma } = read('multiStep', options, { milestones: wholes(), gamma: notNegative(0.1) });
-  const sorted = Float64Array.from(milestones).sort();
+  const sorted = milestones.toSorted((a, b) => a - b);
   return schedule((t) => power(gamma, reached(sorted, t)));
 }
 

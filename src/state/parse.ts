@@ -5,6 +5,7 @@ import type { Group } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import { camelCase, checked, checkTogether, isOption, snakeCase } from '../options.js';
+import { checkMemory, hasMemory } from '../schedules/schedule.js';
 import { expect, isRecord, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
 import { savedOptions } from './dict.js';
@@ -15,6 +16,8 @@ export interface Loaded {
   readonly options: Readonly<Record<string, unknown>>;
   readonly state: Readonly<GroupState>;
   readonly isTraining: boolean;
+  /** Takes over the memory of the group's schedule, where the dict has one. */
+  readonly loadSchedule: () => void;
   /** Slots are undefined for one that has not stepped yet. */
   readonly tensors: readonly {
     readonly tensor: Tensor;
@@ -42,6 +45,7 @@ export function parse<Options extends CommonOptions>(
     expect(isRecord(saved) && Array.isArray(saved.params), `param_groups[${g}]`, 'a record with params', saved);
     const options = parseOptions(algorithm, group, saved, where);
     const remembered = parseState(algorithm, saved, where);
+    const loadSchedule = parseSchedule(group.options.schedule, saved.schedule, where);
     const names = namesOf(saved, group, where);
     const tensorOf = new Map(group.tensors.map((tensor) => [tensor.name, tensor]));
     const tensors = names.map((name, i) => {
@@ -51,7 +55,7 @@ export function parse<Options extends CommonOptions>(
       const tensor = tensorOf.get(name)!;
       return parseTensor(algorithm, state[index], tensor, group);
     });
-    return { options, ...remembered, tensors };
+    return { options, ...remembered, loadSchedule, tensors };
   });
   const strangers = Object.keys(state).filter((index) => !indices.has(index));
   if (strangers.length > 0)
@@ -127,6 +131,23 @@ function parseState<Options extends CommonOptions>(
   const { train_mode: isTraining = true } = algorithm.average === undefined ? {} : saved;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
   return { state, isTraining };
+}
+
+/** The memory of a schedule; a dict without it leaves the schedule as it is. */
+function parseSchedule(schedule: CommonOptions['schedule'], saved: unknown, where: string): () => void {
+  if (saved === undefined) return () => {};
+  expect(
+    hasMemory(schedule),
+    `schedule${where}`,
+    'left out, since the schedule of this optimizer has no memory',
+    saved,
+  );
+  try {
+    checkMemory(schedule, saved);
+  } catch (error) {
+    throw new TypeError(`The schedule${where} is refused: ${(error as Error).message}`, { cause: error });
+  }
+  return () => schedule.loadStateDict(saved);
 }
 
 function parseTensor<Options extends CommonOptions>(
