@@ -79,4 +79,4 @@ export function oneCycle(options: OneCycleOptions): OneCycle {
   return Object.assign(along(levels), { momentum, betas });
 }
 
-const cosine = (from: number, to: number, part: number): number => to + (from - to) * cosineFall(part);
+const cosine = (from: number, to: number, part: number): number => between(to, from, cosineFall(part));
