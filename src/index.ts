@@ -47,7 +47,7 @@ export type {
   RadamScheduleFreeOptions,
   SgdScheduleFreeOptions,
 } from './algorithms/index.js';
-export type { CommonOptions } from './algorithms/algorithm.js';
+export type { Betas, CommonOptions } from './algorithms/algorithm.js';
 export type { Choice } from './backends/index.js';
 export type { BackendName } from './backends/backend.js';
 export type { Create } from './create.js';

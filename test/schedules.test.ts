@@ -6,6 +6,7 @@ import type { Schedule } from 'twinstep/schedules';
 import { describe, expect, test } from 'vitest';
 import { cosPi } from '../src/schedules/cospi.js';
 import { make, text, type Call } from '../tools/schedule-calls.js';
+import { draw, panels } from '../tools/schedules-picture.js';
 import { SCHEDULE } from './support/tolerances.js';
 
 interface Golden extends Call {
@@ -341,6 +342,13 @@ describe('cosPi', () => {
       expect(cosPi(1 + (k + 1) / 20_000) >= cosPi(1 + k / 20_000)).toBe(true);
     }
   });
+});
+
+test('docs/schedules.svg shows every schedule, as it is now', () => {
+  expect([...new Set(panels.map(({ of }) => of.call))].toSorted()).toEqual(Object.keys(schedules).toSorted());
+  const committed = readFileSync(new URL('../docs/schedules.svg', import.meta.url), 'utf8');
+  // Not toBe, which would print both.
+  expect(draw() === committed, 'run `npm run plots`').toBe(true);
 });
 
 test('no value hangs on an engine’s own functions', () => {
