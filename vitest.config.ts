@@ -8,7 +8,10 @@ Object.assign(process.env, await vulkanEnvironment());
 export default defineConfig({
   resolve: {
     // What ships is what is tested.
-    alias: { twinstep: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
+    alias: [
+      { find: /^twinstep$/, replacement: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
+      { find: /^twinstep\/schedules$/, replacement: fileURLToPath(new URL('dist/schedules.js', import.meta.url)) },
+    ],
   },
   test: {
     include: ['test/**/*.test.ts'],

@@ -48,7 +48,7 @@ export type {
   RadamScheduleFreeOptions,
   SgdScheduleFreeOptions,
 } from './algorithms/index.js';
-export type { CommonOptions } from './algorithms/algorithm.js';
+export type { Betas, CommonOptions } from './algorithms/algorithm.js';
 export type { Choice } from './backends/index.js';
 export type { BackendName } from './backends/backend.js';
 export type { Create, MachineOptions } from './create.js';

@@ -184,8 +184,8 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
   }
 
   /**
-   * All that the optimizer remembers now, in PyTorch's shape and words; the parameters themselves, functions and the
-   * decay mask are not part of it. The arrays are copies.
+   * All that the optimizer remembers now, in PyTorch's shape and words, and what a schedule with a memory does; the
+   * parameters themselves, functions and the decay mask are not part of it. The arrays are copies.
    */
   async stateDict(): Promise<StateDict> {
     return save(this.#use());

@@ -17,6 +17,10 @@ const notNegative: Check = {
 const flag: Check = { wanted: 'true or false', accepts: (value: unknown) => typeof value === 'boolean' };
 const isRate = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 1;
 const rate: Check = { wanted: 'a number of at least 0 and less than 1', accepts: isRate };
+export const pair: Check = {
+  wanted: 'two numbers of at least 0 and less than 1',
+  accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && isRate(value[0]) && isRate(value[1]),
+};
 
 const checks: Readonly<Record<string, Check>> = {
   lr: notNegative,
@@ -40,8 +44,8 @@ const checks: Readonly<Record<string, Check>> = {
   },
   decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
   betas: {
-    wanted: 'two numbers of at least 0 and less than 1',
-    accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && isRate(value[0]) && isRate(value[1]),
+    wanted: `${pair.wanted}, or a function from completed steps to them`,
+    accepts: (value: unknown) => typeof value === 'function' || pair.accepts(value as never),
   },
   gradScale: { wanted: 'a finite number', accepts: finite },
   amsgrad: flag,

@@ -1,10 +1,10 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
-import type { Algorithm, CommonOptions, GroupState, Progress } from './algorithms/algorithm.js';
+import type { Algorithm, Betas, CommonOptions, GroupState, Progress } from './algorithms/algorithm.js';
 import type { ArrayOf, Backend } from './backends/backend.js';
 import type { Group, Section } from './groups.js';
 import type { Tensor } from './layout.js';
-import { camelCase, live } from './options.js';
+import { camelCase, live, pair } from './options.js';
 import type { Rule } from './rules/rule.js';
 import { Runs, type Member } from './runs.js';
 import { unexpected } from './sentences.js';
@@ -61,7 +61,7 @@ export class Stepper<Options extends CommonOptions> {
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
     this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
-    this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, batches: 1, group: this.#next };
+    this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, betas: none, batches: 1, group: this.#next };
     this.live = this.#show();
     this.add(group.section, backend);
   }
@@ -203,6 +203,7 @@ export class Stepper<Options extends CommonOptions> {
     progress.isFirst = tensor.step === 0;
     if (this.#algorithm.group === undefined) progress.eta = this.#multiplier(completed);
     progress.decay = tensor.decays ? this.#weightDecay(completed) : 0;
+    progress.betas = this.#betas(completed);
     this.#algorithm.prepare(this.#by, options, progress);
     for (let k = 0; k < rule.scalars.length; k++) {
       const name = rule.scalars[k];
@@ -224,7 +225,17 @@ export class Stepper<Options extends CommonOptions> {
       ? weightDecay
       : answer(weightDecay, 'weightDecay', completed, this.group.where);
   }
+
+  #betas(completed: number): Betas {
+    const { betas = none } = this.group.options as { betas?: Betas | ((completed: number) => Betas) };
+    if (typeof betas !== 'function') return betas;
+    const value = betas(completed);
+    if (pair.accepts(value as never)) return value;
+    throw unexpected(`betas(${completed})${this.group.where}`, pair.wanted, value);
+  }
 }
+
+const none: Betas = [0, 0];
 
 /** What an option that is the caller's code says, checked. */
 function answer(option: (completed: number) => unknown, name: string, completed: number, where: string): number {

@@ -2,9 +2,9 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { power } from '../src/algorithms/algorithm.js';
 import { rectification } from '../src/algorithms/radam.js';
 import { arraysOf } from '../src/layout.js';
+import { power, raise } from '../src/power.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
 import { webgpu } from './support/backends.js';
@@ -191,6 +191,29 @@ test.each([0, 1, 2, 3, 5, 10, 1000, 1e6, 2 ** 31 + 5])('power is the nearest num
   for (const base of [0, 0.5, 0.9, 0.999, 0.999999, 1 - 1e-7, 1 - 1e-9]) {
     expect(power(base, exponent)).toBeCloseTo(nearestPower(base, exponent), 17);
   }
+});
+
+test('power underflows to zero and overflows to Infinity, and never below zero or to NaN', () => {
+  for (const base of [0.1, 0.3, 0.5, 0.77, 0.9, 0.95]) {
+    for (let exponent = 0; exponent < 16_000; exponent += 1) {
+      const value = power(base, exponent);
+      expect(value >= 0 && value <= 1, `${base} to the ${exponent} is ${value}`).toBe(true);
+    }
+  }
+  expect([0.1, 0.95].map((base) => power(base, 1e6))).toEqual([0, 0]);
+  expect([1.1, 3, 1e200].map((base) => power(base, 1e6))).toEqual([Infinity, Infinity, Infinity]);
+});
+
+test('raise takes any exponent, by square roots, to two roundings', () => {
+  for (const base of [1e-300, 1e-10, 0.04, 0.5, 0.96, 1, 1.5, 1e5]) {
+    for (const exponent of [1e-300, 4e-3, 0.1, 0.25, 0.5, 1 / 3, 0.9, 1.5, 2.2, 7.75]) {
+      const expected = base ** exponent;
+      expect(Math.abs(raise(base, exponent) - expected), `${base} to the ${exponent}`).toBeLessThanOrEqual(
+        4 * 2 ** -53 * expected,
+      );
+    }
+  }
+  expect([raise(0, 0), raise(0, 0.3), raise(2, 3), raise(9, 0.5), raise(16, 0.75)]).toEqual([1, 0, 8, 3, 8]);
 });
 
 test('RAdam’s rectification survives a beta2 next to one', () => {

@@ -1,6 +1,6 @@
 // The loss curves as an SVG: above the losses, below how far they are from PyTorch's.
 
-import * as echarts from 'echarts';
+import { line, svg } from '../../tools/chart.js';
 
 export interface Curve {
   readonly optimizer: string;
@@ -26,38 +26,29 @@ export function draw(
 ): string {
   const runningMean = (values: readonly number[]): number[][] =>
     values.slice(window - 1).map((_, i) => [i + window, mean(values.slice(i, i + window))]);
-  const line = (name: string, panel: number, data: number[][], lineStyle: object, color: string | undefined) => ({
-    name,
-    type: 'line',
-    showSymbol: false,
-    data,
-    color,
-    lineStyle: { width: 1.6, ...lineStyle },
-    xAxisIndex: panel,
-    yAxisIndex: panel,
-  });
+  const named = (name: string, panel: number, data: number[][], lineStyle: object, color: string | undefined) => {
+    const plain = line(panel, data, color);
+    return { ...plain, name, lineStyle: { ...plain.lineStyle, ...lineStyle } };
+  };
   const series = [
     ...Object.entries(pytorch).map(([optimizer, losses]) =>
-      line(`PyTorch ${optimizer}`, 0, runningMean(losses), { width: 9, opacity: 0.3 }, colors[optimizer]),
+      named(`PyTorch ${optimizer}`, 0, runningMean(losses), { width: 9, opacity: 0.3 }, colors[optimizer]),
     ),
     ...curves.flatMap(({ optimizer, backend, losses }) => {
       const name = `${optimizer} on ${backend}`;
       const style = { type: dashes[backend] ?? 'solid' };
       const distances = losses.map((loss, t) => [t + 1, Math.abs(loss - pytorch[optimizer][t]) || 1e-9]);
       return [
-        line(name, 0, runningMean(losses), style, colors[optimizer]),
-        line(name, 1, distances, style, colors[optimizer]),
+        named(name, 0, runningMean(losses), style, colors[optimizer]),
+        named(name, 1, distances, style, colors[optimizer]),
       ];
     }),
-    line('most allowed', 1, [[1, limit], [curves[0].losses.length, limit]], {}, '#dc2626'), // prettier-ignore
+    named('most allowed', 1, [[1, limit], [curves[0].losses.length, limit]], {}, '#dc2626'), // prettier-ignore
   ];
 
   const xAxis = { type: 'value', nameLocation: 'middle', nameGap: 28, max: 'dataMax' };
   const yAxis = { type: 'log', nameLocation: 'middle', nameGap: 56 };
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: 960, height: 860 });
-  chart.setOption({
-    animation: false,
-    backgroundColor: '#fff',
+  const option = {
     title: { text: 'Handwritten digits: every backend on PyTorch’s loss curve', left: 'center', top: 10 },
     legend: {
       bottom: 8,
@@ -89,10 +80,8 @@ export function draw(
       },
     ],
     series,
-  });
-  const svg = chart.renderToSVGString();
-  chart.dispose();
-  return svg;
+  };
+  return svg(option, 960, 860);
 }
 
 const mean = (values: readonly number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length;

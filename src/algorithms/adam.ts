@@ -1,5 +1,6 @@
 // adam() and adamw(): defaults, the rule that the options choose, and the step arithmetic.
 
+import { power } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -7,16 +8,19 @@ import {
   commonDefaults,
   denominator,
   gradScale,
-  power,
   type Algorithm,
+  type Betas,
   type CommonOptions,
   type Progress,
 } from './algorithm.js';
 
 /** The options of `adam` and `adamw`; names and defaults are PyTorch's unless said otherwise. */
 export interface AdamOptions extends CommonOptions {
-  /** The decay rates of the two moments, each at least 0 and less than 1. Default [0.9, 0.999]. */
-  betas: readonly [number, number];
+  /**
+   * The decay rates of the two moments, each at least 0 and less than 1; or a function of completed steps, counted as
+   * for `schedule`. Default [0.9, 0.999].
+   */
+  betas: Betas | ((completedSteps: number) => Betas);
   /** Added to the root of the second moment, at least 0. Default 1e-8. Zero acts as 2^-126, so 0/0 stays 0. */
   eps: number;
   /** Divide by the largest second moment so far (arXiv 1904.09237). Fixed at creation. Default false. */
@@ -41,7 +45,7 @@ export interface AdamOptions extends CommonOptions {
 function prepare(decoupled: boolean) {
   return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
     const { step, eta } = at;
-    const [beta1, beta2] = options.betas;
+    const [beta1, beta2] = at.betas;
     const lr = options.lr * eta;
     const correction1 = 1 - power(beta1, step);
     const correction2 = 1 - power(beta2, step);

@@ -1,6 +1,8 @@
 // What an algorithm is made of, and what all algorithms share.
 
+import { power } from '../power.js';
 import type { Rule } from '../rules/rule.js';
+import type { Schedule } from '../schedules/schedule.js';
 import { expect } from '../sentences.js';
 
 /** Options that every algorithm has. Names and defaults are PyTorch's unless said otherwise. */
@@ -18,14 +20,17 @@ export interface CommonOptions {
   gradScale: number;
   /**
    * The multiplier of lr, at least 0, as a function of completed steps: the tensor's own, for Schedule-Free the group's.
-   * Default: always 1.
+   * Default: always 1. `twinstep/schedules` has the usual ones.
    */
-  schedule: ((completedSteps: number) => number) | undefined;
+  schedule: Schedule | undefined;
   /**
    * Which tensors decay: a predicate on the name, or a boolean for every name. Fixed at creation. Default: all.
    */
   decayMask: ((name: string) => boolean) | Readonly<Record<string, boolean>> | undefined;
 }
+
+/** The decay rates of the two moments. */
+export type Betas = readonly [number, number];
 
 export const commonDefaults: Omit<CommonOptions, 'lr'> = {
   weightDecay: 0,
@@ -50,6 +55,8 @@ export interface Progress {
   readonly decay: number;
   /** How many batches of gradients were added up: their mean is the gradient. */
   readonly batches: number;
+  /** The decay rates of its moments; zeros for an algorithm that has no `betas`. */
+  readonly betas: Betas;
   /** What the group remembers, this step included. */
   readonly group: Readonly<GroupState>;
 }
@@ -89,55 +96,16 @@ export interface Algorithm<Options extends object> {
  */
 export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 - beta);
 
+/** Why betas, where they are a function, cannot be: a sentence. */
+export const needsFixed = (betas: unknown, algorithm: string): string | undefined =>
+  typeof betas === 'function' ? `${algorithm}, and so betas has to be two numbers, got a function.` : undefined;
+
 /** The factor of every gradient. */
 export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>, { batches }: Progress): number =>
   (maximize ? -scale : scale) / batches;
 
 /** An eps that is never zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0. */
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
-
-/**
- * base**exponent for a whole exponent, by squaring. Math.pow's last bit is each engine's choice, a product's is not:
- * this is what keeps the scalars, and so the parameters, the same bits everywhere. What each product rounds off is
- * carried along, so that the result is the nearest number but for rare ties: RAdam's rho cancels all but the last
- * digits of beta2^t.
- */
-export function power(base: number, exponent: number): number {
-  let result = 1;
-  let low = 0;
-  let square = base;
-  let squareLow = 0;
-  for (let rest = exponent; rest > 0; rest = Math.floor(rest / 2)) {
-    if (rest % 2 === 1) {
-      const product = result * square;
-      low = roundedOff(result, square, product) + result * squareLow + low * square;
-      result = product;
-    }
-    const product = square * square;
-    squareLow = roundedOff(square, square, product) + 2 * square * squareLow;
-    square = product;
-  }
-  return result + low;
-}
-
-/** a*b - product, exactly (Dekker 1971). */
-function roundedOff(a: number, b: number, product: number): number {
-  const aHigh = upperHalf(a);
-  const bHigh = upperHalf(b);
-  const aLow = a - aHigh;
-  const bLow = b - bHigh;
-  return aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow);
-}
-
-/** The upper 26 bits of a number (Veltkamp). */
-function upperHalf(a: number): number {
-  const scaled = a * (2 ** 27 + 1);
-  return scaled - (scaled - a);
-}
-
-/** base**exponent by `power` where it can be: Schedule-Free's exponents need not be whole. */
-export const raise = (base: number, exponent: number): number =>
-  Number.isSafeInteger(exponent) ? power(base, exponent) : base ** exponent;
 
 /**
  * A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps.

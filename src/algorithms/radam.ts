@@ -1,5 +1,6 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
+import { power, raise } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -7,16 +8,17 @@ import {
   commonDefaults,
   denominator,
   gradScale,
-  power,
+  needsFixed,
   type Algorithm,
+  type Betas,
   type CommonOptions,
   type Progress,
 } from './algorithm.js';
 
 /** The options of `radam`; names and defaults are PyTorch's. */
 export interface RadamOptions extends CommonOptions {
-  /** The decay rates of the two moments, each at least 0 and less than 1. Default [0.9, 0.999]. */
-  betas: readonly [number, number];
+  /** As in `adam`. */
+  betas: Betas | ((completedSteps: number) => Betas);
   /** Added to the root of the second moment, at least 0. Default 1e-8. */
   eps: number;
   /** Whether weight decay is AdamW's and not an L2 term in the gradient. Fixed at creation. Default false. */
@@ -25,6 +27,8 @@ export interface RadamOptions extends CommonOptions {
 
 /** The options of `nadam`; names and defaults are PyTorch's. */
 export interface NadamOptions extends RadamOptions {
+  /** The decay rates of the two moments, each at least 0 and less than 1. No function. Default [0.9, 0.999]. */
+  betas: Betas;
   /** How fast the momentum of Nesterov's step approaches beta1, at least 0. Default 4e-3. */
   momentumDecay: number;
 }
@@ -33,9 +37,9 @@ type By = ScalarsOf<typeof rules.nadam>;
 
 /** What both have in common; gives lr times the schedule's multiplier. */
 function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): number {
-  const { eta, decay } = at;
+  const { eta, decay, betas } = at;
   const lr = options.lr * eta;
-  const { betas, decoupledWeightDecay } = options;
+  const { decoupledWeightDecay } = options;
   by.grad_scale = gradScale(options, at);
   by.l2 = decoupledWeightDecay ? 0 : decay;
   by.grad_weight = averageWeight(betas[0]);
@@ -65,7 +69,7 @@ export const radam: Algorithm<RadamOptions> = {
   identity: {},
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
-    const [beta1, beta2] = options.betas;
+    const [beta1, beta2] = at.betas;
     const stepSize = prepareMoments(by, options, at) / (1 - power(beta1, at.step));
     const rectified = rectification(beta2, at.step, 5);
     by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(1 - power(beta2, at.step));
@@ -78,9 +82,10 @@ export const radam: Algorithm<RadamOptions> = {
 /** torch.optim.NAdam: mu_t = beta1*(1 - 0.5*0.96^(t*momentumDecay)), and the product of all so far. */
 export const nadam: Algorithm<NadamOptions> = {
   name: 'nadam',
-  defaults: { ...radam.defaults, lr: 2e-3, momentumDecay: 4e-3 },
+  defaults: { ...radam.defaults, lr: 2e-3, betas: [0.9, 0.999], momentumDecay: 4e-3 },
   fixed: radam.fixed,
   identity: {},
+  conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),
   derived: { mu_product: ({ betas, momentumDecay }, step) => momentumOf(betas[0], momentumDecay, step).product },
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
@@ -97,7 +102,7 @@ export const nadam: Algorithm<NadamOptions> = {
 
 /** mu of step t and of the one after it, and the product of all up to t, as today's options have them. */
 function momentumOf(beta1: number, momentumDecay: number, t: number): { mu: number; next: number; product: number } {
-  const base = 0.96 ** momentumDecay;
+  const base = raise(0.96, momentumDecay);
   const mu = (decayed: number): number => beta1 * (1 - 0.5 * decayed);
   let product = 1;
   // Every factor is less than beta1, so the product soon is for good what counts for nothing beside 1.

@@ -1,5 +1,6 @@
 // Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
 
+import { power, raise } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -7,9 +8,9 @@ import {
   commonDefaults,
   denominator,
   gradScale,
-  power,
-  raise,
+  needsFixed,
   type Algorithm,
+  type Betas,
   type CommonOptions,
   type GroupState,
   type Progress,
@@ -29,7 +30,7 @@ export interface ScheduleFreeOptions extends CommonOptions {
 /** The options of `adamwScheduleFree`. */
 export interface AdamwScheduleFreeOptions extends ScheduleFreeOptions {
   /** The weight of x in y, which is more than 0, and the decay rate of the second moment. Default [0.9, 0.999]. */
-  betas: readonly [number, number];
+  betas: Betas;
   /** Added to the root of the bias-corrected second moment, at least 0. Default 1e-8. */
   eps: number;
   /** Steps of linear warm-up of lr. Default 0. */
@@ -41,7 +42,7 @@ export interface AdamwScheduleFreeOptions extends ScheduleFreeOptions {
 /** The options of `radamScheduleFree`. */
 export interface RadamScheduleFreeOptions extends ScheduleFreeOptions {
   /** As in `adamwScheduleFree`. */
-  betas: readonly [number, number];
+  betas: Betas;
   /** As in `adamwScheduleFree`. */
   eps: number;
   /** Whether the first steps, too early for the second moment, are left out and not SGD's. Default true. */
@@ -113,8 +114,10 @@ const defaults: Omit<ScheduleFreeOptions, 'lr'> = { ...commonDefaults, r: 0, wei
 const needsBeta = (name: string, beta: number): string | undefined =>
   Number.isFinite(Math.fround(1 / beta)) ? undefined : `Schedule-Free divides by ${name}, which is ${beta}.`;
 
-type WithBetas = ScheduleFreeOptions & { readonly betas: readonly [number, number] };
-const conflict = ({ betas }: Readonly<WithBetas>): string | undefined => needsBeta('the first of betas', betas[0]);
+type WithBetas = ScheduleFreeOptions & { readonly betas: Betas };
+const conflict = ({ betas }: Readonly<WithBetas>): string | undefined =>
+  needsFixed(betas, 'Schedule-Free averages by one beta1 from first to last') ??
+  needsBeta('the first of betas', betas[0]);
 const averageByBeta1 = average(({ betas }: Readonly<WithBetas>) => betas[0]);
 
 /** Schedule-Free AdamW: upstream's AdamWScheduleFree, with `decayAt` of its reference. */

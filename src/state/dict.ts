@@ -3,6 +3,7 @@
 import type { Algorithm, CommonOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { snakeCase } from '../options.js';
+import { hasMemory } from '../schedules/schedule.js';
 import type { Stepper } from '../stepper.js';
 
 /**
@@ -21,7 +22,10 @@ export interface StateDict {
   param_groups: ({ params: number[]; param_names: string[]; frozen: string[] } & Record<string, unknown>)[];
 }
 
-/** Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state. */
+/**
+ * Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state, but
+ * for the memory of a schedule that has one.
+ */
 const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
 
 export const savedOptions = <Options extends CommonOptions>({ defaults }: Algorithm<Options>): string[] =>
@@ -57,6 +61,7 @@ export function describe<Options extends CommonOptions>(
       ...algorithm.identity,
       algorithm: algorithm.name,
       ...groupState,
+      ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
       param_names: [...names],

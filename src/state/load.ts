@@ -22,11 +22,12 @@ export function load<Options extends CommonOptions>(parts: Parts<Options>, dict:
   }
   parts.changes += 1;
   outcomes.replace();
-  for (const [group, { options, state, isTraining, tensors }] of loaded.entries()) {
+  for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
     const stepper = steppers[group];
     Object.assign(stepper.group.options, options);
     Object.assign(stepper.state, state);
     stepper.isTraining = isTraining;
+    loadSchedule();
     for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
   }
   backend.writeParam(steppers.flatMap((stepper) => stepper.fromParam()));

@@ -8,6 +8,7 @@ import { isFloat32Array } from '../memory.js';
 import { camelCase, checked, checkTogether, isOption, snakeCase } from '../options.js';
 import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
+import { checkMemory, hasMemory } from '../schedules/schedule.js';
 import { expect, isRecord, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
 import { savedOptions } from './dict.js';
@@ -18,6 +19,8 @@ export interface Loaded {
   readonly options: Readonly<Record<string, unknown>>;
   readonly state: Readonly<GroupState>;
   readonly isTraining: boolean;
+  /** Takes over the memory of the group's schedule, where the dict has one. */
+  readonly loadSchedule: () => void;
   /** Slots are undefined for one that has not stepped yet. */
   readonly tensors: readonly {
     readonly member: Member;
@@ -45,6 +48,7 @@ export function parse<Options extends CommonOptions>(
     expect(isRecord(saved) && Array.isArray(saved.params), `param_groups[${g}]`, 'a record with params', saved);
     const options = parseOptions(algorithm, stepper.group, saved, where);
     const remembered = parseState(algorithm, saved, where);
+    const loadSchedule = parseSchedule(stepper.group.options.schedule, saved.schedule, where);
     const names = namesOf(saved, stepper.names, where);
     const frozen = frozenOf(saved, stepper, where);
     const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
@@ -59,7 +63,7 @@ export function parse<Options extends CommonOptions>(
         ...parseTensor(algorithm, state[index], member.tensor, stepper.rule),
       };
     });
-    return { options, ...remembered, tensors };
+    return { options, ...remembered, loadSchedule, tensors };
   });
   const strangers = Object.keys(state).filter((index) => !indices.has(index));
   if (strangers.length > 0)
@@ -170,6 +174,23 @@ function parseState<Options extends CommonOptions>(
   const { train_mode: isTraining = true } = algorithm.average === undefined ? {} : saved;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
   return { state, isTraining };
+}
+
+/** The memory of a schedule; a dict without it leaves the schedule as it is. */
+function parseSchedule(schedule: CommonOptions['schedule'], saved: unknown, where: string): () => void {
+  if (saved === undefined) return () => {};
+  expect(
+    hasMemory(schedule),
+    `schedule${where}`,
+    'left out, since the schedule of this optimizer has no memory',
+    saved,
+  );
+  try {
+    checkMemory(schedule, saved);
+  } catch (error) {
+    throw new TypeError(`The schedule${where} is refused: ${(error as Error).message}`, { cause: error });
+  }
+  return () => schedule.loadStateDict(saved);
 }
 
 function parseTensor<Options extends CommonOptions>(

@@ -23,3 +23,9 @@ export const GOLDEN_RMS = 1;
  */
 export const webgpuRoundings = (adapter: string, steps: number): number =>
   adapter.includes('SwiftShader') ? 0 : 32 * Math.ceil(steps / 20);
+
+/**
+ * Schedules against those of PyTorch, Optax and Hugging Face. PyTorch goes from step to step by a quotient, so that a
+ * hundred steps of rounding add up, and where 1 + cos nears 0 it, and ours, cancel all but what is left of an ulp of 1.
+ */
+export const SCHEDULE = { relative: 1e-12, absolute: 2 ** -51 };

@@ -1,6 +1,7 @@
 // What a strict consumer without lib.dom may write, and what the types must refuse.
 
-import { adam, adamw, type Gradient, type Optimizer, type StateDict } from 'twinstep';
+import { adam, adamw, nadam, type Gradient, type Optimizer, type StateDict } from 'twinstep';
+import { cosineAnnealing, linearWarmup, oneCycle, reduceOnPlateau, type Schedule } from 'twinstep/schedules';
 
 declare const device: GPUDevice;
 declare const buffer: GPUBuffer;
@@ -28,8 +29,21 @@ const grouped = await adamw(
 const gradients: Record<string, Gradient> = { w, b: buffer, c: null };
 grouped.step(gradients);
 
+const cycle = oneCycle({ totalSteps: 100, annealStrategy: 'linear' });
+await adamw({ w }, { schedule: cycle, betas: cycle.betas(0.999) });
+const plateau = reduceOnPlateau({ mode: 'max' });
+plateau.step(0.5);
+const schedule: Schedule = linearWarmup({ totalIters: 10 }, plateau);
+await adam({ w }, { schedule, betas: (t) => [1 - 1 / (t + 2), 0.99] });
+
 // @ts-expect-error an option in PyTorch's spelling
 await adamw({ w }, { weight_decay: 0.1 });
+// @ts-expect-error an option of a schedule in PyTorch's spelling
+cosineAnnealing({ T_max: 10 });
+// @ts-expect-error an option that has no default
+cosineAnnealing({});
+// @ts-expect-error a function for betas, which NAdam has no arithmetic for
+await nadam({ w }, { betas: cycle.betas(0.999) });
 // @ts-expect-error one beta
 await adamw({ w }, { betas: [0.9] });
 // @ts-expect-error a plain array

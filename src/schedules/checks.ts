@@ -1,0 +1,70 @@
+// What the options of a schedule may be, and how they are read.
+
+import { expect, isRecord, list, show } from '../sentences.js';
+import type { Schedule } from './schedule.js';
+
+/** What an option may be, and what it is where it is left out; without a fallback it has to be given. */
+export interface Check<Value> {
+  readonly wanted: string;
+  readonly accepts: (value: unknown) => boolean;
+  readonly fallback: Value | undefined;
+}
+
+const numeric =
+  (wanted: string, accepts: (value: number) => boolean) =>
+  (fallback?: number): Check<number> => ({
+    wanted,
+    accepts: (value) => typeof value === 'number' && accepts(value),
+    fallback,
+  });
+
+export const notNegative = numeric('a finite number of at least 0', (value) => value >= 0 && value < Infinity);
+export const positive = numeric('a finite number of more than 0', (value) => value > 0 && value < Infinity);
+export const share = numeric('a number from 0 to 1', (value) => value >= 0 && value <= 1);
+export const rate = numeric('a number of at least 0 and less than 1', (value) => value >= 0 && value < 1);
+
+const isCount = (value: unknown, least = 0): boolean => Number.isSafeInteger(value) && (value as number) >= least;
+
+export const whole = (least: number, fallback?: number): Check<number> =>
+  numeric(`a whole number of at least ${least}`, (value) => isCount(value, least))(fallback);
+
+export const wholes = (): Check<readonly number[]> => ({
+  wanted: 'an array of whole numbers of at least 0',
+  accepts: (value) => Array.isArray(value) && Array.from(value).every((item) => isCount(item)),
+  fallback: undefined,
+});
+
+export const flag = (fallback: boolean): Check<boolean> => ({
+  wanted: 'true or false',
+  accepts: (value) => typeof value === 'boolean',
+  fallback,
+});
+
+export const oneOf = <Word extends string>(words: readonly Word[], fallback: Word): Check<Word> => ({
+  wanted: `one of ${list(words)}`,
+  accepts: (value) => words.includes(value as Word),
+  fallback,
+});
+
+type Checks<Values> = { readonly [Name in keyof Values]: Check<Values[Name]> };
+
+/** The options that were given to the schedule `name`, checked, and the others as they are by default. */
+export function read<Values extends object>(name: string, given: unknown, checks: Checks<Values>): Values {
+  expect(isRecord(given), `the options of ${name}`, 'a record', given);
+  for (const [key, value] of Object.entries(given)) {
+    if (Object.hasOwn(checks, key)) continue;
+    const known = list(Object.keys(checks), Infinity);
+    throw new TypeError(`Unknown option ${show(key)}, got ${show(value)}; ${name} has ${known}.`);
+  }
+  const entries = Object.entries(checks as Record<string, Check<unknown>>).map(([key, check]) => {
+    // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.
+    const value = given[key] === undefined ? check.fallback : given[key];
+    expect(check.accepts(value), key, check.wanted, value);
+    return [key, value];
+  });
+  return Object.fromEntries(entries) as Values;
+}
+
+export function expectSchedule(value: unknown, what: string): asserts value is Schedule {
+  expect(typeof value === 'function', what, 'a function from completed steps to a multiplier of lr', value);
+}

@@ -1,0 +1,72 @@
+// Schedules along half a cosine wave (SGDR, arXiv 1608.03983).
+
+import { raise } from '../power.js';
+import { notNegative, read, whole } from './checks.js';
+import { cosineFall } from './cospi.js';
+import { schedule, type Schedule } from './schedule.js';
+
+const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(x);
+
+export interface CosineAnnealingOptions {
+  /** After how many steps it is `etaMin`, at least 1. */
+  readonly tMax: number;
+  /** The multiplier at `tMax`: PyTorch's eta_min divided by lr. Default 0. */
+  readonly etaMin?: number;
+}
+
+/**
+ * etaMin + (1 - etaMin)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. Past `tMax` it rises again, to 1 at 2*tMax,
+ * as torch's does; `cosineDecay` stays where it is.
+ */
+export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
+  const { tMax, etaMin } = read('cosineAnnealing', options, { tMax: whole(1), etaMin: notNegative(0) });
+  return schedule((t) => fallTo(etaMin, (t % (2 * tMax)) / tMax));
+}
+
+export interface CosineDecayOptions {
+  /** After how many steps it is `alpha`; with 0 it is so from the start. */
+  readonly decaySteps: number;
+  /** The multiplier from `decaySteps` on. Default 0. */
+  readonly alpha?: number;
+  /** Of the cosine, at least 0. Default 1. */
+  readonly exponent?: number;
+}
+
+/** alpha + (1 - alpha)*((1 + cos(pi*t/decaySteps))/2)**exponent, then alpha: Optax' and Keras' cosine decay. */
+export function cosineDecay(options: CosineDecayOptions): Schedule {
+  const { decaySteps, alpha, exponent } = read('cosineDecay', options, {
+    decaySteps: whole(0),
+    alpha: notNegative(0),
+    exponent: notNegative(1),
+  });
+  return schedule((t) => {
+    const fall = t < decaySteps ? cosineFall(t / decaySteps) : 0;
+    return alpha + (1 - alpha) * raise(fall, exponent);
+  });
+}
+
+export interface CosineAnnealingWarmRestartsOptions {
+  /** How many steps the first cycle takes, at least 1. */
+  readonly t0: number;
+  /** How many times as long as the one before each next cycle is, a whole number of at least 1. Default 1. */
+  readonly tMult?: number;
+  /** The multiplier that each cycle falls towards: PyTorch's eta_min divided by lr. Default 0. */
+  readonly etaMin?: number;
+}
+
+/** Cosine annealing that begins anew, at 1, after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */
+export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestartsOptions): Schedule {
+  const { t0, tMult, etaMin } = read('cosineAnnealingWarmRestarts', options, {
+    t0: whole(1),
+    tMult: whole(1, 1),
+    etaMin: notNegative(0),
+  });
+  return schedule((t) => {
+    if (tMult === 1) return fallTo(etaMin, (t % t0) / t0);
+    // In whole numbers: a logarithm would miss the first step of a cycle now and then.
+    let rest = t;
+    let length = t0;
+    for (; rest >= length; length *= tMult) rest -= length;
+    return fallTo(etaMin, rest / length);
+  });
+}

@@ -1,0 +1,42 @@
+// cos(pi*x) by products and sums alone: the last bit of Math.cos is each engine's choice.
+
+/** The coefficients of x^2, x^4, ..., and of x^1, x^3, ...: of Taylor's series times the power of pi, rounded once. */
+const EVEN = [
+  -4.934802200544679, 4.0587121264167685, -1.3352627688545895, 0.2353306303588932, -0.02580689139001406,
+  0.0019295743094039231, -0.0001046381049248457, 4.303069587032947e-6,
+];
+const ODD = [
+  Math.PI,
+  -5.16771278004997,
+  2.5501640398773455,
+  -0.5992645293207921,
+  0.08214588661112823,
+  -0.0073704309457143504,
+  0.00046630280576761255,
+  -2.1915353447830217e-5,
+  7.952054001475513e-7,
+];
+
+/** cos(pi*x) to 1 ulp, for x of at least 0; exact where it is 0, 1 or -1. */
+export function cosPi(x: number): number {
+  // Each of these subtractions is exact.
+  const turn = x % 2;
+  const half = turn > 1 ? 2 - turn : turn;
+  return half > 0.5 ? -quarter(1 - half) : quarter(half);
+}
+
+/** For 0 <= x <= 1/2: the cosine's series up to 1/4, and the sine's of what is left to 1/2 beyond it. */
+function quarter(x: number): number {
+  if (x <= 0.25) return 1 + x * x * series(EVEN, x * x);
+  const rest = 0.5 - x;
+  return rest * series(ODD, rest * rest);
+}
+
+function series(coefficients: readonly number[], z: number): number {
+  let sum = 0;
+  for (let i = coefficients.length - 1; i >= 0; i--) sum = sum * z + coefficients[i];
+  return sum;
+}
+
+/** Half a cosine wave, from 1 at x = 0 to 0 at x = 1. */
+export const cosineFall = (x: number): number => (1 + cosPi(x)) / 2;

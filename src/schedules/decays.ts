@@ -1,0 +1,120 @@
+// Schedules of one formula each.
+
+import { power, raise } from '../power.js';
+import { notNegative, positive, read, share, whole, wholes } from './checks.js';
+import { between, schedule, type Schedule } from './schedule.js';
+
+export interface ConstantOptions {
+  /** The multiplier before `totalIters`, from 0 to 1. Default 1/3. */
+  readonly factor?: number;
+  /** How many steps it is taken for. Default 5. */
+  readonly totalIters?: number;
+}
+
+/** `factor` for `totalIters` steps, then 1: torch's ConstantLR. */
+export function constant(options: ConstantOptions = {}): Schedule {
+  const { factor, totalIters } = read('constant', options, { factor: share(1 / 3), totalIters: whole(0, 5) });
+  return schedule((t) => (t < totalIters ? factor : 1));
+}
+
+export interface LinearOptions {
+  /** The multiplier of step 0, from 0 to 1. Default 1/3. */
+  readonly startFactor?: number;
+  /** The multiplier from `totalIters` on, from 0 to 1. Default 1. */
+  readonly endFactor?: number;
+  /** How many steps the way takes; with 0 it is `endFactor` from the start. Default 5. */
+  readonly totalIters?: number;
+}
+
+/** startFactor + (endFactor - startFactor)*t/totalIters, then endFactor: torch's LinearLR. */
+export function linear(options: LinearOptions = {}): Schedule {
+  const { startFactor, endFactor, totalIters } = read('linear', options, {
+    startFactor: share(1 / 3),
+    endFactor: share(1),
+    totalIters: whole(0, 5),
+  });
+  return schedule((t) => (t < totalIters ? between(startFactor, endFactor, t / totalIters) : endFactor));
+}
+
+export interface PolynomialOptions {
+  /** After how many steps it is 0; with 0 it is so from the start. Default 5. */
+  readonly totalIters?: number;
+  /** At least 0. Default 1. */
+  readonly power?: number;
+}
+
+/** (1 - t/totalIters)**power, then 0: torch's PolynomialLR. */
+export function polynomial(options: PolynomialOptions = {}): Schedule {
+  const { totalIters, power: exponent } = read('polynomial', options, {
+    totalIters: whole(0, 5),
+    power: notNegative(1),
+  });
+  return schedule((t) => (t < totalIters ? raise((totalIters - t) / totalIters, exponent) : raise(0, exponent)));
+}
+
+export interface ExponentialOptions {
+  /** What every step multiplies by, at least 0. */
+  readonly gamma: number;
+}
+
+/** gamma**t: torch's ExponentialLR. */
+export function exponential(options: ExponentialOptions): Schedule {
+  const { gamma } = read('exponential', options, { gamma: notNegative() });
+  return schedule((t) => power(gamma, t));
+}
+
+export interface StepOptions {
+  /** How many steps one multiplier is kept for, at least 1. */
+  readonly stepSize: number;
+  /** What is multiplied by then, at least 0. Default 0.1. */
+  readonly gamma?: number;
+}
+
+/** gamma**floor(t/stepSize): torch's StepLR. */
+export function step(options: StepOptions): Schedule {
+  const { stepSize, gamma } = read('step', options, { stepSize: whole(1), gamma: notNegative(0.1) });
+  // A rounded quotient may reach the next whole number too early.
+  return schedule((t) => power(gamma, (t - (t % stepSize)) / stepSize));
+}
+
+export interface MultiStepOptions {
+  /** The steps at which `gamma` is multiplied by, in any order; one that stands twice counts twice. */
+  readonly milestones: readonly number[];
+  /** At least 0. Default 0.1. */
+  readonly gamma?: number;
+}
+
+/** gamma**(how many milestones have been reached): torch's MultiStepLR. */
+export function multiStep(options: MultiStepOptions): Schedule {
+  const { milestones, gamma } = read('multiStep', options, { milestones: wholes(), gamma: notNegative(0.1) });
+  const sorted = milestones.toSorted((a, b) => a - b);
+  return schedule((t) => power(gamma, reached(sorted, t)));
+}
+
+/** How many of the ascending `milestones` are not beyond `t`. */
+export function reached(milestones: ArrayLike<number>, t: number): number {
+  let low = 0;
+  let high = milestones.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (milestones[middle] <= t) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+export interface InverseSqrtOptions {
+  /** Steps of linear warm-up from 0 to 1. */
+  readonly warmupSteps: number;
+  /** After how many steps beyond the warm-up it is sqrt(1/2). Default `warmupSteps`, or 10000 where that is 0. */
+  readonly timescale?: number;
+}
+
+/** t/warmupSteps, then 1/sqrt(1 + (t - warmupSteps)/timescale): Hugging Face's get_inverse_sqrt_schedule. */
+export function inverseSqrt(options: InverseSqrtOptions): Schedule {
+  const { warmupSteps, timescale } = read('inverseSqrt', options, {
+    warmupSteps: whole(0),
+    timescale: positive(options?.warmupSteps || 10_000),
+  });
+  return schedule((t) => (t < warmupSteps ? t / warmupSteps : Math.sqrt(timescale / (t - warmupSteps + timescale))));
+}

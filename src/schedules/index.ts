@@ -1,0 +1,23 @@
+// The public names of twinstep/schedules: pure functions of completed steps that give a multiplier of lr, for the
+// option `schedule`. Names are PyTorch's without "LR", in camelCase, and so are arguments, in one record.
+
+export { constant, exponential, inverseSqrt, linear, multiStep, polynomial, step } from './decays.js';
+export { cosineAnnealing, cosineAnnealingWarmRestarts, cosineDecay } from './cosines.js';
+export { oneCycle } from './onecycle.js';
+export { chained, linearWarmup, sequential, warmupStableDecay } from './phases.js';
+export { reduceOnPlateau } from './plateau.js';
+
+export type {
+  ConstantOptions,
+  ExponentialOptions,
+  InverseSqrtOptions,
+  LinearOptions,
+  MultiStepOptions,
+  PolynomialOptions,
+  StepOptions,
+} from './decays.js';
+export type { CosineAnnealingOptions, CosineAnnealingWarmRestartsOptions, CosineDecayOptions } from './cosines.js';
+export type { OneCycle, OneCycleOptions } from './onecycle.js';
+export type { LinearWarmupOptions, WarmupStableDecayOptions } from './phases.js';
+export type { PlateauState, ReduceOnPlateau, ReduceOnPlateauOptions } from './plateau.js';
+export type { Schedule, ScheduleMemory } from './schedule.js';

@@ -1,0 +1,82 @@
+// The one-cycle policy (arXiv 1708.07120): lr up to its maximum and far down again, momentum the other way round.
+
+import { expect } from '../sentences.js';
+import { flag, oneOf, positive, rate, read, share, whole } from './checks.js';
+import { cosineFall } from './cospi.js';
+import { between, schedule, type Schedule } from './schedule.js';
+
+export interface OneCycleOptions {
+  /** The steps of the whole cycle, at least 1. */
+  readonly totalSteps: number;
+  /** The part of them in which lr rises, from 0 to 1. Default 0.3. */
+  readonly pctStart?: number;
+  /** The way from one level to the next. Default 'cos'. */
+  readonly annealStrategy?: 'cos' | 'linear';
+  /** It begins at 1/divFactor. Default 25. */
+  readonly divFactor?: number;
+  /** It ends at 1/(divFactor*finalDivFactor). Default 1e4. */
+  readonly finalDivFactor?: number;
+  /** Whether it comes down to where it began before it goes on to the end. Default false. */
+  readonly threePhase?: boolean;
+  /** The momentum where lr is at its maximum, at least 0 and less than 1. Default 0.85. */
+  readonly baseMomentum?: number;
+  /** The momentum at both ends, at least 0 and less than 1. Default 0.95. */
+  readonly maxMomentum?: number;
+}
+
+/** The multiplier of lr, and the momentum that goes with it. */
+export interface OneCycle extends Schedule {
+  /** The momentum, beta1, as a function of completed steps. */
+  readonly momentum: Schedule;
+  /** The option `betas` of `adam`, `adamw` and `radam`: the momentum, and beta2 as it is. */
+  betas(beta2: number): (completedSteps: number) => [number, number];
+}
+
+/**
+ * torch's OneCycleLR: lr is the maximum here, so the multiplier has its peak at 1, at step pctStart*totalSteps - 1. Past
+ * the end it stays as it is (torch throws). Momentum cycles where the optimizer is given it, which torch says by
+ * cycle_momentum:
+ *
+ *     const cycle = oneCycle({ totalSteps: 1000 });
+ *     adamw(params, { lr: 0.01, schedule: cycle, betas: cycle.betas(0.999) })
+ */
+export function oneCycle(options: OneCycleOptions): OneCycle {
+  const { totalSteps, pctStart, annealStrategy, divFactor, finalDivFactor, threePhase, baseMomentum, maxMomentum } =
+    read('oneCycle', options, {
+      totalSteps: whole(1),
+      pctStart: share(0.3),
+      annealStrategy: oneOf(['cos', 'linear'] as const, 'cos'),
+      divFactor: positive(25),
+      finalDivFactor: positive(1e4),
+      threePhase: flag(false),
+      baseMomentum: rate(0.85),
+      maxMomentum: rate(0.95),
+    });
+  const [peak, last] = [pctStart * totalSteps - 1, totalSteps - 1];
+  const initial = 1 / divFactor;
+  // The levels, and the steps between them. torch takes the first for a step before 0 where pctStart is less than 1/totalSteps.
+  const ends = threePhase ? [peak, 2 * peak, last] : [peak, last];
+  const levels = [initial, 1, ...(threePhase ? [initial] : []), initial / finalDivFactor];
+  const momenta = [maxMomentum, baseMomentum, maxMomentum, maxMomentum];
+  const anneal = annealStrategy === 'linear' ? between : cosine;
+
+  const along = (values: readonly number[]): Schedule =>
+    schedule((completed) => {
+      const t = Math.min(completed, last);
+      let phase = 0;
+      while (t > ends[phase]) phase += 1;
+      const start = phase === 0 ? 0 : ends[phase - 1];
+      // A phase of no steps is at its end.
+      const part = ends[phase] > start ? (t - start) / (ends[phase] - start) : 1;
+      return anneal(values[phase], values[phase + 1], part);
+    });
+  const momentum = along(momenta);
+  const betas = (beta2: number): ReturnType<OneCycle['betas']> => {
+    const { wanted, accepts } = rate();
+    expect(accepts(beta2), 'beta2', wanted, beta2);
+    return (completedSteps) => [momentum(completedSteps), beta2];
+  };
+  return Object.assign(along(levels), { momentum, betas });
+}
+
+const cosine = (from: number, to: number, part: number): number => between(to, from, cosineFall(part));

@@ -1,0 +1,112 @@
+// Schedules one after another, or one upon another.
+
+import { expect } from '../sentences.js';
+import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
+import { cosineFall } from './cospi.js';
+import { reached } from './decays.js';
+import { between, schedule, withMemoryOf, type Schedule } from './schedule.js';
+
+export interface LinearWarmupOptions {
+  /** How many steps the warm-up takes; with 0 there is none. */
+  readonly totalIters: number;
+  /** The multiplier of step 0, from 0 to 1. Default 0. */
+  readonly startFactor?: number;
+}
+
+/**
+ * From `startFactor` to 1 in `totalIters` steps, and on with `then`, which counts from its own 0: Hugging Face's
+ * get_constant_schedule_with_warmup, and with a `then` the others of its get_*_schedule_with_warmup.
+ */
+export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () => 1): Schedule {
+  const { totalIters, startFactor } = read('linearWarmup', options, { totalIters: whole(0), startFactor: share(0) });
+  expectSchedule(then, 'what follows linearWarmup');
+  const formula: Schedule = (t) => (t < totalIters ? between(startFactor, 1, t / totalIters) : then(t - totalIters));
+  return withMemoryOf([then], schedule(formula));
+}
+
+const types = ['linear', 'cosine', '1-sqrt'] as const;
+
+export interface WarmupStableDecayOptions {
+  /** How many steps it takes from `minLrRatio` to 1. */
+  readonly warmupSteps: number;
+  /** How many steps it stays at 1. */
+  readonly stableSteps: number;
+  /** How many steps it takes from 1 to `minLrRatio`. */
+  readonly decaySteps: number;
+  /** The way up. Default 'linear'. */
+  readonly warmupType?: (typeof types)[number];
+  /** The way down. Default 'cosine'. */
+  readonly decayType?: (typeof types)[number];
+  /** The multiplier at both ends, from 0 to 1. Default 0. */
+  readonly minLrRatio?: number;
+  /** How many cosine waves the way down has. Default 0.5: down, and not up again. */
+  readonly numCycles?: number;
+}
+
+/** Up, along, and down (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */
+export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
+  const { warmupSteps, stableSteps, decaySteps, warmupType, decayType, minLrRatio, numCycles } = read(
+    'warmupStableDecay',
+    options,
+    {
+      warmupSteps: whole(0),
+      stableSteps: whole(0),
+      decaySteps: whole(0),
+      warmupType: oneOf(types, 'linear'),
+      decayType: oneOf(types, 'cosine'),
+      minLrRatio: share(0),
+      numCycles: notNegative(0.5),
+    },
+  );
+  const decayStart = warmupSteps + stableSteps;
+  return schedule((t) => {
+    // The way up is the way down, backwards.
+    if (t < warmupSteps) return between(minLrRatio, 1, fall(warmupType, (warmupSteps - t) / warmupSteps));
+    if (t < decayStart) return 1;
+    if (t >= decayStart + decaySteps) return minLrRatio;
+    return between(minLrRatio, 1, fall(decayType, (t - decayStart) / decaySteps, numCycles));
+  });
+}
+
+/** From 1 at x = 0 to 0 at x = 1. */
+function fall(type: (typeof types)[number], x: number, numCycles = 0.5): number {
+  if (type === 'cosine') return cosineFall(2 * numCycles * x);
+  return 1 - (type === 'linear' ? x : Math.sqrt(x));
+}
+
+/**
+ * One schedule after another, each counting from its own 0: the first up to milestones[0], the second from there on, and
+ * so forth. torch's SequentialLR, Optax' join_schedules. `milestones` ascend, and are one less than `schedules`.
+ */
+export function sequential(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
+  expectSchedules(schedules, 'sequential');
+  const { wanted, accepts } = wholes();
+  expect(accepts(milestones), 'milestones', wanted, milestones);
+  const isOneLess = milestones.length === schedules.length - 1;
+  expect(isOneLess, 'milestones', `${schedules.length - 1} in number, one less than the schedules`, milestones);
+  const isAscending = milestones.every((milestone, i) => i === 0 || milestone >= milestones[i - 1]);
+  expect(isAscending, 'milestones', 'in ascending order', milestones);
+  const [parts, starts] = [[...schedules], [0, ...milestones]];
+  const formula: Schedule = (t) => {
+    const i = reached(starts, t) - 1;
+    return parts[i](t - starts[i]);
+  };
+  return withMemoryOf(parts, schedule(formula));
+}
+
+/** The product of schedules: torch's ChainedScheduler. */
+export function chained(...schedules: readonly Schedule[]): Schedule {
+  expectSchedules(schedules, 'chained');
+  const formula: Schedule = (t) => {
+    let product = 1;
+    for (const part of schedules) product *= part(t);
+    return product;
+  };
+  return withMemoryOf(schedules, schedule(formula));
+}
+
+function expectSchedules(schedules: unknown, name: string): asserts schedules is readonly Schedule[] {
+  const isGood = Array.isArray(schedules) && schedules.length > 0;
+  expect(isGood, `the schedules of ${name}`, 'an array of at least one', schedules);
+  for (const [i, part] of schedules.entries()) expectSchedule(part, `schedules[${i}] of ${name}`);
+}

@@ -1,0 +1,114 @@
+// The schedule that does not go by steps but by what is measured.
+
+import { expect, isRecord, list } from '../sentences.js';
+import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
+import { schedule, type Schedule, type ScheduleMemory } from './schedule.js';
+
+export interface ReduceOnPlateauOptions {
+  /** Whether the metric is to fall or to rise. Default 'min'. */
+  readonly mode?: 'min' | 'max';
+  /** What the multiplier is multiplied by, at least 0 and less than 1. Default 0.1. */
+  readonly factor?: number;
+  /** How many metrics in a row may be no better before it is. Default 10. */
+  readonly patience?: number;
+  /** How much better than the best a metric has to be. Default 1e-4. */
+  readonly threshold?: number;
+  /** Whether `threshold` is a part of the best, or is added to it. Default 'rel'. */
+  readonly thresholdMode?: 'rel' | 'abs';
+  /** For how many metrics after a reduction none counts as no better. Default 0. */
+  readonly cooldown?: number;
+  /** The least multiplier, from 0 to 1: PyTorch's min_lr divided by lr. Default 0. */
+  readonly etaMin?: number;
+  /** A reduction by no more than this is left undone: PyTorch's, divided by lr. Default 1e-8. */
+  readonly eps?: number;
+}
+
+/** The memory of `reduceOnPlateau`, in PyTorch's words, but for the multiplier, which there is lr itself. */
+export interface PlateauState extends Record<string, number | null> {
+  /** Null where no metric was any good so far: JSON has no Infinity. */
+  best: number | null;
+  num_bad_epochs: number;
+  cooldown_counter: number;
+  /** How many metrics there were. */
+  last_epoch: number;
+  /** What the schedule answers. */
+  multiplier: number;
+}
+
+/** The multiplier as it is, whatever the step; it changes by `step(metric)`. */
+export interface ReduceOnPlateau extends Schedule, ScheduleMemory {
+  /** Takes a metric: after an epoch, say. One of NaN is no better than any other. */
+  step(metric: number): void;
+  stateDict(): PlateauState;
+}
+
+const better: Readonly<Record<string, (metric: number, best: number, threshold: number) => boolean>> = {
+  'min rel': (metric, best, threshold) => metric < best * (1 - threshold),
+  'min abs': (metric, best, threshold) => metric < best - threshold,
+  'max rel': (metric, best, threshold) => metric > best * (1 + threshold),
+  'max abs': (metric, best, threshold) => metric > best + threshold,
+};
+
+const memory: Readonly<Record<keyof PlateauState & string, Check<unknown>>> = {
+  best: {
+    wanted: 'a number, or null',
+    accepts: (value) => value === null || (typeof value === 'number' && !Number.isNaN(value)),
+    fallback: undefined,
+  },
+  num_bad_epochs: whole(0),
+  cooldown_counter: whole(0),
+  last_epoch: whole(0),
+  multiplier: share(),
+};
+
+/**
+ * torch's ReduceLROnPlateau: the multiplier, 1 at first, is multiplied by `factor` when more than `patience` metrics in
+ * a row are no better than the best so far. It is the one schedule with a memory, which the optimizer's state dicts hold.
+ */
+export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnPlateau {
+  const { mode, factor, patience, threshold, thresholdMode, cooldown, etaMin, eps } = read('reduceOnPlateau', options, {
+    mode: oneOf(['min', 'max'] as const, 'min'),
+    factor: rate(0.1),
+    patience: whole(0, 10),
+    threshold: notNegative(1e-4),
+    thresholdMode: oneOf(['rel', 'abs'] as const, 'rel'),
+    cooldown: whole(0, 0),
+    etaMin: share(0),
+    eps: notNegative(1e-8),
+  });
+  const isBetter = better[`${mode} ${thresholdMode}`];
+  const worst = mode === 'min' ? Infinity : -Infinity;
+  const state: PlateauState = { best: null, num_bad_epochs: 0, cooldown_counter: 0, last_epoch: 0, multiplier: 1 };
+
+  const step = (metric: number): void => {
+    expect(typeof metric === 'number', 'the metric', 'a number', metric);
+    state.last_epoch += 1;
+    const improves = isBetter(metric, state.best ?? worst, threshold);
+    if (improves) state.best = metric;
+    state.num_bad_epochs = improves ? 0 : state.num_bad_epochs + 1;
+    if (state.cooldown_counter > 0) {
+      state.cooldown_counter -= 1;
+      state.num_bad_epochs = 0;
+    }
+    if (state.num_bad_epochs <= patience) return;
+    const reduced = Math.max(state.multiplier * factor, etaMin);
+    if (state.multiplier - reduced > eps) state.multiplier = reduced;
+    state.cooldown_counter = cooldown;
+    state.num_bad_epochs = 0;
+  };
+
+  const loadStateDict = (dict: unknown): void => {
+    const names = Object.keys(memory);
+    expect(isRecord(dict), 'the state of reduceOnPlateau', `a record with ${list(names)}`, dict);
+    for (const name of names) {
+      const { wanted, accepts } = memory[name];
+      expect(accepts(dict[name]), `${name} in the state of reduceOnPlateau`, wanted, dict[name]);
+    }
+    for (const name of names) state[name] = dict[name] as number | null;
+  };
+
+  return Object.assign(
+    schedule(() => state.multiplier),
+    { step, stateDict: () => ({ ...state }), loadStateDict },
+  );
+}

@@ -1,0 +1,58 @@
+// What a schedule is, and what all schedules share.
+
+import { expect, isRecord, unexpected } from '../sentences.js';
+
+/** The multiplier of lr ("eta") as a function of completed steps, which are 0 before the first. */
+export type Schedule = (completedSteps: number) => number;
+
+/** What a schedule that remembers has besides, and by which it has a part in state dicts. PyTorch's, in camelCase. */
+export interface ScheduleMemory {
+  /** What it remembers: plain numbers, null, and records and arrays of them. */
+  stateDict(): Record<string, unknown>;
+  /** Takes over what `stateDict()` gave. Throws a sentence for anything else, and then nothing has changed. */
+  loadStateDict(dict: unknown): void;
+}
+
+/** A schedule by its formula, which sees whole numbers of at least 0 and nothing else. */
+export function schedule(formula: Schedule): Schedule {
+  return (completedSteps) => {
+    if (Number.isSafeInteger(completedSteps) && completedSteps >= 0) return formula(completedSteps);
+    throw unexpected('completed steps', 'a whole number of at least 0', completedSteps);
+  };
+}
+
+/** The way from one value to another, in a straight line; the end is exact. */
+export const between = (from: number, to: number, part: number): number => (part >= 1 ? to : from + (to - from) * part);
+
+export const hasMemory = (value: unknown): value is Schedule & ScheduleMemory =>
+  typeof value === 'function' && isMethod(value, 'stateDict') && isMethod(value, 'loadStateDict');
+
+const isMethod = (value: object, name: string): boolean =>
+  name in value && typeof Reflect.get(value, name) === 'function';
+
+/** Throws what loading would throw. Nothing changes: what loads on trial is taken back. */
+export function checkMemory(of: ScheduleMemory, dict: unknown): void {
+  const before = of.stateDict();
+  of.loadStateDict(dict);
+  of.loadStateDict(before);
+}
+
+/** Gives a schedule that is made of others their memory, if one of them has any. */
+export function withMemoryOf(parts: readonly Schedule[], formula: Schedule): Schedule {
+  if (!parts.some(hasMemory)) return formula;
+  const memory: ScheduleMemory = {
+    stateDict: () => ({ schedules: parts.map((part) => (hasMemory(part) ? part.stateDict() : null)) }),
+    loadStateDict(dict) {
+      const dicts = isRecord(dict) ? dict.schedules : undefined;
+      const isGood = Array.isArray(dicts) && dicts.length === parts.length;
+      expect(isGood, 'the state of a schedule', `a record with ${parts.length} schedules`, dict);
+      for (const [i, part] of parts.entries()) {
+        if (hasMemory(part)) checkMemory(part, dicts[i]);
+        else
+          expect(dicts[i] === null, `schedules[${i}] in the state of a schedule`, 'null: it has no memory', dicts[i]);
+      }
+      for (const [i, part] of parts.entries()) if (hasMemory(part)) part.loadStateDict(dicts[i]);
+    },
+  };
+  return Object.assign(formula, memory);
+}

@@ -1,0 +1,208 @@
+// Schedules in an optimizer: betas as a function, memory in state dicts, and a training run of PyTorch's.
+
+import { readFileSync } from 'node:fs';
+import { adam, adamw, adamwScheduleFree, nadam, radam, radamScheduleFree } from 'twinstep';
+import { chained, constant, linearWarmup, oneCycle, reduceOnPlateau, type ReduceOnPlateau } from 'twinstep/schedules';
+import { describe, expect, test } from 'vitest';
+import { backends, type Options } from './support/backends.js';
+import { difference, largest, tensors } from './support/numbers.js';
+import { readAll, same, type Tensors } from './support/tensors.js';
+import { GOLDEN, ROUNDING } from './support/tolerances.js';
+
+const lengths = [1, 3, 64];
+const STEPS = 12;
+type Create = typeof adamw;
+const withFunctions: [string, Create][] = [
+  ['adam', adam],
+  ['adamw', adamw],
+  ['radam', radam as unknown as Create],
+];
+const grads = (t: number): Tensors => tensors(lengths, 10 + t);
+
+interface Training {
+  readonly init: number[];
+  readonly grads: number[][];
+  readonly params: Record<number, number[]>;
+  readonly params64: Record<number, number[]>;
+}
+const { training } = JSON.parse(readFileSync(new URL('golden/schedules.json', import.meta.url), 'utf8')) as {
+  training: Training;
+};
+
+describe.each(backends)('%s', (...[, backend]) => {
+  describe.each(withFunctions)('%s', (...[, create]) => {
+    async function train(options: Options): Promise<Tensors> {
+      const optimizer = await create(tensors(lengths, 1), { ...options, ...backend });
+      for (let t = 0; t < STEPS; t++) optimizer.step(grads(t));
+      return readAll(optimizer, tensors(lengths, 1));
+    }
+
+    test('betas of a function that always says the same are these betas', async () => {
+      same(await train({ betas: () => [0.8, 0.95] }), await train({ betas: [0.8, 0.95] }));
+    });
+
+    test('betas of a function are those assigned before each step', async () => {
+      const { betas } = { betas: oneCycle({ totalSteps: STEPS }).betas(0.98) };
+      const scheduled = await train({ betas });
+      const optimizer = await create(tensors(lengths, 1), backend);
+      for (let t = 0; t < STEPS; t++) {
+        optimizer.groups[0].betas = betas(t);
+        optimizer.step(grads(t));
+      }
+      same(await readAll(optimizer, scheduled), scheduled);
+    });
+  });
+
+  test('AdamW under one cycle, of lr and beta1, is PyTorch’s', async () => {
+    const cycle = oneCycle({ totalSteps: 50 });
+    const options: Options = { lr: 0.05, weightDecay: 0.1, schedule: cycle, betas: cycle.betas(0.99) };
+    const optimizer = await adamw({ w: Float32Array.from(training.init) }, { ...options, ...backend });
+    for (const [i, grad] of training.grads.entries()) {
+      optimizer.step({ w: Float32Array.from(grad) });
+      const exact = training.params64[i + 1];
+      if (exact === undefined) continue;
+      const ours = await optimizer.read('w');
+      const theirs = largest(exact.map((x, k) => x - training.params[i + 1][k]));
+      const bound = Math.max(GOLDEN.ofReference * theirs, GOLDEN.roundings * ROUNDING * largest(exact));
+      expect(largest(exact.map((x, k) => x - ours[k])), `step ${i + 1}`).toBeLessThanOrEqual(bound);
+    }
+  });
+
+  describe('a schedule with a memory', () => {
+    const metrics = [3, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1];
+
+    /** Two groups, the second with a schedule of its own; a metric after each step. */
+    async function open(plateau: ReduceOnPlateau) {
+      const { w1, ...others } = tensors(lengths, 1);
+      const schedule = chained(linearWarmup({ totalIters: 3 }), plateau);
+      const groups = [{ params: { w1 } }, { params: others, schedule }];
+      return adamw(groups, { lr: 0.1, schedule: plateau, ...backend });
+    }
+    const make = (): ReduceOnPlateau => reduceOnPlateau({ patience: 1, factor: 0.5 });
+
+    test('saved and resumed is a run without a break', async () => {
+      const [plateau, other] = [make(), make()];
+      const unbroken = await open(plateau);
+      const go = (optimizer: typeof unbroken, of: ReduceOnPlateau, t: number): void => {
+        optimizer.step(grads(t));
+        of.step(metrics[t]);
+      };
+      for (let t = 0; t < 6; t++) go(unbroken, plateau, t);
+      const dict = JSON.parse(JSON.stringify((await unbroken.stateDict()).param_groups)) as object[];
+      expect(dict[0]).toMatchObject({ schedule: plateau.stateDict() });
+      expect(dict[1]).toMatchObject({ schedule: { schedules: [null, plateau.stateDict()] } });
+
+      const resumed = await open(other);
+      for (const [name, value] of Object.entries(await readAll(unbroken, tensors(lengths, 1)))) {
+        if (ArrayBuffer.isView(resumed.params[name])) (resumed.params[name] as Float32Array).set(value);
+      }
+      await resumed.loadStateDict(structuredClone(await unbroken.stateDict()));
+      expect(other.stateDict()).toEqual(plateau.stateDict());
+      for (let t = 6; t < STEPS; t++) {
+        go(unbroken, plateau, t);
+        go(resumed, other, t);
+        expect(resumed.groups[1].scheduledLr).toBe(unbroken.groups[1].scheduledLr);
+      }
+      expect(plateau(0)).toBeLessThan(0.5);
+      expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
+    });
+
+    test('that is bad in one group changes nothing in any', async () => {
+      const plateau = make();
+      const optimizer = await open(plateau);
+      const dict = structuredClone(await optimizer.stateDict());
+      optimizer.step(grads(0));
+      for (const metric of metrics) plateau.step(metric);
+      const [before, memory] = [await optimizer.stateDict(), plateau.stateDict()];
+
+      const inner = { ...make().stateDict(), num_bad_epochs: -1 };
+      dict.param_groups[1].schedule = { schedules: [null, inner] };
+      await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
+        'The schedule in param_groups[1] is refused: Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, got -1.',
+      );
+      dict.param_groups[1].schedule = { schedules: [null, make().stateDict()] };
+      dict.state[1] = { step: -1 };
+      await expect(optimizer.loadStateDict(dict)).rejects.toThrow('Expected step in the state of "w3"');
+      expect(plateau.stateDict()).toEqual(memory);
+      expect(await optimizer.stateDict()).toEqual(before);
+    });
+
+    test('is left as it is by a dict without one', async () => {
+      const plateau = make();
+      const optimizer = await open(plateau);
+      for (const metric of metrics) plateau.step(metric);
+      const memory = plateau.stateDict();
+      const without = await adamw([{ params: { w1: tensors([1], 1).w1 } }, { params: tensors([3, 64], 1) }]);
+      await optimizer.loadStateDict(await without.stateDict());
+      expect(plateau.stateDict()).toEqual(memory);
+      await expect(without.loadStateDict(await optimizer.stateDict())).rejects.toThrow(
+        'Expected schedule in param_groups[0] to be left out, since the schedule of this optimizer has no memory, got an Object.',
+      );
+    });
+
+    test('may be the caller’s own', async () => {
+      const own = Object.assign((): number => own.level, {
+        level: 1,
+        stateDict: () => ({ level: own.level }),
+        loadStateDict: (dict: unknown) => void (own.level = (dict as { level: number }).level),
+      });
+      const optimizer = await adam(tensors(lengths, 1), { schedule: own, ...backend });
+      const dict = await optimizer.stateDict();
+      own.level = 0.5;
+      await optimizer.loadStateDict(dict);
+      expect(own.level).toBe(1);
+    });
+  });
+
+  test('betas that a function gives are checked before anything changes', async () => {
+    const { w1, ...others } = tensors(lengths, 1);
+    let answer: unknown = [0.9, 0.99];
+    const betas = (): never => answer as never;
+    const optimizer = await adamw([{ params: { w1 } }, { params: others, betas }], backend as object);
+    optimizer.step(grads(0));
+    const before = await optimizer.stateDict();
+    for (const [bad, shown] of [
+      [[0.9, 1], '[0.9, 1]'],
+      [[0.9], '[0.9]'],
+      [undefined, 'undefined'],
+      [[NaN, 0.9], '[NaN, 0.9]'],
+      [betas, 'a function'],
+    ] as const) {
+      answer = bad;
+      expect(() => optimizer.step(grads(1))).toThrow(
+        `Expected betas(1) of group 1 to be two numbers of at least 0 and less than 1, got ${shown}.`,
+      );
+    }
+    expect(await optimizer.stateDict()).toEqual(before);
+    expect(before.param_groups[1]).not.toHaveProperty('betas');
+    expect(optimizer.groups[1].betas).toBe(betas);
+  });
+});
+
+test.each([
+  ['nadam', nadam, 'NAdam has the product of the momenta of all steps'],
+  ['adamwScheduleFree', adamwScheduleFree, 'Schedule-Free averages by one beta1 from first to last'],
+  ['radamScheduleFree', radamScheduleFree, 'Schedule-Free averages by one beta1 from first to last'],
+] as const)('%s refuses betas that are a function, at creation and live', async (...[, create, why]) => {
+  const make = create as unknown as typeof adamw;
+  const betas = oneCycle({ totalSteps: 5 }).betas(0.9);
+  const message = `${why}, and so betas has to be two numbers, got a function.`;
+  await expect(make(tensors(lengths, 1), { betas })).rejects.toThrow(`Cannot take the options: ${message}`);
+  const optimizer = await make(tensors(lengths, 1));
+  expect(() => (optimizer.groups[0].betas = betas)).toThrow(message);
+  expect(optimizer.groups[0].betas).toEqual([0.9, 0.999]);
+});
+
+test('a schedule may differ by group, and be assigned', async () => {
+  const { w1, ...others } = tensors(lengths, 1);
+  const schedule = constant({ factor: 0.5, totalIters: 1 });
+  const optimizer = await adam([{ params: { w1 } }, { params: others, schedule }], { lr: 0.1 });
+  const rates: number[][] = [];
+  for (let t = 0; t < 3; t++) {
+    if (t === 2) optimizer.groups[0].schedule = linearWarmup({ totalIters: 4 });
+    optimizer.step(grads(t));
+    rates.push(optimizer.groups.map(({ scheduledLr }) => scheduledLr));
+  }
+  expect(rates).toEqual([[0.1, 0.05], [0.1, 0.1], [0.05, 0.1]]); // prettier-ignore
+  expect(difference(await optimizer.read('w1'), w1)).toBeDefined();
+});

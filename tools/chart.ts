@@ -1,0 +1,24 @@
+// Charts as SVG, by echarts without a browser: what the pictures of this repository have in common.
+
+import * as echarts from 'echarts';
+
+/** Draws an echarts option on white. The same option gives the same text. */
+export function svg(option: object, width: number, height: number): string {
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
+  chart.setOption({ animation: false, backgroundColor: '#fff', ...option });
+  // echarts numbers its charts, and names styles by these numbers: here each is the first.
+  const text = chart.renderToSVGString().replaceAll(/\bzr\d+-/g, 'zr0-');
+  chart.dispose();
+  return text;
+}
+
+/** A line of the panel with that index. */
+export const line = (panel: number, data: readonly (readonly number[])[], color: string | undefined) => ({
+  type: 'line',
+  showSymbol: false,
+  data,
+  color,
+  lineStyle: { width: 1.6 },
+  xAxisIndex: panel,
+  yAxisIndex: panel,
+});
