@@ -1,5 +1,6 @@
 // One line a file: what core.wasm exports.
 export { adam, adam_amsgrad } from './adam';
+export { ema } from './ema';
 export { extrapolate } from './extrapolate';
 export { nadam } from './nadam';
 export { schedulefree_adamw, schedulefree_adamw_inner } from './schedulefree_adamw';

@@ -1,6 +1,6 @@
 // Groups and tensors that come to an optimizer while it runs. The others keep their memory, and what is remembered.
 
-import type { CommonOptions } from './algorithms/algorithm.js';
+import type { GroupOptions } from './algorithms/algorithm.js';
 import { Unavailable } from './backends/backend.js';
 import { readGroups, readTensors, type Existing, type Intake } from './groups.js';
 import { locate, type Stretch } from './memory.js';
@@ -9,7 +9,7 @@ import { show } from './sentences.js';
 import { Stepper } from './stepper.js';
 
 /** Adds a group, as soon as there is memory for it. */
-export async function addGroup<Options extends CommonOptions>(parts: Parts<Options>, group: unknown): Promise<void> {
+export async function addGroup<Options extends GroupOptions>(parts: Parts<Options>, group: unknown): Promise<void> {
   const { algorithm, common, steppers, backend } = parts;
   const { groups, intake } = readGroups(algorithm, [group], common, existing(parts));
   await extend(parts, intake, () => {
@@ -21,7 +21,7 @@ export async function addGroup<Options extends CommonOptions>(parts: Parts<Optio
 }
 
 /** Adds tensors to a group, as `addGroup` does. */
-export async function addTensors<Options extends CommonOptions>(
+export async function addTensors<Options extends GroupOptions>(
   parts: Parts<Options>,
   index: number,
   record: unknown,
@@ -37,7 +37,7 @@ export async function addTensors<Options extends CommonOptions>(
 }
 
 /** Makes memory for what is new, and then has `take` take it in, all at once. */
-async function extend<Options extends CommonOptions>(
+async function extend<Options extends GroupOptions>(
   parts: Parts<Options>,
   intake: Intake,
   take: () => void,
@@ -58,7 +58,7 @@ async function extend<Options extends CommonOptions>(
   }
 }
 
-function existing<Options extends CommonOptions>({ steppers, members, memory, backend }: Parts<Options>): Existing {
+function existing<Options extends GroupOptions>({ steppers, members, memory, backend }: Parts<Options>): Existing {
   // Parameters that were copied cannot overlap with what is still to be.
   const copied: Stretch = { kind: memory, buffer: {}, offset: 0, bytes: 0 };
   const where = (name: string): Stretch =>

@@ -1,6 +1,6 @@
 // From an algorithm to the function that makes its optimizers.
 
-import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { BackendName } from './backends/backend.js';
 import { backendNames, choose } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
@@ -22,7 +22,7 @@ export interface MachineOptions {
 }
 
 /** Where the parameters are, and with that what `optimizer.params` shows, follows from what is handed over. */
-export interface Create<Options extends CommonOptions> {
+export interface Create<Options extends GroupOptions> {
   /** Float32Arrays, uploaded once and stepped on the GPU. */
   (
     params: Params<Float32Array, Options>,
@@ -45,7 +45,7 @@ export interface Create<Options extends CommonOptions> {
   ): Promise<Optimizer<Float32Array | GPUBufferBinding, Options>>;
 }
 
-export function creator<Options extends CommonOptions>(algorithm: Algorithm<Options>): Create<Options> {
+export function creator<Options extends GroupOptions>(algorithm: Algorithm<Options>): Create<Options> {
   const create = async (params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> => {
     expect(isRecord(options), 'options', 'a record', options);
     const {

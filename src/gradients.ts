@@ -1,6 +1,6 @@
 // Gradients on their way to a step.
 
-import type { CommonOptions } from './algorithms/algorithm.js';
+import type { GroupOptions } from './algorithms/algorithm.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
 import { checkFinished, memberOf, type Parts } from './parts.js';
 import { expect, isRecord, show } from './sentences.js';
@@ -20,7 +20,7 @@ export interface Norms {
 }
 
 /** Gives every tensor the gradient that it takes this step with. Those that are frozen take none. */
-export function collect<Options extends CommonOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
+export function collect<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
   for (const name in grads) {
@@ -34,7 +34,7 @@ export function collect<Options extends CommonOptions>(parts: Parts<Options>, gr
 }
 
 /** Gives every tensor the gradient that stands in the optimizer's own memory; if any were accumulated, those that were. */
-export function collectOwn<Options extends CommonOptions>(parts: Parts<Options>): void {
+export function collectOwn<Options extends GroupOptions>(parts: Parts<Options>): void {
   const { keepGrads, backend, members, batches } = parts;
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
   collect(parts, backend.grads);
@@ -43,14 +43,14 @@ export function collectOwn<Options extends CommonOptions>(parts: Parts<Options>)
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */
-export function release<Options extends CommonOptions>({ steppers }: Parts<Options>): void {
+export function release<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
   for (const { members } of steppers) {
     for (const member of members) member.grad = undefined;
   }
 }
 
 /** Adds gradients to those that were accumulated. */
-export function accumulate<Options extends CommonOptions>(parts: Parts<Options>, grads: unknown): void {
+export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown): void {
   const { keepGrads, backend, members } = parts;
   checkFinished(parts);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
@@ -75,13 +75,13 @@ export function accumulate<Options extends CommonOptions>(parts: Parts<Options>,
 }
 
 /** Forgets what was accumulated. */
-export function forgetSums<Options extends CommonOptions>(parts: Parts<Options>): void {
+export function forgetSums<Options extends GroupOptions>(parts: Parts<Options>): void {
   parts.batches = 0;
   for (const member of parts.members.values()) member.hasSum = false;
 }
 
 /** The norms of parameters and of the gradients given, or without any of the optimizer's own. */
-export async function norms<Options extends CommonOptions>(
+export async function norms<Options extends GroupOptions>(
   parts: Parts<Options>,
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {

@@ -1,6 +1,6 @@
 // From what the caller hands to `adamw(params, options)` to groups of tensors, checked before anything is made.
 
-import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { Algorithm, CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { FLOAT, type Tensor } from './layout.js';
 import { checkSeparate, isFloat32Array, locate, type Stretch } from './memory.js';
 import { resolve } from './options.js';
@@ -59,7 +59,7 @@ export interface Intake {
 }
 
 /** Reads what `adamw(params, common)` was given, or, as a list, groups that are added to `existing` ones. */
-export function readGroups<Options extends CommonOptions>(
+export function readGroups<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   params: unknown,
   common: Record<string, unknown>,
@@ -84,7 +84,7 @@ export function readGroups<Options extends CommonOptions>(
 }
 
 /** Reads a section for each entry: the tensors of `record`, by the options of a group. */
-export function readTensors<Options extends CommonOptions>(
+export function readTensors<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   entries: readonly { options: Options; record: unknown; where: string; ownMask?: boolean }[],
   existing: Existing,

@@ -37,12 +37,15 @@ export const nadam = creator(algorithms.nadam);
 /** RAdam (arXiv 1908.03265): names, defaults and arithmetic of torch.optim.RAdam. Otherwise as `adam`. */
 export const radam = creator(algorithms.radam);
 
+export { ema, lookahead } from './averages.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
 export { noDecayOnBiasAndNorm } from './masks.js';
 
+export type { Lookahead, LookaheadOptions, LookaheadState } from './averages.js';
 export type {
   AdamOptions,
   AdamwScheduleFreeOptions,
+  EmaOptions,
   NadamOptions,
   RadamOptions,
   RadamScheduleFreeOptions,

@@ -1,7 +1,7 @@
 // What every optimizer does, whatever its rule and machine, each in a line: the files beside this one do it.
 
 import { addGroup, addTensors } from './adding.js';
-import type { CommonOptions } from './algorithms/algorithm.js';
+import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, forgetSums, norms, type Gradients, type Norms } from './gradients.js';
 import type { Group, ParamGroup, Tensors } from './groups.js';
@@ -17,7 +17,7 @@ import { Stepper, type LiveGroup } from './stepper.js';
 import { advance, switchMode, type StepOptions } from './steps.js';
 
 /** What an optimizer is made of, besides its groups. */
-type Making<Options extends CommonOptions> = Pick<
+type Making<Options extends GroupOptions> = Pick<
   Parts<Options>,
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'backend'
 > & { readonly choice: Choice };
@@ -26,7 +26,7 @@ type Making<Options extends CommonOptions> = Pick<
  * An optimizer over named tensors. `Memory` is what `params` and `grads` show: live `Float32Array` views into the
  * optimizer's own memory on the CPU, `GPUBufferBinding`s on the GPU.
  */
-export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
+export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** Which backend runs it, and why. */
   readonly backend: Choice;
   /** The live options of each group: an assignment takes effect at the next step, a bad value is refused. */
@@ -45,6 +45,11 @@ export class Optimizer<Memory, Options extends CommonOptions = CommonOptions> {
       takeGroup(this.#parts, new Stepper(making.algorithm, group, g, making.backend));
     }
     this.backend = Object.freeze(choice);
+  }
+
+  /** The GPU device that it runs on, the caller's or one of its own; undefined on the CPU. */
+  get device(): GPUDevice | undefined {
+    return this.#use().backend.device;
   }
 
   /** The parameters where they are stepped, by name. On the CPU these are copies of the arrays handed over. */

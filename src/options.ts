@@ -1,7 +1,7 @@
 // What each option may be, once, for creation and for assignments to a live group alike.
 
 import type { Algorithm } from './algorithms/algorithm.js';
-import { expect, isRecord, list, show } from './sentences.js';
+import { expect, isRecord, list, show, unexpected } from './sentences.js';
 
 interface Check {
   readonly wanted: string;
@@ -17,10 +17,22 @@ const notNegative: Check = {
 const flag: Check = { wanted: 'true or false', accepts: (value: unknown) => typeof value === 'boolean' };
 const isRate = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 1;
 const rate: Check = { wanted: 'a number of at least 0 and less than 1', accepts: isRate };
-export const pair: Check = {
+const pair: Check = {
   wanted: 'two numbers of at least 0 and less than 1',
   accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && isRate(value[0]) && isRate(value[1]),
 };
+
+/** Options that may be functions of completed steps, and what these may say. */
+const perStep: Readonly<Record<string, Check>> = {
+  schedule: notNegative,
+  weightDecay: notNegative,
+  betas: pair,
+  decay: rate,
+};
+const orFunction = (name: string, what: string): Check => ({
+  wanted: `${perStep[name].wanted}, or a function from completed steps to ${what}`,
+  accepts: (value: unknown) => typeof value === 'function' || perStep[name].accepts(value as never),
+});
 
 const checks: Readonly<Record<string, Check>> = {
   lr: notNegative,
@@ -29,10 +41,9 @@ const checks: Readonly<Record<string, Check>> = {
   momentumDecay: notNegative,
   r: notNegative,
   weightLrPower: notNegative,
-  weightDecay: {
-    wanted: `${notNegative.wanted}, or a function from completed steps to one`,
-    accepts: (value: unknown) => typeof value === 'function' || notNegative.accepts(value as never),
-  },
+  weightDecay: orFunction('weightDecay', 'one'),
+  betas: orFunction('betas', 'them'),
+  decay: orFunction('decay', 'one'),
   innerMomentum: rate,
   momentum: {
     wanted: 'a number of more than 0 and less than 1',
@@ -43,10 +54,6 @@ const checks: Readonly<Record<string, Check>> = {
     accepts: (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0,
   },
   decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
-  betas: {
-    wanted: `${pair.wanted}, or a function from completed steps to them`,
-    accepts: (value: unknown) => typeof value === 'function' || pair.accepts(value as never),
-  },
   gradScale: { wanted: 'a finite number', accepts: finite },
   amsgrad: flag,
   maximize: flag,
@@ -148,6 +155,16 @@ function known<Options extends object>(
   throw new TypeError(
     `Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}; ${ofWhole}.`,
   );
+}
+
+/** An option as it is after so many steps: where it is a function, what that says, checked. */
+export function valueAt(options: object, name: string, completed: number, where: string): unknown {
+  const value = (options as Record<string, unknown>)[name];
+  if (typeof value !== 'function') return value;
+  const answer: unknown = value(completed);
+  const { wanted, accepts } = perStep[name];
+  if (accepts(answer as never)) return answer;
+  throw unexpected(`${name}(${completed})${where}`, wanted, answer);
 }
 
 /** `value`, if the option `name` may have it. */

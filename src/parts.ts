@@ -1,6 +1,6 @@
 // What an optimizer is made of.
 
-import type { Algorithm, CommonOptions } from './algorithms/algorithm.js';
+import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import type { Stretch } from './memory.js';
 import type { Outcomes } from './outcomes.js';
@@ -9,7 +9,7 @@ import { expect, list, show } from './sentences.js';
 import type { LiveGroup, Stepper } from './stepper.js';
 
 /** All that an optimizer holds until it is disposed of. */
-export interface Parts<Options extends CommonOptions> {
+export interface Parts<Options extends GroupOptions> {
   readonly algorithm: Algorithm<Options>;
   /** The options that groups have unless they have their own. */
   readonly common: Record<string, unknown>;
@@ -34,24 +34,24 @@ export interface Parts<Options extends CommonOptions> {
 }
 
 /** Takes in a group that is new. */
-export function takeGroup<Options extends CommonOptions>(parts: Parts<Options>, stepper: Stepper<Options>): void {
+export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, stepper: Stepper<Options>): void {
   parts.steppers.push(stepper);
   parts.groups.push(stepper.live);
   register(parts, stepper.members);
 }
 
 /** Has members be found by name. */
-export function register<Options extends CommonOptions>(parts: Parts<Options>, members: readonly Member[]): void {
+export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
   for (const member of members) parts.members.set(member.tensor.name, member);
 }
 
-export function memberOf<Options extends CommonOptions>({ members }: Parts<Options>, name: string): Member {
+export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): Member {
   const member = members.get(name);
   if (member !== undefined) return member;
   throw new RangeError(`There is no parameter ${show(name)}; there are ${list([...members.keys()])}.`);
 }
 
-export function stepperOf<Options extends CommonOptions>(
+export function stepperOf<Options extends GroupOptions>(
   { steppers }: Parts<Options>,
   group: unknown,
 ): Stepper<Options> {
@@ -61,7 +61,7 @@ export function stepperOf<Options extends CommonOptions>(
 }
 
 /** Throws in the midst of a step, for what must not be done there. */
-export function checkFinished<Options extends CommonOptions>({ isUnfinished }: Parts<Options>): void {
+export function checkFinished<Options extends GroupOptions>({ isUnfinished }: Parts<Options>): void {
   if (!isUnfinished) return;
   throw new Error('A step is unfinished: its last gradients are to come, by a step() without `more`.');
 }

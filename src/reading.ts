@@ -1,13 +1,13 @@
 // Copies of parameters.
 
-import type { CommonOptions } from './algorithms/algorithm.js';
+import type { GroupOptions } from './algorithms/algorithm.js';
 import { arraysOf } from './layout.js';
 import { memberOf, type Parts } from './parts.js';
 import { apply, type Arrays } from './rules/rule.js';
 import { show } from './sentences.js';
 
 /** A copy of a parameter as it is now; with `average` of the average, in either mode. */
-export async function readParam<Options extends CommonOptions>(
+export async function readParam<Options extends GroupOptions>(
   parts: Parts<Options>,
   name: string,
   average: boolean,

@@ -1,10 +1,10 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
-import type { Algorithm, Betas, CommonOptions, GroupState, Progress } from './algorithms/algorithm.js';
+import type { Algorithm, Betas, GroupOptions, GroupState, Progress } from './algorithms/algorithm.js';
 import type { ArrayOf, Backend } from './backends/backend.js';
 import type { Group, Section } from './groups.js';
 import type { Tensor } from './layout.js';
-import { camelCase, live, pair } from './options.js';
+import { camelCase, live, valueAt } from './options.js';
 import type { Rule } from './rules/rule.js';
 import { Runs, type Member } from './runs.js';
 import { unexpected } from './sentences.js';
@@ -26,7 +26,7 @@ export type LiveGroup<Options> = Options & {
 const takesPart = ({ grad }: Member): boolean => grad !== undefined;
 const hasBegun = ({ tensor }: Member): boolean => tensor.step > 0;
 
-export class Stepper<Options extends CommonOptions> {
+export class Stepper<Options extends GroupOptions> {
   readonly group: Group<Options>;
   readonly index: number;
   readonly rule: Rule;
@@ -61,7 +61,16 @@ export class Stepper<Options extends CommonOptions> {
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
     this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
-    this.#progress = { step: 0, isFirst: true, eta: 1, decay: 0, betas: none, batches: 1, group: this.#next };
+    this.#progress = {
+      step: 0,
+      isFirst: true,
+      eta: 1,
+      decay: 0,
+      betas: none,
+      emaDecay: 0,
+      batches: 1,
+      group: this.#next,
+    };
     this.live = this.#show();
     this.add(group.section, backend);
   }
@@ -123,7 +132,7 @@ export class Stepper<Options extends CommonOptions> {
     if (group !== undefined) {
       const { options } = this.group;
       for (const name in this.state) this.#next[name] = this.state[name];
-      this.#progress.eta = this.#multiplier(this.state.k);
+      this.#progress.eta = (this.#at('schedule', this.state.k) as number | undefined) ?? 1;
       group.advance(this.#next, options, this.#progress.eta);
     }
     for (const section of this.sections) {
@@ -148,7 +157,7 @@ export class Stepper<Options extends CommonOptions> {
       }
       member.isDone = !isLast && (member.isDone || grad !== undefined);
     }
-    if (isStepped) this.#scheduledLr = this.group.options.lr * this.#progress.eta;
+    if (isStepped) this.#scheduledLr = (this.group.options.lr ?? 0) * this.#progress.eta;
     // A group that is frozen as a whole stands still.
     if (isLast && !isFrozen) for (const name in this.state) this.state[name] = this.#next[name];
   }
@@ -201,9 +210,11 @@ export class Stepper<Options extends CommonOptions> {
     const progress = this.#progress;
     progress.step = completed + 1;
     progress.isFirst = tensor.step === 0;
-    if (this.#algorithm.group === undefined) progress.eta = this.#multiplier(completed);
-    progress.decay = tensor.decays ? this.#weightDecay(completed) : 0;
-    progress.betas = this.#betas(completed);
+    if (this.#algorithm.group === undefined)
+      progress.eta = (this.#at('schedule', completed) as number | undefined) ?? 1;
+    progress.decay = tensor.decays ? (this.#at('weightDecay', completed) as number) : 0;
+    progress.betas = (this.#at('betas', completed) as Betas | undefined) ?? none;
+    progress.emaDecay = this.#at('decay', completed) as number;
     this.#algorithm.prepare(this.#by, options, progress);
     for (let k = 0; k < rule.scalars.length; k++) {
       const name = rule.scalars[k];
@@ -214,32 +225,9 @@ export class Stepper<Options extends CommonOptions> {
     }
   }
 
-  #multiplier(completed: number): number {
-    const { schedule } = this.group.options;
-    return schedule === undefined ? 1 : answer(schedule, 'schedule', completed, this.group.where);
-  }
-
-  #weightDecay(completed: number): number {
-    const { weightDecay } = this.group.options;
-    return typeof weightDecay === 'number'
-      ? weightDecay
-      : answer(weightDecay, 'weightDecay', completed, this.group.where);
-  }
-
-  #betas(completed: number): Betas {
-    const { betas = none } = this.group.options as { betas?: Betas | ((completed: number) => Betas) };
-    if (typeof betas !== 'function') return betas;
-    const value = betas(completed);
-    if (pair.accepts(value as never)) return value;
-    throw unexpected(`betas(${completed})${this.group.where}`, pair.wanted, value);
+  #at(name: string, completed: number): unknown {
+    return valueAt(this.group.options, name, completed, this.group.where);
   }
 }
 
 const none: Betas = [0, 0];
-
-/** What an option that is the caller's code says, checked. */
-function answer(option: (completed: number) => unknown, name: string, completed: number, where: string): number {
-  const value = option(completed);
-  if (typeof value === 'number' && value >= 0 && value < Infinity) return value;
-  throw unexpected(`${name}(${completed})${where}`, 'a finite number of at least 0', value);
-}

@@ -1,6 +1,6 @@
 // Making a step: all that can be refused comes first, so that a refusal finds everything as it was.
 
-import type { CommonOptions } from './algorithms/algorithm.js';
+import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
 import { checkFinished, stepperOf, type Parts } from './parts.js';
@@ -15,7 +15,7 @@ export interface StepOptions {
 }
 
 /** A step by the gradients given, or by the optimizer's own. */
-export function advance<Options extends CommonOptions>(
+export function advance<Options extends GroupOptions>(
   parts: Parts<Options>,
   isGiven: boolean,
   grads: unknown,
@@ -49,7 +49,7 @@ export function advance<Options extends CommonOptions>(
 }
 
 /** Has the parameters of all groups, or of one, be what is trained, or the average. */
-export function switchMode<Options extends CommonOptions>(
+export function switchMode<Options extends GroupOptions>(
   parts: Parts<Options>,
   isTraining: boolean,
   group: number | undefined,
@@ -71,7 +71,7 @@ export function switchMode<Options extends CommonOptions>(
   watch(parts, outcome, undo);
 }
 
-function watch<Options extends CommonOptions>(
+function watch<Options extends GroupOptions>(
   parts: Parts<Options>,
   outcome: Promise<Error | undefined> | undefined,
   undo: readonly (() => void)[],
@@ -86,7 +86,7 @@ function watch<Options extends CommonOptions>(
  * Runs what the steppers have prepared: their gradients are taken, all of them before the first update, and then each
  * run goes by `rule`, or its group's own.
  */
-function update<Options extends CommonOptions>(
+function update<Options extends GroupOptions>(
   backend: Backend,
   steppers: readonly Stepper<Options>[],
   encoder: GPUCommandEncoder | undefined,

@@ -29,6 +29,11 @@ export interface CommonOptions {
   decayMask: ((name: string) => boolean) | Readonly<Record<string, boolean>> | undefined;
 }
 
+/** What the options of a group may have: those of an average of weights are others. */
+export interface GroupOptions extends Partial<CommonOptions> {
+  decay?: number | ((completedSteps: number) => number);
+}
+
 /** The decay rates of the two moments. */
 export type Betas = readonly [number, number];
 
@@ -57,6 +62,8 @@ export interface Progress {
   readonly batches: number;
   /** The decay rates of its moments; zeros for an algorithm that has no `betas`. */
   readonly betas: Betas;
+  /** That of an average of weights. */
+  readonly emaDecay: number;
   /** What the group remembers, this step included. */
   readonly group: Readonly<GroupState>;
 }

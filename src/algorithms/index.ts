@@ -1,5 +1,6 @@
 // One line a file.
 export { adam, adamw, type AdamOptions } from './adam.js';
+export { ema, type EmaOptions } from './ema.js';
 export { nadam, radam, type NadamOptions, type RadamOptions } from './radam.js';
 export {
   adamwScheduleFree,

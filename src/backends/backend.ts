@@ -22,6 +22,8 @@ export interface ArrayOf {
 
 /** One optimizer's memory on one machine, and the kernels that step it. A step is begin, accept, update, end. */
 export interface Backend {
+  /** The GPU device that it runs on, if any. */
+  readonly device?: GPUDevice;
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;

@@ -27,7 +27,7 @@ export class WebGPU implements Backend {
   params: Readonly<Record<string, GPUBufferBinding>> = {};
   grads: Readonly<Record<string, GPUBufferBinding>> = {};
 
-  readonly #device: GPUDevice;
+  readonly device: GPUDevice;
   readonly #ownsDevice: boolean;
   readonly #keepGrads: boolean;
   readonly #place: (intake: Intake) => Promise<Placed[]>;
@@ -57,7 +57,7 @@ export class WebGPU implements Backend {
     keepGrads: boolean,
     place: (intake: Intake) => Promise<Placed[]>,
   ) {
-    this.#device = device;
+    this.device = device;
     this.#ownsDevice = ownsDevice;
     this.#keepGrads = keepGrads;
     this.#place = place;
@@ -104,8 +104,8 @@ export class WebGPU implements Backend {
   }
 
   begin(encoder: GPUCommandEncoder | undefined): void {
-    Kernels.of(this.#device).checkAlive();
-    listen(this.#device);
+    Kernels.of(this.device).checkAlive();
+    listen(this.device);
     this.#callersEncoder = encoder;
     if (encoder === undefined) this.#stepScalars.rewind();
   }
@@ -120,7 +120,7 @@ export class WebGPU implements Backend {
   }
 
   update(s: number, rule: Rule, { first, last, scalars }: Run): void {
-    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
+    this.#encoder ??= this.#callersEncoder ?? this.device.createCommandEncoder({ label: 'twinstep' });
     const pass = (this.#pass ??= this.#encoder.beginComputePass({ label: 'twinstep' }));
     const { bindGroup, offset } = this.#scalars.put(scalars);
     pass.setBindGroup(0, bindGroup, [offset]);
@@ -147,7 +147,7 @@ export class WebGPU implements Backend {
     if (isFirst && isFloat32Array(grad)) return memory.upload(own, grad);
     const more = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad, tensor.name);
     const bytes = tensor.length * FLOAT;
-    this.#encoder ??= this.#device.createCommandEncoder({ label: 'twinstep accumulate' });
+    this.#encoder ??= this.device.createCommandEncoder({ label: 'twinstep accumulate' });
     if (isFirst) this.#encoder.clearBuffer(own.buffer, own.offset, bytes);
     this.#sums.push({ sum: own, grad: more, bytes });
     if (!isFloat32Array(grad)) this.#new.push(tensor.name);
@@ -156,14 +156,14 @@ export class WebGPU implements Backend {
   end(): Promise<Error | undefined> {
     this.#pass?.end();
     this.#scalars.flush();
-    if (this.#sums.length > 0) addAll(this.#device, this.#encoder!, this.#sums);
+    if (this.#sums.length > 0) addAll(this.device, this.#encoder!, this.#sums);
     if (this.#callersEncoder === undefined && this.#encoder !== undefined) {
-      this.#device.queue.submit([this.#encoder.finish()]);
+      this.device.queue.submit([this.#encoder.finish()]);
     }
     const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
     this.#clear();
     const refused = 'The GPU device refused a step, and nothing of it was done';
-    return heard(this.#device).then((trouble) =>
+    return heard(this.device).then((trouble) =>
       trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`),
     );
   }
@@ -171,13 +171,13 @@ export class WebGPU implements Backend {
   cancel(): void {
     this.#pass?.end();
     this.#clear();
-    void heard(this.#device);
+    void heard(this.device);
   }
 
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
-    Kernels.of(this.#device).checkAlive();
+    Kernels.of(this.device).checkAlive();
     return readBack(
-      this.#device,
+      this.device,
       arrays.map((source) => ({
         name: source.tensor.name,
         bytes: source.tensor.length * FLOAT,
@@ -187,7 +187,7 @@ export class WebGPU implements Backend {
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
-    Kernels.of(this.#device).checkAlive();
+    Kernels.of(this.device).checkAlive();
     const uploaded = sources.map(({ grad }) => (isFloat32Array(grad) ? norm(grad) : undefined));
     const places = sources.map((source, i) => {
       const { name, length } = source.tensor;
@@ -195,16 +195,16 @@ export class WebGPU implements Backend {
       const place = source.grad === undefined ? this.#placeOf(source) : placeOf(source.grad, name);
       return { name, bytes: length * FLOAT, ...place };
     });
-    const norms = await normsOf(this.#device, places);
+    const norms = await normsOf(this.device, places);
     return norms.map((value, i) => uploaded[i] ?? value);
   }
 
   zeroGrad(): void {
-    const encoder = this.#device.createCommandEncoder({ label: 'twinstep zero grad' });
+    const encoder = this.device.createCommandEncoder({ label: 'twinstep zero grad' });
     for (const { memory } of this.#placed) {
       for (const buffer of memory.gradBuffers()) encoder.clearBuffer(buffer);
     }
-    this.#device.queue.submit([encoder.finish()]);
+    this.device.queue.submit([encoder.finish()]);
   }
 
   checkWrite(array: ArrayOf): void {
@@ -212,25 +212,25 @@ export class WebGPU implements Backend {
   }
 
   write(array: ArrayOf, values: Float32Array): void {
-    Kernels.of(this.#device).checkAlive();
+    Kernels.of(this.device).checkAlive();
     this.#placed[array.section].memory.upload(this.#placeOf(array), values);
   }
 
   writeParam(arrays: readonly ArrayOf[]): void {
     if (arrays.length === 0) return;
-    const encoder = this.#device.createCommandEncoder({ label: 'twinstep' });
+    const encoder = this.device.createCommandEncoder({ label: 'twinstep' });
     for (const to of arrays) {
       const [from, at] = [this.#placeOf({ ...to, array: 'param' }), this.#placeOf(to)];
       encoder.copyBufferToBuffer(from.buffer, from.offset, at.buffer, at.offset, to.tensor.length * FLOAT);
     }
-    this.#device.queue.submit([encoder.finish()]);
+    this.device.queue.submit([encoder.finish()]);
   }
 
   dispose(): void {
     for (const { memory } of this.#placed) memory.destroy();
     this.#stepScalars.destroy();
     this.#encodeScalars.destroy();
-    if (this.#ownsDevice) this.#device.destroy();
+    if (this.#ownsDevice) this.device.destroy();
   }
 
   get #scalars(): Uniforms {
@@ -240,7 +240,7 @@ export class WebGPU implements Backend {
   /** Uploads a gradient that is not kept: into a buffer of its own, until after the step. */
   #uploadAside(memory: SectionMemory, grad: Float32Array): Place {
     const size = grad.byteLength;
-    const buffer = this.#device.createBuffer({ label: 'twinstep passing grad', size, usage: STORAGE | COPY_DST });
+    const buffer = this.device.createBuffer({ label: 'twinstep passing grad', size, usage: STORAGE | COPY_DST });
     this.#passing.push(buffer);
     const place = { buffer, offset: 0 };
     memory.upload(place, grad);

@@ -1,5 +1,6 @@
 // One line a file: the table.
 export { adam, adam_amsgrad } from './adam.js';
+export { ema } from './ema.js';
 export { extrapolate } from './extrapolate.js';
 export { nadam } from './nadam.js';
 export { schedulefree_adamw, schedulefree_adamw_inner } from './schedulefree_adamw.js';

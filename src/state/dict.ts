@@ -1,6 +1,6 @@
 // State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
 
-import type { Algorithm, CommonOptions } from '../algorithms/algorithm.js';
+import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { snakeCase } from '../options.js';
 import { hasMemory } from '../schedules/schedule.js';
@@ -28,7 +28,7 @@ export interface StateDict {
  */
 const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
 
-export const savedOptions = <Options extends CommonOptions>({ defaults }: Algorithm<Options>): string[] =>
+export const savedOptions = <Options extends GroupOptions>({ defaults }: Algorithm<Options>): string[] =>
   Object.keys(defaults).filter((name) => !notSaved.has(name));
 
 /** An array that belongs into a dict. */
@@ -39,7 +39,7 @@ interface Missing {
 }
 
 /** The dict but for its arrays, and which arrays these are. */
-export function describe<Options extends CommonOptions>(
+export function describe<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   steppers: readonly Stepper<Options>[],
 ): { dict: StateDict; arrays: Missing[] } {

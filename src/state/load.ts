@@ -1,10 +1,10 @@
 // Taking over a state dict, wholly or not at all.
 
-import type { CommonOptions } from '../algorithms/algorithm.js';
+import type { GroupOptions } from '../algorithms/algorithm.js';
 import { checkFinished, type Parts } from '../parts.js';
 import { parse, parseParams } from './parse.js';
 
-export function load<Options extends CommonOptions>(parts: Parts<Options>, dict: unknown, params: unknown): void {
+export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, params: unknown): void {
   const { algorithm, steppers, backend, outcomes } = parts;
   checkFinished(parts);
   const loaded = parse(algorithm, steppers, dict);

@@ -1,6 +1,6 @@
 // Reading a state dict: everything is checked before anything is changed.
 
-import type { Algorithm, CommonOptions, GroupState } from '../algorithms/algorithm.js';
+import type { Algorithm, CommonOptions, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import type { Group } from '../groups.js';
 import type { Tensor } from '../layout.js';
@@ -31,7 +31,7 @@ export interface Loaded {
 }
 
 /** Reads a dict for these groups. Throws a sentence for anything that does not fit them, and changes nothing. */
-export function parse<Options extends CommonOptions>(
+export function parse<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   steppers: readonly Stepper<Options>[],
   dict: unknown,
@@ -72,7 +72,7 @@ export function parse<Options extends CommonOptions>(
 }
 
 /** Reads values for all parameters, and says where each belongs. Throws a sentence for a name or length amiss. */
-export function parseParams<Options extends CommonOptions>(
+export function parseParams<Options extends GroupOptions>(
   steppers: readonly Stepper<Options>[],
   params: unknown,
 ): [ArrayOf, Float32Array][] {
@@ -112,7 +112,7 @@ function namesOf(saved: Record<string, unknown>, names: string[], where: string)
 }
 
 /** Which tensors are frozen: where the dict does not say, as PyTorch's do not, those that are. */
-function frozenOf<Options extends CommonOptions>(
+function frozenOf<Options extends GroupOptions>(
   { frozen: saved }: Record<string, unknown>,
   { names, frozen }: Stepper<Options>,
   where: string,
@@ -124,7 +124,7 @@ function frozenOf<Options extends CommonOptions>(
   return new Set(saved);
 }
 
-function parseOptions<Options extends CommonOptions>(
+function parseOptions<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   { options }: Group<Options>,
   saved: Record<string, unknown>,
@@ -158,7 +158,7 @@ function parseOptions<Options extends CommonOptions>(
 }
 
 /** What the group remembers, and its mode. */
-function parseState<Options extends CommonOptions>(
+function parseState<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   saved: Record<string, unknown>,
   where: string,
@@ -193,7 +193,7 @@ function parseSchedule(schedule: CommonOptions['schedule'], saved: unknown, wher
   return () => schedule.loadStateDict(saved);
 }
 
-function parseTensor<Options extends CommonOptions>(
+function parseTensor<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   state: unknown,
   { name: tensor, length }: Tensor,

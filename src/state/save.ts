@@ -1,6 +1,6 @@
 // State dicts of a running optimizer: taken at once, or array by array.
 
-import type { CommonOptions } from '../algorithms/algorithm.js';
+import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { checkFinished, type Parts } from '../parts.js';
 import { show } from '../sentences.js';
@@ -17,7 +17,7 @@ export interface LazyArray {
   read(): Promise<Float32Array>;
 }
 
-export async function save<Options extends CommonOptions>(parts: Parts<Options>): Promise<StateDict> {
+export async function save<Options extends GroupOptions>(parts: Parts<Options>): Promise<StateDict> {
   checkFinished(parts);
   const { dict, arrays } = describe(parts.algorithm, parts.steppers);
   const values = await parts.outcomes.settle(parts.backend.read(arrays.map(({ source }) => source)));
@@ -26,7 +26,7 @@ export async function save<Options extends CommonOptions>(parts: Parts<Options>)
 }
 
 /** The dict but for its arrays. */
-export function saveLazily<Options extends CommonOptions>(
+export function saveLazily<Options extends GroupOptions>(
   parts: Parts<Options>,
 ): { dict: StateDict; arrays: LazyArray[] } {
   checkFinished(parts);

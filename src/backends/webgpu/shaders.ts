@@ -2,6 +2,7 @@
 
 import accumulate from '../../../wgsl/accumulate.wgsl';
 import adam from '../../../wgsl/adam.wgsl';
+import ema from '../../../wgsl/ema.wgsl';
 import extrapolate from '../../../wgsl/extrapolate.wgsl';
 import nadam from '../../../wgsl/nadam.wgsl';
 import norm from '../../../wgsl/norm.wgsl';
@@ -19,6 +20,7 @@ const sources: Readonly<Record<string, string>> = {
   ...tools,
   adam,
   adam_amsgrad: adam,
+  ema,
   extrapolate,
   nadam,
   schedulefree_adamw,

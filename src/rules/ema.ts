@@ -1,0 +1,18 @@
+// An exponential moving average of weights: param is the average, and grad are the weights that it is of.
+// The weight is that of src/algorithms/ema.ts:
+//
+//   p = lerp(p, grad, weight)
+//
+// where lerp(a, b, weight) is a + weight*(b - a).
+
+import { lerp } from '../f32.js';
+import { rule } from './rule.js';
+
+export const ema = rule({
+  name: 'ema',
+  scalars: ['weight'],
+  slots: [],
+  update(i, { param, grad }, by) {
+    param[i] = lerp(param[i], grad[i], by.weight);
+  },
+});

@@ -1,0 +1,175 @@
+// Averages of weights, and Lookahead, which begins anew from one.
+
+import { readFileSync } from 'node:fs';
+import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
+import { describe, expect, test } from 'vitest';
+import { backends } from './support/backends.js';
+import { any, buffer, contents, COPY_SRC, device, STORAGE } from './support/gpu.js';
+import { array, largest, tensors } from './support/numbers.js';
+import { readAll, same, type Tensors } from './support/tensors.js';
+import { ROUNDING } from './support/tolerances.js';
+
+const lengths = [1, 3, 64, 130];
+const params = (): Tensors => tensors(lengths, 1);
+
+const torch = JSON.parse(readFileSync(new URL('golden/averages.json', import.meta.url), 'utf8')) as Record<
+  'grads' | 'weights' | 'ema' | 'swa',
+  number[][]
+> & { init: number[] };
+
+describe.each(backends)('%s', (...[, backend]) => {
+  test.each([
+    ['ema', 0.9],
+    ['swa', (n: number): number => n / (n + 1)],
+  ] as const)('the weights of a run average as torch’s %s', async (name, decay) => {
+    const weights = await adamw({ w: Float32Array.from(torch.init) }, { ...backend, lr: 0.1 });
+    const average = await ema(weights, { decay });
+    for (const [t, grad] of torch.grads.entries()) {
+      weights.step({ w: Float32Array.from(grad) });
+      average.step(weights.params);
+      const error = (await average.read('w')).map((x, i) => x - torch[name][t][i]);
+      // Weights differ by a rounding a step as the optimizers do, and averages by one of their own: 2^-24 of 2 each.
+      expect(largest(error)).toBeLessThanOrEqual(2 * (t + 2) * ROUNDING * 2);
+    }
+    expect(average.stepOf('w')).toBe(torch.grads.length);
+    expect(Object.keys(average.groups[0])).toContain('decay');
+  });
+
+  test('an average begins as a copy, and the optimizer goes its own way', async () => {
+    const optimizer = await adamw(params(), backend);
+    const average = await ema(optimizer, { decay: () => 0.5 });
+    same(await readAll(average, params()), params());
+    const plain = await adamw(params(), backend);
+    for (let t = 0; t < 5; t++) {
+      for (const each of [optimizer, plain]) each.step(tensors(lengths, 10 + t));
+      average.step(optimizer.params);
+    }
+    same(await readAll(optimizer, params()), await readAll(plain, params()));
+    expect(Object.keys(average.grads)).toEqual([]);
+  });
+
+  test('an average is saved and loaded as any optimizer', async () => {
+    const optimizer = await adamw(params(), backend);
+    const [unbroken, resumed] = [await ema(optimizer), await ema(optimizer, { decay: 0.5 })];
+    for (let t = 0; t < 6; t++) {
+      optimizer.step(tensors(lengths, 10 + t));
+      unbroken.step(optimizer.params);
+      if (t === 3) {
+        const weights = await readAll(unbroken, params());
+        await resumed.loadStateDict(structuredClone(await unbroken.stateDict()), { params: weights });
+      }
+      if (t > 3) resumed.step(optimizer.params);
+    }
+    same(await readAll(resumed, params()), await readAll(unbroken, params()));
+    expect(resumed.groups[0].decay).toBe(0.999);
+  });
+
+  test.each([1, -0.1, NaN, '0.9', null])('a decay of %s is refused', async (decay) => {
+    const optimizer = await adamw(params(), backend);
+    await expect(ema(optimizer, { decay: any(decay) })).rejects.toThrow('Expected decay to be a number of at least 0');
+    await expect(ema(optimizer, any({ lr: 1 }))).rejects.toThrow('Unknown option "lr", got 1; ema has "decay"');
+  });
+
+  test('Lookahead goes every k steps by alpha towards the optimizer, which begins anew from there', async () => {
+    const [k, alpha] = [3, 0.25];
+    const ahead = await lookahead(await adamw(params(), backend), { k, alpha });
+    // The paper's algorithm over an optimizer of its own, in f32.
+    const fast = await adamw(params(), { backend: 'wasm' });
+    const slow = params();
+    for (let t = 1; t <= 8; t++) {
+      ahead.step(tensors(lengths, 10 + t));
+      fast.step(tensors(lengths, 10 + t));
+      if (t % k > 0) continue;
+      for (const [name, values] of Object.entries(slow)) {
+        // torch.lerp.
+        values.forEach((x, i) => (values[i] = x + Math.fround(alpha * Math.fround(fast.params[name][i] - x))));
+        fast.params[name].set(values);
+      }
+    }
+    same(await readAll(ahead.optimizer, params()), await readAll(fast, params()));
+    same(await readAll(ahead.slow, params()), slow);
+  });
+
+  test('Lookahead with alpha 1 is the optimizer itself', async () => {
+    const plain = await adamw(params(), backend);
+    const ahead = await lookahead(await adamw(params(), backend), { alpha: 1 });
+    for (let t = 0; t < 12; t++) for (const each of [plain, ahead]) each.step(tensors(lengths, 10 + t));
+    same(await readAll(ahead.optimizer, params()), await readAll(plain, params()));
+  });
+
+  test('Lookahead resumes between two of its turns', async () => {
+    const unbroken = await lookahead(await adamwScheduleFree(params(), backend), { k: 4 });
+    for (let t = 0; t < 6; t++) unbroken.step(tensors(lengths, 10 + t));
+    const resumed = await lookahead(await adamwScheduleFree(await readAll(unbroken.optimizer, params()), backend), {
+      k: 4,
+    });
+    const dict = structuredClone(await unbroken.stateDict());
+    await resumed.loadStateDict(dict);
+    for (let t = 6; t < 13; t++) for (const each of [unbroken, resumed]) each.step(tensors(lengths, 10 + t));
+    same(await readAll(resumed.optimizer, params()), await readAll(unbroken.optimizer, params()));
+    expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
+  });
+
+  test('Lookahead takes a state dict over wholly or not at all', async () => {
+    const ahead = await lookahead(await adamw(params(), backend));
+    for (let t = 0; t < 7; t++) ahead.step(tensors(lengths, 10 + t));
+    const before = await ahead.stateDict();
+    const { steps, slow, slow_params: slowParams, optimizer } = before;
+    const other = await (await ema(await adamw({ x: array(3, 1) }, backend))).stateDict();
+    for (const [bad, sentence] of [
+      [{ ...before, steps: -1 }, 'Expected steps in the state dict to be a whole number of at least 0, got -1.'],
+      [{ ...before, slow: other }, 'There is no parameter "x"'],
+      [{ ...before, optimizer: slow }, 'adamw has'],
+      [{ steps, slow, optimizer, slow_params: { ...slowParams, w3: array(2, 1) } }, 'Expected 3 values'],
+      [null, 'Expected the state dict of Lookahead to be a record, got null.'],
+    ] as const) {
+      await expect(ahead.loadStateDict(any(bad))).rejects.toThrow(sentence);
+      expect(await ahead.stateDict()).toEqual(before);
+    }
+  });
+
+  test('Lookahead counts a step in parts once', async () => {
+    const [apart, whole] = [
+      await lookahead(await adamw(params(), backend)),
+      await lookahead(await adamw(params(), backend)),
+    ];
+    for (let t = 0; t < 6; t++) {
+      const { w3, ...others } = tensors(lengths, 10 + t);
+      apart.step({ w3 }, { more: true });
+      apart.step(others);
+      whole.step({ w3, ...others });
+    }
+    same(await readAll(apart.optimizer, params()), await readAll(whole.optimizer, params()));
+  });
+
+  test.each([
+    [{ k: 0 }, 'Expected k to be a whole number of at least 1, got 0.'],
+    [{ k: 1.5 }, 'Expected k to be a whole number of at least 1, got 1.5.'],
+    [{ alpha: 0 }, 'Expected alpha to be a number of more than 0 and at most 1, got 0.'],
+    [{ alpha: 2 }, 'Expected alpha to be a number of more than 0 and at most 1, got 2.'],
+  ])('Lookahead refuses %o', async (options, sentence) => {
+    await expect(lookahead(await adamw(params(), backend), options)).rejects.toThrow(sentence);
+  });
+});
+
+test('in the caller’s buffers, stepped or encoded, averages and Lookahead are what they are on the CPU', async () => {
+  const [stepped, encoded] = [buffer(array(70, 1)), buffer(array(70, 1))];
+  const cpu = await lookahead(await adamw({ w: array(70, 1) }), { k: 2 });
+  const [step, encode] = await Promise.all(
+    [stepped, encoded].map(async (w) => lookahead(await adamw({ w }, { device }), { k: 2 })),
+  );
+  for (let t = 0; t < 5; t++) {
+    const grad = array(70, 10 + t);
+    cpu.step({ w: grad });
+    step.step({ w: buffer(grad) });
+    const encoder = device.createCommandEncoder();
+    encode.encode(encoder, { w: buffer(grad) });
+    device.queue.submit([encoder.finish()]);
+  }
+  for (const each of [stepped, encoded]) same({ w: await contents(each) }, cpu.optimizer.params as Tensors);
+  expect(await encode.slow.read('w')).toEqual(await cpu.slow.read('w'));
+
+  const readOnly = device.createBuffer({ size: 256, usage: STORAGE | COPY_SRC });
+  const refused = lookahead(await adamw({ w: readOnly }, { device }));
+  await expect(refused).rejects.toThrow('Lookahead of "w" takes COPY_DST usage of its GPUBuffer');
+});

@@ -1,0 +1,22 @@
+// An exponential moving average of weights: param is the average, and grad are the weights that it is of.
+// The weight is that of src/algorithms/ema.ts:
+//
+//   p = lerp(p, grad, weight)
+//
+// where lerp(a, b, weight) is a + weight*(b - a).
+
+struct EmaScalars {
+  weight: f32,
+}
+
+@group(0) @binding(0) var<uniform> by: EmaScalars;
+@group(1) @binding(0) var<storage, read_write> param: array<Real>;
+// Only read; read_write lets the caller keep both in one buffer.
+@group(1) @binding(1) var<storage, read_write> grad: array<Real>;
+
+@compute @workgroup_size(WORKGROUP)
+fn ema(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  param[i] = lerp(param[i], grad[i], by.weight);
+}
