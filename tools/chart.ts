@@ -6,8 +6,12 @@ import * as echarts from 'echarts';
 export function svg(option: object, width: number, height: number): string {
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
   chart.setOption({ animation: false, backgroundColor: '#fff', ...option });
-  // echarts numbers its charts, and names styles by these numbers: here each is the first.
-  const text = chart.renderToSVGString().replaceAll(/\bzr\d+-/g, 'zr0-');
+  // echarts numbers its charts and styles through the life of a process: here they are numbered from the first on.
+  const names = new Map<string, string>();
+  const text = chart.renderToSVGString().replaceAll(/\bzr\d+-[\w-]+/g, (name) => {
+    if (!names.has(name)) names.set(name, `n${names.size}`);
+    return names.get(name)!;
+  });
   chart.dispose();
   return text;
 }

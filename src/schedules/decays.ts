@@ -73,8 +73,7 @@ export interface StepOptions {
 /** gamma**floor(t/stepSize): torch's StepLR. */
 export function step(options: StepOptions): Schedule {
   const { stepSize, gamma } = read('step', options, { stepSize: whole(1), gamma: notNegative(0.1) });
-  // A rounded quotient may reach the next whole number too early.
-  return schedule((t) => power(gamma, (t - (t % stepSize)) / stepSize));
+  return schedule((t) => power(gamma, Math.floor(t / stepSize)));
 }
 
 export interface MultiStepOptions {

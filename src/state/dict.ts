@@ -14,8 +14,8 @@ export type TensorState = Record<string, number | Float32Array>;
 
 /**
  * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
- * first step, and each group's options in snake_case. `param_names` tells the index of a name,
- * `frozen` names the tensors whose gradients are passed over.
+ * first step, and each group's options in snake_case. `param_names` tells the index of a name, `frozen` names the
+ * tensors whose gradients are passed over, `schedule` is the memory of a schedule that has one.
  */
 export interface StateDict {
   state: Record<number, TensorState>;
