@@ -157,13 +157,19 @@ function known<Options extends object>(
   );
 }
 
+const isFunction = (value: unknown): value is (completed: number) => unknown => typeof value === 'function';
+
 /** An option as it is after so many steps: where it is a function, what that says, checked. */
-export function valueAt(options: object, name: string, completed: number, where: string): unknown {
-  const value = (options as Record<string, unknown>)[name];
-  if (typeof value !== 'function') return value;
+export function valueAt<Value>(
+  value: Value | ((completed: number) => Value),
+  name: string,
+  completed: number,
+  where: string,
+): Value {
+  if (!isFunction(value)) return value;
   const answer: unknown = value(completed);
   const { wanted, accepts } = perStep[name];
-  if (accepts(answer as never)) return answer;
+  if (accepts(answer as never)) return answer as Value;
   throw unexpected(`${name}(${completed})${where}`, wanted, answer);
 }
 

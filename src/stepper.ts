@@ -132,7 +132,7 @@ export class Stepper<Options extends GroupOptions> {
     if (group !== undefined) {
       const { options } = this.group;
       for (const name in this.state) this.#next[name] = this.state[name];
-      this.#progress.eta = (this.#at('schedule', this.state.k) as number | undefined) ?? 1;
+      this.#progress.eta = this.#multiplier(this.state.k);
       group.advance(this.#next, options, this.#progress.eta);
     }
     for (const section of this.sections) {
@@ -210,11 +210,11 @@ export class Stepper<Options extends GroupOptions> {
     const progress = this.#progress;
     progress.step = completed + 1;
     progress.isFirst = tensor.step === 0;
-    if (this.#algorithm.group === undefined)
-      progress.eta = (this.#at('schedule', completed) as number | undefined) ?? 1;
-    progress.decay = tensor.decays ? (this.#at('weightDecay', completed) as number) : 0;
-    progress.betas = (this.#at('betas', completed) as Betas | undefined) ?? none;
-    progress.emaDecay = this.#at('decay', completed) as number;
+    if (this.#algorithm.group === undefined) progress.eta = this.#multiplier(completed);
+    const { weightDecay = 0, betas = none, decay = 0 } = options;
+    progress.decay = tensor.decays ? valueAt(weightDecay, 'weightDecay', completed, where) : 0;
+    progress.betas = valueAt(betas, 'betas', completed, where);
+    progress.emaDecay = valueAt(decay, 'decay', completed, where);
     this.#algorithm.prepare(this.#by, options, progress);
     for (let k = 0; k < rule.scalars.length; k++) {
       const name = rule.scalars[k];
@@ -225,8 +225,9 @@ export class Stepper<Options extends GroupOptions> {
     }
   }
 
-  #at(name: string, completed: number): unknown {
-    return valueAt(this.group.options, name, completed, this.group.where);
+  #multiplier(completed: number): number {
+    const { schedule } = this.group.options;
+    return schedule === undefined ? 1 : valueAt<number>(schedule, 'schedule', completed, this.group.where);
   }
 }
 

@@ -31,6 +31,7 @@ export interface CommonOptions {
 
 /** What the options of a group may have: those of an average of weights are others. */
 export interface GroupOptions extends Partial<CommonOptions> {
+  betas?: Betas | ((completedSteps: number) => Betas);
   decay?: number | ((completedSteps: number) => number);
 }
 
