@@ -62,4 +62,4 @@ export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './stepper.js';
 export type { StepOptions } from './steps.js';
 export type { StateDict, TensorState } from './state/dict.js';
-export type { LazyArray } from './state/save.js';
+export type { LazyArray, LazyParam } from './state/save.js';

@@ -12,7 +12,7 @@ import { readParam } from './reading.js';
 import { expect } from './sentences.js';
 import type { StateDict } from './state/dict.js';
 import { load } from './state/load.js';
-import { save, saveLazily, type LazyArray } from './state/save.js';
+import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Stepper, type LiveGroup } from './stepper.js';
 import { advance, switchMode, type StepOptions } from './steps.js';
 
@@ -197,10 +197,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * The state dict as it is now but for its arrays, and these, to be read one at a time: a copy of all would be too much
-   * of a large model. Reading one throws once the optimizer has been stepped or changed otherwise.
+   * The state dict as it is now but for its arrays, these, and the parameters, to be read one at a time: a copy of all
+   * would be too much of a large model. Reading one throws once the optimizer has been stepped or changed otherwise.
    */
-  lazyStateDict(): { dict: StateDict; arrays: LazyArray[] } {
+  lazyStateDict(): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
     return saveLazily(this.#use());
   }
 

@@ -6,15 +6,18 @@ import { checkFinished, type Parts } from '../parts.js';
 import { show } from '../sentences.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
-/** An array of a state dict that is still to be read, and to be put into `state` as `slot`. */
-export interface LazyArray {
-  /** The tensor's name. */
+/** A parameter that is still to be read. */
+export interface LazyParam {
   readonly name: string;
-  readonly slot: string;
   /** Elements. */
   readonly length: number;
-  readonly state: TensorState;
   read(): Promise<Float32Array>;
+}
+
+/** An array of a state dict that is still to be read, and to be put into `state` of the tensor `name` as `slot`. */
+export interface LazyArray extends LazyParam {
+  readonly slot: string;
+  readonly state: TensorState;
 }
 
 export async function save<Options extends GroupOptions>(parts: Parts<Options>): Promise<StateDict> {
@@ -25,17 +28,17 @@ export async function save<Options extends GroupOptions>(parts: Parts<Options>):
   return dict;
 }
 
-/** The dict but for its arrays. */
+/** The dict but for its arrays, these, and the parameters. */
 export function saveLazily<Options extends GroupOptions>(
   parts: Parts<Options>,
-): { dict: StateDict; arrays: LazyArray[] } {
+): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkFinished(parts);
   const { dict, arrays } = describe(parts.algorithm, parts.steppers);
   const { changes } = parts;
   const checkUnchanged = (name: string): void => {
     parts.outcomes.check();
     if (changes === parts.changes) return;
-    throw new Error(`The optimizer changed before ${show(name)} of its state dict was read.`);
+    throw new Error(`The optimizer changed before ${show(name)} of its lazy state dict was read.`);
   };
   const read = async (source: ArrayOf): Promise<Float32Array> => {
     checkUnchanged(source.tensor.name);
@@ -47,5 +50,11 @@ export function saveLazily<Options extends GroupOptions>(
     const { name, length } = source.tensor;
     return { name, slot, length, state, read: () => read(source) };
   });
-  return { dict, arrays: lazy };
+  const params = parts.steppers
+    .flatMap(({ names }) => names)
+    .map((name) => {
+      const { section, tensor } = parts.members.get(name)!;
+      return { name, length: tensor.length, read: () => read({ section, tensor, array: 'param' }) };
+    });
+  return { dict, params, arrays: lazy };
 }
