@@ -21,9 +21,9 @@ export function show(value: unknown): string {
   if (typeof value !== 'object' || value === null) return String(value);
   const isShort = Array.isArray(value) && value.length <= 4 && value.every((item) => !Array.isArray(item));
   if (isShort) return `[${Array.from(value, show).join(', ')}]`;
-  const name = isRecord(value)
-    ? (value.constructor?.name ?? 'Object')
-    : Object.prototype.toString.call(value).slice(8, -1);
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  // A record's own `constructor` may be anything.
+  const name = isRecord(value) && typeof value.constructor === 'function' ? value.constructor.name : tag;
   const length = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as { length?: number }).length : undefined;
   return length !== undefined ? `${name}(${length})` : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
 }
