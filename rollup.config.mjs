@@ -1,5 +1,5 @@
-// dist/index.js: one ES module with the kernels of all three languages in it; beside it dist/core.wasm, and the entry
-// dist/schedules.js.
+// dist/index.js: one ES module with the kernels of all three languages in it; beside it dist/core.wasm, and the entries
+// dist/schedules.js and dist/checkpoint.js.
 // Rollup starts from what tsc wrote into build/src.
 
 import { mkdir, readFile } from 'node:fs/promises';
@@ -37,7 +37,7 @@ const wgsl = {
   },
 };
 
-// Each entry is one file that stands alone: what the two share is a page of text, and cheaper twice than as a third file.
+// Each entry is one file that stands alone: what they share is a page of text, and cheaper twice than as a third file.
 export default [
   {
     input: 'build/src/index.js',
@@ -47,5 +47,9 @@ export default [
   {
     input: 'build/src/schedules/index.js',
     output: { file: 'dist/schedules.js', format: 'es' },
+  },
+  {
+    input: 'build/src/checkpoint/index.js',
+    output: { file: 'dist/checkpoint.js', format: 'es' },
   },
 ];

@@ -11,6 +11,7 @@ export default defineConfig({
     alias: [
       { find: /^twinstep$/, replacement: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
       { find: /^twinstep\/schedules$/, replacement: fileURLToPath(new URL('dist/schedules.js', import.meta.url)) },
+      { find: /^twinstep\/checkpoint$/, replacement: fileURLToPath(new URL('dist/checkpoint.js', import.meta.url)) },
     ],
   },
   test: {

@@ -23,7 +23,7 @@ export const cases: Case[] = readdirSync(folder)
   .filter((file) => file.endsWith('.safetensors'))
   .map((file) => {
     const { metadata, tensors: arrays } = readSafetensors(readFileSync(new URL(file, folder)));
-    return { ...(JSON.parse(metadata.case) as Omit<Case, 'arrays'>), arrays };
+    return { ...(JSON.parse(metadata.get('case')!) as Omit<Case, 'arrays'>), arrays };
   });
 
 /** The schedules that cases name in words. */

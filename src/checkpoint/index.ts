@@ -1,0 +1,7 @@
+// The public names of twinstep/checkpoint: training in one safetensors file.
+
+export { decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js';
+export type { Dtype } from './header.js';
+export type { CheckpointOptions, Shapes } from './outline.js';
+export { parseSafetensors, serializeSafetensors, type SafeTensor } from './safetensors.js';
+export { checkpointStream, loadCheckpoint, saveCheckpoint, type AnyOptimizer } from './save.js';

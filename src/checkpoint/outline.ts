@@ -1,0 +1,145 @@
+// What a checkpoint's header tells: the state dict but for its arrays, and which tensor of the file is which array.
+//
+// The tensors are `param/<name>` and, in PyTorch's words, `<slot>/<name>`; no slot has a slash, a name may. In
+// `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
+
+import { expect, isRecord, list, show } from '../sentences.js';
+import type { StateDict, TensorState } from '../state/dict.js';
+import { count, isShape, writeHeader, type Entry, type Header } from './header.js';
+import { readJson, writeJson } from './json.js';
+
+/** An array of a checkpoint: a parameter, of which the slot is `param`, or what is remembered of one. */
+export interface Part {
+  readonly slot: string;
+  readonly name: string;
+  readonly length: number;
+}
+
+export interface Outline {
+  /** Without its arrays. */
+  readonly dict: StateDict;
+  readonly metadata: unknown;
+  /** In the order of their data. */
+  readonly parts: readonly (Part & { readonly shape: readonly number[] })[];
+}
+
+/** Record of PyTorch's shapes by parameter; a parameter without one is flat. */
+export type Shapes = Readonly<Record<string, readonly number[]>>;
+
+const FORMAT = 'twinstep';
+const VERSION = '1';
+const BYTES = 4;
+
+/** What is saved beside arrays. */
+export interface CheckpointOptions {
+  /** PyTorch's shapes by name: they are written down, and make no difference here. Without one a tensor is flat. */
+  shapes?: Shapes;
+  /** Anything that JSON can hold: where in the data the training stands, say. It comes back as it was. */
+  metadata?: unknown;
+}
+
+/** What a dict remembers of one tensor: nothing, where it has not stepped. */
+interface Remembered {
+  readonly index: number;
+  readonly state: TensorState | undefined;
+}
+
+/** What a dict remembers, by name. Throws a sentence unless names, indices and states fit each other. */
+export function statesOf(dict: unknown): Map<string, Remembered> {
+  const isDict = isRecord(dict) && isRecord(dict.state) && Array.isArray(dict.param_groups);
+  expect(isDict, 'the state dict', 'a record with state and param_groups', dict);
+  const { state, param_groups: groups } = dict as unknown as StateDict;
+  const states = new Map<string, Remembered>();
+  const indices = new Set<unknown>();
+  for (const [g, group] of (groups as unknown[]).entries()) {
+    expect(isRecord(group), `param_groups[${g}]`, 'a record', group);
+    const { params, param_names: names } = group;
+    const isNamed = Array.isArray(params) && Array.isArray(names) && params.length === names.length;
+    expect(isNamed, `params and param_names of param_groups[${g}]`, 'arrays of the same length', names);
+    for (const [i, name] of (names as unknown[]).entries()) {
+      const index: unknown = (params as unknown[])[i];
+      expect(typeof name === 'string', `param_names[${i}] of param_groups[${g}]`, 'a string', name);
+      expect(isShape([index]), `params[${i}] of param_groups[${g}]`, 'an index', index);
+      const isNew = !states.has(name) && !indices.has(index);
+      if (!isNew)
+        throw new TypeError(`Parameter ${show(name)}, or its index ${index}, stands twice in the state dict.`);
+      indices.add(index);
+      const each: unknown = Object.hasOwn(state, index as number) ? state[index as number] : undefined;
+      expect(each === undefined || isRecord(each), `the state of ${show(name)}`, 'a record', each);
+      states.set(name, { index: index as number, state: each as TensorState | undefined });
+    }
+  }
+  return states;
+}
+
+/** The header of a checkpoint of these arrays, and they in the order of its data. */
+export function writeOutline(
+  dict: StateDict,
+  given: readonly Part[],
+  { shapes = {}, metadata }: CheckpointOptions,
+): { header: Uint8Array<ArrayBuffer>; outline: Outline } {
+  expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
+  const order = new Map([...statesOf(dict).keys()].map((name, i) => [name, i]));
+  const strangers = Object.keys(shapes).filter((name) => !order.has(name));
+  if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)}, of which there is a shape.`);
+  const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
+  const parts = given.toSorted((a, b) => rank(a) - rank(b));
+
+  let end = 0;
+  const entries = parts.map(({ slot, name, length }) => {
+    const shape: unknown = Object.hasOwn(shapes, name) ? shapes[name] : [length];
+    const fits = isShape(shape) && count(shape) === length;
+    expect(fits, `the shape of ${show(name)}`, `whole numbers whose product is ${length}`, shape);
+    const begin = end;
+    end += length * BYTES;
+    return { name: `${slot}/${name}`, dtype: 'F32' as const, shape, begin, end };
+  });
+  const strings = new Map([
+    ['format', FORMAT],
+    ['version', VERSION],
+    ['state', writeJson(dict, 'the state dict')],
+  ]);
+  if (metadata !== undefined) strings.set('metadata', writeJson(metadata, 'metadata'));
+  const { bytes, read } = writeHeader({ metadata: strings, entries });
+  // What is written can be read, since that is what checks it.
+  return { header: bytes, outline: readOutline(read) };
+}
+
+/** What a header says, if it is a checkpoint's and its tensors are those of its state dict. */
+export function readOutline({
+  metadata,
+  entries,
+}: {
+  metadata: Header['metadata'];
+  entries: readonly Omit<Entry, 'begin' | 'end'>[];
+}): Outline {
+  expect(metadata.get('format') === FORMAT, 'the format in __metadata__', show(FORMAT), metadata.get('format'));
+  expect(metadata.get('version') === VERSION, 'the version in __metadata__', show(VERSION), metadata.get('version'));
+  const [state, own] = [metadata.get('state'), metadata.get('metadata')];
+  expect(state !== undefined, 'state in __metadata__', 'JSON', state);
+  const dict = readJson(state, 'the state dict') as StateDict;
+  const states = statesOf(dict);
+  const stateOf = (name: string): TensorState | undefined => states.get(name)?.state;
+
+  const shapeOf = new Map<string, string>();
+  const parts = entries.map(({ name: key, dtype, shape }) => {
+    expect(dtype === 'F32', `dtype of ${show(key)}`, '"F32"', dtype);
+    const slash = key.indexOf('/');
+    const [slot, name] = [key.slice(0, Math.max(slash, 0)), key.slice(slash + 1)];
+    // A word, and so neither "__proto__" nor nothing.
+    expect(/^[a-z]\w*$/i.test(slot), 'the name of a tensor', '"param/" or a slot and "/" before a parameter', key);
+    const isKnown = slot === 'param' ? states.has(name) : stateOf(name) !== undefined;
+    if (!isKnown) throw new TypeError(`The state dict knows nothing of the tensor ${show(key)}.`);
+    const isFree = slot === 'param' || !Object.hasOwn(stateOf(name)!, slot);
+    if (!isFree) throw new TypeError(`The state dict has a value of its own for the tensor ${show(key)}.`);
+    if (slot === 'param') shapeOf.set(name, shape.join());
+    return { slot, name, shape, length: count(shape) };
+  });
+  const missing = [...states.keys()].filter((name) => !shapeOf.has(name));
+  if (missing.length > 0) throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.`);
+  for (const { slot, name, shape } of parts) {
+    const isAlike = shape.join() === shapeOf.get(name);
+    expect(isAlike, `the shape of ${slot} of ${show(name)}`, `the parameter's, [${shapeOf.get(name)}]`, shape);
+  }
+  return { dict, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
+}

@@ -1,0 +1,97 @@
+// From an optimizer to its checkpoint and back.
+
+import type { Optimizer } from '../optimizer.js';
+import { list, show } from '../sentences.js';
+import { bytesOf } from './bytes.js';
+import { assemble, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js';
+import { readJson, writeJson } from './json.js';
+import { writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
+import { readStream } from './stream.js';
+
+/** An optimizer of any algorithm, on any backend. */
+export type AnyOptimizer = Pick<
+  Optimizer<unknown>,
+  'groups' | 'read' | 'stateDict' | 'lazyStateDict' | 'loadStateDict'
+>;
+
+/**
+ * A checkpoint of the optimizer as it is at the call: parameters, state dict, and `metadata`, as the bytes of one
+ * safetensors file. The same training gives the same bytes.
+ */
+export async function saveCheckpoint(
+  optimizer: AnyOptimizer,
+  { shapes, metadata }: CheckpointOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  // All of one moment: nothing is waited for before all of it is asked for.
+  const options = { shapes: copy(shapes, 'shapes') as Shapes | undefined, metadata: copy(metadata, 'metadata') };
+  const names = optimizer.groups.flatMap(({ params }) => params);
+  const reads = names.map(async (name) => [name, await optimizer.read(name)] as const);
+  const [stateDict, ...params] = await Promise.all([optimizer.stateDict(), ...reads]);
+  return encodeCheckpoint({ params: Object.fromEntries(params), stateDict, ...options });
+}
+
+/**
+ * The bytes of `saveCheckpoint`, each array read when the stream is asked for it, so that of a large model there is
+ * never a copy. Once the optimizer is stepped or changed otherwise, the stream fails with a sentence.
+ */
+export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
+  const { dict, params, arrays } = optimizer.lazyStateDict();
+  const parts = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
+  const { header, outline } = writeOutline(dict, parts, options);
+  const readOf = new Map(parts.map(({ slot, name, read }) => [`${slot}/${name}`, read]));
+  const reads = outline.parts
+    .filter(({ length }) => length > 0)
+    .map(({ slot, name }) => readOf.get(`${slot}/${name}`)!);
+  let isBegun = false;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const bytes = isBegun ? bytesOf(await reads.shift()!()) : header;
+        isBegun = true;
+        controller.enqueue(bytes);
+        if (reads.length === 0) controller.close();
+      },
+    },
+    // Nothing is read before it is asked for.
+    { highWaterMark: 0 },
+  );
+}
+
+/**
+ * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata. Throws a sentence
+ * for what is no sound checkpoint, or of other tensors or another algorithm: then nothing has changed, and a stream is
+ * cancelled. GPU buffers of the caller's need COPY_DST usage.
+ */
+export async function loadCheckpoint(
+  optimizer: AnyOptimizer,
+  source: Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>,
+): Promise<unknown> {
+  const { params, stateDict, metadata } = isStream(source) ? await load(source, optimizer) : decodeCheckpoint(source);
+  await optimizer.loadStateDict(stateDict, { params });
+  return metadata;
+}
+
+const copy = (value: unknown, what: string): unknown =>
+  value === undefined ? undefined : readJson(writeJson(value, what), what);
+
+const isStream = (source: object): source is ReadableStream<Uint8Array> =>
+  typeof (source as ReadableStream | null)?.getReader === 'function';
+
+async function load(stream: ReadableStream<Uint8Array>, optimizer: AnyOptimizer): Promise<Checkpoint> {
+  const { outline, arrays } = await readStream(stream, (outline) => checkFits(outline, optimizer));
+  return assemble(outline, arrays);
+}
+
+/** Throws unless a checkpoint is of the optimizer's tensors, which bounds what is to be taken in. */
+function checkFits({ parts }: Outline, optimizer: AnyOptimizer): void {
+  const lengths = new Map(optimizer.lazyStateDict().params.map(({ name, length }) => [name, length]));
+  for (const { slot, name, length } of parts) {
+    const own = lengths.get(name);
+    if (own === undefined)
+      throw new TypeError(`There is no parameter ${show(name)}; there is ${list([...lengths.keys()])}.`);
+    if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
+  }
+  const given = new Set(parts.map(({ name }) => name));
+  const missing = [...lengths.keys()].filter((name) => !given.has(name));
+  if (missing.length > 0) throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.`);
+}
