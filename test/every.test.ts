@@ -3,26 +3,11 @@
 import * as twinstep from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
+import { algorithms } from './support/algorithms.js';
 import { backends, webgpu, type Options } from './support/backends.js';
 import { array, difference, largest, tensors } from './support/numbers.js';
 import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
-
-type Create = typeof twinstep.adam;
-
-const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
-const algorithms = [
-  ['adam', adam, { weightDecay: 0.1 }],
-  ['adam with amsgrad', adam, { amsgrad: true, weightDecay: 0.1 }],
-  ['adamw', adamw, {}],
-  ['adamw with nesterov', adamw, { nesterov: true }],
-  ['nadam', nadam, { weightDecay: 0.1 }],
-  ['radam', radam, { weightDecay: 0.1, decoupledWeightDecay: true }],
-  ['adamwScheduleFree', adamwScheduleFree, { weightDecay: 0.1 }],
-  ['adamwScheduleFree with inner momentum', adamwScheduleFree, { weightDecay: 0.1, innerMomentum: 0.9 }],
-  ['radamScheduleFree', radamScheduleFree, { weightDecay: 0.1 }],
-  ['sgdScheduleFree', sgdScheduleFree, { weightDecay: 0.1, lr: 0.1 }],
-] as unknown as [string, Create, Options][];
 
 const lengths = [1, 3, 64, 130];
 

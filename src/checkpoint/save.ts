@@ -78,7 +78,7 @@ const isStream = (source: object): source is ReadableStream<Uint8Array> =>
   typeof (source as ReadableStream | null)?.getReader === 'function';
 
 async function load(stream: ReadableStream<Uint8Array>, optimizer: AnyOptimizer): Promise<Checkpoint> {
-  const { outline, arrays } = await readStream(stream, (outline) => checkFits(outline, optimizer));
+  const { outline, arrays } = await readStream(stream, (each) => checkFits(each, optimizer));
   return assemble(outline, arrays);
 }
 

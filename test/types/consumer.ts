@@ -1,6 +1,7 @@
 // What a strict consumer without lib.dom may write, and what the types must refuse.
 
 import { adam, adamw, nadam, type Gradient, type Optimizer, type StateDict } from 'twinstep';
+import { checkpointStream, decodeCheckpoint, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { cosineAnnealing, linearWarmup, oneCycle, reduceOnPlateau, type Schedule } from 'twinstep/schedules';
 
 declare const device: GPUDevice;
@@ -26,6 +27,10 @@ const grouped = await adamw(
   ],
   { schedule: (t) => 1 / (1 + t) },
 );
+const bytes: Uint8Array = await saveCheckpoint(cpu, { shapes: { w: [2, 2] }, metadata: { epoch: 1 } });
+const read: unknown = await loadCheckpoint(gpu, bytes);
+await loadCheckpoint(cpu, checkpointStream(grouped));
+const restarted: Optimizer<Float32Array> = await adamw(decodeCheckpoint(bytes).params);
 const gradients: Record<string, Gradient> = { w, b: buffer, c: null };
 grouped.step(gradients);
 
@@ -54,4 +59,4 @@ cpu.groups[0]!.params = names;
 gpu.encode(device.createCommandEncoder(), { w });
 
 declare function structuredCloneOf<T>(value: T): T;
-export { uploaded, view };
+export { read, restarted, uploaded, view };

@@ -1,0 +1,486 @@
+// Checkpoints: saved and loaded is the identity, a stream is the bytes, and what does not fit changes nothing.
+
+import { readFileSync } from 'node:fs';
+import { adam, adamw, adamwScheduleFree } from 'twinstep';
+import {
+  checkpointStream,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  loadCheckpoint,
+  parseSafetensors,
+  saveCheckpoint,
+} from 'twinstep/checkpoint';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { algorithms } from './support/algorithms.js';
+import { backends, webgpu } from './support/backends.js';
+import { apart, chunksOf, expectWhole, small, streamOf, together, whole, withMetadata } from './support/checkpoints.js';
+import { array, difference, largest, tensors } from './support/numbers.js';
+import { readAll, type Tensors } from './support/tensors.js';
+import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
+
+// The types refuse much of what follows; JavaScript does not.
+const any = (value: unknown): never => value as never;
+
+const lengths = [0, 1, 3, 64, 130];
+/** w3 begins late, and w1 and w64 are ahead of the others. */
+const gradients = (t: number): Tensors => {
+  const { w3, ...others } = tensors(lengths, 10 + t);
+  return t < 2 ? { w1: others.w1, w64: others.w64 } : t < 6 ? others : { w3, ...others };
+};
+const shapes = { w130: [2, 5, 13], w0: [0, 7], w1: [] };
+const metadata = { epoch: 3, rate: -0, best: 0.1 + 0.2, note: '\ud800 é', tags: [null, true, {}], __proto_: 1e300 };
+
+const collect = async (stream: ReadableStream<Uint8Array>): Promise<Uint8Array> =>
+  new Uint8Array(await new Response(stream).arrayBuffer());
+
+describe.each(algorithms)('%s', (...[, create, own]) => {
+  describe.each(backends)('saved on %s', (...[from, backend]) => {
+    const begun = async (steps: number) => {
+      const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
+      for (let t = 0; t < steps; t++) optimizer.step(gradients(t));
+      return optimizer;
+    };
+
+    test.each(['train', 'eval'] as const)('and loaded in %s mode it is the same to the bit', async (mode) => {
+      const optimizer = await begun(5);
+      optimizer[mode]();
+      const before = await whole(optimizer);
+      const bytes = await saveCheckpoint(optimizer, { shapes, metadata });
+      await expectWhole(optimizer, before);
+      const { params, ...others } = decodeCheckpoint(bytes);
+      expect(others).toEqual({
+        shapes: { ...shapes, w3: [3], w64: [64] },
+        stateDict: before.dict,
+        metadata,
+      });
+      expect(params).toEqual(before.params);
+
+      const other = await create(tensors(lengths, 2), { ...own, ...backend, lr: 0.5 });
+      other.step(tensors(lengths, 3));
+      expect(await loadCheckpoint(other, bytes)).toEqual(metadata);
+      await expectWhole(other, before);
+      expect(await saveCheckpoint(other, { shapes, metadata })).toEqual(bytes);
+      expect(await collect(checkpointStream(other, { shapes, metadata }))).toEqual(bytes);
+      expect(encodeCheckpoint(decodeCheckpoint(bytes))).toEqual(bytes);
+    });
+
+    test.each(backends)('and resumed on %s is a run without a break', async (...[to, otherBackend]) => {
+      const unbroken = await begun(9);
+      const optimizer = await begun(4);
+      const { params, ...others } = decodeCheckpoint(await saveCheckpoint(optimizer));
+      const resumed = await create(params, { ...own, ...otherBackend });
+      await loadCheckpoint(resumed, encodeCheckpoint({ params, ...others }));
+      for (let t = 4; t < 9; t++) resumed.step(gradients(t));
+      const [actual, expected] = [await readAll(resumed, params), await readAll(unbroken, params)];
+      const isExact = from !== 'webgpu' && to !== 'webgpu';
+      for (const name in params) {
+        if (isExact) expect(difference(actual[name], expected[name]), name).toBeUndefined();
+        const bound = isExact ? 0 : webgpuRoundings(webgpu!.adapter, 9) * ROUNDING * (1 + largest(expected[name]));
+        expect(largest(actual[name].map((x, i) => x - expected[name][i])), name).toBeLessThanOrEqual(bound);
+      }
+    });
+  });
+});
+
+describe.each(backends)('%s', (...[, backend]) => {
+  test('a checkpoint is of the moment of the call, whatever happens while it is made', async () => {
+    const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend as object);
+    optimizer.step(tensors(lengths, 2));
+    const [before, note] = [await whole(optimizer), { epoch: 1 }];
+    const saved = saveCheckpoint(optimizer, { metadata: note });
+    note.epoch = 2;
+    optimizer.step(tensors(lengths, 3));
+    optimizer.eval();
+    const { params, stateDict, metadata: read } = decodeCheckpoint(await saved);
+    expect({ params, dict: stateDict, read }).toEqual({ ...before, read: { epoch: 1 } });
+  });
+
+  test.each([0, 1, 3, 8])('a stream fails when the optimizer is stepped after %d chunks', async (chunks) => {
+    // Nothing has stepped: all that is to be read is parameters.
+    const optimizer = await adam(tensors(lengths, 1), backend);
+    if (chunks > 4) optimizer.step(tensors(lengths, 2));
+    const reader = checkpointStream(optimizer).getReader();
+    for (let i = 0; i < chunks; i++) expect((await reader.read()).done).toBe(false);
+    optimizer.step(tensors(lengths, 3));
+    const rest = (async () => {
+      while (!(await reader.read()).done);
+    })();
+    await expect(rest).rejects.toThrow(/^The optimizer changed before "w\d+" of its lazy state dict was read\.$/);
+  });
+
+  test.each([1, 7, 2 ** 16])('a stream in chunks of %d bytes is loaded', async (size) => {
+    const [saved, loaded] = [await adamw(tensors(lengths, 1), backend), await adamw(tensors(lengths, 2), backend)];
+    saved.step(gradients(0));
+    const bytes = await saveCheckpoint(saved, { metadata });
+    expect(await loadCheckpoint(loaded, streamOf(chunksOf(bytes, size)))).toEqual(metadata);
+    await expectWhole(loaded, await whole(saved));
+  });
+
+  test('a stream of one is loaded by another as it is made', async () => {
+    const [saved, loaded] = [await adamw(tensors(lengths, 1), backend), await adamw(tensors(lengths, 2), backend)];
+    saved.step(gradients(5));
+    await loadCheckpoint(loaded, checkpointStream(saved));
+    await expectWhole(loaded, await whole(saved));
+  });
+});
+
+test('a stream reads an array when it is asked for it, and not before', async () => {
+  const optimizer = await small();
+  const asked: string[] = [];
+  const { dict, params, arrays } = optimizer.lazyStateDict();
+  const watched = <Each extends { name: string; read(): Promise<Float32Array> }>(each: Each): Each => ({
+    ...each,
+    read: () => (asked.push(each.name), each.read()),
+  });
+  const lazyStateDict = () => ({ dict, params: params.map(watched), arrays: arrays.map(watched) });
+  const reader = checkpointStream(any({ lazyStateDict })).getReader();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(asked).toEqual([]);
+  for (const expected of [[], ['w'], ['w', 'b'], ['w', 'b', 'w']]) {
+    await reader.read();
+    expect(asked).toEqual(expected);
+  }
+});
+
+test('names may be any, and shapes too', async () => {
+  const names = ['__proto__', 'constructor', 'toString', 'a/b', '/', '', '__metadata__', 'é😀"\\\n', '7'];
+  const params = Object.fromEntries(names.map((name, i) => [name, array(6, i)]));
+  const grads = Object.fromEntries(names.map((name, i) => [name, array(6, 10 + i)]));
+  const shaped = Object.fromEntries(names.map((name) => [name, [3, 2]]));
+  const [saved, loaded] = [await adamw(params), await adamw(grads)];
+  saved.step(grads);
+  const bytes = await saveCheckpoint(saved, { shapes: shaped });
+  await loadCheckpoint(loaded, streamOf([bytes]));
+  await expectWhole(loaded, await whole(saved));
+  const decoded = decodeCheckpoint(bytes);
+  expect(Object.keys(decoded.params).toSorted()).toEqual(names.toSorted());
+  expect(Object.getPrototypeOf(decoded.params)).toBe(Object.prototype);
+  expect(decoded.shapes).toEqual(shaped);
+  expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+});
+
+test('the data begin on a multiple of 8, in the order of parameters, and slots have their shapes', async () => {
+  const optimizer = await adamw({ 'fc.weight': array(6, 1), b: array(2, 2) });
+  optimizer.step({ 'fc.weight': array(6, 3), b: array(2, 4) });
+  const bytes = await saveCheckpoint(optimizer, { shapes: { 'fc.weight': [2, 3] } });
+  expect((bytes.length - apart(bytes).data.length) % 8).toBe(0);
+  const { metadata: strings, tensors: read } = parseSafetensors(bytes);
+  expect(Array.from(read, ([name, { dtype, shape }]) => [name, dtype, ...shape])).toEqual([
+    ['param/fc.weight', 'F32', 2, 3],
+    ['param/b', 'F32', 2],
+    ['exp_avg/fc.weight', 'F32', 2, 3],
+    ['exp_avg_sq/fc.weight', 'F32', 2, 3],
+    ['exp_avg/b', 'F32', 2],
+    ['exp_avg_sq/b', 'F32', 2],
+  ]);
+  expect([...strings.keys()]).toEqual(['format', 'version', 'state']);
+});
+
+test('the entry holds no kernels, and needs no other file', () => {
+  const source = readFileSync(new URL('../dist/checkpoint.js', import.meta.url), 'utf8');
+  expect(source).not.toMatch(/^import|import\(|workgroup|AGFzb/m);
+  expect(source.length).toBeLessThan(40_000);
+});
+
+describe('saving is refused', () => {
+  class Run {
+    epoch = 1;
+  }
+  const round: unknown[] = [];
+  round.push(round);
+  const refused: [string, unknown, string][] = [
+    ['metadata of NaN', { metadata: { loss: [1, NaN] } }, 'Expected metadata.loss[1] to be a finite number, as JSON'],
+    ['metadata with a hole', { metadata: { a: undefined } }, 'Expected metadata.a to be null, true, false, a number,'],
+    ['metadata that is a Date', { metadata: new Date(0) }, 'plain record of these, got a Date.'],
+    ['metadata of a class', { metadata: new Run() }, 'plain record of these, got a Run.'],
+    ['metadata that is a Map', { metadata: new Map() }, 'plain record of these, got a Map.'],
+    ['a bigint', { metadata: 1n }, 'plain record of these, got 1n.'],
+    ['metadata that holds itself', { metadata: round }, 'to be at most 100 levels deep, got'],
+    [
+      'a shape of another size',
+      { shapes: { w: [2, 2] } },
+      'the shape of "w" to be whole numbers whose product is 6, got',
+    ],
+    ['a shape of halves', { shapes: { w: [12, 0.5] } }, 'whose product is 6, got [12, 0.5].'],
+    ['a shape in words', { shapes: { w: '6' } }, 'whose product is 6, got "6".'],
+    ['a shape of a stranger', { shapes: { v: [1] } }, 'There is no parameter "v", of which there is a shape.'],
+    ['shapes in a list', { shapes: [[6]] }, 'Expected shapes to be a record of shapes by name, got [[6]].'],
+  ];
+  test.each(refused)('%s', async (...[, options, message]) => {
+    const optimizer = await small();
+    await expect(saveCheckpoint(optimizer, any(options))).rejects.toThrow(message.replace('[[6]]', 'Array(1)'));
+    expect(() => checkpointStream(optimizer, any(options))).toThrow(message.replace('[[6]]', 'Array(1)'));
+  });
+
+  test('a name that is not Unicode', async () => {
+    const optimizer = await adam({ '\ud800': array(2, 1) });
+    await expect(saveCheckpoint(optimizer)).rejects.toThrow('Expected the name of a tensor to be well-formed Unicode');
+  });
+
+  test('parameters and a state dict of different tensors', async () => {
+    const optimizer = await small();
+    const { params, dict } = await whole(optimizer);
+    const encode = (change: object): (() => unknown) => {
+      return () => encodeCheckpoint(any({ params, stateDict: dict, ...change }));
+    };
+    expect(encode({ params: { w: params.w } })).toThrow('The checkpoint lacks the parameter "b".');
+    expect(encode({ params: { ...params, v: params.w } })).toThrow('knows nothing of the tensor "param/v".');
+    expect(encode({ params: { ...params, w: [1] } })).toThrow('Expected parameter "w" to be a Float32Array, got [1].');
+    expect(encode({ params: { ...params, w: array(5, 1) } })).toThrow('the shape of exp_avg of "w"');
+    expect(encode({ params: null })).toThrow('Expected params to be a record of Float32Arrays by name, got null.');
+    expect(encode({ stateDict: undefined })).toThrow('Expected the state dict to be a record with state and');
+    expect(encode({ stateDict: { ...(dict as object), extra: NaN } })).toThrow('the state dict.extra to be a finite');
+  });
+
+  test('of an optimizer that is gone', async () => {
+    const optimizer = await small();
+    optimizer.dispose();
+    await expect(saveCheckpoint(optimizer)).rejects.toThrow('This optimizer has been disposed of.');
+    expect(() => checkpointStream(optimizer)).toThrow('This optimizer has been disposed of.');
+  });
+});
+
+describe('loading is refused, and changes nothing:', () => {
+  let optimizer: Awaited<ReturnType<typeof small>>;
+  let bytes: Uint8Array;
+  beforeEach(async () => {
+    optimizer = await small();
+    bytes = await saveCheckpoint(await small());
+    optimizer.step({ b: Float32Array.of(1, 2) });
+  });
+
+  const edit = (of: Uint8Array, change: (text: string) => string): Uint8Array => {
+    const { header, data } = apart(of);
+    return together(change(header), data);
+  };
+  const state = (of: Uint8Array, from: string, to: string): Uint8Array => {
+    const { metadata: strings } = parseSafetensors(of);
+    expect(strings.get('state')).toContain(from);
+    return withMetadata(of, { state: strings.get('state')!.replace(from, to) });
+  };
+  const rename = (from: string, to: string) => (text: string) => text.replace(JSON.stringify(from), JSON.stringify(to));
+
+  const refused: [string, (of: Uint8Array) => unknown, string][] = [
+    ['no bytes', () => new Uint8Array(0), 'Expected the file to be at least 8 bytes long, got 0.'],
+    ['null', () => null, 'Expected the bytes to be a Uint8Array or an ArrayBuffer, got null.'],
+    ['a string', () => 'file.safetensors', 'an ArrayBuffer, got "file.safetensors".'],
+    [
+      'other numbers',
+      (of) => new Uint16Array(of.length),
+      'Expected the bytes to be a Uint8Array or an ArrayBuffer, got',
+    ],
+    ['a file cut short', (of) => of.subarray(0, -1), 'Expected the length of the file to be'],
+    ['a file too long', (of) => new Uint8Array([...of, 0]), 'Expected the length of the file to be'],
+    [
+      'another format',
+      (of) => withMetadata(of, { format: 'pt' }),
+      'Expected the format in __metadata__ to be "twinstep", got "pt".',
+    ],
+    ['no format', (of) => withMetadata(of, { format: undefined }), 'to be "twinstep", got undefined.'],
+    [
+      'a later version',
+      (of) => withMetadata(of, { version: '2' }),
+      'Expected the version in __metadata__ to be "1", got "2".',
+    ],
+    [
+      'no state',
+      (of) => withMetadata(of, { state: undefined }),
+      'Expected state in __metadata__ to be JSON, got undefined.',
+    ],
+    [
+      'a state that is not JSON',
+      (of) => withMetadata(of, { state: '{' }),
+      'Expected the state dict to be JSON, got "{".',
+    ],
+    ['a state that is a list', (of) => withMetadata(of, { state: '[]' }), 'with state and param_groups, got [].'],
+    [
+      'metadata that are not JSON',
+      (of) => withMetadata(of, { metadata: 'x' }),
+      'Expected metadata to be JSON, got "x".',
+    ],
+    ['metadata beyond f64', (of) => withMetadata(of, { metadata: '[1e999]' }), 'within the range of f64, got "1e999".'],
+    ['an lr twice', (of) => state(of, '"lr":0.1', '"lr":0.1,"lr":0.2'), 'The key "lr" stands twice in the state dict.'],
+    ['a negative lr', (of) => state(of, '"lr":0.1', '"lr":-1'), 'Expected lr in param_groups[0] to be a finite number'],
+    ['another algorithm', (of) => state(of, '"adamw"', '"adam"'), 'adamw has algorithm = "adamw", got "adam"'],
+    [
+      'half a step',
+      (of) => state(of, '"step":1', '"step":0.5'),
+      'Expected step in the state of "w" to be a whole number',
+    ],
+    ['no step', (of) => state(of, '"step":1', ''), 'Expected step in the state of "w" to be a whole number'],
+    ['an index twice', (of) => state(of, '[0,1]', '[0,0]'), 'Parameter "b", or its index 0, stands twice'],
+    [
+      'an index in words',
+      (of) => state(of, '[0,1]', '[0,"1"]'),
+      'Expected params[1] of param_groups[0] to be an index, got "1".',
+    ],
+    ['a name twice', (of) => state(of, '["w","b"]', '["w","w"]'), 'Parameter "w", or its index 1, stands twice'],
+    ['a name of null', (of) => state(of, '["w","b"]', '["w",null]'), 'to be a string, got null.'],
+    ['too few names', (of) => state(of, '["w","b"]', '["w"]'), 'to be arrays of the same length, got ["w"].'],
+    [
+      'a group of null',
+      (of) => withMetadata(of, { state: '{"state":{},"param_groups":[null]}' }),
+      'Expected param_groups[0] to be a record, got null.',
+    ],
+    ['a state of 7', (of) => state(of, '{"step":1}', '7'), 'Expected the state of "w" to be a record, got 7.'],
+    [
+      'a value for an array',
+      (of) => state(of, '"step":1', '"step":1,"exp_avg":7'),
+      'has a value of its own for the tensor "exp_avg/w".',
+    ],
+    [
+      'state of a stranger',
+      (of) => state(of, '{"0":', '{"7":{},"0":'),
+      'The state dict has state for "7", which is in no group.',
+    ],
+    [
+      'a stranger',
+      (of) => edit(of, rename('param/b', 'param/v')),
+      'The state dict knows nothing of the tensor "param/v".',
+    ],
+    [
+      'a slot of a stranger',
+      (of) => edit(of, rename('exp_avg/w', 'exp_avg/b')),
+      'knows nothing of the tensor "exp_avg/b".',
+    ],
+    ['a strange slot', (of) => edit(of, rename('exp_avg/w', 'z/w')), 'The state of "w" has "z"; it should have'],
+    [
+      'a slot of no name',
+      (of) => edit(of, rename('exp_avg/w', '/w')),
+      'Expected the name of a tensor to be "param/" or a slot',
+    ],
+    [
+      'the slot __proto__',
+      (of) => edit(of, rename('exp_avg/w', '__proto__/w')),
+      'a slot and "/" before a parameter, got "__proto__/w".',
+    ],
+    ['no slash', (of) => edit(of, rename('exp_avg/w', 'exp_avg')), 'a slot and "/" before a parameter, got "exp_avg".'],
+    [
+      'a slot of another shape',
+      (of) =>
+        edit(of, (text) =>
+          text.replace('"exp_avg/w":{"dtype":"F32","shape":[6]', '"exp_avg/w":{"dtype":"F32","shape":[2,3]'),
+        ),
+      'Expected the shape of exp_avg of "w" to be the parameter\'s, [6], got [2, 3].',
+    ],
+    [
+      'another type',
+      (of) => edit(of, (text) => text.replace('F32","shape":[6]', 'I32","shape":[6]')),
+      'Expected dtype of "param/w" to be "F32", got "I32".',
+    ],
+  ];
+  test.each(refused)('%s', async (...[, change, message]) => {
+    const changed = change(bytes) as Uint8Array;
+    const before = await whole(optimizer);
+    await expect(loadCheckpoint(optimizer, changed)).rejects.toThrow(message);
+    await expectWhole(optimizer, before);
+    if (!(changed instanceof Uint8Array)) return;
+    const cancelled: unknown[] = [];
+    const stream = streamOf([...chunksOf(changed, 50), new Uint8Array(0)], (reason) => cancelled.push(reason));
+    await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow(/^\w.*\.$/s);
+    expect(stream.locked).toBe(false);
+    await expectWhole(optimizer, before);
+  });
+
+  test('other tensors', async () => {
+    const before = await whole(optimizer);
+    const b = array(2, 2);
+    for (const [params, message] of [
+      [{ w: array(6, 1) }, /lacks the parameter "b"/],
+      [{ w: array(6, 1), b, v: array(1, 1) }, /There is no parameter "v"/],
+      [{ w: array(5, 1), b }, /^Expected 6 values of .*"w", got 5\.$/],
+    ] as const) {
+      const other = await saveCheckpoint(await adamw(params as Tensors));
+      await expect(loadCheckpoint(optimizer, other)).rejects.toThrow(message);
+      await expect(loadCheckpoint(optimizer, streamOf([other]))).rejects.toThrow(message);
+    }
+    await expectWhole(optimizer, before);
+  });
+
+  describe('a stream', () => {
+    const tries: [string, (of: Uint8Array) => Iterable<unknown>, string][] = [
+      ['that ends in its length', (of) => [of.subarray(0, 5)], 'Expected at least 8 bytes in the stream, got 5.'],
+      ['that ends in its header', (of) => [of.subarray(0, 100)], 'bytes in the stream, got 100.'],
+      ['that ends in its data', (of) => [of.subarray(0, -1)], 'bytes in the stream, got'],
+      ['that goes on', (of) => [of, new Uint8Array(0), new Uint8Array(3)], 'bytes, got 3 more.'],
+      ['that goes on in its last chunk', (of) => [new Uint8Array([...of, 1])], 'bytes, got 1 more.'],
+      ['of strings', () => ['abc'], 'Expected a chunk of the stream to be a Uint8Array, got "abc".'],
+      ['of floats in the end', (of) => [of, new Float32Array(2)], 'to be a Uint8Array, got Float32Array(2).'],
+      [
+        'that fails',
+        function* (of) {
+          yield of.subarray(0, 300);
+          throw new Error('no network');
+        },
+        'The stream failed after 300 bytes: no network',
+      ],
+      [
+        'that fails for nothing',
+        function* () {
+          yield new Uint8Array(1);
+          throw undefined;
+        },
+        'The stream failed after 1 bytes: undefined',
+      ],
+      [
+        'with a header beyond any',
+        () => [new Uint8Array(8).fill(255), new Uint8Array(9)],
+        'got 18446744073709551615n.',
+      ],
+    ];
+    test.each(tries)('%s', async (...[, chunks, message]) => {
+      const before = await whole(optimizer);
+      await expect(loadCheckpoint(optimizer, streamOf(chunks(bytes)))).rejects.toThrow(message);
+      await expectWhole(optimizer, before);
+    });
+
+    test('is cancelled, with the reason', async () => {
+      const reasons: unknown[] = [];
+      const stream = streamOf([new Uint8Array(8), bytes, bytes], (reason) => reasons.push(reason));
+      await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow('Expected the length of the header to be');
+      expect(String(reasons)).toContain('Expected the length of the header to be');
+    });
+
+    test('is cancelled before its data where the tensors are others', async () => {
+      const other = await saveCheckpoint(await adamw({ w: array(6, 1), b: array(300_000, 2) }));
+      let taken = 0;
+      const counted = function* (): Generator<Uint8Array> {
+        for (const chunk of chunksOf(other, 1000)) {
+          taken += chunk.length;
+          yield chunk;
+        }
+      };
+      await expect(loadCheckpoint(optimizer, streamOf(counted()))).rejects.toThrow('Expected 2 values of param of "b"');
+      expect(taken).toBeLessThan(5000);
+    });
+
+    test('that never lets itself be cancelled is left', async () => {
+      const stream = new ReadableStream({
+        pull: (controller) => controller.enqueue(any('abc')),
+        cancel: () => new Promise<void>(() => {}),
+      });
+      await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow('a Uint8Array, got "abc".');
+    });
+
+    test('that another reads', async () => {
+      const stream = streamOf([bytes]);
+      stream.getReader();
+      await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow('Expected the stream to be free to be read');
+    });
+
+    test('whose header is said to be large takes no memory before it comes', async () => {
+      const before = process.memoryUsage().arrayBuffers;
+      let fail: (reason: Error) => void = () => {};
+      const waiting = new Promise<void>((_, reject) => (fail = reject));
+      const stream = new ReadableStream<Uint8Array>({
+        start: (controller) => controller.enqueue(together('{', new Uint8Array(0), 99_999_999n)),
+        pull: () => waiting,
+      });
+      const loading = loadCheckpoint(optimizer, stream);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 20);
+      fail(new Error('gone'));
+      await expect(loading).rejects.toThrow('The stream failed after 9 bytes: gone');
+    });
+  });
+});

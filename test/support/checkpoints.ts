@@ -1,0 +1,88 @@
+// What the tests of checkpoints share.
+
+import { adamw, type Optimizer } from 'twinstep';
+import { serializeSafetensors } from 'twinstep/checkpoint';
+import { expect } from 'vitest';
+import { readAll, same, type Tensors } from './tensors.js';
+
+type Any = Pick<Optimizer<unknown>, 'groups' | 'read' | 'stateDict'>;
+
+/** All that an optimizer is, to be compared. */
+export interface Whole {
+  readonly params: Tensors;
+  readonly dict: unknown;
+}
+
+export async function whole(optimizer: Any): Promise<Whole> {
+  const names = optimizer.groups.flatMap(({ params }) => params.map((name) => [name, undefined]));
+  return { params: await readAll(optimizer, Object.fromEntries(names)), dict: await optimizer.stateDict() };
+}
+
+export async function expectWhole(optimizer: Any, expected: Whole): Promise<void> {
+  const { params, dict } = await whole(optimizer);
+  same(params, expected.params);
+  expect(dict).toEqual(expected.dict);
+}
+
+/** A small optimizer with something to remember, for what is to be refused. */
+export async function small(): Promise<Optimizer<Float32Array>> {
+  const optimizer = await adamw({ w: Float32Array.of(1, 2, 3, 4, 5, 6), b: Float32Array.of(-0, 1e-40) }, { lr: 0.1 });
+  optimizer.step({ w: new Float32Array(6).fill(0.5) });
+  return optimizer;
+}
+
+/** A stream of these chunks. */
+export function streamOf(
+  chunks: Iterable<unknown>,
+  onCancel: (reason: unknown) => void = () => {},
+): ReadableStream<Uint8Array> {
+  const iterator = chunks[Symbol.iterator]();
+  return new ReadableStream<Uint8Array>({
+    pull(controller) {
+      const { done, value } = iterator.next();
+      if (done === true) controller.close();
+      else controller.enqueue(value as Uint8Array);
+    },
+    cancel: onCancel,
+  });
+}
+
+/** Bytes cut into chunks of a size. */
+export function* chunksOf(bytes: Uint8Array, size: number): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+/** The header's text, and the data. */
+export function apart(bytes: Uint8Array): { header: string; data: Uint8Array } {
+  const end = 8 + Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  return { header: new TextDecoder().decode(bytes.subarray(8, end)), data: bytes.slice(end) };
+}
+
+/** A file with any text for a header, and any length said of it. */
+export function together(header: string, data: Uint8Array, length?: bigint): Uint8Array {
+  const text = new TextEncoder().encode(header);
+  const bytes = new Uint8Array(8 + text.length + data.length);
+  new DataView(bytes.buffer).setBigUint64(0, length ?? BigInt(text.length), true);
+  bytes.set(text, 8);
+  bytes.set(data, 8 + text.length);
+  return bytes;
+}
+
+/** A checkpoint with other strings in `__metadata__`. */
+export function withMetadata(bytes: Uint8Array, change: Record<string, string | undefined>): Uint8Array {
+  const { header, data } = apart(bytes);
+  const record = JSON.parse(header) as Record<string, object>;
+  record.__metadata__ = { ...record.__metadata__, ...change };
+  return together(JSON.stringify(record), data);
+}
+
+/** A file of F32 tensors with these lengths. */
+export const flat = (lengths: Record<string, number>): Uint8Array =>
+  serializeSafetensors(
+    new Map(
+      Object.entries(lengths).map(([name, length]) => [
+        name,
+        { dtype: 'F32', shape: [length], bytes: new Uint8Array(4 * length) },
+      ]),
+    ),
+  );
