@@ -1,0 +1,150 @@
+"""The PyTorch side of test/torch.test.ts.
+
+    python run.py FOLDER
+
+For every case in FOLDER/cases.json: all steps in torch; the second half from what twinstep saved after the first, by
+tools/torch_checkpoint.py; and the first half, saved for twinstep to go on. Gradients are in FOLDER/<case>.grads.
+"""
+
+import json
+import pathlib
+import platform
+import sys
+
+import torch
+
+sys.path[:0] = [str(pathlib.Path(__file__).parents[3] / 'tools'), str(pathlib.Path(__file__).parent)]
+
+import torch_checkpoint as convert
+
+try:
+    import schedulefree
+
+    SCHEDULEFREE = getattr(schedulefree, '__version__', 'installed')
+except ImportError:
+    import schedulefree_semantics as schedulefree
+
+    SCHEDULEFREE = 'not installed: schedulefree_semantics.py in its place'
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(7, 5)
+        self.scale = torch.nn.Parameter(torch.zeros(()))
+        self.late = torch.nn.Parameter(torch.zeros(3))
+
+
+def read_tensors(path):
+    """A safetensors file of float32."""
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], 'little')
+    tensors = {}
+    for key, entry in json.loads(data[8:begin]).items():
+        first, end = entry['data_offsets']
+        values = torch.frombuffer(bytearray(data[begin + first : begin + end]), dtype=torch.float32)
+        tensors[key] = values.reshape(entry['shape'])
+    return tensors
+
+
+class Run:
+    """A model and its optimizer, on the way through a case's steps."""
+
+    def __init__(self, case, tensors, saved=None):
+        self.case, self.tensors = case, tensors
+        self.model = Model()
+        init = {key.removeprefix('init/'): tensor for key, tensor in tensors.items() if key.startswith('init/')}
+        self.model.load_state_dict(init if saved is None else saved['model'])
+        kind = getattr(torch.optim, case['torch'], None) or getattr(schedulefree, case['torch'])
+        named = dict(self.model.named_parameters())
+        groups = [
+            {'params': [(name, named[name]) if case['named'] else named[name] for name in names], **own}
+            for names, own in case['groups']
+        ]
+        self.optimizer = kind(groups, **case['options'])
+        if saved is not None:
+            self.optimizer.load_state_dict(saved['optimizer'])
+        self.switch('train')
+
+    def switch(self, mode):
+        if 'ScheduleFree' in self.case['torch']:
+            getattr(self.optimizer, mode)()
+
+    def steps(self, begin, end):
+        for t in range(begin, end):
+            for name, parameter in self.model.named_parameters():
+                grad = self.tensors.get(f'grad/{t}/{name}')
+                parameter.grad = None if grad is None else grad.clone()
+            self.optimizer.step()
+
+    def save(self, path):
+        torch.save({'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict()}, path)
+        return torch.load(path, weights_only=True)
+
+    def result(self):
+        """The parameters, and where there is one the average."""
+        result = {f'param/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
+        self.switch('eval')
+        return result | {f'average/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
+
+
+def refusals(folder):
+    """What is said to a dict without an equivalent, by the name of the change."""
+    said = {}
+
+    def attempt(name, convert_it):
+        try:
+            convert_it()
+            said[name] = 'taken'
+        except SystemExit as refusal:
+            said[name] = str(refusal)
+
+    for path in folder.glob('*.refused'):
+        attempt(path.stem, lambda: convert.to_torch(*convert.read_file(path)))
+
+    def changed(case, change, algorithm=None):
+        saved = torch.load(folder / f'{case}.theirs.pt', weights_only=True)
+        change(saved, saved['optimizer']['param_groups'][0], saved['optimizer']['state'])
+        return lambda: convert.from_torch(saved, algorithm)
+
+    def forget(group):
+        del group['decoupled_weight_decay']
+
+    attempt('older', changed('adamw', lambda saved, group, state: forget(group)))
+    attempt('older, told', changed('adamw', lambda saved, group, state: forget(group), 'adamw'))
+    attempt('told otherwise', changed('adamw', lambda *_: None, 'adam'))
+    attempt('told so', changed('adamw', lambda *_: None, 'adamw'))
+    attempt('stranger', changed('radam', lambda saved, group, state: group.update(cautious=True)))
+    attempt('stranger, off', changed('radam', lambda saved, group, state: group.update(cautious=False)))
+    attempt('bfloat16', changed('adam', lambda saved, group, state: state[0].update(exp_avg=state[0]['exp_avg'].bfloat16())))
+    attempt('shape', changed('adam', lambda saved, group, state: state[2].update(exp_avg=torch.zeros(35))))
+    attempt('half a step', changed('adam', lambda saved, group, state: state[0].update(step=torch.tensor(2.5))))
+    attempt('mu_product', changed('nadam', lambda saved, group, state: state[0].update(mu_product=torch.tensor(0.5))))
+    attempt('more tensors', changed('adam-unnamed', lambda saved, group, state: saved['model'].update(mean=torch.zeros(2))))
+    attempt('fewer tensors', changed('adam', lambda saved, group, state: saved['model'].pop('late')))
+    return said
+
+
+def main(folder):
+    for case in json.loads((folder / 'cases.json').read_text()):
+        path = lambda kind: folder / f'{case["name"]}.{kind}'
+        tensors, half, end = read_tensors(path('grads')), case['half'], case['steps']
+        unbroken = Run(case, tensors)
+        unbroken.steps(0, end)
+        convert.write_file(path('unbroken'), unbroken.result(), {}, None)
+
+        torch.save(convert.to_torch(*convert.read_file(path('ours'))), path('ours.pt'))
+        resumed = Run(case, tensors, torch.load(path('ours.pt'), weights_only=True))
+        resumed.steps(half, end)
+        convert.write_file(path('resumed'), resumed.result(), {}, None)
+
+        first = Run(case, tensors)
+        first.steps(0, half)
+        first.switch(case['mode'])
+        convert.write_file(path('theirs'), *convert.from_torch(first.save(path('theirs.pt'))))
+    versions = {'python': platform.python_version(), 'torch': torch.__version__, 'schedulefree': SCHEDULEFREE}
+    versions['platform'] = f'{platform.system()} {platform.machine()}'
+    print(json.dumps({'versions': versions, 'refusals': refusals(folder)}))
+
+
+main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,273 @@
+// To PyTorch and back: half of a training here and half there is the training in PyTorch, for every algorithm that both
+// have. It needs a Python with torch, $TWINSTEP_PYTHON or python3; where there is none these tests are skipped, and
+// test/record/torch.json tells of the latest run.
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as twinstep from 'twinstep';
+import {
+  decodeCheckpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+  serializeSafetensors,
+  type SafeTensor,
+} from 'twinstep/checkpoint';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readSafetensors } from '../tools/safetensors.js';
+import type { Create } from './support/algorithms.js';
+import type { Options } from './support/backends.js';
+import { array, largest } from './support/numbers.js';
+import { readAll, type Tensors } from './support/tensors.js';
+import { ROUNDING, TORCH_ROUNDINGS } from './support/tolerances.js';
+
+const python = process.env.TWINSTEP_PYTHON ?? 'python3';
+const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const runPython = (...args: string[]) => spawnSync(python, args, { encoding: 'utf8', timeout: 120_000 });
+const hasTorch = runPython('-c', 'import torch').status === 0;
+if (!hasTorch) {
+  console.warn(
+    `SKIPPED: ${python} has no torch, so nothing is compared with PyTorch; set TWINSTEP_PYTHON to one that has.`,
+  );
+}
+
+const [HALF, STEPS] = [50, 100];
+
+interface Case {
+  readonly name: string;
+  readonly algorithm: string;
+  /** Its class there. */
+  readonly torch: string;
+  readonly options?: Options;
+  readonly groups?: [names: string[], Options][];
+  readonly mode?: 'train' | 'eval';
+  readonly named?: boolean;
+}
+
+const all = ['scale', 'late', 'fc.weight', 'fc.bias'];
+const cases: Case[] = [
+  { name: 'adam', algorithm: 'adam', torch: 'Adam', options: { lr: 0.01, weight_decay: 0.1 } },
+  { name: 'adam-unnamed', algorithm: 'adam', torch: 'Adam', options: { lr: 0.01, betas: [0.5, 0.9] }, named: false },
+  { name: 'adamw', algorithm: 'adamw', torch: 'AdamW', options: { lr: 0.01, weight_decay: 0.1 } },
+  {
+    name: 'adamw-amsgrad',
+    algorithm: 'adamw',
+    torch: 'AdamW',
+    options: { lr: 0.01, weight_decay: 0.3, amsgrad: true, maximize: true },
+  },
+  {
+    name: 'adamw-groups',
+    algorithm: 'adamw',
+    torch: 'AdamW',
+    options: { eps: 1e-6 },
+    groups: [
+      [['fc.weight', 'late'], { lr: 0.02, weight_decay: 0.2 }],
+      [['fc.bias', 'scale'], { lr: 0.005, weight_decay: 0 }],
+    ],
+  },
+  { name: 'nadam', algorithm: 'nadam', torch: 'NAdam', options: { lr: 0.01, weight_decay: 0.1 } },
+  { name: 'nadamw', algorithm: 'nadam', torch: 'NAdam', options: { weight_decay: 0.1, decoupled_weight_decay: true } },
+  { name: 'radam', algorithm: 'radam', torch: 'RAdam', options: { lr: 0.01, weight_decay: 0.1 } },
+  ...(['train', 'eval'] as const).flatMap((mode): Case[] => [
+    {
+      name: `adamw-schedule-free-${mode}`,
+      algorithm: 'adamwScheduleFree',
+      torch: 'AdamWScheduleFree',
+      options: { lr: 0.01, weight_decay: 0.1, warmup_steps: 60 },
+      mode,
+    },
+    {
+      name: `radam-schedule-free-${mode}`,
+      algorithm: 'radamScheduleFree',
+      torch: 'RAdamScheduleFree',
+      options: { lr: 0.01, weight_decay: 0.1 },
+      mode,
+    },
+    {
+      name: `sgd-schedule-free-${mode}`,
+      algorithm: 'sgdScheduleFree',
+      torch: 'SGDScheduleFree',
+      options: { lr: 0.1, weight_decay: 0.1, warmup_steps: 10 },
+      mode,
+    },
+  ]),
+];
+
+interface Outcome {
+  readonly versions: object;
+  readonly refusals: Record<string, string>;
+}
+
+/** Ours that PyTorch has no equivalent of, and what is said. */
+const refused: [string, string, Options, string][] = [
+  ['couple', 'adamw', { couple: false }, 'PyTorch has no equivalent of couple = False, only of True.'],
+  ['epsHat', 'adam', { epsHat: true }, 'PyTorch has no equivalent of eps_hat = True, only of False.'],
+  ['nesterov', 'adamw', { nesterov: true }, 'PyTorch has no equivalent of nesterov = True, only of False.'],
+  ['epsRoot', 'adam', { epsRoot: 1e-8 }, 'PyTorch has no equivalent of eps_root = 1e-08, only of 0.'],
+  ['gradScale', 'nadam', { gradScale: 0.5 }, 'PyTorch has no equivalent of grad_scale = 0.5, only of 1.'],
+  ['decayAt', 'adamwScheduleFree', { decayAt: 'z' }, "PyTorch has no equivalent of decay_at = 'z', only of 'y'."],
+  ['maximize', 'sgdScheduleFree', { maximize: true }, 'PyTorch has no equivalent of maximize = True, only of False.'],
+  [
+    'weightDecay',
+    'adamw',
+    { weightDecay: () => 0.1 },
+    'The checkpoint does not say weight_decay: a function, which PyTorch has no equivalent of.',
+  ],
+];
+
+/** PyTorch's, as test/support/torch/run.py changes them. */
+const refusedBack: [string, string][] = [
+  ['older', 'The optimizer does not say which it is; say it with --algorithm, one of adam, adamw, '],
+  ['older, told', 'taken'],
+  ['told otherwise', 'The optimizer says of itself that it is adamw, and not adam.'],
+  ['told so', 'taken'],
+  ['stranger', 'radam has no equivalent of cautious = True.'],
+  ['stranger, off', 'taken'],
+  ['bfloat16', "Expected exp_avg of 'scale' to be a tensor of float32, got torch.bfloat16."],
+  ['shape', "exp_avg of 'fc.weight' has the shape [35], and not its own."],
+  ['half a step', "'scale' has completed 2.5 steps, which is no whole number."],
+  ['mu_product', "mu_product of 'scale' is not that of its options, "],
+  [
+    'more tensors',
+    'The optimizer does not name its 4 parameters in 1 groups, and the model has 5 tensors: make it over',
+  ],
+  ['fewer tensors', 'The model has no parameter late, which the optimizer has.'],
+];
+
+const shapes: Record<string, number[]> = { scale: [], late: [3], 'fc.weight': [5, 7], 'fc.bias': [5] };
+const lengths: Record<string, number> = { scale: 1, late: 3, 'fc.weight': 35, 'fc.bias': 5 };
+const init = (names = all): Tensors =>
+  Object.fromEntries(names.map((name) => [name, array(lengths[name], 7 * name.length)]));
+
+/** One parameter begins after the middle, and one misses the first steps, so that counters differ. */
+function gradients(t: number): Tensors {
+  const names = all.filter((name) => !(name === 'late' && t < 60) && !(name === 'fc.bias' && t < 5));
+  return Object.fromEntries(names.map((name) => [name, array(lengths[name], 1000 * (t + 1) + name.length)]));
+}
+
+function file(tensors: [string, Float32Array][]): Uint8Array {
+  const entries = tensors.map(([key, values]): [string, SafeTensor] => {
+    const shape = shapes[key.slice(key.lastIndexOf('/') + 1)];
+    return [key, { dtype: 'F32', shape, bytes: new Uint8Array(values.buffer) }];
+  });
+  return serializeSafetensors(new Map(entries));
+}
+
+const camelCase = (options: Options): Options =>
+  Object.fromEntries(
+    Object.entries(options).map(([name, value]) => [name.replace(/_./g, ([, letter]) => letter.toUpperCase()), value]),
+  );
+
+/** Ours of a case, before its first step. */
+function make({ algorithm, options = {}, groups }: Case): ReturnType<Create> {
+  const create = twinstep[algorithm as 'adam'] as Create;
+  const params = groups?.map(([names, own]) => ({ params: init(names), ...camelCase(own) })) ?? init();
+  return create(params as never, camelCase(options));
+}
+
+describe.runIf(hasTorch)('in PyTorch', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
+  const inFolder = (name: string): string => join(folder, name);
+  const record: Record<string, unknown> = {};
+  let versions: object;
+  let refusals: Record<string, string>;
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  beforeAll(async () => {
+    const given = cases.map(({ options = {}, groups = [[all, {}]], mode = 'train', named = true, ...others }) => {
+      return { options, groups, mode, named, half: HALF, steps: STEPS, ...others };
+    });
+    writeFileSync(inFolder('cases.json'), JSON.stringify(given));
+    for (const each of cases) {
+      const grads = Array.from({ length: STEPS }, (_, t) => gradients(t));
+      const tensors = grads.flatMap((at, t) =>
+        Object.entries(at).map(([name, values]): [string, Float32Array] => [`grad/${t}/${name}`, values]),
+      );
+      const first = Object.entries(init()).map(([name, values]): [string, Float32Array] => [`init/${name}`, values]);
+      writeFileSync(inFolder(`${each.name}.grads`), file([...first, ...tensors]));
+      const optimizer = await make(each);
+      for (const at of grads.slice(0, HALF)) optimizer.step(at);
+      if (each.mode === 'eval') optimizer.eval();
+      writeFileSync(inFolder(`${each.name}.ours`), await saveCheckpoint(optimizer, { shapes }));
+    }
+    for (const [name, algorithm, options] of refused) {
+      const optimizer = await (twinstep[algorithm as 'adam'] as Create)(init(), options);
+      writeFileSync(inFolder(`${name}.refused`), await saveCheckpoint(optimizer));
+    }
+    const { status, stdout, stderr } = runPython(path('support/torch/run.py'), folder);
+    expect(stderr.replace(/.*Failed to initialize NumPy.*\n.*\n/, '')).toBe('');
+    expect(status).toBe(0);
+    ({ versions, refusals } = JSON.parse(stdout.split('\n').at(-2)!) as Outcome);
+  }, 180_000);
+
+  const read = (name: string): Tensors =>
+    Object.fromEntries(
+      Array.from(readSafetensors(readFileSync(inFolder(name))).tensors, ([key, { data }]) => [
+        key,
+        data as Float32Array,
+      ]),
+    );
+
+  /** The largest difference, in roundings of the tensor's largest value. */
+  function distance(actual: Tensors, expected: Tensors): number {
+    expect(Object.keys(actual).toSorted()).toEqual(Object.keys(expected).toSorted());
+    const distances = Object.entries(expected).map(([key, values]) => {
+      return largest(actual[key].map((x, i) => x - values[i])) / (ROUNDING * largest(values));
+    });
+    return Math.max(...distances);
+  }
+
+  test.each(cases)('$name: half here and half there, either way, is all there', async (each) => {
+    const unbroken = read(`${each.name}.unbroken`);
+    const there = distance(read(`${each.name}.resumed`), unbroken);
+
+    const optimizer = await make({ ...each, options: { ...each.options, lr: 5 } });
+    await loadCheckpoint(optimizer, readFileSync(inFolder(`${each.name}.theirs`)));
+    if (each.mode === 'eval') expect(optimizer.groups[0].trainMode).toBe(false);
+    optimizer.train();
+    for (let t = HALF; t < STEPS; t++) optimizer.step(gradients(t));
+    const prefixed = (prefix: string, tensors: Tensors): Tensors =>
+      Object.fromEntries(Object.entries(tensors).map(([name, values]) => [`${prefix}/${name}`, values]));
+    const params = prefixed('param', await readAll(optimizer, init()));
+    optimizer.eval();
+    const here = distance({ ...params, ...prefixed('average', await readAll(optimizer, init())) }, unbroken);
+    record[each.name] = { hereThenThere: there, thereThenHere: here };
+    expect(Math.max(here, there)).toBeLessThanOrEqual(TORCH_ROUNDINGS);
+  });
+
+  test.each([...refused.map(([name, , , message]) => [name, message]), ...refusedBack])(
+    'what has no equivalent is refused by name: %s',
+    (name, message) => {
+      expect(refusals[name]).toContain(message);
+    },
+  );
+
+  test('the command line turns one file into the other', () => {
+    const tool = path('../tools/torch_checkpoint.py');
+    const there = runPython(tool, 'to-torch', inFolder('nadam.ours'), inFolder('nadam.pt'));
+    expect([there.status, there.stdout]).toEqual([0, '']);
+    const back = runPython(tool, 'from-torch', inFolder('nadam.pt'), inFolder('nadam.back'));
+    expect([back.status, back.stdout]).toEqual([0, '']);
+    const [ours, again] = ['nadam.ours', 'nadam.back'].map((name) => decodeCheckpoint(readFileSync(inFolder(name))));
+    // Derived, and so read by nobody: Python takes its product in another order.
+    for (const { stateDict } of [ours, again])
+      for (const each of Object.values(stateDict.state)) delete each.mu_product;
+    expect(again).toEqual(ours);
+    const refusal = runPython(tool, 'to-torch', inFolder('couple.refused'), inFolder('couple.pt'));
+    expect([refusal.status, refusal.stderr.split('\n').at(-2)]).toEqual([1, refused[0][3]]);
+  });
+
+  test('and is on record', () => {
+    expect(Object.keys(record)).toEqual(cases.map(({ name }) => name));
+    const said = {
+      date: new Date().toISOString().slice(0, 10),
+      ...versions,
+      unit: 'roundings of the largest value',
+      bound: TORCH_ROUNDINGS,
+      record,
+    };
+    writeFileSync(path('record/torch.json'), `${JSON.stringify(said, null, 2)}\n`);
+  });
+});
