@@ -85,6 +85,11 @@ describe('refused is', () => {
     ['a dtype of toString', file({ a: entry({ dtype: 'toString' }) }), 'got "toString".'],
     ['a dtype in a list', file({ a: entry({ dtype: ['F32'] }) }), 'got ["F32"].'],
     [
+      'a shape of anything',
+      file({ a: entry({ shape: { constructor: { name: { toString: 1 } } } }) }),
+      'of at least 0, got an Object.',
+    ],
+    [
       'no shape',
       file({ a: entry({ shape: undefined }) }),
       'Expected shape of tensor "a" to be an array of whole numbers of at least 0, got undefined.',
