@@ -10,6 +10,7 @@ import {
   parseSafetensors,
   saveCheckpoint,
 } from 'twinstep/checkpoint';
+import { reduceOnPlateau } from 'twinstep/schedules';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { algorithms } from './support/algorithms.js';
 import { backends, webgpu } from './support/backends.js';
@@ -156,6 +157,24 @@ test('the bytes do not depend on the order in which memory has the tensors, or t
   const reversed = Object.fromEntries(Object.entries(params).toReversed());
   expect(encodeCheckpoint({ ...others, params: reversed })).toEqual(bytes);
   for await (const chunk of streamed(checkpointStream(optimizer))) expect(chunk.length).toBeGreaterThan(0);
+});
+
+test('what is frozen, and what a schedule remembers, is in it', async () => {
+  const make = async () => {
+    const schedule = reduceOnPlateau({ patience: 0 });
+    return { schedule, optimizer: await adamw(tensors(lengths, 1), { schedule }) };
+  };
+  const [saved, loaded] = [await make(), await make()];
+  for (const metric of [0.3, 0.4, 0.5]) saved.schedule.step(metric);
+  saved.optimizer.freeze('w64');
+  saved.optimizer.step(tensors(lengths, 2));
+  await loadCheckpoint(loaded.optimizer, checkpointStream(saved.optimizer));
+  await expectWhole(loaded.optimizer, await whole(saved.optimizer));
+  expect(loaded.schedule.stateDict()).toEqual(saved.schedule.stateDict());
+  for (const { optimizer } of [saved, loaded]) optimizer.step(tensors(lengths, 3));
+  await expectWhole(loaded.optimizer, await whole(saved.optimizer));
+  saved.schedule.step(-Infinity);
+  await expect(saveCheckpoint(saved.optimizer)).rejects.toThrow('schedule.best to be a finite number, as JSON has no');
 });
 
 test('names may be any, and shapes too', async () => {

@@ -15,6 +15,7 @@ import {
   serializeSafetensors,
   type SafeTensor,
 } from 'twinstep/checkpoint';
+import { reduceOnPlateau } from 'twinstep/schedules';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readSafetensors } from '../tools/safetensors.js';
 import type { Create } from './support/algorithms.js';
@@ -98,6 +99,7 @@ const cases: Case[] = [
 interface Outcome {
   readonly versions: object;
   readonly refusals: Record<string, string>;
+  readonly byName: boolean;
 }
 
 /** Ours that PyTorch has no equivalent of, and what is said. */
@@ -115,6 +117,14 @@ const refused: [string, string, Options, string][] = [
     { weightDecay: () => 0.1 },
     'The checkpoint does not say weight_decay: a function, which PyTorch has no equivalent of.',
   ],
+  [
+    'betas',
+    'adamw',
+    { betas: () => [0.9, 0.99] },
+    'The checkpoint does not say betas: a function, which PyTorch has no equivalent of.',
+  ],
+  ['schedule', 'radam', { schedule: reduceOnPlateau() }, "PyTorch has no equivalent of schedule = {'best': None, "],
+  ['frozen', 'adam', {}, "PyTorch has no equivalent of frozen = ['late'], only of []."],
 ];
 
 /** PyTorch's, as test/support/torch/run.py changes them. */
@@ -173,6 +183,7 @@ describe.runIf(hasTorch)('in PyTorch', () => {
   const record: Record<string, unknown> = {};
   let versions: object;
   let refusals: Record<string, string>;
+  let byName: boolean;
   afterAll(() => rmSync(folder, { recursive: true }));
 
   beforeAll(async () => {
@@ -194,12 +205,13 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     }
     for (const [name, algorithm, options] of refused) {
       const optimizer = await (twinstep[algorithm as 'adam'] as Create)(init(), options);
+      if (name === 'frozen') optimizer.freeze('late');
       writeFileSync(inFolder(`${name}.refused`), await saveCheckpoint(optimizer));
     }
     const { status, stdout, stderr } = runPython(path('support/torch/run.py'), folder);
     expect(stderr.replace(/.*Failed to initialize NumPy.*\n.*\n/, '')).toBe('');
     expect(status).toBe(0);
-    ({ versions, refusals } = JSON.parse(stdout.split('\n').at(-2)!) as Outcome);
+    ({ versions, refusals, byName } = JSON.parse(stdout.split('\n').at(-2)!) as Outcome);
   }, 180_000);
 
   const read = (name: string): Tensors =>
@@ -244,6 +256,10 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     },
   );
 
+  test('with names for indices, the loader for sharded models takes it', () => {
+    expect(byName).toBe(true);
+  });
+
   test('the command line turns one file into the other', () => {
     const tool = path('../tools/torch_checkpoint.py');
     const there = runPython(tool, 'to-torch', inFolder('nadam.ours'), inFolder('nadam.pt'));
@@ -251,9 +267,11 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     const back = runPython(tool, 'from-torch', inFolder('nadam.pt'), inFolder('nadam.back'));
     expect([back.status, back.stdout]).toEqual([0, '']);
     const [ours, again] = ['nadam.ours', 'nadam.back'].map((name) => decodeCheckpoint(readFileSync(inFolder(name))));
-    // Derived, and so read by nobody: Python takes its product in another order.
-    for (const { stateDict } of [ours, again])
+    // NAdam's product is derived, and so read by nobody; what is frozen PyTorch leaves to the model.
+    for (const { stateDict } of [ours, again]) {
       for (const each of Object.values(stateDict.state)) delete each.mu_product;
+      for (const group of stateDict.param_groups as { frozen?: unknown }[]) delete group.frozen;
+    }
     expect(again).toEqual(ours);
     const refusal = runPython(tool, 'to-torch', inFolder('couple.refused'), inFolder('couple.pt'));
     expect([refusal.status, refusal.stderr.split('\n').at(-2)]).toEqual([1, refused[0][3]]);

@@ -1,10 +1,11 @@
 """Turns a checkpoint of twinstep into PyTorch's files, and back.
 
-    python tools/torch_checkpoint.py to-torch IN.safetensors OUT.pt
+    python tools/torch_checkpoint.py to-torch IN.safetensors OUT.pt [--by-name]
     python tools/torch_checkpoint.py from-torch IN.pt OUT.safetensors [--algorithm adamw]
 
 OUT.pt is what torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, ...) writes; the optimizer
-is torch.optim's Adam, AdamW, NAdam or RAdam, or one of the package schedulefree. What has no equivalent on the other
+is torch.optim's Adam, AdamW, NAdam or RAdam, or one of the package schedulefree. With --by-name its dict has names for
+indices, as torch.distributed.checkpoint.state_dict.set_optimizer_state_dict wants it for a sharded model. What has no equivalent on the other
 side is refused with a sentence that names it. Schedules and decay masks are code, and in neither file.
 """
 
@@ -44,6 +45,9 @@ NEUTRAL = {
     'radamScheduleFree': NEUTRAL_SCHEDULE_FREE,
     'sgdScheduleFree': NEUTRAL_SCHEDULE_FREE,
 }
+
+# Ours alone, and in PyTorch a matter of the model, or of the scheduler's own state dict.
+ELSEWHERE = {'frozen': [], 'schedule': None}
 
 # PyTorch's alone: how it computes, and not what. A scheduler's initial_lr is given anew with the scheduler.
 MACHINE = {'foreach', 'fused', 'capturable', 'differentiable', 'initial_lr'}
@@ -123,11 +127,21 @@ def to_torch(tensors, state_dict, own=None):
     return saved if own is None else saved | {'metadata': own}
 
 
+def by_name(optimizer):
+    """The optimizer's state dict with names in the place of indices."""
+    groups = optimizer['param_groups']
+    names = {index: name for group in groups for index, name in zip(group['params'], group['param_names'])}
+    return {
+        'state': {names[index]: state for index, state in optimizer['state'].items()},
+        'param_groups': [group | {'params': group['param_names']} for group in groups],
+    }
+
+
 def torch_group(ours):
     algorithm = ours.get('algorithm')
     if algorithm not in OPTIONS:
         refuse(f'PyTorch has no equivalent of the algorithm {algorithm!r}.')
-    for name, neutral in NEUTRAL[algorithm].items():
+    for name, neutral in (NEUTRAL[algorithm] | ELSEWHERE).items():
         if ours.get(name, neutral) != neutral:
             refuse(f'PyTorch has no equivalent of {name} = {ours[name]!r}, only of {neutral!r}.')
     missing = sorted(OPTIONS[algorithm] - ours.keys())
@@ -276,10 +290,12 @@ def main():
     parser.add_argument('direction', choices=('to-torch', 'from-torch'))
     parser.add_argument('source')
     parser.add_argument('target')
-    parser.add_argument('--algorithm', choices=OPTIONS)
+    parser.add_argument('--algorithm', choices=OPTIONS, help='from-torch: where the file does not tell')
+    parser.add_argument('--by-name', action='store_true', help='to-torch: for a sharded model')
     args = parser.parse_args()
     if args.direction == 'to-torch':
-        torch.save(to_torch(*read_file(args.source)), args.target)
+        saved = to_torch(*read_file(args.source))
+        torch.save(saved | {'optimizer': by_name(saved['optimizer'])} if args.by_name else saved, args.target)
     else:
         saved = torch.load(args.source, map_location='cpu', weights_only=True)
         write_file(args.target, *from_torch(saved, args.algorithm))

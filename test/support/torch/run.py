@@ -12,6 +12,7 @@ import platform
 import sys
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
 
 sys.path[:0] = [str(pathlib.Path(__file__).parents[3] / 'tools'), str(pathlib.Path(__file__).parent)]
 
@@ -125,12 +126,24 @@ def refusals(folder):
     return said
 
 
+def is_loaded_by_name(case, tensors, unbroken):
+    """Whether torch.distributed's loader takes the dict with names for indices."""
+    fresh, saved = Run(case, tensors), unbroken.optimizer.state_dict()
+    options = StateDictOptions(full_state_dict=True)
+    set_optimizer_state_dict(fresh.model, fresh.optimizer, convert.by_name(saved), options=options)
+    loaded = fresh.optimizer.state_dict()['state']
+    slots = [(index, slot) for index, state in saved['state'].items() for slot in state]
+    return all(torch.equal(loaded[index][slot], saved['state'][index][slot]) for index, slot in slots)
+
+
 def main(folder):
     for case in json.loads((folder / 'cases.json').read_text()):
         path = lambda kind: folder / f'{case["name"]}.{kind}'
         tensors, half, end = read_tensors(path('grads')), case['half'], case['steps']
         unbroken = Run(case, tensors)
         unbroken.steps(0, end)
+        if case['name'] == 'adamw':
+            by_name = is_loaded_by_name(case, tensors, unbroken)
         convert.write_file(path('unbroken'), unbroken.result(), {}, None)
 
         torch.save(convert.to_torch(*convert.read_file(path('ours'))), path('ours.pt'))
@@ -144,7 +157,7 @@ def main(folder):
         convert.write_file(path('theirs'), *convert.from_torch(first.save(path('theirs.pt'))))
     versions = {'python': platform.python_version(), 'torch': torch.__version__, 'schedulefree': SCHEDULEFREE}
     versions['platform'] = f'{platform.system()} {platform.machine()}'
-    print(json.dumps({'versions': versions, 'refusals': refusals(folder)}))
+    print(json.dumps({'versions': versions, 'refusals': refusals(folder), 'byName': by_name}))
 
 
 main(pathlib.Path(sys.argv[1]))
