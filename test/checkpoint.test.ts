@@ -1,7 +1,7 @@
 // Checkpoints: saved and loaded is the identity, a stream is the bytes, and what does not fit changes nothing.
 
 import { readFileSync } from 'node:fs';
-import { adam, adamw, adamwScheduleFree } from 'twinstep';
+import { adam, adamw, adamwScheduleFree, ema } from 'twinstep';
 import {
   checkpointStream,
   decodeCheckpoint,
@@ -120,6 +120,20 @@ describe.each(backends)('%s', (...[, backend]) => {
     const bytes = await saveCheckpoint(saved, { metadata });
     expect(await loadCheckpoint(loaded, streamOf(chunksOf(bytes, size)))).toEqual(metadata);
     await expectWhole(loaded, await whole(saved));
+  });
+
+  test('of an average of weights, too', async () => {
+    const optimizer = await adamw(tensors(lengths, 1), backend);
+    const [saved, loaded] = [await ema(optimizer, { decay: 0.9 }), await ema(optimizer)];
+    for (let t = 0; t < 3; t++) {
+      optimizer.step(gradients(t));
+      saved.step(await readAll(optimizer, tensors(lengths, 1)));
+    }
+    await loadCheckpoint(loaded, await saveCheckpoint(saved));
+    await expectWhole(loaded, await whole(saved));
+    await expect(loadCheckpoint(optimizer, await saveCheckpoint(saved))).rejects.toThrow(
+      'adamw has algorithm = "adamw"',
+    );
   });
 
   test('a stream of one is loaded by another as it is made', async () => {

@@ -9,10 +9,12 @@ import { writeOutline, type CheckpointOptions, type Outline, type Shapes } from 
 import { readStream } from './stream.js';
 
 /** An optimizer of any algorithm, on any backend. */
-export type AnyOptimizer = Pick<
+export interface AnyOptimizer extends Pick<
   Optimizer<unknown>,
-  'groups' | 'read' | 'stateDict' | 'lazyStateDict' | 'loadStateDict'
->;
+  'read' | 'stateDict' | 'lazyStateDict' | 'loadStateDict'
+> {
+  readonly groups: readonly { readonly params: readonly string[] }[];
+}
 
 /**
  * A checkpoint of the optimizer as it is at the call: parameters, state dict, and `metadata`, as the bytes of one

@@ -1,11 +1,9 @@
 // What the tests of checkpoints share.
 
 import { adamw, type Optimizer } from 'twinstep';
-import { serializeSafetensors } from 'twinstep/checkpoint';
+import type { AnyOptimizer } from 'twinstep/checkpoint';
 import { expect } from 'vitest';
 import { readAll, same, type Tensors } from './tensors.js';
-
-type Any = Pick<Optimizer<unknown>, 'groups' | 'read' | 'stateDict'>;
 
 /** All that an optimizer is, to be compared. */
 export interface Whole {
@@ -13,12 +11,12 @@ export interface Whole {
   readonly dict: unknown;
 }
 
-export async function whole(optimizer: Any): Promise<Whole> {
+export async function whole(optimizer: AnyOptimizer): Promise<Whole> {
   const names = optimizer.groups.flatMap(({ params }) => params.map((name) => [name, undefined]));
   return { params: await readAll(optimizer, Object.fromEntries(names)), dict: await optimizer.stateDict() };
 }
 
-export async function expectWhole(optimizer: Any, expected: Whole): Promise<void> {
+export async function expectWhole(optimizer: AnyOptimizer, expected: Whole): Promise<void> {
   const { params, dict } = await whole(optimizer);
   same(params, expected.params);
   expect(dict).toEqual(expected.dict);
@@ -75,14 +73,3 @@ export function withMetadata(bytes: Uint8Array, change: Record<string, string | 
   record.__metadata__ = { ...record.__metadata__, ...change };
   return together(JSON.stringify(record), data);
 }
-
-/** A file of F32 tensors with these lengths. */
-export const flat = (lengths: Record<string, number>): Uint8Array =>
-  serializeSafetensors(
-    new Map(
-      Object.entries(lengths).map(([name, length]) => [
-        name,
-        { dtype: 'F32', shape: [length], bytes: new Uint8Array(4 * length) },
-      ]),
-    ),
-  );
