@@ -2,9 +2,9 @@
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
+import { perform } from './outcomes.js';
 import { checkFinished, memberOf, type Parts } from './parts.js';
 import { expect, isRecord, show } from './sentences.js';
-import { perform } from './steps.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
 export type Gradient = Float32Array | GpuMemory | null | undefined;

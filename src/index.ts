@@ -37,11 +37,11 @@ export const nadam = creator(algorithms.nadam);
 /** RAdam (arXiv 1908.03265): names, defaults and arithmetic of torch.optim.RAdam. Otherwise as `adam`. */
 export const radam = creator(algorithms.radam);
 
-export { ema, lookahead } from './averages.js';
+export { ema } from './averages.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
+export { lookahead } from './lookahead.js';
 export { noDecayOnBiasAndNorm } from './masks.js';
 
-export type { Lookahead, LookaheadOptions, LookaheadState } from './averages.js';
 export type {
   AdamOptions,
   AdamwScheduleFreeOptions,
@@ -57,6 +57,7 @@ export type { BackendName } from './backends/backend.js';
 export type { Create, MachineOptions } from './create.js';
 export type { Gradient, Gradients, Norms } from './gradients.js';
 export type { ParamGroup, Params, Tensors } from './groups.js';
+export type { Lookahead, LookaheadOptions } from './lookahead.js';
 export type { GpuMemory } from './memory.js';
 export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './stepper.js';

@@ -1,5 +1,24 @@
-// What a machine tells only later: whether what it was asked to do was done. And whether it is to be asked at all.
+// Asking a machine to do something, and what it tells only later: whether it was done.
 
+import type { Backend } from './backends/backend.js';
+
+/** Has a backend do something: wholly, as far as it can tell by now, or not at all. */
+export function perform(
+  backend: Backend,
+  encoder: GPUCommandEncoder | undefined,
+  work: () => void,
+): Promise<Error | undefined> | undefined {
+  backend.begin(encoder);
+  try {
+    work();
+  } catch (error) {
+    backend.cancel();
+    throw error;
+  }
+  return backend.end();
+}
+
+/** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {
   /** Kept once it is certain what of all so far was done. */
   #settled: Promise<unknown> | undefined;

@@ -3,6 +3,7 @@
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
+import { perform } from './outcomes.js';
 import { checkFinished, stepperOf, type Parts } from './parts.js';
 import type { Rule } from './rules/rule.js';
 import { expect } from './sentences.js';
@@ -104,20 +105,4 @@ function update<Options extends GroupOptions>(
       }
     }
   });
-}
-
-/** Has a backend do something: wholly, as far as it can tell by now, or not at all. */
-export function perform(
-  backend: Backend,
-  encoder: GPUCommandEncoder | undefined,
-  work: () => void,
-): Promise<Error | undefined> | undefined {
-  backend.begin(encoder);
-  try {
-    work();
-  } catch (error) {
-    backend.cancel();
-    throw error;
-  }
-  return backend.end();
 }

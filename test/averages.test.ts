@@ -2,11 +2,12 @@
 
 import { readFileSync } from 'node:fs';
 import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
+import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { describe, expect, test } from 'vitest';
 import { backends } from './support/backends.js';
 import { any, buffer, contents, COPY_SRC, device, STORAGE } from './support/gpu.js';
 import { array, largest, tensors } from './support/numbers.js';
-import { readAll, same, type Tensors } from './support/tensors.js';
+import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING } from './support/tolerances.js';
 
 const lengths = [1, 3, 64, 130];
@@ -114,18 +115,38 @@ describe.each(backends)('%s', (...[, backend]) => {
     const ahead = await lookahead(await adamw(params(), backend));
     for (let t = 0; t < 7; t++) ahead.step(tensors(lengths, 10 + t));
     const before = await ahead.stateDict();
-    const { steps, slow, slow_params: slowParams, optimizer } = before;
-    const other = await (await ema(await adamw({ x: array(3, 1) }, backend))).stateDict();
+    const plain = await ahead.optimizer.stateDict();
+    const [group] = before.param_groups;
     for (const [bad, sentence] of [
-      [{ ...before, steps: -1 }, 'Expected steps in the state dict to be a whole number of at least 0, got -1.'],
-      [{ ...before, slow: other }, 'There is no parameter "x"'],
-      [{ ...before, optimizer: slow }, 'adamw has'],
-      [{ steps, slow, optimizer, slow_params: { ...slowParams, w3: array(2, 1) } }, 'Expected 3 values'],
-      [null, 'Expected the state dict of Lookahead to be a record, got null.'],
+      [{ ...before, param_groups: [{ ...group, lookahead_steps: -1 }] }, 'Expected lookahead_steps to be a whole'],
+      [{ ...before, param_groups: [{ ...group, algorithm: 'adam' }] }, 'adamw has algorithm = "adamw", got "adam"'],
+      [{ ...before, state: { ...before.state, 1: {} } }, 'Expected the values of parameter "w3" to be a Float32Array'],
+      [
+        { ...before, state: { ...before.state, 1: { ...before.state[1], slow_param: array(2, 1) } } },
+        'Expected 3 values',
+      ],
+      [plain, 'Expected lookahead_steps to be a whole number of at least 0, got undefined.'],
+      [null, 'Expected the state dict to be a record with state and param_groups, got null.'],
     ] as const) {
       await expect(ahead.loadStateDict(any(bad))).rejects.toThrow(sentence);
       expect(await ahead.stateDict()).toEqual(before);
     }
+  });
+
+  test('Lookahead is one checkpoint, and resumes from it', async () => {
+    const make = async () => lookahead(await adamw(params(), backend), { k: 4 });
+    const [unbroken, resumed] = await Promise.all([make(), make()]);
+    const { w3, ...others } = params();
+    for (let t = 0; t < 6; t++) unbroken.step(map(others, (x) => x * (t - 2)));
+    const bytes = await saveCheckpoint(unbroken);
+    await loadCheckpoint(resumed, bytes);
+    for (let t = 6; t < 13; t++) for (const each of [unbroken, resumed]) each.step(tensors(lengths, 10 + t));
+    same(await readAll(resumed, params()), await readAll(unbroken, params()));
+    expect(await saveCheckpoint(resumed)).toEqual(await saveCheckpoint(unbroken));
+    const plain = await adamw(params(), backend);
+    await expect(loadCheckpoint(plain, bytes)).rejects.toThrow('has "slow_param"');
+    const streamed = await new Response(checkpointStream(unbroken)).arrayBuffer();
+    expect(new Uint8Array(streamed)).toEqual(await saveCheckpoint(unbroken));
   });
 
   test('Lookahead counts a step in parts once', async () => {
