@@ -1,0 +1,63 @@
+// The README's examples run as they are printed.
+
+import { readFileSync } from 'node:fs';
+import * as twinstep from 'twinstep';
+import * as checkpoint from 'twinstep/checkpoint';
+import * as schedules from 'twinstep/schedules';
+import { expect, test } from 'vitest';
+import { buffer, device } from './support/gpu.js';
+import { array } from './support/numbers.js';
+
+const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+const examples = [...readme.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => code);
+
+/** What the examples leave to the reader: a model of two tensors under some names, and its gradients. */
+async function surroundings(): Promise<Record<string, unknown>> {
+  const [params, gradients] = [1, 2].map((seed) => ({ weight: array(64, seed), bias: array(8, seed) }));
+  const gpuBuffers = { weightBuffer: array(64, 1), gradientBuffer: array(64, 2), biasGradientBuffer: array(8, 3) };
+  const optimizer = await twinstep.adamw(params);
+  optimizer.step(gradients);
+  return {
+    ...Object.fromEntries(Object.entries(gpuBuffers).map(([name, values]) => [name, buffer(values)])),
+    ...params,
+    params,
+    gradients,
+    weights: params.weight,
+    weightGradient: gradients.weight,
+    biasGradient: gradients.bias,
+    buffer: buffer(array(72, 4)),
+    device,
+    encoder: device.createCommandEncoder(),
+    body: { 'body.fc.weight': array(9, 5), 'body.norm.weight': array(3, 6) },
+    head: { 'head.weight': array(3, 7) },
+    adapter: { adapter: array(3, 8) },
+    extra: array(3, 9),
+    backward: () => Object.entries(gradients).toReversed(),
+    batches: [1, 2, 3],
+    gradientsOf: () => gradients,
+    gradientsAt: () => gradients,
+    optimizer,
+    another: await twinstep.adamw(params),
+  };
+}
+
+test('there are examples', () => {
+  expect(examples.length).toBeGreaterThan(10);
+});
+
+test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s', async (_, code) => {
+  const imports = [...code.matchAll(/^import \{ ([^}]+) \} from '([^']+)';$/gm)];
+  const modules: Record<string, object> = {
+    twinstep,
+    'twinstep/checkpoint': checkpoint,
+    'twinstep/schedules': schedules,
+  };
+  for (const [, names, from] of imports)
+    expect(Object.keys(modules[from])).toEqual(expect.arrayContaining(names.split(', ')));
+  const known = { ...twinstep, ...checkpoint, ...schedules, ...(await surroundings()) };
+  const body = code.replace(/^import .*$/gm, '');
+  const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor as new (
+    ...args: string[]
+  ) => (...args: unknown[]) => Promise<void>;
+  await new AsyncFunction(...Object.keys(known), `{ ${body} }`)(...Object.values(known));
+});
