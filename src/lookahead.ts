@@ -3,10 +3,9 @@
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { EmaOptions } from './algorithms/index.js';
 import { ema, type Memory } from './averages.js';
-import { checkUsage } from './backends/webgpu/read.js';
 import type { Gradients } from './gradients.js';
 import type { Tensors } from './groups.js';
-import { isFloat32Array, type GpuMemory } from './memory.js';
+import { checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
 import type { Optimizer } from './optimizer.js';
 import { expect, isRecord, show } from './sentences.js';
 import type { StateDict, TensorState } from './state/dict.js';

@@ -14,8 +14,12 @@ export interface Stretch {
   readonly bytes: number;
 }
 
-// The specification's number: the global GPUBufferUsage is missing outside browsers.
-const STORAGE = 0x80;
+// The specification's numbers: the global GPUBufferUsage is missing outside browsers.
+export const MAP_READ = 0x01;
+export const COPY_SRC = 0x04;
+export const COPY_DST = 0x08;
+export const UNIFORM = 0x40;
+export const STORAGE = 0x80;
 
 // What an object is, is asked of its internals: instanceof fails for one of another realm or WebGPU implementation, and
 // is fooled by a Proxy.
@@ -69,6 +73,14 @@ function whatIsWrong(buffer: GPUBuffer, offset: number, size: number, what: stri
     return new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${buffer.usage}.`);
   }
   return unexpected(`the GPUBuffer of ${what}`, 'unmapped', buffer.mapState);
+}
+
+const copies = { COPY_SRC, COPY_DST };
+
+/** Throws for a buffer without a usage that `what` needs. */
+export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, what: string): void {
+  if ((usage & copies[needed]) !== 0) return;
+  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
 }
 
 export const overlap = (a: Stretch, b: Stretch): boolean =>

@@ -2,17 +2,17 @@
 
 import { byName, type Intake, type Section } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { isFloat32Array, locate, overlap } from '../memory.js';
+import { checkUsage, COPY_DST, isFloat32Array, locate, overlap, STORAGE } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
 import { norm } from '../vectors.js';
 import type { ArrayOf, Backend, Run } from './backend.js';
-import { COPY_DST, heard, listen, STORAGE } from './webgpu/device.js';
+import { heard, listen } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { Place, SectionMemory } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
-import { checkUsage, readBack } from './webgpu/read.js';
+import { readBack } from './webgpu/read.js';
 import { addAll, type Sum } from './webgpu/sums.js';
 import { Uniforms } from './webgpu/uniforms.js';
 

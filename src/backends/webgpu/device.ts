@@ -3,12 +3,7 @@
 import { pack } from '../../layout.js';
 import { Unavailable, type Request } from '../backend.js';
 
-// The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
-export const MAP_READ = 0x01;
-export const COPY_SRC = 0x04;
-export const COPY_DST = 0x08;
-export const UNIFORM = 0x40;
-export const STORAGE = 0x80;
+// The specification's numbers, as in src/memory.ts, of GPUMapMode and GPUShaderStage.
 export const READ = 0x1;
 export const COMPUTE = 0x4;
 

@@ -2,8 +2,7 @@
 
 import type { Section, Sources } from '../../groups.js';
 import type { Arena, Tensor } from '../../layout.js';
-import { isFloat32Array } from '../../memory.js';
-import { COPY_DST, COPY_SRC, STORAGE } from './device.js';
+import { COPY_DST, COPY_SRC, isFloat32Array, STORAGE } from '../../memory.js';
 
 /** Where an array of a tensor begins. */
 export interface Place {

@@ -1,7 +1,8 @@
 // L2 norms on the GPU. Parts of them are read back and summed in f64, and not the arrays.
 
 import { align, alignDown, elements, FLOAT } from '../../layout.js';
-import { complaint, COPY_SRC, STORAGE } from './device.js';
+import { COPY_SRC, STORAGE } from '../../memory.js';
+import { complaint } from './device.js';
 import { Kernels, WORKGROUP } from './kernel.js';
 import { readBack, type Source } from './read.js';
 

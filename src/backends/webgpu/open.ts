@@ -2,7 +2,7 @@
 
 import type { Intake } from '../../groups.js';
 import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../../layout.js';
-import { isFloat32Array } from '../../memory.js';
+import { checkUsage, isFloat32Array } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { show } from '../../sentences.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
@@ -11,7 +11,6 @@ import { complaint, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
 import { Kernels } from './kernel.js';
 import { SectionMemory } from './memory.js';
-import { checkUsage } from './read.js';
 
 export async function openWebGPU(request: Request): Promise<Backend> {
   if (request.device !== undefined) return open(request, request.device, false);

@@ -1,8 +1,9 @@
 // Reading back: copies of arrays as the queue finds them now, in one submit.
 
 import { elements } from '../../layout.js';
+import { checkUsage, COPY_DST, MAP_READ } from '../../memory.js';
 import { show } from '../../sentences.js';
-import { complaint, COPY_DST, COPY_SRC, MAP_READ, READ } from './device.js';
+import { complaint, READ } from './device.js';
 import type { Place } from './memory.js';
 
 /** An array to be read, and the name of its tensor. */
@@ -15,14 +16,6 @@ export interface Source extends Place {
 interface Staging {
   bytes: number;
   readonly parts: { readonly source: Source; readonly index: number; readonly at: number }[];
-}
-
-const usages = { COPY_SRC, COPY_DST };
-
-/** Throws for a buffer without a usage that `what` needs. */
-export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof usages, what: string): void {
-  if ((usage & usages[needed]) !== 0) return;
-  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
 }
 
 export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
