@@ -9,7 +9,7 @@ import { main as asc } from 'assemblyscript/asc';
 /** Compiles assembly/ and gives it as base64: a module of its own, so that an entry which loads the file can leave it out. */
 const assemblyscript = {
   name: 'assemblyscript',
-  resolveId: (source) => (basename(source) === 'core.wasm' ? resolve('dist/core.wasm') : null),
+  resolveId: (source) => (source.endsWith('core.wasm?base64') ? resolve('dist/core.wasm') : null),
   async load(id) {
     if (!id.endsWith('.wasm')) return null;
     await mkdir('dist', { recursive: true });
@@ -37,13 +37,30 @@ const wgsl = {
   },
 };
 
-// Each entry is one file that stands alone: what they share is a page of text, and cheaper twice than as a third file.
+/** Modules of all entries, of the one that loads WebGPU, and of the one that has the kernels in it. */
+const shared = { body: 'build/src/index.js', webgpu: 'build/src/backends/webgpu/open.js', core: 'dist/core.wasm' };
+
 export default [
   {
-    input: 'build/src/index.js',
-    output: { file: 'dist/index.js', format: 'es' },
+    input: {
+      index: 'build/src/entries/default.js',
+      workerd: 'build/src/entries/workerd.js',
+      'edge-light': 'build/src/entries/edge-light.js',
+      fastly: 'build/src/entries/fastly.js',
+    },
+    // Beside the entry, and for the runtime to load.
+    external: ['./core.wasm', './core.wasm?module'],
+    output: {
+      dir: 'dist',
+      format: 'es',
+      // Names that a reader knows.
+      minifyInternalExports: false,
+      chunkFileNames: '[name].js',
+      manualChunks: (id) => Object.keys(shared).find((name) => id === resolve(shared[name])),
+    },
     plugins: [assemblyscript, wgsl],
   },
+  // These stand alone: what they share with the others is a page of text, and cheaper twice than as one more file.
   {
     input: 'build/src/schedules/index.js',
     output: { file: 'dist/schedules.js', format: 'es' },

@@ -16,6 +16,8 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    // Node itself loads it: through vitest a module that another one loads late would be there twice.
+    server: { deps: { external: [/\/dist\//] } },
     pool: 'forks',
     execArgv: ['--expose-gc'],
     testTimeout: 60_000,

@@ -1,8 +1,18 @@
-// What Rollup makes of the kernels of the other two languages.
+// What Rollup makes of the kernels of the other two languages, or leaves to the runtime.
 
-declare module '*.wasm' {
+declare module '*.wasm?base64' {
   /** The compiled kernels of assembly/. */
   export const base64: string;
+}
+
+declare module '*.wasm' {
+  /** Compiled by the runtime. */
+  const module: WebAssembly.Module;
+  export default module;
+}
+
+declare module '*.wasm?module' {
+  export { default } from '*.wasm';
 }
 
 declare module '*.wgsl' {

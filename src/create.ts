@@ -2,6 +2,7 @@
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { BackendName } from './backends/backend.js';
+import { isWasmSource, type WasmSource } from './backends/core.js';
 import { backendNames, choose } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
@@ -17,6 +18,8 @@ export interface MachineOptions {
    * `step()`, as a backward pass gives them (arXiv 2306.09782). Default true.
    */
   keepGrads?: boolean;
+  /** The package's core.wasm, compiled or as bytes, where a runtime is to be given it by hand. */
+  wasm?: WasmSource;
   /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
   device?: GPUDevice;
 }
@@ -51,15 +54,18 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
     const {
       backend: wanted = 'auto',
       device,
+      wasm,
       keepGrads = true,
       ...common
     } = options as Record<string, unknown> & MachineOptions;
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
+    const isKernels = wasm === undefined || isWasmSource(wasm);
+    expect(isKernels, 'wasm', 'a WebAssembly.Module, or the bytes of one', wasm);
     expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
 
     const { groups, intake } = readGroups(algorithm, params, common);
-    const opened = await choose({ ...intake, device, keepGrads }, wanted);
+    const opened = await choose({ ...intake, device, wasm, keepGrads }, wanted);
     try {
       return new Optimizer({ algorithm, common, memory: intake.memory, keepGrads, ...opened }, groups);
     } catch (error) {

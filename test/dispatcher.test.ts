@@ -1,5 +1,9 @@
 // Which backend runs, and what it says of it.
 
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { adam, adamw } from 'twinstep';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
@@ -12,8 +16,12 @@ afterEach(() => vi.unstubAllGlobals());
 
 /** The package as a fresh process loads it: nothing compiled yet. */
 async function fresh(): Promise<typeof import('twinstep')> {
-  vi.resetModules();
-  return import('twinstep');
+  const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
+  cpSync(new URL('../dist', import.meta.url), folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+  const twinstep = (await import(pathToFileURL(join(folder, 'index.js')).href)) as typeof import('twinstep');
+  rmSync(folder, { recursive: true });
+  return twinstep;
 }
 
 test('Float32Arrays run on WASM, even beside a device', async () => {
@@ -73,6 +81,36 @@ describe('where WebAssembly cannot run', () => {
     const { name, reason } = (await adamw(params)).backend;
     expect(name).toBe('reference');
     expect(reason).toContain('Not WebAssembly SIMD: WebAssembly got no memory of 65536 bytes (RangeError: could not');
+  });
+});
+
+describe('kernels that the caller hands over', () => {
+  const bytes = readFileSync(new URL('../dist/core.wasm', import.meta.url));
+
+  test.each([
+    ['a module', new WebAssembly.Module(bytes)],
+    ['bytes', bytes],
+    ['an ArrayBuffer', new Uint8Array(bytes).buffer],
+  ])('run as %s', async (_, wasm) => {
+    const [own, plain] = [await adamw(params, { wasm }), await adamw(params)];
+    for (const each of [own, plain]) each.step(params);
+    expect(own.backend.name).toBe('wasm');
+    expect(difference(own.params.w, plain.params.w)).toBeUndefined();
+  });
+
+  test.each([
+    ['core.wasm', 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got "core.wasm".'],
+    [null, 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got null.'],
+    [{ exports: {} }, 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got an Object.'],
+  ])('are refused as %s', async (wasm, sentence) => {
+    await expect(adamw(params, { wasm: wasm as never })).rejects.toThrow(sentence);
+  });
+
+  test('are refused where they are of something else', async () => {
+    const empty = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+    await expect(adamw(params, { wasm: empty })).rejects.toThrow('The WebAssembly module has no kernel "adam": is it');
+    const { backend } = await adamw(params, { wasm: empty.subarray(0, 5) });
+    expect(backend.reason).toContain('Not WebAssembly SIMD: WebAssembly cannot be compiled here (CompileError');
   });
 });
 

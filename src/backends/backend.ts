@@ -3,6 +3,7 @@
 import type { Intake } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import type { Rule } from '../rules/rule.js';
+import type { WasmSource } from './core.js';
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 
@@ -65,6 +66,8 @@ export interface Backend {
 /** What a backend is made from. */
 export interface Request extends Intake {
   readonly device: GPUDevice | undefined;
+  /** The kernels of the CPU, if the caller has them. */
+  readonly wasm: WasmSource | undefined;
   /** Whether there is memory for the gradients of all tensors, or none that outlives a step. */
   readonly keepGrads: boolean;
 }

@@ -3,10 +3,10 @@
 import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
 import { openReference } from './reference.js';
 import { openWasm } from './wasm.js';
-import { openWebGPU } from './webgpu/open.js';
 
 const backends: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
-  { name: 'webgpu', title: 'WebGPU', open: openWebGPU },
+  // Loaded when it is needed: whoever steps on the CPU does without WGSL.
+  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await import('./webgpu/open.js')).openWebGPU(request) },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
   { name: 'reference', title: 'Plain JavaScript', open: openReference },
 ];

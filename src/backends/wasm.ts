@@ -1,7 +1,8 @@
 // WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
 
-import { base64 } from '../../assembly/core.wasm';
+import { show } from '../sentences.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
+import { getCore } from './core.js';
 import { openCpu, type OpenKernels, type RunKernel } from './cpu.js';
 
 type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
@@ -9,34 +10,25 @@ type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 const PAGE = 65536;
 const MAX_PAGES = 65536;
 
-let core: WebAssembly.Module | undefined;
-
-/** The kernels, compiled at first use. Synchronously: the module is a few kB, far below the limit of any browser. */
-function compile(): WebAssembly.Module {
-  try {
-    return (core ??= new WebAssembly.Module(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))));
-  } catch (error) {
-    // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
-    throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);
-  }
-}
-
-const openKernels: OpenKernels = (bytes) => {
-  const module = compile();
-  const pages = Math.ceil(bytes / PAGE);
-  if (pages > MAX_PAGES) throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
-  const memory = allocate(pages);
-  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
-  return {
-    buffer: memory.buffer,
-    kernel: ({ name, takesGrad, slots }, { arrays }) =>
-      direct(
-        kernels[name],
-        ['param', ...slots].map((array) => arrays[array]),
-        takesGrad,
-      ),
+/** A backend's kernels run over one memory after another. */
+const kernelsOf =
+  (module: WebAssembly.Module): OpenKernels =>
+  (bytes) => {
+    const pages = Math.ceil(bytes / PAGE);
+    if (pages > MAX_PAGES)
+      throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
+    const memory = allocate(pages);
+    const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
+    return {
+      buffer: memory.buffer,
+      kernel: ({ name, takesGrad, slots }, { arrays }) =>
+        direct(
+          kernels[name] ?? missing(name),
+          ['param', ...slots].map((array) => arrays[array]),
+          takesGrad,
+        ),
+    };
   };
-};
 
 function allocate(pages: number): WebAssembly.Memory {
   try {
@@ -44,6 +36,12 @@ function allocate(pages: number): WebAssembly.Memory {
   } catch (error) {
     throw new Unavailable(`WebAssembly got no memory of ${pages * PAGE} bytes (${error})`);
   }
+}
+
+function missing(name: string): never {
+  throw new TypeError(
+    `The WebAssembly module has no kernel ${show(name)}: is it core.wasm of this version of twinstep?`,
+  );
 }
 
 /** A call with its arguments written out: a spread one costs 40 times as much. */
@@ -65,4 +63,5 @@ function direct(kernel: Kernel, arrays: readonly number[], takesGrad = true): Ru
   }
 }
 
-export const openWasm = (request: Request): Promise<Backend> => openCpu(request, openKernels);
+export const openWasm = async (request: Request): Promise<Backend> =>
+  openCpu(request, kernelsOf(getCore(request.wasm)));

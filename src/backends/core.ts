@@ -1,0 +1,40 @@
+// The compiled kernels of assembly/. Runtimes differ in whether a module may be compiled from bytes, and how one comes
+// by it otherwise: each entry of the package (src/entries/) brings its own.
+
+import { Unavailable } from './backend.js';
+
+/** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
+export type WasmSource = WebAssembly.Module | BufferSource;
+
+let bringCore = (): WasmSource => {
+  throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
+};
+let core: WebAssembly.Module | undefined;
+
+/** Has `bring` give the kernels, when they are needed. */
+export function provideCore(bring: () => WasmSource): void {
+  bringCore = bring;
+}
+
+/** The kernels, the caller's own if there are any; compiled at first use. */
+export function getCore(own: WasmSource | undefined): WebAssembly.Module {
+  return own === undefined ? (core ??= compile(bringCore())) : compile(own);
+}
+
+/** A module of another realm is one, too, and so nothing is asked of its class. */
+export const isWasmSource = (value: unknown): value is WasmSource =>
+  isModule(value) || ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer' || tag(value) === 'SharedArrayBuffer';
+
+const isModule = (value: unknown): value is WebAssembly.Module => tag(value) === 'WebAssembly.Module';
+const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+
+/** Synchronously: the module is a few kB, far below the limit of any browser. */
+function compile(source: WasmSource): WebAssembly.Module {
+  if (isModule(source)) return source;
+  try {
+    return new WebAssembly.Module(source);
+  } catch (error) {
+    // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
+    throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);
+  }
+}

@@ -1,0 +1,8 @@
+// The entry of edge-light (Vercel, Next.js), whose bundlers want to be told that a file is a module of WebAssembly.
+
+import core from './core.wasm?module';
+import { provideCore } from '../backends/core.js';
+
+provideCore(() => core);
+
+export * from '../index.js';

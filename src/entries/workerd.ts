@@ -1,0 +1,8 @@
+// The entry of workerd (Cloudflare Workers), which compiles modules when a Worker is uploaded, and none from bytes.
+
+import core from './core.wasm';
+import { provideCore } from '../backends/core.js';
+
+provideCore(() => core);
+
+export * from '../index.js';
