@@ -24,7 +24,7 @@ export async function readParam<Options extends GroupOptions>(
   if (averaging === undefined || !isAway) return (await read(['param']))[0];
   const { rule } = averaging;
   const names = arraysOf(rule);
-  const by = stepper.averageScalars(true);
+  const by = stepper.coefficients.average(true);
   const values = await read(names);
   apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
   return values[0];

@@ -1,13 +1,13 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
-import type { Algorithm, Betas, GroupOptions, GroupState, Progress } from './algorithms/algorithm.js';
+import type { Algorithm, GroupOptions, GroupState } from './algorithms/algorithm.js';
 import type { ArrayOf, Backend } from './backends/backend.js';
+import { Coefficients } from './coefficients.js';
 import type { Group, Section } from './groups.js';
 import type { Tensor } from './layout.js';
-import { camelCase, live, valueAt } from './options.js';
+import { camelCase, live } from './options.js';
 import type { Rule } from './rules/rule.js';
 import { Runs, type Member } from './runs.js';
-import { unexpected } from './sentences.js';
 
 /** The live options of a group, and what can be read of it. */
 export type LiveGroup<Options> = Options & {
@@ -37,19 +37,13 @@ export class Stepper<Options extends GroupOptions> {
   readonly names: string[] = [];
   /** False while the parameters are the average. */
   isTraining = true;
-  /** What the group remembers; empty where tensors count for themselves. */
-  readonly state: GroupState;
+  readonly coefficients: Coefficients<Options>;
   /** What `optimizer.groups` shows of it. */
   readonly live: LiveGroup<Options>;
 
   readonly #algorithm: Algorithm<Options>;
-  readonly #by: Record<string, number>;
-  /** `state` after the step that is being made. */
-  readonly #next: GroupState;
-  #scheduledLr = 0;
-  readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
   readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
-    const alike = this.#algorithm.group === undefined ? a.step === b.step : a.step > 0 === b.step > 0;
+    const alike = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
     return alike && a.decays === b.decays;
   };
 
@@ -57,20 +51,8 @@ export class Stepper<Options extends GroupOptions> {
     this.#algorithm = algorithm;
     this.group = group;
     this.index = index;
-    this.rule = group.section.rule;
-    this.state = { ...algorithm.group?.first };
-    this.#next = { ...this.state };
-    this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
-    this.#progress = {
-      step: 0,
-      isFirst: true,
-      eta: 1,
-      decay: 0,
-      betas: none,
-      emaDecay: 0,
-      batches: 1,
-      group: this.#next,
-    };
+    this.coefficients = new Coefficients(algorithm, group.options, group.where);
+    this.rule = this.coefficients.rule;
     this.live = this.#show();
     this.add(group.section, backend);
   }
@@ -95,7 +77,7 @@ export class Stepper<Options extends GroupOptions> {
     const readOnly: Record<string, PropertyDescriptor> = {
       params: { get: () => [...this.names], enumerable: true },
       frozen: { get: () => this.frozen, enumerable: true },
-      scheduledLr: { get: () => this.#scheduledLr, enumerable: true },
+      scheduledLr: { get: () => this.coefficients.scheduledLr, enumerable: true },
     };
     if (this.#algorithm.average !== undefined) readOnly.trainMode = { get: () => this.isTraining, enumerable: true };
     for (const name of Object.keys(this.state)) {
@@ -119,7 +101,12 @@ export class Stepper<Options extends GroupOptions> {
 
   /** Completed steps of a tensor: its own, or where groups count, those of its group. */
   stepOf(tensor: Tensor): number {
-    return this.#algorithm.group === undefined ? tensor.step : this.state.k;
+    return this.coefficients.countsByGroup ? this.state.k : tensor.step;
+  }
+
+  /** What the group remembers; empty where tensors count for themselves. */
+  get state(): GroupState {
+    return this.coefficients.state;
   }
 
   /**
@@ -127,19 +114,14 @@ export class Stepper<Options extends GroupOptions> {
    * Throws what the caller's functions give reason for.
    */
   prepare(batches: number): void {
-    const { group } = this.#algorithm;
-    this.#progress.batches = batches;
-    if (group !== undefined) {
-      const { options } = this.group;
-      for (const name in this.state) this.#next[name] = this.state[name];
-      this.#progress.eta = this.#multiplier(this.state.k);
-      group.advance(this.#next, options, this.#progress.eta);
-    }
+    const { coefficients } = this;
+    coefficients.begin(batches);
     for (const section of this.sections) {
       section.find(takesPart, this.#shareScalars);
       for (let k = 0; k < section.count; k++) {
         const { first, scalars } = section.runs[k];
-        this.#writeScalars(section.members[first].tensor, scalars);
+        const { tensor } = section.members[first];
+        coefficients.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
       }
     }
   }
@@ -157,16 +139,16 @@ export class Stepper<Options extends GroupOptions> {
       }
       member.isDone = !isLast && (member.isDone || grad !== undefined);
     }
-    if (isStepped) this.#scheduledLr = (this.group.options.lr ?? 0) * this.#progress.eta;
+    if (isStepped) this.coefficients.stepped();
     // A group that is frozen as a whole stands still.
-    if (isLast && !isFrozen) for (const name in this.state) this.state[name] = this.#next[name];
+    if (isLast && !isFrozen) this.coefficients.commit();
   }
 
   /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
   commitForNow(isLast: boolean): () => void {
-    const { members, state } = this;
+    const { members, state, coefficients } = this;
     const stepped = members.filter(takesPart);
-    const [before, scheduledLr] = [{ ...state }, this.#scheduledLr];
+    const [before, scheduledLr] = [{ ...state }, coefficients.scheduledLr];
     this.commit(isLast);
     const after = { ...state };
     const { sums = [] } = this.#algorithm.group ?? {};
@@ -175,7 +157,7 @@ export class Stepper<Options extends GroupOptions> {
         member.tensor.step -= 1;
         member.isDone = false;
       }
-      this.#scheduledLr = scheduledLr;
+      coefficients.scheduledLr = scheduledLr;
       for (const name in state) {
         if (state[name] === after[name]) state[name] = before[name];
         else if (sums.includes(name)) state[name] -= after[name] - before[name];
@@ -183,16 +165,9 @@ export class Stepper<Options extends GroupOptions> {
     };
   }
 
-  /** The scalars that take the parameters to the average, or back. */
-  averageScalars(toAverage: boolean): Record<string, number> {
-    const by = {};
-    this.#algorithm.average?.prepare(by, this.group.options, toAverage);
-    return by;
-  }
-
   /** Finds the runs of tensors that have begun, for a change of mode. */
   prepareSwitch(toAverage: boolean): void {
-    const by = this.averageScalars(toAverage);
+    const by = this.coefficients.average(toAverage);
     for (const section of this.sections) {
       section.find(hasBegun, this.#shareScalars);
       for (let k = 0; k < section.count; k++) {
@@ -202,33 +177,4 @@ export class Stepper<Options extends GroupOptions> {
       }
     }
   }
-
-  #writeScalars(tensor: Tensor, scalars: Float32Array): void {
-    const { options, where } = this.group;
-    const { rule } = this;
-    const completed = this.stepOf(tensor);
-    const progress = this.#progress;
-    progress.step = completed + 1;
-    progress.isFirst = tensor.step === 0;
-    if (this.#algorithm.group === undefined) progress.eta = this.#multiplier(completed);
-    const { weightDecay = 0, betas = none, decay = 0 } = options;
-    progress.decay = tensor.decays ? valueAt(weightDecay, 'weightDecay', completed, where) : 0;
-    progress.betas = valueAt(betas, 'betas', completed, where);
-    progress.emaDecay = valueAt(decay, 'decay', completed, where);
-    this.#algorithm.prepare(this.#by, options, progress);
-    for (let k = 0; k < rule.scalars.length; k++) {
-      const name = rule.scalars[k];
-      scalars[k] = this.#by[name];
-      // Each option is finite, and yet a product of them may not be.
-      if (!Number.isFinite(scalars[k]))
-        throw unexpected(`${name}${where} at step ${progress.step}`, 'finite', scalars[k]);
-    }
-  }
-
-  #multiplier(completed: number): number {
-    const { schedule } = this.group.options;
-    return schedule === undefined ? 1 : valueAt<number>(schedule, 'schedule', completed, this.group.where);
-  }
 }
-
-const none: Betas = [0, 0];
