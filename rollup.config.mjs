@@ -37,8 +37,14 @@ const wgsl = {
   },
 };
 
-/** Modules of all entries, of the one that loads WebGPU, and of the one that has the kernels in it. */
-const shared = { body: 'build/src/index.js', webgpu: 'build/src/backends/webgpu/open.js', core: 'dist/core.wasm' };
+/** Modules that more than one entry has, or that are loaded late. */
+const shared = {
+  body: 'build/src/index.js',
+  webgpu: 'build/src/backends/webgpu/open.js',
+  wgsl: 'build/src/backends/webgpu/shaders.js',
+  core: 'dist/core.wasm',
+  table: 'build/src/kernels/index.js',
+};
 
 export default [
   {
@@ -47,6 +53,10 @@ export default [
       workerd: 'build/src/entries/workerd.js',
       'edge-light': 'build/src/entries/edge-light.js',
       fastly: 'build/src/entries/fastly.js',
+      kernels: 'build/src/entries/kernels.js',
+      'kernels-workerd': 'build/src/entries/kernels-workerd.js',
+      'kernels-edge-light': 'build/src/entries/kernels-edge-light.js',
+      'kernels-fastly': 'build/src/entries/kernels-fastly.js',
     },
     // Beside the entry, and for the runtime to load.
     external: ['./core.wasm', './core.wasm?module'],

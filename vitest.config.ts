@@ -10,6 +10,7 @@ export default defineConfig({
     // What ships is what is tested.
     alias: [
       { find: /^twinstep$/, replacement: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
+      { find: /^twinstep\/kernels$/, replacement: fileURLToPath(new URL('dist/kernels.js', import.meta.url)) },
       { find: /^twinstep\/schedules$/, replacement: fileURLToPath(new URL('dist/schedules.js', import.meta.url)) },
       { find: /^twinstep\/checkpoint$/, replacement: fileURLToPath(new URL('dist/checkpoint.js', import.meta.url)) },
     ],

@@ -14,12 +14,14 @@ export interface Stretch {
   readonly bytes: number;
 }
 
-// The specification's numbers: the global GPUBufferUsage is missing outside browsers.
+// The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
 export const MAP_READ = 0x01;
 export const COPY_SRC = 0x04;
 export const COPY_DST = 0x08;
 export const UNIFORM = 0x40;
 export const STORAGE = 0x80;
+export const READ = 0x1;
+export const COMPUTE = 0x4;
 
 // What an object is, is asked of its internals: instanceof fails for one of another realm or WebGPU implementation, and
 // is fooled by a Proxy.

@@ -108,7 +108,9 @@ describe('kernels that the caller hands over', () => {
 
   test('are refused where they are of something else', async () => {
     const empty = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
-    await expect(adamw(params, { wasm: empty })).rejects.toThrow('The WebAssembly module has no kernel "adam": is it');
+    await expect(adamw(params, { wasm: empty })).rejects.toThrow(
+      'The WebAssembly module has no kernel "adam": is it this',
+    );
     const { backend } = await adamw(params, { wasm: empty.subarray(0, 5) });
     expect(backend.reason).toContain('Not WebAssembly SIMD: WebAssembly cannot be compiled here (CompileError');
   });

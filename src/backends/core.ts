@@ -1,6 +1,7 @@
 // The compiled kernels of assembly/. Runtimes differ in whether a module may be compiled from bytes, and how one comes
 // by it otherwise: each entry of the package (src/entries/) brings its own.
 
+import { show } from '../sentences.js';
 import { Unavailable } from './backend.js';
 
 /** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
@@ -37,4 +38,23 @@ function compile(source: WasmSource): WebAssembly.Module {
     // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
     throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);
   }
+}
+
+/** Addresses of the scalars and of each array, then the bytes of each. */
+export type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
+
+/** The kernels over a memory, by name. Throws a sentence where the module is some other. */
+export function bind(module: WebAssembly.Module, memory: WebAssembly.Memory): (name: string) => Kernel {
+  const names = new Set(WebAssembly.Module.exports(module).map(({ name }) => name));
+  const check = (name: string): void => {
+    if (names.has(name)) return;
+    throw new TypeError(`The WebAssembly module has no kernel ${show(name)}: is it this version's core.wasm?`);
+  };
+  // Before anything of another module runs.
+  check('adam');
+  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
+  return (name) => {
+    check(name);
+    return kernels[name];
+  };
 }

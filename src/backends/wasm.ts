@@ -1,11 +1,8 @@
 // WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
 
-import { show } from '../sentences.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
-import { getCore } from './core.js';
+import { bind, getCore, type Kernel } from './core.js';
 import { openCpu, type OpenKernels, type RunKernel } from './cpu.js';
-
-type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
@@ -18,12 +15,12 @@ const kernelsOf =
     if (pages > MAX_PAGES)
       throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
     const memory = allocate(pages);
-    const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
+    const kernel = bind(module, memory);
     return {
       buffer: memory.buffer,
       kernel: ({ name, takesGrad, slots }, { arrays }) =>
         direct(
-          kernels[name] ?? missing(name),
+          kernel(name),
           ['param', ...slots].map((array) => arrays[array]),
           takesGrad,
         ),
@@ -36,12 +33,6 @@ function allocate(pages: number): WebAssembly.Memory {
   } catch (error) {
     throw new Unavailable(`WebAssembly got no memory of ${pages * PAGE} bytes (${error})`);
   }
-}
-
-function missing(name: string): never {
-  throw new TypeError(
-    `The WebAssembly module has no kernel ${show(name)}: is it core.wasm of this version of twinstep?`,
-  );
 }
 
 /** A call with its arguments written out: a spread one costs 40 times as much. */

@@ -3,10 +3,6 @@
 import { pack } from '../../layout.js';
 import { Unavailable, type Request } from '../backend.js';
 
-// The specification's numbers, as in src/memory.ts, of GPUMapMode and GPUShaderStage.
-export const READ = 0x1;
-export const COMPUTE = 0x4;
-
 /** A device of `navigator.gpu`, with limits that let each section lie in one arena as far as the adapter can. */
 export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu;

@@ -1,9 +1,9 @@
 // The kernels of a device: layouts and pipelines, made once per device, and the shape of a dispatch.
 
 import { arraysOf, elements } from '../../layout.js';
+import { COMPUTE } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import { COMPUTE } from './device.js';
-import { flavours, lanes, shader, type Flavour, type ToolName } from './shaders.js';
+import { flavours, lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
 
 /** A rule on a device. */
 export interface Kernel {
@@ -11,9 +11,6 @@ export interface Kernel {
   readonly arraysLayout: GPUBindGroupLayout;
   readonly pipelines: Readonly<Record<Flavour, GPUComputePipeline>>;
 }
-
-/** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
-export const WORKGROUP = 64;
 
 /** What optimizers on the same device share. */
 export class Kernels {

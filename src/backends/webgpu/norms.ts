@@ -3,8 +3,9 @@
 import { align, alignDown, elements, FLOAT } from '../../layout.js';
 import { COPY_SRC, STORAGE } from '../../memory.js';
 import { complaint } from './device.js';
-import { Kernels, WORKGROUP } from './kernel.js';
+import { Kernels } from './kernel.js';
 import { readBack, type Source } from './read.js';
+import { WORKGROUP } from './shaders.js';
 
 /** Invocations enough to keep a GPU busy, and few enough to read back what each gives. */
 const MOST_PARTS = 256 * WORKGROUP;

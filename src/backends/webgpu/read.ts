@@ -1,9 +1,9 @@
 // Reading back: copies of arrays as the queue finds them now, in one submit.
 
 import { elements } from '../../layout.js';
-import { checkUsage, COPY_DST, MAP_READ } from '../../memory.js';
+import { checkUsage, COPY_DST, MAP_READ, READ } from '../../memory.js';
 import { show } from '../../sentences.js';
-import { complaint, READ } from './device.js';
+import { complaint } from './device.js';
 import type { Place } from './memory.js';
 
 /** An array to be read, and the name of its tensor. */

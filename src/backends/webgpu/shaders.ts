@@ -36,3 +36,6 @@ export const lanes: Readonly<Record<Flavour, number>> = { vec4: 4, scalar: 1 };
 /** The whole source of a kernel. */
 export const shader = (name: string, flavour: Flavour): string =>
   [flavours[flavour], prelude, sources[name]].join('\n');
+
+/** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
+export const WORKGROUP = 64;

@@ -1,0 +1,5 @@
+// twinstep/kernels where twinstep is default.ts.
+
+import './default.js';
+
+export * from '../kernels/index.js';

@@ -1,0 +1,73 @@
+// The step arithmetic of an algorithm, without tensors: what its kernel is to be told.
+
+import type { GroupOptions } from '../algorithms/algorithm.js';
+import * as algorithms from '../algorithms/index.js';
+import { Coefficients } from '../coefficients.js';
+import { live, resolve } from '../options.js';
+import { expect, list } from '../sentences.js';
+import type { KernelName } from './table.js';
+
+export type AlgorithmName = keyof typeof algorithms;
+
+/** The options of an algorithm. */
+export type OptionsOf<Name extends AlgorithmName> = (typeof algorithms)[Name]['defaults'];
+
+/** The scalars of one step after another. */
+export interface StepCoefficients<Options> {
+  /** The kernel that takes them. */
+  readonly kernel: KernelName;
+  /** Live: an assignment is checked, and takes effect at the next step. */
+  readonly options: Options;
+  /** Completed steps, with the one that `next` began. */
+  readonly step: number;
+  /** Begins the next step. Throws what the options' functions give reason for, and then it has not begun. */
+  next(): void;
+  /** The scalars of this step, in the kernel's order: for a tensor that does not decay, or that takes its first. */
+  scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Float32Array<ArrayBuffer>;
+  /** Schedule-Free's: the scalars of the kernel `extrapolate` that take parameters to their average, or back. */
+  average(toAverage: boolean): Float32Array<ArrayBuffer>;
+}
+
+/**
+ * What the kernel of an algorithm is told at each step, all tensors stepping together: the bias corrections, the
+ * schedule, decay and Schedule-Free's sums, in f64 and rounded once. Throws a sentence for an unknown name or option.
+ */
+export function coefficients<Name extends AlgorithmName>(
+  name: Name,
+  options: Partial<OptionsOf<Name>> = {},
+): StepCoefficients<OptionsOf<Name>> {
+  expect(Object.hasOwn(algorithms, name), 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
+  const algorithm = algorithms[name] as unknown as Parameters<typeof resolve<GroupOptions>>[0];
+  const own = resolve(algorithm, options as Record<string, unknown>, {}, '');
+  const arithmetic = new Coefficients(algorithm, own, '');
+  const { rule } = arithmetic;
+  const write = ({ decays = true, isFirst = step === 1 } = {}): Float32Array<ArrayBuffer> => {
+    const scalars = new Float32Array(rule.scalars.length);
+    arithmetic.write(scalars, step - 1, isFirst, decays);
+    return scalars;
+  };
+  let step = 0;
+  return {
+    kernel: rule.name as KernelName,
+    options: live(algorithm, own, {}, '') as OptionsOf<Name>,
+    get step() {
+      return step;
+    },
+    next() {
+      arithmetic.begin(1);
+      arithmetic.write(new Float32Array(rule.scalars.length), step, step === 0, true);
+      arithmetic.commit();
+      step += 1;
+    },
+    scalars(tensor) {
+      expect(step > 0, 'the step', 'begun by next()', step);
+      return write(tensor);
+    },
+    average(toAverage) {
+      const { average } = algorithm;
+      expect(average !== undefined, 'the algorithm', 'one with an average', name);
+      const by = arithmetic.average(toAverage);
+      return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
+    },
+  };
+}

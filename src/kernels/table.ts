@@ -1,0 +1,28 @@
+// The table as others see it.
+
+import { arraysOf } from '../layout.js';
+import * as rules from '../rules/index.js';
+import type { Rule } from '../rules/rule.js';
+
+export type KernelName = keyof typeof rules;
+
+/** A kernel, on whichever machine. */
+export interface KernelDescription {
+  readonly name: KernelName;
+  /** What it is told: number i is an f32 at byte 4*i of its block of scalars. */
+  readonly scalars: readonly string[];
+  /** The arrays of f32 that it works on in place, all of one length, in the order of arguments and of bindings. */
+  readonly arrays: readonly string[];
+  /** Those of them that begin as a copy of `param`; the other slots begin at zero. */
+  readonly fromParam: readonly string[];
+}
+
+const describe = ([name, rule]: [string, Rule]): [string, KernelDescription] => {
+  const { scalars, fromParam = [] } = rule;
+  return [name, Object.freeze({ name: name as KernelName, scalars, arrays: arraysOf(rule), fromParam })];
+};
+
+/** All kernels by name. */
+export const kernels = /* @__PURE__ */ Object.freeze(
+  /* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ Object.entries(rules as Record<string, Rule>).map(describe)),
+) as Readonly<Record<KernelName, KernelDescription>>;

@@ -1,0 +1,54 @@
+// The WGSL kernels for the caller's own pipelines.
+
+import { lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
+import { FLOAT } from '../layout.js';
+import { COMPUTE } from '../memory.js';
+import { expect, list } from '../sentences.js';
+import { kernels, type KernelDescription, type KernelName } from './table.js';
+
+/** A kernel's source, and how it is bound. */
+export interface WgslKernel extends KernelDescription {
+  /** A whole module. */
+  readonly code: string;
+  readonly entryPoint: KernelName;
+  /** How many elements an invocation updates: bindings are multiples of so many. */
+  readonly lanes: 1 | 4;
+  /** Invocations in a workgroup, unless the pipeline's constant WORKGROUP says otherwise. */
+  readonly workgroupSize: number;
+  /** Of group 0, the scalars at binding 0, and of group 1, the arrays at bindings in their order. */
+  readonly bindGroupLayouts: readonly [GPUBindGroupLayoutDescriptor, GPUBindGroupLayoutDescriptor];
+  /** What to dispatch for arrays of so many elements, where one dimension holds at most `most` workgroups. */
+  workgroups(elements: number, most?: number): [x: number, y: number];
+}
+
+/**
+ * The WGSL kernel `name`, four elements at a time, or with `lanes` 1 one, for arrays that do not divide by four. Throws
+ * a sentence for a name that is not in `kernels`.
+ */
+export function wgslKernel(name: KernelName, { lanes: count = 4 }: { lanes?: 1 | 4 } = {}): WgslKernel {
+  expect(Object.hasOwn(kernels, name), 'the kernel', `one of ${list(Object.keys(kernels), Infinity)}`, name);
+  expect(count === 1 || count === 4, 'lanes', '1 or 4', count);
+  const kernel = kernels[name];
+  const flavour = count === lanes.vec4 ? 'vec4' : 'scalar';
+  const minBindingSize = kernel.scalars.length * FLOAT;
+  return {
+    ...kernel,
+    code: shader(name, flavour),
+    entryPoint: name,
+    lanes: count,
+    workgroupSize: WORKGROUP,
+    bindGroupLayouts: [
+      { entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', minBindingSize } }] },
+      {
+        entries: kernel.arrays.map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
+      },
+    ],
+    workgroups: (elements, most = 65_535) => fold(Math.ceil(elements / count / WORKGROUP), most),
+  };
+}
+
+/** So many workgroups in rows of at most `most`. */
+function fold(count: number, most: number): [number, number] {
+  const rows = Math.max(1, Math.ceil(count / most));
+  return [Math.ceil(count / rows), rows];
+}

@@ -1,0 +1,151 @@
+// twinstep/kernels: the kernels in memory and pipelines that are not the optimizer's.
+
+import { coefficients, kernels, wasmKernels, wgslKernel, type AlgorithmName, type KernelName } from 'twinstep/kernels';
+import { describe, expect, test } from 'vitest';
+import { algorithms } from './support/algorithms.js';
+import { any, buffer, contents, device, expectClose } from './support/gpu.js';
+import { array, difference } from './support/numbers.js';
+
+const LENGTH = 67;
+const STEPS = 6;
+const gradient = (t: number): Float32Array => array(LENGTH, 100 + t);
+
+/** What an engine of its own does on the CPU: lays its arrays out, and calls the kernel. */
+async function inOwnMemory(algorithm: AlgorithmName, options: object): Promise<Float32Array> {
+  const steps = coefficients(algorithm, options);
+  const { arrays, fromParam } = kernels[steps.kernel];
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  const kernel = wasmKernels(memory)[steps.kernel];
+  memory.grow(1);
+  const bytes = 32 * Math.ceil((4 * LENGTH) / 32);
+  const scalars = 65_536;
+  const at = arrays.map((_, i) => scalars + 256 + i * bytes);
+  const view = (name: string): Float32Array => new Float32Array(memory.buffer, at[arrays.indexOf(name)], LENGTH);
+  for (const each of ['param', ...fromParam]) view(each).set(array(LENGTH, 1));
+  for (let t = 0; t < STEPS; t++) {
+    steps.next();
+    new Float32Array(memory.buffer, scalars).set(steps.scalars());
+    view('grad').set(gradient(t));
+    kernel(scalars, at[0], ...at.slice(1), bytes);
+  }
+  return view('param').slice();
+}
+
+describe.each(algorithms)('%s', (...[, create, options]) => {
+  test('in memory of the caller’s is what it is in the optimizer’s', async () => {
+    const optimizer = await create({ w: array(LENGTH, 1) }, options);
+    for (let t = 0; t < STEPS; t++) optimizer.step({ w: gradient(t) });
+    const { algorithm } = (await optimizer.stateDict()).param_groups[0];
+    const own = await inOwnMemory(algorithm as AlgorithmName, options);
+    expect(difference(own, optimizer.params.w)).toBeUndefined();
+  });
+});
+
+test.each([
+  [4, 68],
+  [1, 67],
+] as const)('in pipelines of the caller’s, %i lanes over %i elements', async (lanes, length) => {
+  const options = { lr: 0.05, weightDecay: 0.2 };
+  const steps = coefficients('adamw', options);
+  const { code, entryPoint, arrays, bindGroupLayouts, workgroups } = wgslKernel(steps.kernel, { lanes });
+  const layouts = bindGroupLayouts.map((layout) => device.createBindGroupLayout(layout));
+  const module = device.createShaderModule({ code });
+  const layout = device.createPipelineLayout({ bindGroupLayouts: layouts });
+  const pipeline = device.createComputePipeline({ layout, compute: { module, entryPoint } });
+  const own = new Map(
+    arrays.map((name) => [name, buffer(name === 'param' ? array(length, 1) : new Float32Array(length))]),
+  );
+  const optimizer = await algorithms.find(([name]) => name === 'adamw')![1]({ w: array(length, 1) }, options);
+  for (let t = 0; t < STEPS; t++) {
+    optimizer.step({ w: array(length, 100 + t) });
+    steps.next();
+    const uniform = device.createBuffer({ size: 4 * steps.scalars().length, usage: 0x40 | 0x8 });
+    device.queue.writeBuffer(uniform, 0, steps.scalars());
+    device.queue.writeBuffer(own.get('grad')!, 0, array(length, 100 + t) as Float32Array<ArrayBuffer>);
+    const bound = [[uniform], [...own.values()]].map((buffers, group) =>
+      device.createBindGroup({
+        layout: layouts[group],
+        entries: buffers.map((each, binding) => ({ binding, resource: { buffer: each } })),
+      }),
+    );
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    bound.forEach((group, index) => pass.setBindGroup(index, group));
+    pass.dispatchWorkgroups(...workgroups(length));
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  }
+  expectClose(await contents(own.get('param')!), optimizer.params.w, STEPS);
+});
+
+describe('the coefficients', () => {
+  test('are told of decay, of a first step, and of options that change', () => {
+    const steps = coefficients('adamw', { lr: 0.5, weightDecay: 0.25, schedule: (t) => 1 / (1 + t) });
+    const decay = kernels.adam.scalars.indexOf('decay');
+    expect(() => steps.scalars()).toThrow('Expected the step to be begun by next(), got 0.');
+    steps.next();
+    expect([steps.step, steps.scalars()[decay], steps.scalars({ decays: false })[decay]]).toEqual([1, 0.125, 0]);
+    steps.options.lr = 1;
+    steps.next();
+    expect([steps.step, steps.scalars()[decay]]).toEqual([2, 0.125]);
+    expect(() => (steps.options.lr = -1)).toThrow('Expected lr to be a finite number of at least 0, got -1.');
+    const free = coefficients('sgdScheduleFree');
+    const fromY = kernels.schedulefree_sgd.scalars.indexOf('z_from_y');
+    for (let t = 0; t < 2; t++) free.next();
+    expect([free.scalars()[fromY], free.scalars({ isFirst: true })[fromY]]).toEqual([0, 1]);
+    expect([...free.average(true)]).toEqual([Math.fround(1 - 1 / 0.9)]);
+    expect(() => steps.average(true)).toThrow('Expected the algorithm to be one with an average, got "adamw".');
+  });
+
+  test('of a step that is refused have not begun it', () => {
+    let answer = 1;
+    const steps = coefficients('adamwScheduleFree', { schedule: () => answer });
+    steps.next();
+    const before = steps.scalars();
+    answer = NaN;
+    expect(() => steps.next()).toThrow('Expected schedule(1) to be a finite number of at least 0, got NaN.');
+    answer = 1;
+    expect(steps.step).toBe(1);
+    steps.next();
+    const plain = coefficients('adamwScheduleFree');
+    plain.next();
+    expect(before).toEqual(plain.scalars());
+    plain.next();
+    expect(steps.scalars()).toEqual(plain.scalars());
+  });
+});
+
+test('binding the kernels to a memory writes nothing there', () => {
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  new Uint8Array(memory.buffer).fill(7);
+  const bound = wasmKernels(memory);
+  expect(new Uint8Array(memory.buffer).every((byte) => byte === 7)).toBe(true);
+  expect(Object.keys(bound).toSorted()).toEqual(Object.keys(kernels).toSorted());
+});
+
+test('two dimensions of workgroups where one does not hold them', () => {
+  const { workgroups, workgroupSize, lanes } = wgslKernel('adam');
+  expect(workgroups(1)).toEqual([1, 1]);
+  expect(workgroups(0)).toEqual([0, 1]);
+  const [x, y] = workgroups(2 ** 26);
+  expect(y).toBeGreaterThan(1);
+  expect(x).toBeLessThanOrEqual(65_535);
+  expect(x * y * workgroupSize * lanes).toBeGreaterThanOrEqual(2 ** 26);
+  expect(workgroups(64 * 4 * 10, 4)).toEqual([4, 3]);
+});
+
+test.each([
+  [() => wgslKernel('sgd' as KernelName), 'Expected the kernel to be one of "adam", '],
+  [() => wgslKernel('adam', { lanes: any(2) }), 'Expected lanes to be 1 or 4, got 2.'],
+  [() => coefficients(any('sgd')), 'Expected the algorithm to be one of "adam", '],
+  [() => coefficients('adam', any({ lambda: 1 })), 'Unknown option "lambda", got 1; adam has '],
+  [() => wasmKernels(any({})), 'Expected the memory to be a WebAssembly.Memory, got an Object.'],
+  [
+    () => wasmKernels(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true })),
+    'Expected the memory to be one that is not shared, got a SharedArrayBuffer.',
+  ],
+  [() => wasmKernels(new WebAssembly.Memory({ initial: 1 }), { wasm: any(1) }), 'Expected wasm to be a WebAssembly.'],
+])('what is amiss is refused: %s', (call, sentence) => {
+  expect(call).toThrow(sentence);
+});
