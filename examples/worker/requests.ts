@@ -1,0 +1,89 @@
+// Bodies of requests, checked: whatever comes is what its type says, or a Refusal with the value in it.
+
+import type { Features } from './features.js';
+import type { Example } from './model.js';
+import { Refusal, show } from './refusal.js';
+
+const MOST_BYTES = 2 ** 16;
+const MOST_ITEMS = 100;
+const MOST_FEATURES = 50;
+/** Numbers are to be scaled to about 1; beyond this a float32 weight could overflow one day. */
+const MOST_VALUE = 1000;
+
+/** { "features": { ... }, "clicked": true }, or a list of these: all that a page showed, in one step and one write. */
+export async function readExamples(request: Request): Promise<Example | Example[]> {
+  return oneOrMore(await readJson(request), 'the body', (value, what) => {
+    const { features, clicked } = fields(value, what, ['features', 'clicked']);
+    expect(typeof clicked === 'boolean', `clicked of ${what}`, 'true or false', clicked);
+    return { features: readFeatures(features, `features of ${what}`), clicked };
+  });
+}
+
+/** { "features": { ... } }, or a list of features, to be ranked. */
+export async function readItems(request: Request): Promise<Features | Features[]> {
+  const { features } = fields(await readJson(request), 'the body', ['features']);
+  return oneOrMore(features, 'features', readFeatures);
+}
+
+function readFeatures(value: unknown, what: string): Features {
+  expect(isRecord(value), what, 'a record of texts and numbers', value);
+  const entries = Object.entries(value);
+  expect(entries.length <= MOST_FEATURES, what, `at most ${MOST_FEATURES} texts and numbers`, entries.length);
+  for (const [name, each] of entries) {
+    const isGood = typeof each === 'string' || (typeof each === 'number' && Math.abs(each) <= MOST_VALUE);
+    expect(isGood, `${show(name)} in ${what}`, `a text, or a number of -${MOST_VALUE} to ${MOST_VALUE}`, each);
+  }
+  return value as Features;
+}
+
+function oneOrMore<Item>(value: unknown, what: string, read: (value: unknown, what: string) => Item): Item | Item[] {
+  if (!Array.isArray(value)) return read(value, what);
+  const isGood = value.length >= 1 && value.length <= MOST_ITEMS;
+  expect(isGood, `the length of ${what}`, `1 to ${MOST_ITEMS}`, value.length);
+  return value.map((each, i) => read(each, `item ${i} of ${what}`));
+}
+
+/** The fields of a record that has these and no others: a misspelt one is told, and not passed over. */
+function fields(value: unknown, what: string, names: readonly string[]): Record<string, unknown> {
+  const isGood = isRecord(value) && names.every((name) => name in value) && Object.keys(value).length === names.length;
+  expect(isGood, what, `a record of just ${names.join(' and ')}`, isRecord(value) ? Object.keys(value) : value);
+  return value as Record<string, unknown>;
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  const text = await readText(request);
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refusal(400, `Expected the body to be JSON, got ${show(text)}.`);
+  }
+}
+
+/** Taken in as it comes, and no further than it may go, since a length need not be declared. */
+async function readText(request: Request): Promise<string> {
+  const refuse = (length: string): never => {
+    throw new Refusal(413, `Expected a body of at most ${MOST_BYTES} bytes, got ${length}.`);
+  };
+  const declared = request.headers.get('content-length');
+  if (Number(declared) > MOST_BYTES) refuse(declared!);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  for await (const chunk of request.body ?? []) {
+    size += chunk.length;
+    if (size > MOST_BYTES) refuse('more');
+    chunks.push(chunk);
+  }
+  const bytes = await new Blob(chunks).arrayBuffer();
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Refusal(400, `Expected the body to be UTF-8, got ${size} bytes that are not.`);
+  }
+}
+
+function expect(ok: boolean, what: string, wanted: string, value: unknown): asserts ok {
+  if (!ok) throw new Refusal(400, `Expected ${what} to be ${wanted}, got ${show(value)}.`);
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
