@@ -1,0 +1,145 @@
+// examples/worker in workerd, as a bundler and Cloudflare would have it: bundled by esbuild against the package as it
+// ships, over a KV of miniflare's. Alone: `node matrix/worker.mjs`, after `npm run build`, with two folders to choose:
+// `--package` one where twinstep is installed, `--tools` one where esbuild and miniflare are.
+
+import { readFileSync, statSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { checks } from './worker/checks.mjs';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = join(here, '..');
+const example = join(root, 'examples/worker');
+
+/**
+ * Throws at the first thing that is not as it should be, and gives what was measured. `packageFolder` is where twinstep
+ * is installed, this repository unless told; `toolsFolder` where esbuild and miniflare are.
+ */
+export async function testWorker({ packageFolder = root, toolsFolder = here, log = console.log } = {}) {
+  const require = createRequire(join(toolsFolder, 'package.json'));
+  const esbuild = require('esbuild');
+  const { Miniflare } = require('miniflare');
+  const folder = await mkdtemp(join(tmpdir(), 'twinstep-worker-'));
+  const running = new Set();
+  try {
+    const { sizes, modules } = await bundle(esbuild, packageFolder, folder);
+    const start = async () => {
+      const before = performance.now();
+      const miniflare = new Miniflare({
+        modules,
+        modulesRoot: folder,
+        compatibilityDate: compatibilityDate(),
+        kvNamespaces: ['MODELS'],
+        kvPersist: join(folder, 'kv'),
+      });
+      running.add(miniflare);
+      const url = await miniflare.ready;
+      const stop = async () => {
+        running.delete(miniflare);
+        await miniflare.dispose();
+      };
+      const ask = (path, init) => fetch(new URL(path, url), init);
+      const milliseconds = performance.now() - before;
+      return { url, fetch: ask, stop, milliseconds, kv: await miniflare.getKVNamespace('MODELS') };
+    };
+
+    // The parts of the example in Node, with the package's entry for Node.
+    await bundleForNode(esbuild, packageFolder, folder);
+    const parts = await import(pathToFileURL(join(folder, 'parts.mjs')).href);
+    const measured = { ...sizes };
+    for (const [name, check] of Object.entries(checks)) {
+      Object.assign(measured, await check({ start, parts, example }));
+      log(`ok  ${name}`);
+    }
+    for (const [name, value] of Object.entries(measured)) log(`    ${name}: ${value}`);
+    return measured;
+  } finally {
+    await Promise.all(Array.from(running, (miniflare) => miniflare.dispose()));
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** What Cloudflare would be sent: one module of JavaScript, and the kernels beside it. */
+async function bundle(esbuild, packageFolder, folder) {
+  const options = {
+    entryPoints: [join(example, 'worker.ts')],
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    conditions: ['workerd', 'worker', 'browser'],
+    loader: { '.wasm': 'copy' },
+    plugins: [packageIn(packageFolder)],
+    metafile: true,
+    outdir: folder,
+    logLevel: 'warning',
+  };
+  const { metafile } = await esbuild.build(options);
+  const inputs = Object.keys(metafile.inputs).filter((path) => path.includes('dist/'));
+  const has = (name) => inputs.some((path) => path.endsWith(`dist/${name}`));
+  if (!has('workerd.js') || !has('core.wasm') || has('index.js') || has('core.js')) {
+    throw new Error(`Expected the entry for workerd and its core.wasm to be bundled, got ${inputs.join(', ')}.`);
+  }
+  const files = Object.keys(metafile.outputs).map((path) => resolve(path));
+  const script = files.find((path) => path.endsWith('.js'));
+  const kernels = files.find((path) => path.endsWith('.wasm'));
+  const { outputFiles } = await esbuild.build({ ...options, minify: true, write: false });
+  const minified = outputFiles.find(({ path }) => path.endsWith('.js')).contents;
+  const sizes = {
+    'bundle, bytes': statSync(script).size,
+    'bundle minified, bytes': minified.length,
+    'bundle minified and gzipped, bytes': gzipSync(minified).length,
+    'core.wasm, bytes': statSync(kernels).size,
+  };
+  const modules = [
+    { type: 'ESModule', path: script },
+    { type: 'CompiledWasm', path: kernels },
+  ];
+  return { sizes, modules };
+}
+
+/** The example's parts, and of the package what the checks need besides. */
+function bundleForNode(esbuild, packageFolder, folder) {
+  return esbuild.build({
+    stdin: {
+      contents: `export { default as worker } from './worker.ts';
+        export * from './model.ts';
+        export * from './features.ts';
+        export { saveCheckpoint } from 'twinstep/checkpoint';
+        export { adam } from 'twinstep';`,
+      resolveDir: example,
+    },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    plugins: [packageIn(packageFolder)],
+    outfile: join(folder, 'parts.mjs'),
+    logLevel: 'warning',
+  });
+}
+
+/** Has twinstep be what is installed in a folder, wherever the file that imports it stands. */
+const packageIn = (packageFolder) => ({
+  name: 'package',
+  setup(build) {
+    build.onResolve({ filter: /^twinstep($|\/)/ }, ({ path, kind, pluginData }) =>
+      pluginData === packageIn
+        ? undefined
+        : build.resolve(path, { kind, resolveDir: packageFolder, pluginData: packageIn }),
+    );
+  },
+});
+
+/** The one that it would be deployed with. */
+const compatibilityDate = () =>
+  /^compatibility_date = "(.+)"$/m.exec(readFileSync(join(example, 'wrangler.toml'), 'utf8'))[1];
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const folderOf = { type: 'string' };
+  const { values } = parseArgs({ options: { package: folderOf, tools: folderOf } });
+  await testWorker({ packageFolder: values.package, toolsFolder: values.tools });
+}
