@@ -4,7 +4,8 @@ import type { GroupOptions } from './algorithms/algorithm.js';
 import * as algorithms from './algorithms/index.js';
 import type { EmaOptions } from './algorithms/index.js';
 import { creator } from './create.js';
-import type { Optimizer } from './optimizer.js';
+import { Optimizer } from './optimizer.js';
+import { expect, isRecord } from './sentences.js';
 
 /** What `optimizer.params` shows. */
 export type Memory = Float32Array | GPUBufferBinding;
@@ -20,10 +21,16 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
   options: Partial<EmaOptions> = {},
 ): Promise<Optimizer<Shown, EmaOptions>> {
+  checkOptimizer(optimizer);
+  expect(isRecord(options), 'the options of ema', 'a record', options);
   const names = Object.keys(optimizer.params);
   const copies = await Promise.all(names.map((name) => optimizer.read(name)));
   const params = Object.fromEntries(names.map((name, i) => [name, copies[i]]));
   const { device, backend } = optimizer;
   const average = await createEma(params, { ...options, backend: backend.name, device, keepGrads: false });
   return average as Optimizer<unknown, EmaOptions> as Optimizer<Shown, EmaOptions>;
+}
+
+export function checkOptimizer(value: unknown): void {
+  expect(value instanceof Optimizer, 'what is averaged', 'an optimizer', value);
 }

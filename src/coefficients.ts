@@ -21,6 +21,7 @@ export class Coefficients<Options extends GroupOptions> {
   readonly #by: Record<string, number>;
   /** `state` after the step that is being made. */
   readonly #next: GroupState;
+  #weightDecay = 0;
   readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
 
   constructor(algorithm: Algorithm<Options>, options: Readonly<Options>, where: string) {
@@ -31,7 +32,7 @@ export class Coefficients<Options extends GroupOptions> {
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
     this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
-    const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, batches: 1 };
+    const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1 };
     this.#progress = { ...numbers, isFirst: true, betas: none, group: this.#next };
   }
 
@@ -40,38 +41,40 @@ export class Coefficients<Options extends GroupOptions> {
     return this.#algorithm.group !== undefined;
   }
 
-  /** Begins a step by gradients that are the sums of so many batches. Throws what the schedule gives reason for. */
-  begin(batches: number): void {
-    const { group } = this.#algorithm;
-    this.#progress.batches = batches;
-    if (group === undefined) return;
-    for (const name in this.state) this.#next[name] = this.state[name];
-    this.#progress.eta = this.#multiplier(this.state.k);
-    group.advance(this.#next, this.#options, this.#progress.eta);
-  }
-
   /**
-   * Writes the scalars of that step for a tensor after so many of its own, or of its group's. Throws what the caller's
-   * functions give reason for.
+   * Begins a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`. Throws what
+   * the caller's functions give reason for.
    */
-  write(scalars: Float32Array, completed: number, isFirst: boolean, decays: boolean): void {
+  begin(completed: number, gradFactor: number): void {
+    const { group } = this.#algorithm;
     const options = this.#options;
     const where = this.#where;
     const progress = this.#progress;
-    const { weightDecay = 0, betas = none, decay = 0 } = options;
+    const { schedule, weightDecay = 0, betas = none, decay = 0 } = options;
+    const count = group === undefined ? completed : this.state.k;
+    progress.gradFactor = gradFactor;
+    progress.eta = schedule === undefined ? 1 : valueAt<number>(schedule, 'schedule', count, where);
+    progress.betas = valueAt(betas, 'betas', count, where);
+    progress.emaDecay = valueAt(decay, 'decay', count, where);
+    this.#weightDecay = valueAt(weightDecay, 'weightDecay', count, where);
+    if (group === undefined) return;
+    for (const name in this.state) this.#next[name] = this.state[name];
+    group.advance(this.#next, options, progress.eta);
+  }
+
+  /** Writes the scalars of that step for a tensor after so many of its own, or of its group's. Throws if one overflows. */
+  write(scalars: Float32Array, completed: number, isFirst: boolean, decays: boolean): void {
+    const progress = this.#progress;
     progress.step = completed + 1;
     progress.isFirst = isFirst;
-    if (!this.countsByGroup) progress.eta = this.#multiplier(completed);
-    progress.decay = decays ? valueAt(weightDecay, 'weightDecay', completed, where) : 0;
-    progress.betas = valueAt(betas, 'betas', completed, where);
-    progress.emaDecay = valueAt(decay, 'decay', completed, where);
-    this.#algorithm.prepare(this.#by, options, progress);
+    progress.decay = decays ? this.#weightDecay : 0;
+    this.#algorithm.prepare(this.#by, this.#options, progress);
     const names = this.rule.scalars;
     for (let k = 0; k < names.length; k++) {
       scalars[k] = this.#by[names[k]];
       // Each option is finite, and yet a product of them may not be.
       if (!Number.isFinite(scalars[k]))
-        throw unexpected(`${names[k]}${where} at step ${progress.step}`, 'finite', scalars[k]);
+        throw unexpected(`${names[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
     }
   }
 
@@ -90,10 +93,5 @@ export class Coefficients<Options extends GroupOptions> {
     const by = {};
     this.#algorithm.average?.prepare(by, this.#options, toAverage);
     return by;
-  }
-
-  #multiplier(completed: number): number {
-    const { schedule } = this.#options;
-    return schedule === undefined ? 1 : valueAt<number>(schedule, 'schedule', completed, this.#where);
   }
 }

@@ -3,7 +3,7 @@
 import type { GroupOptions } from './algorithms/algorithm.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
 import { perform } from './outcomes.js';
-import { checkFinished, memberOf, type Parts } from './parts.js';
+import { checkFinished, checkTraining, memberOf, type Parts } from './parts.js';
 import { expect, isRecord, show } from './sentences.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
@@ -28,7 +28,6 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
     if (grad === null || grad === undefined) continue;
     const member = memberOf(parts, name);
     parts.backend.check(member.tensor, grad, encoded);
-    if (member.isDone) throw new Error(`The gradient of ${show(name)} came a second time within one step.`);
     if (!member.tensor.isFrozen) member.grad = grad;
   }
 }
@@ -53,6 +52,7 @@ export function release<Options extends GroupOptions>({ steppers }: Parts<Option
 export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown): void {
   const { keepGrads, backend, members } = parts;
   checkFinished(parts);
+  checkTraining(parts);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
   collect(parts, grads);
   const added = [...members.values()].filter(({ grad }) => grad !== undefined);
@@ -64,19 +64,20 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
   const outcome = perform(backend, undefined, () => {
     for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
   });
-  const begun = added.filter(({ hasSum }) => !hasSum);
-  for (const member of begun) member.hasSum = true;
+  for (const member of added) member.hasSum = true;
   parts.batches += 1;
   release(parts);
+  // The sum without one of its batches is none; unless it has been taken or dropped since.
+  const { sums } = parts;
   parts.outcomes.watch(outcome, () => {
-    for (const member of begun) member.hasSum = false;
-    parts.batches = Math.max(parts.batches - 1, 0);
+    if (parts.sums === sums) forgetSums(parts);
   });
 }
 
 /** Forgets what was accumulated. */
 export function forgetSums<Options extends GroupOptions>(parts: Parts<Options>): void {
   parts.batches = 0;
+  parts.sums += 1;
   for (const member of parts.members.values()) member.hasSum = false;
 }
 

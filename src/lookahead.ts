@@ -2,17 +2,16 @@
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { EmaOptions } from './algorithms/index.js';
-import { ema, type Memory } from './averages.js';
+import { checkOptimizer, ema, type Memory } from './averages.js';
 import type { Gradients } from './gradients.js';
-import type { Tensors } from './groups.js';
+import type { ParamGroup, Tensors } from './groups.js';
 import { checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
-import type { Optimizer } from './optimizer.js';
-import { expect, isRecord, show } from './sentences.js';
-import type { StateDict, TensorState } from './state/dict.js';
+import { loadNow, type Optimizer } from './optimizer.js';
+import { expect, isRecord, list, show } from './sentences.js';
+import type { SavedGroup, StateDict, TensorState } from './state/dict.js';
 import type { StepOptions } from './steps.js';
 
 const SLOT = 'slow_param';
-const STEPS = 'lookahead_steps';
 
 /** The options of `lookahead`. */
 export interface LookaheadOptions {
@@ -23,20 +22,26 @@ export interface LookaheadOptions {
 }
 
 /**
- * Lookahead (arXiv 1907.08610) over any optimizer: every `k` steps slow weights go by `alpha` towards the optimizer's,
- * which then begin anew from there; its moments go on. It is stepped, saved and loaded in place of the optimizer;
- * everything else is done with `lookahead.optimizer` as ever. On the GPU the caller's buffers need COPY_SRC and COPY_DST
- * usage. Throws a sentence for options that are not as documented.
+ * Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself: every `k` steps slow weights go by `alpha`
+ * towards the optimizer's, which then begin anew from there; its moments go on. It is stepped, added to, saved and loaded
+ * in place of the optimizer; everything else is done with `lookahead.optimizer` as ever. Frozen tensors stay as they are.
+ * On the GPU the caller's buffers need COPY_SRC and COPY_DST usage, and a step that the device refuses late has had its
+ * turn all the same. Throws a sentence for what is not as documented.
  */
 export async function lookahead<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
-  { k = 5, alpha = 0.5 }: LookaheadOptions = {},
+  options: LookaheadOptions = {},
 ): Promise<Lookahead<Shown, Options>> {
+  checkOptimizer(optimizer);
+  expect(isRecord(options), 'the options of lookahead', 'a record', options);
+  const { k = 5, alpha = 0.5, ...strangers } = options as LookaheadOptions;
+  const unknown = Object.keys(strangers);
+  if (unknown.length > 0) throw new TypeError(`Lookahead has the options "k" and "alpha", got ${list(unknown)}.`);
   expect(Number.isSafeInteger(k) && k >= 1, 'k', 'a whole number of at least 1', k);
   expect(alpha > 0 && alpha <= 1, 'alpha', 'a number of more than 0 and at most 1', alpha);
-  for (const [name, param] of Object.entries(optimizer.params)) {
-    if (!isFloat32Array(param)) checkUsage(param.buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
-  }
+  const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
+  expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
+  checkParams(optimizer.params);
   return new Lookahead(optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
 }
 
@@ -48,22 +53,28 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   /** The live options of the optimizer's groups. */
   readonly groups: Optimizer<Shown, Options>['groups'];
   readonly #k: number;
-  #steps = 0;
+  /** The completed steps that have had their turn, if it was one. */
+  #seen: number;
+  /** The optimizer's `params` when the slow weights were last known to be of the same names. */
+  #known: object;
 
   /** Use `lookahead`. */
   constructor(optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
     this.optimizer = optimizer;
-    this.groups = optimizer.groups;
     this.slow = slow;
+    this.groups = optimizer.groups;
     this.#k = k;
+    this.#known = optimizer.params;
+    this.#seen = optimizer.completedSteps;
   }
 
   /** One step of the optimizer, and every k-th time of the slow weights; arguments and errors are the optimizer's. */
   step(grads?: Gradients, options: StepOptions = {}): void {
+    this.#checkNames();
     if (arguments.length === 0) this.optimizer.step();
     else this.optimizer.step(grads, options);
-    if (options.more === true || !this.#isTurn()) return;
-    this.slow.step(this.optimizer.params);
+    if (!this.#isTurn(options)) return;
+    this.slow.step(this.#unfrozen());
     const { device } = this.optimizer;
     const encoder = device?.createCommandEncoder({ label: 'twinstep lookahead' });
     this.#beginAnew(encoder);
@@ -71,11 +82,24 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   /** The same, recorded into the caller's encoder. */
-  encode(encoder: GPUCommandEncoder, ...rest: [grads?: Record<string, GpuMemory | null>, options?: StepOptions]): void {
+  encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
+    this.#checkNames();
     this.optimizer.encode(encoder, ...rest);
-    if (rest[1]?.more === true || !this.#isTurn()) return;
-    this.slow.encode(encoder, this.optimizer.params as Record<string, GPUBufferBinding>);
+    if (!this.#isTurn(rest[1])) return;
+    this.slow.encode(encoder, this.#unfrozen() as Record<string, GPUBufferBinding>);
     this.#beginAnew(encoder);
+  }
+
+  /** Adds a group to the optimizer, and to the slow weights. */
+  async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
+    await this.optimizer.addParamGroup(group);
+    await this.#follow();
+  }
+
+  /** Adds tensors to a group of the optimizer, and to the slow weights. */
+  async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
+    await this.optimizer.addParams(group, params);
+    await this.#follow();
   }
 
   /** A copy of a parameter of the optimizer, as its own `read`. */
@@ -83,23 +107,24 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return this.optimizer.read(name, options);
   }
 
-  /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`, and `lookahead_steps`. */
+  /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`. */
   async stateDict(): Promise<StateDict> {
-    const steps = this.#steps;
+    this.#checkNames();
     const names = Object.keys(this.slow.params);
     const [dict, ...values] = await Promise.all([
       this.optimizer.stateDict(),
       ...names.map((name) => this.slow.read(name)),
     ]);
-    const states = join(dict, steps);
+    const states = join(dict);
     for (const [i, name] of names.entries()) states.get(name)![SLOT] = values[i];
     return dict;
   }
 
   /** The same but for its arrays, to be read one at a time, as the optimizer's. */
   lazyStateDict(): ReturnType<Optimizer<Shown, Options>['lazyStateDict']> {
+    this.#checkNames();
     const { dict, params, arrays } = this.optimizer.lazyStateDict();
-    const states = join(dict, this.#steps);
+    const states = join(dict);
     const slow = this.slow.lazyStateDict().params;
     const slowArrays = slow.map((each) => ({ ...each, slot: SLOT, state: states.get(each.name)! }));
     return { dict, params, arrays: [...arrays, ...slowArrays] };
@@ -107,18 +132,19 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Takes over what `stateDict()` gave, as the optimizer does: wholly, or with a sentence not at all. */
   async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
-    const { own, steps, params } = part(dict);
-    const names = Object.keys(this.slow.params);
-    const before = await Promise.all(names.map((name) => this.slow.read(name)));
-    const slow = await this.slow.stateDict();
-    await this.slow.loadStateDict(slow, { params });
-    try {
-      await this.optimizer.loadStateDict(own, options);
-    } catch (error) {
-      await this.slow.loadStateDict(slow, { params: Object.fromEntries(names.map((name, i) => [name, before[i]])) });
-      throw error;
+    this.#checkNames();
+    const { own, params } = part(dict);
+    const slow = this.slow.lazyStateDict();
+    for (const { name, length } of slow.params) {
+      const values = params.get(name);
+      expect(isFloat32Array(values), `${SLOT} of ${show(name)}`, 'a Float32Array', values);
+      if (values.length === length) continue;
+      throw new RangeError(`Expected ${length} values of ${SLOT} of ${show(name)}, got ${values.length}.`);
     }
-    this.#steps = steps;
+    loadNow(this.optimizer, own, options);
+    // Its own state is nothing but counts, and the values have been checked.
+    loadNow(this.slow, slow.dict, { params: Object.fromEntries(params) as Tensors<Float32Array> });
+    this.#seen = this.optimizer.completedSteps;
   }
 
   /** Lets go of the slow weights, and of the optimizer. */
@@ -127,18 +153,51 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.optimizer.dispose();
   }
 
-  #isTurn(): boolean {
-    this.#steps += 1;
-    return this.#steps % this.#k === 0;
+  /** Whether the step that was made is whole, and the k-th. */
+  #isTurn({ more = false }: StepOptions = {}): boolean {
+    const { completedSteps } = this.optimizer;
+    if (more || completedSteps === this.#seen) return false;
+    this.#seen = completedSteps;
+    return completedSteps % this.#k === 0;
+  }
+
+  #unfrozen(): Readonly<Record<string, Shown>> {
+    const frozen = new Set(this.groups.flatMap((group) => group.frozen));
+    return Object.fromEntries(Object.entries(this.optimizer.params).filter(([name]) => !frozen.has(name)));
   }
 
   /** Has the optimizer go on from the slow weights. */
   #beginAnew(encoder: GPUCommandEncoder | undefined): void {
-    for (const [name, from] of Object.entries(this.slow.params)) {
-      const to = this.optimizer.params[name];
+    for (const [name, to] of Object.entries(this.#unfrozen())) {
+      const from = this.slow.params[name];
       if (isFloat32Array(to)) to.set(from as Float32Array);
-      else copy(encoder!, from as GPUBufferBinding, to as GPUBufferBinding);
+      else copy(encoder!, from as GPUBufferBinding, to);
     }
+  }
+
+  /** Makes slow weights of what has been added to the optimizer. */
+  async #follow(): Promise<void> {
+    const added = Object.keys(this.optimizer.params).filter((name) => !Object.hasOwn(this.slow.params, name));
+    const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
+    await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
+  }
+
+  /** Throws where the optimizer has been added to without us. */
+  #checkNames(): void {
+    const { params } = this.optimizer;
+    if (params === this.#known) return;
+    const added = Object.keys(params).filter((name) => !Object.hasOwn(this.slow.params, name));
+    if (added.length > 0) throw new Error(`Lookahead knows nothing of ${list(added)}: add by its own addParamGroup.`);
+    checkParams(params);
+    this.#known = params;
+  }
+}
+
+type EncodeArguments = [grads?: Readonly<Record<string, GpuMemory | null | undefined>>, options?: StepOptions];
+
+function checkParams(params: Readonly<Record<string, Memory>>): void {
+  for (const [name, param] of Object.entries(params)) {
+    if (!isFloat32Array(param)) checkUsage(param.buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
   }
 }
 
@@ -146,22 +205,17 @@ function copy(encoder: GPUCommandEncoder, from: GPUBufferBinding, to: GPUBufferB
   encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, from.size ?? 0);
 }
 
-/** Adds the steps to a state dict, and gives the state of each tensor by name, of those that have none a new one. */
-function join(dict: StateDict, steps: number): Map<string, TensorState> {
-  const states = new Map<string, TensorState>();
-  for (const group of dict.param_groups) {
-    group[STEPS] = steps;
-    for (const [i, index] of group.params.entries()) states.set(group.param_names[i], (dict.state[index] ??= {}));
-  }
-  return states;
+/** The state of each tensor of a dict by name, of those that have none a new one. */
+function join({ state, param_groups: groups }: StateDict): Map<string, TensorState> {
+  return new Map(
+    groups.flatMap(({ params, param_names: names }) => params.map((index, i) => [names[i], (state[index] ??= {})])),
+  );
 }
 
-/** Takes apart again what was joined: the optimizer's own state dict, the steps, and the slow weights by name. */
-function part(dict: StateDict): { own: StateDict; steps: number; params: Tensors<Float32Array> } {
+/** Takes apart again what was joined: the optimizer's own state dict, and the slow weights by name. */
+function part(dict: StateDict): { own: StateDict; params: Map<string, unknown> } {
   const isDict = isRecord(dict) && isRecord(dict.state) && Array.isArray(dict.param_groups);
   expect(isDict, 'the state dict', 'a record with state and param_groups', dict);
-  const steps: unknown = dict.param_groups[0]?.[STEPS];
-  expect(Number.isSafeInteger(steps) && (steps as number) >= 0, STEPS, 'a whole number of at least 0', steps);
   const own: StateDict = { ...dict, state: {} };
   const slow = new Map<string, unknown>();
   for (const [index, state] of Object.entries(dict.state)) {
@@ -170,10 +224,11 @@ function part(dict: StateDict): { own: StateDict; steps: number; params: Tensors
     slow.set(index, values);
     if (Object.keys(rest).length > 0) own.state[Number(index)] = rest;
   }
-  const params = dict.param_groups.flatMap(({ params: indices, param_names: names }) => {
+  const params = dict.param_groups.flatMap((group: SavedGroup | null, g) => {
+    const { params: indices, param_names: names } = group ?? ({} as Partial<SavedGroup>);
     const isNamed = Array.isArray(indices) && Array.isArray(names) && indices.length === names.length;
-    expect(isNamed, 'param_names', 'as many as params', names);
-    return names.map((name, i) => [name, slow.get(String(indices[i]))]);
+    expect(isNamed, `param_names in param_groups[${g}]`, 'as many as params', names);
+    return names.map((name, i): [string, unknown] => [name, slow.get(String(indices[i]))]);
   });
-  return { own, steps: steps as number, params: Object.fromEntries(params) };
+  return { own, params: new Map(params) };
 }

@@ -7,9 +7,9 @@ import { accumulate, forgetSums, norms, type Gradients, type Norms } from './gra
 import type { Group, ParamGroup, Tensors } from './groups.js';
 import type { GpuMemory } from './memory.js';
 import { Outcomes } from './outcomes.js';
-import { memberOf, stepperOf, takeGroup, type Parts } from './parts.js';
+import { checkFinished, completedSteps, memberOf, stepperOf, takeGroup, type Parts } from './parts.js';
 import { readParam } from './reading.js';
-import { expect } from './sentences.js';
+import { expect, isRecord } from './sentences.js';
 import type { StateDict } from './state/dict.js';
 import { load } from './state/load.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
@@ -21,6 +21,13 @@ type Making<Options extends GroupOptions> = Pick<
   Parts<Options>,
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'backend'
 > & { readonly choice: Choice };
+
+/** What `loadStateDict` does, done or refused at once. */
+export let loadNow: <Memory, Options extends GroupOptions>(
+  optimizer: Optimizer<Memory, Options>,
+  dict: unknown,
+  options: { params?: Tensors<Float32Array> },
+) => void;
 
 /**
  * An optimizer over named tensors. `Memory` is what `params` and `grads` show: live `Float32Array` views into the
@@ -39,7 +46,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** Use `adam`, `adamw`, ... */
   constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
     const live: LiveGroup<Options>[] = (this.groups = []);
-    const state = { members: new Map(), batches: 0, isUnfinished: false, isAdding: false, changes: 0 };
+    const state = {
+      members: new Map(),
+      step: 0,
+      batches: 0,
+      sums: 0,
+      isUnfinished: false,
+      isAdding: false,
+      changes: 0,
+    };
     this.#parts = { ...making, ...state, outcomes: this.#outcomes, steppers: [], groups: live };
     for (const [g, group] of groups.entries()) {
       takeGroup(this.#parts, new Stepper(making.algorithm, group, g, making.backend));
@@ -141,6 +156,11 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#freeze(which, false);
   }
 
+  /** Completed steps of the optimizer, as schedules count them; Schedule-Free's groups have their own, `groups[i].k`. */
+  get completedSteps(): number {
+    return completedSteps(this.#use());
+  }
+
   /** How many steps a tensor has completed; with Schedule-Free, its group. */
   stepOf(name: string): number {
     const parts = this.#use();
@@ -152,8 +172,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * A copy of a parameter as it is now, flattened; with `average` of Schedule-Free's x, in either mode, and nothing
    * changes. On the GPU its buffer needs COPY_SRC usage.
    */
-  async read(name: string, { average = false }: { average?: boolean } = {}): Promise<Float32Array> {
-    return readParam(this.#use(), name, average);
+  async read(name: string, options: { average?: boolean } = {}): Promise<Float32Array> {
+    expect(isRecord(options), 'the options of read', 'a record', options);
+    return readParam(this.#use(), name, options.average ?? false);
   }
 
   /**
@@ -177,12 +198,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * (upstream's Closure variants, of which this costs two passes over the parameters more). One at a time.
    */
   async stepClosure(closure: () => Gradients | Promise<Gradients>): Promise<void> {
+    expect(typeof closure === 'function', 'the closure', 'a function that gives gradients', closure);
     this.train();
     try {
       this.step(await closure());
     } catch (error) {
-      // An error of the closure's is the one to be heard of.
-      if (this.#parts !== undefined) this.eval();
+      // An error of the closure's is the one to be heard of, and not what a step before it may have come to.
+      if (this.#parts !== undefined) switchMode(this.#parts, false, undefined);
       throw error;
     }
     this.eval();
@@ -209,8 +231,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. Throws a sentence for
    * what does not fit, and then nothing has changed.
    */
-  async loadStateDict(dict: StateDict, { params }: { params?: Tensors<Float32Array> } = {}): Promise<void> {
-    load(this.#use(), dict, params);
+  async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
+    loadNow(this, dict, options);
   }
 
   /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
@@ -222,8 +244,18 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#parts = undefined;
   }
 
+  static {
+    loadNow = (optimizer, dict, options) => {
+      expect(isRecord(options), 'the options of loadStateDict', 'a record', options);
+      load(optimizer.#use(), dict, options.params);
+    };
+  }
+
   #freeze(which: string | number, isFrozen: boolean): void {
     const parts = this.#use();
+    checkFinished(parts);
+    const isKnown = typeof which === 'string' || typeof which === 'number';
+    expect(isKnown, 'what is frozen', 'the name of a tensor or the index of a group', which);
     const members = typeof which === 'string' ? [memberOf(parts, which)] : stepperOf(parts, which).members;
     parts.changes += 1;
     for (const { tensor } of members) tensor.isFrozen = isFrozen;

@@ -11,18 +11,20 @@ export function perform(
   backend.begin(encoder);
   try {
     work();
+    return backend.end();
   } catch (error) {
     backend.cancel();
     throw error;
   }
-  return backend.end();
 }
 
 /** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {
   /** Kept once it is certain what of all so far was done. */
   #settled: Promise<unknown> | undefined;
-  #failure: Error | undefined;
+  /** What was not done, and whether a caller has heard of it. */
+  #failures: Error[] = [];
+  #heard = 0;
   #isDisposed = false;
   /** How often all was replaced: what comes to light of before counts no more. */
   #replaced = 0;
@@ -34,24 +36,27 @@ export class Outcomes {
     const settled = outcome.then((error) => {
       if (error === undefined || replaced !== this.#replaced) return;
       undo();
-      this.#failure ??= error;
+      this.#failures.push(error);
     });
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
   }
 
-  /** What was read, once it is certain that all before it was done. */
+  /** What was read, once it is certain that all before it was done; else why not, whoever has heard of it already. */
   async settle<Read>(read: Promise<Read>): Promise<Read> {
+    const before = this.#failures.length;
     const [values] = await Promise.all([read, this.#settled]);
     this.check();
+    if (this.#failures.length > before) throw this.#failures[before];
     return values;
   }
 
   /** Throws what has come to light, once; and whenever the optimizer has been disposed of. */
   check(): void {
     if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
-    const failure = this.#failure;
-    this.#failure = undefined;
-    if (failure !== undefined) throw failure;
+    if (this.#failures.length === this.#heard) return;
+    const failure = this.#failures[this.#heard];
+    this.#heard = this.#failures.length;
+    throw failure;
   }
 
   dispose(): void {

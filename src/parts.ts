@@ -23,8 +23,14 @@ export interface Parts<Options extends GroupOptions> {
   /** What `optimizer.groups` shows of them. */
   readonly groups: LiveGroup<Options>[];
   readonly members: Map<string, Member>;
-  /** How many batches of gradients were accumulated since the last step. */
+  /**
+   * The step that the optimizer is at, from 0: what schedules count. A tensor's second gradient begins the next one, so
+   * that a step may be taken one tensor at a time; one that is left out or comes late keeps up with the others.
+   */
+  step: number;
+  /** How many batches of gradients were accumulated since the last step, and which sum of them it is. */
   batches: number;
+  sums: number;
   /** Whether the latest step has gradients still to come. */
   isUnfinished: boolean;
   /** Whether parameters are being added. */
@@ -60,8 +66,30 @@ export function stepperOf<Options extends GroupOptions>(
   return steppers[group as number];
 }
 
+/** Completed steps of the optimizer, as schedules count them. */
+export function completedSteps<Options extends GroupOptions>({ steppers, step }: Parts<Options>): number {
+  const isTaken = steppers.some(({ members }) => members.some(({ latest }) => latest === step));
+  return isTaken ? step + 1 : step;
+}
+
+/** Throws where what is saved or loaded would not be the whole: in the midst of a step, or of several batches. */
+export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>): void {
+  checkFinished(parts);
+  if (parts.batches === 0) return;
+  const how = 'they are no part of the state: step() takes their mean, zeroGrad() drops it';
+  throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
+}
+
 /** Throws in the midst of a step, for what must not be done there. */
 export function checkFinished<Options extends GroupOptions>({ isUnfinished }: Parts<Options>): void {
   if (!isUnfinished) return;
   throw new Error('A step is unfinished: its last gradients are to come, by a step() without `more`.');
+}
+
+/** Throws where parameters are averages, at which no gradients are taken. */
+export function checkTraining<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
+  if (steppers.every(({ isTraining }) => isTraining)) return;
+  throw new Error(
+    'Gradients came in eval mode, where the parameters are averages: call train() before they are taken.',
+  );
 }

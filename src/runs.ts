@@ -12,6 +12,8 @@ export interface Member {
   grad: unknown;
   /** Whether it took part in the step that is still to be finished. */
   isDone: boolean;
+  /** The step of the optimizer that it took last, from 0; -1 before the first. */
+  latest: number;
   /** Whether gradients of it were accumulated since the last step. */
   hasSum: boolean;
 }
@@ -33,6 +35,7 @@ export class Runs {
       tensor,
       grad: undefined,
       isDone: false,
+      latest: -1,
       hasSum: false,
     }));
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));

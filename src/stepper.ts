@@ -42,6 +42,8 @@ export class Stepper<Options extends GroupOptions> {
   readonly live: LiveGroup<Options>;
 
   readonly #algorithm: Algorithm<Options>;
+  /** Counts the steps that were made. */
+  #commits = 0;
   readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
     const alike = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
     return alike && a.decays === b.decays;
@@ -110,12 +112,12 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /**
-   * Finds the runs of this step, with gradients that are the sums of so many batches, and writes the scalars of each.
-   * Throws what the caller's functions give reason for.
+   * Finds the runs of a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`,
+   * and writes the scalars of each. Throws what the caller's functions give reason for.
    */
-  prepare(batches: number): void {
+  prepare(completed: number, gradFactor: number): void {
     const { coefficients } = this;
-    coefficients.begin(batches);
+    coefficients.begin(completed, gradFactor);
     for (const section of this.sections) {
       section.find(takesPart, this.#shareScalars);
       for (let k = 0; k < section.count; k++) {
@@ -127,7 +129,7 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** The step is made: it counts. The group counts it when the last of its gradients have come. */
-  commit(isLast: boolean): void {
+  commit(isLast: boolean, completed: number): void {
     let isFrozen = true;
     let isStepped = false;
     for (const member of this.members) {
@@ -136,6 +138,7 @@ export class Stepper<Options extends GroupOptions> {
       if (grad !== undefined) {
         isStepped = true;
         tensor.step += 1;
+        member.latest = completed;
       }
       member.isDone = !isLast && (member.isDone || grad !== undefined);
     }
@@ -145,23 +148,29 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
-  commitForNow(isLast: boolean): () => void {
+  commitForNow(isLast: boolean, completed: number): () => void {
     const { members, state, coefficients } = this;
-    const stepped = members.filter(takesPart);
+    const stepped = members.filter(takesPart).map((member) => ({ member, latest: member.latest }));
+    const done = members.filter(({ isDone }) => isDone).map((member) => ({ member, step: member.tensor.step }));
     const [before, scheduledLr] = [{ ...state }, coefficients.scheduledLr];
-    this.commit(isLast);
+    this.commit(isLast, completed);
     const after = { ...state };
     const { sums = [] } = this.#algorithm.group ?? {};
+    const commits = (this.#commits += 1);
     return () => {
-      for (const member of stepped) {
+      for (const { member, latest } of stepped) {
         member.tensor.step -= 1;
         member.isDone = false;
+        if (member.latest === completed) member.latest = latest;
       }
-      coefficients.scheduledLr = scheduledLr;
-      for (const name in state) {
-        if (state[name] === after[name]) state[name] = before[name];
-        else if (sums.includes(name)) state[name] -= after[name] - before[name];
-      }
+      const isLatest = this.#commits === commits;
+      if (isLatest) coefficients.scheduledLr = scheduledLr;
+      // The step that it was the last part of goes on, with those parts that were not taken back themselves.
+      if (isLatest) for (const { member, step } of done) member.isDone = member.tensor.step === step;
+      // Of steps that were made before or since, all but the sums stays: lr_max is the largest of all.
+      const isAlone = isLatest && Object.keys(state).every((name) => state[name] === after[name]);
+      if (isAlone) Object.assign(state, before);
+      else for (const name of sums) state[name] -= after[name] - before[name];
     };
   }
 

@@ -99,38 +99,66 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 
   test('Lookahead resumes between two of its turns', async () => {
-    const unbroken = await lookahead(await adamwScheduleFree(params(), backend), { k: 4 });
+    const make = async (weights: Tensors) => lookahead(await adamw(weights, backend), { k: 4 });
+    const unbroken = await make(params());
     for (let t = 0; t < 6; t++) unbroken.step(tensors(lengths, 10 + t));
-    const resumed = await lookahead(await adamwScheduleFree(await readAll(unbroken.optimizer, params()), backend), {
-      k: 4,
-    });
-    const dict = structuredClone(await unbroken.stateDict());
-    await resumed.loadStateDict(dict);
+    const resumed = await make(await readAll(unbroken.optimizer, params()));
+    await resumed.loadStateDict(structuredClone(await unbroken.stateDict()));
     for (let t = 6; t < 13; t++) for (const each of [unbroken, resumed]) each.step(tensors(lengths, 10 + t));
     same(await readAll(resumed.optimizer, params()), await readAll(unbroken.optimizer, params()));
     expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
   });
 
-  test('Lookahead takes a state dict over wholly or not at all', async () => {
-    const ahead = await lookahead(await adamw(params(), backend));
+  test('Lookahead takes a state dict over at the call, wholly or not at all', async () => {
+    const make = async () => lookahead(await adamw(params(), backend), { k: 2 });
+    const [ahead, other, late] = await Promise.all([make(), make(), make()]);
     for (let t = 0; t < 7; t++) ahead.step(tensors(lengths, 10 + t));
-    const before = await ahead.stateDict();
-    const plain = await ahead.optimizer.stateDict();
-    const [group] = before.param_groups;
+    for (let t = 0; t < 5; t++) for (const each of [other, late]) each.step(tensors(lengths, 30 + t));
+    const [before, dict] = await Promise.all([ahead.stateDict(), other.stateDict()]);
+    const [group] = dict.param_groups;
+    const { slow_param: _, ...rest } = dict.state[1];
     for (const [bad, sentence] of [
-      [{ ...before, param_groups: [{ ...group, lookahead_steps: -1 }] }, 'Expected lookahead_steps to be a whole'],
-      [{ ...before, param_groups: [{ ...group, algorithm: 'adam' }] }, 'adamw has algorithm = "adamw", got "adam"'],
-      [{ ...before, state: { ...before.state, 1: {} } }, 'Expected the values of parameter "w3" to be a Float32Array'],
+      [{ ...dict, param_groups: [{ ...group, algorithm: 'adam' }] }, 'The state dict says algorithm = "adam" in'],
       [
-        { ...before, state: { ...before.state, 1: { ...before.state[1], slow_param: array(2, 1) } } },
-        'Expected 3 values',
+        { ...dict, state: { ...dict.state, 1: rest } },
+        'Expected slow_param of "w3" to be a Float32Array, got undefined.',
       ],
-      [plain, 'Expected lookahead_steps to be a whole number of at least 0, got undefined.'],
+      [
+        { ...dict, state: { ...dict.state, 1: { ...rest, slow_param: array(2, 1) } } },
+        'Expected 3 values of slow_param',
+      ],
+      [await other.optimizer.stateDict(), 'Expected slow_param of "w1" to be a Float32Array, got undefined.'],
+      [{ ...dict, param_groups: [group, null] }, 'Expected param_names in param_groups[1] to be as many as params'],
       [null, 'Expected the state dict to be a record with state and param_groups, got null.'],
     ] as const) {
-      await expect(ahead.loadStateDict(any(bad))).rejects.toThrow(sentence);
+      const loading = ahead.loadStateDict(any(bad));
+      await expect(loading).rejects.toThrow(sentence);
       expect(await ahead.stateDict()).toEqual(before);
     }
+    const weights = await readAll(late.optimizer, params());
+    const loading = late.loadStateDict(dict, { params: await readAll(other.optimizer, params()) });
+    for (const each of [late, other]) each.step(tensors(lengths, 50));
+    await loading;
+    expect(await late.stateDict()).toEqual(await other.stateDict());
+    expect(weights).toBeDefined();
+  });
+
+  test('what is frozen stays as it is, and what is added has slow weights, too', async () => {
+    const ahead = await lookahead(await adamw(params(), backend), { k: 2 });
+    ahead.step(tensors(lengths, 10));
+    ahead.optimizer.freeze('w3');
+    const { w3 } = await readAll(ahead.optimizer, { w3: 0 });
+    ahead.step(tensors(lengths, 11));
+    same(await readAll(ahead.optimizer, { w3: 0 }), { w3 });
+    await ahead.addParamGroup({ params: { added: array(5, 1) } });
+    for (const seed of [12, 13]) ahead.step({ ...tensors(lengths, seed), added: array(5, seed) });
+    same(await readAll(ahead.slow, { added: 0 }), await readAll(ahead.optimizer, { added: 0 }));
+    expect(await ahead.slow.read('added')).not.toEqual(array(5, 1));
+    await ahead.optimizer.addParams(0, { more: array(5, 1) });
+    const before = await readAll(ahead.optimizer, params());
+    expect(() => ahead.step(tensors(lengths, 12))).toThrow('Lookahead knows nothing of "more": add by its own');
+    same(await readAll(ahead.optimizer, params()), before);
+    await expect(ahead.stateDict()).rejects.toThrow('Lookahead knows nothing of "more"');
   });
 
   test('Lookahead is one checkpoint, and resumes from it', async () => {
@@ -169,9 +197,21 @@ describe.each(backends)('%s', (...[, backend]) => {
     [{ k: 1.5 }, 'Expected k to be a whole number of at least 1, got 1.5.'],
     [{ alpha: 0 }, 'Expected alpha to be a number of more than 0 and at most 1, got 0.'],
     [{ alpha: 2 }, 'Expected alpha to be a number of more than 0 and at most 1, got 2.'],
+    [{ K: 3 } as object, 'Lookahead has the options "k" and "alpha", got "K".'],
+    [5 as never, 'Expected the options of lookahead to be a record, got 5.'],
   ])('Lookahead refuses %o', async (options, sentence) => {
     await expect(lookahead(await adamw(params(), backend), options)).rejects.toThrow(sentence);
   });
+});
+
+test('what is no optimizer, or has an average itself, is refused', async () => {
+  const free = await adamwScheduleFree(params());
+  await expect(lookahead(free)).rejects.toThrow('Expected the optimizer to be one without an average of its own');
+  await expect(lookahead(any(undefined))).rejects.toThrow(
+    'Expected what is averaged to be an optimizer, got undefined.',
+  );
+  await expect(ema(any(free.params))).rejects.toThrow('Expected what is averaged to be an optimizer, got an Object.');
+  await expect(ema(free, any(0.9))).rejects.toThrow('Expected the options of ema to be a record, got 0.9.');
 });
 
 test('in the caller’s buffers, stepped or encoded, averages and Lookahead are what they are on the CPU', async () => {

@@ -132,7 +132,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await loadCheckpoint(loaded, await saveCheckpoint(saved));
     await expectWhole(loaded, await whole(saved));
     await expect(loadCheckpoint(optimizer, await saveCheckpoint(saved))).rejects.toThrow(
-      'adamw has algorithm = "adamw"',
+      'The state dict says algorithm = "ema" in param_groups[0]; adamw has "adamw".',
     );
   });
 
@@ -353,7 +353,11 @@ describe('loading is refused, and changes nothing:', () => {
     ['metadata beyond f64', (of) => withMetadata(of, { metadata: '[1e999]' }), 'within the range of f64, got "1e999".'],
     ['an lr twice', (of) => state(of, '"lr":0.1', '"lr":0.1,"lr":0.2'), 'The key "lr" stands twice in the state dict.'],
     ['a negative lr', (of) => state(of, '"lr":0.1', '"lr":-1'), 'Expected lr in param_groups[0] to be a finite number'],
-    ['another algorithm', (of) => state(of, '"adamw"', '"adam"'), 'adamw has algorithm = "adamw", got "adam"'],
+    [
+      'another algorithm',
+      (of) => state(of, '"adamw"', '"adam"'),
+      'The state dict says algorithm = "adam" in param_groups[0]; adamw has "adamw".',
+    ],
     [
       'half a step',
       (of) => state(of, '"step":1', '"step":0.5'),

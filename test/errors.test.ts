@@ -317,7 +317,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'of Adam',
       dict({ decoupled_weight_decay: false }),
-      'adamw has decoupled_weight_decay = true, got false in param_groups[0].',
+      'The state dict says decoupled_weight_decay = false in param_groups[0]; adamw has true.',
     ],
     [
       'of AMSGrad',
@@ -401,9 +401,7 @@ describe.each(backends.slice(0, 2))('%s: gradients in the optimizer’s own memo
   test('are refused where they are another tensor’s', async () => {
     const optimizer = await adamw({ a: array(4, 1), b: array(4, 2) }, backend);
     const { a, b } = optimizer.grads as Record<string, Float32Array>;
-    expect(() => optimizer.step({ a: b, b: a })).toThrow(
-      'The gradient of "a" lies in the gradient memory of another tensor.',
-    );
+    expect(() => optimizer.step({ a: b, b: a })).toThrow('The gradient of "a" lies in the memory of another tensor.');
     expect(() => optimizer.step({ a: a.subarray(0), b })).not.toThrow();
   });
 

@@ -86,7 +86,9 @@ describe.each(backends)('%s', (...[, backend]) => {
     const optimizer = await make();
     expect(() => optimizer.freeze('x')).toThrow('There is no parameter "x"; there are "w3", "w64".');
     expect(() => optimizer.unfreeze(1)).toThrow('Expected the group to be an index below 1, got 1.');
-    expect(() => optimizer.freeze(any(null))).toThrow('Expected the group to be an index below 1, got null.');
+    expect(() => optimizer.freeze(any(null))).toThrow(
+      'Expected what is frozen to be the name of a tensor or the index of a group, got null.',
+    );
     const dict = await optimizer.stateDict();
     dict.param_groups[0].frozen = ['x'];
     await expect(optimizer.loadStateDict(dict)).rejects.toThrow('no parameter "x" to be frozen in param_groups[0]');

@@ -300,6 +300,9 @@ describe.each(backends)('%s', (...[, backend]) => {
           params: [0, 1],
           param_names: ['a', 'b'],
           frozen: [],
+          no_decay: [],
+          functions: [],
+          completed_steps: 1,
         },
         expect.objectContaining({ lr: 0.5, params: [2], param_names: ['c'] }),
       ]);

@@ -47,7 +47,7 @@ NEUTRAL = {
 }
 
 # Ours alone, and in PyTorch a matter of the model, or of the scheduler's own state dict.
-ELSEWHERE = {'frozen': [], 'schedule': None, 'lookahead_steps': None}
+ELSEWHERE = {'frozen': [], 'schedule': None}
 
 # PyTorch's alone: how it computes, and not what. A scheduler's initial_lr is given anew with the scheduler.
 MACHINE = {'foreach', 'fused', 'capturable', 'differentiable', 'initial_lr'}

@@ -59,8 +59,8 @@ export interface Progress {
   readonly eta: number;
   /** Its weight decay: 0 where the decay mask lets none act. */
   readonly decay: number;
-  /** How many batches of gradients were added up: their mean is the gradient. */
-  readonly batches: number;
+  /** What the gradients of this step are multiplied by besides, as their mean over batches is taken. */
+  readonly gradFactor: number;
   /** The decay rates of its moments; zeros for an algorithm that has no `betas`. */
   readonly betas: Betas;
   /** That of an average of weights. */
@@ -109,8 +109,8 @@ export const needsFixed = (betas: unknown, algorithm: string): string | undefine
   typeof betas === 'function' ? `${algorithm}, and so betas has to be two numbers, got a function.` : undefined;
 
 /** The factor of every gradient. */
-export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>, { batches }: Progress): number =>
-  (maximize ? -scale : scale) / batches;
+export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>, { gradFactor }: Progress): number =>
+  (maximize ? -scale : scale) * gradFactor;
 
 /** An eps that is never zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0. */
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);

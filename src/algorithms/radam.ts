@@ -105,7 +105,10 @@ function momentumOf(beta1: number, momentumDecay: number, t: number): { mu: numb
   const base = raise(0.96, momentumDecay);
   const mu = (decayed: number): number => beta1 * (1 - 0.5 * decayed);
   let product = 1;
-  // Every factor is less than beta1, so the product soon is for good what counts for nothing beside 1.
-  for (let step = 1, decayed = base; step <= t && product > 2 ** -60; step++, decayed *= base) product *= mu(decayed);
+  // Some thousand factors at most: by then they are beta1, or their product counts for nothing beside 1.
+  for (let step = 1, decayed = base; step <= t && product > 2 ** -60; step++, decayed *= base) {
+    product *= decayed > 2 ** -54 ? mu(decayed) : power(beta1, t - step + 1);
+    if (decayed <= 2 ** -54) break;
+  }
   return { mu: mu(power(base, t)), next: mu(power(base, t + 1)), product };
 }

@@ -38,6 +38,8 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     placed.some(({ buffer: own, arrays: { grad }, bytes }) => {
       return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
     });
+  /** All of its memory. */
+  const buffers = new Set<ArrayBufferLike>();
 
   const letGo = (): undefined => {
     if (!keepGrads) gradOf.length = 0;
@@ -68,6 +70,7 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
       }
       return () => {
         placed.push(...more);
+        buffers.add(buffer);
         params = Object.freeze({ ...params, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'param')) });
         if (!keepGrads) return;
         grads = Object.freeze({ ...grads, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'grad')) });
@@ -82,9 +85,11 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
       if (grad.length !== length) {
         throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
       }
-      if (keepGrads && (grad.buffer !== own.buffer || grad.byteOffset !== own.byteOffset) && isGradient(grad)) {
-        throw new TypeError(`The gradient of ${show(name)} lies in the gradient memory of another tensor.`);
-      }
+      if (!buffers.has(grad.buffer) || length === 0) return;
+      if (isAt(grad, own) || isAt(grad, params[name])) return;
+      // Another tensor's parameter is taken before it changes, where gradients are kept.
+      if (keepGrads && !isGradient(grad)) return;
+      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     },
     begin(encoder) {
       if (encoder !== undefined) {
@@ -108,6 +113,7 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
           const start = begin(tensors[i]);
           const bytes = end(tensors[i]) - start;
           const grad = gradOf[tensors[i].index];
+          if (grad.length === 0) continue;
           passing.set(grad);
           passing.fill(0, grad.length, elements(bytes));
           kernel(scalars.byteOffset, start, bytes, arrays.grad);
@@ -141,3 +147,6 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
   (await backend.extend(request))();
   return backend;
 }
+
+const isAt = (a: Float32Array, b: Float32Array | undefined): boolean =>
+  a.byteOffset === b?.byteOffset && a.buffer === b.buffer;

@@ -20,7 +20,7 @@ const openKernels: OpenKernels = (bytes) => {
       const by = Object.fromEntries(rule.scalars.map((name) => [name, 0]));
       return (scalars, start, length, grad) => {
         for (let k = 0; k < rule.scalars.length; k++) by[rule.scalars[k]] = floats[elements(scalars) + k];
-        if (grad === undefined || grad === arrays.grad + start) return run(rule, whole, by, start, start + length);
+        if (grad === arrays.grad + start) return run(rule, whole, by, start, start + length);
         let own = single.get(start);
         if (own === undefined) {
           own = views(rule, (name) => view(name, name === 'grad' ? 0 : start, length));

@@ -62,8 +62,8 @@ export class WebGPU implements Backend {
     this.#keepGrads = keepGrads;
     this.#place = place;
     const { scalarsLayout } = Kernels.of(device);
-    this.#stepScalars = new Uniforms(device, scalarsLayout);
-    this.#encodeScalars = new Uniforms(device, scalarsLayout);
+    this.#stepScalars = new Uniforms(device, scalarsLayout, true);
+    this.#encodeScalars = new Uniforms(device, scalarsLayout, false);
   }
 
   async extend(intake: Intake): Promise<() => void> {

@@ -10,7 +10,8 @@ import type { KernelName } from './table.js';
 export type AlgorithmName = keyof typeof algorithms;
 
 /** The options of an algorithm. */
-export type OptionsOf<Name extends AlgorithmName> = (typeof algorithms)[Name]['defaults'];
+export type OptionsOf<Name extends AlgorithmName> = Mutable<(typeof algorithms)[Name]['defaults']>;
+type Mutable<Options> = { -readonly [Key in keyof Options]: Options[Key] };
 
 /** The scalars of one step after another. */
 export interface StepCoefficients<Options> {
@@ -54,7 +55,7 @@ export function coefficients<Name extends AlgorithmName>(
       return step;
     },
     next() {
-      arithmetic.begin(1);
+      arithmetic.begin(step, 1);
       arithmetic.write(new Float32Array(rule.scalars.length), step, step === 0, true);
       arithmetic.commit();
       step += 1;

@@ -33,8 +33,11 @@ const isMethod = (value: object, name: string): boolean =>
 /** Throws what loading would throw. Nothing changes: what loads on trial is taken back. */
 export function checkMemory(of: ScheduleMemory, dict: unknown): void {
   const before = of.stateDict();
-  of.loadStateDict(dict);
-  of.loadStateDict(before);
+  try {
+    of.loadStateDict(dict);
+  } finally {
+    of.loadStateDict(before);
+  }
 }
 
 /** Gives a schedule that is made of others their memory, if one of them has any. */

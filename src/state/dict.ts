@@ -2,9 +2,9 @@
 
 import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { snakeCase } from '../options.js';
+import { snakeCase, valueAt } from '../options.js';
 import { hasMemory } from '../schedules/schedule.js';
-import type { Stepper } from '../stepper.js';
+import { completedSteps, type Parts } from '../parts.js';
 
 /**
  * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`
@@ -14,12 +14,22 @@ export type TensorState = Record<string, number | Float32Array>;
 
 /**
  * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
- * first step, and each group's options in snake_case. `param_names` tells the index of a name, `frozen` names the
- * tensors whose gradients are passed over, `schedule` is the memory of a schedule that has one.
+ * first step, and each group's options in snake_case. Beside PyTorch's, `param_names` tells the index of a name,
+ * `frozen` names the tensors whose gradients are passed over, `no_decay` those that the decay mask spares, `functions` the
+ * options that are functions, whose present value stands in their place; `completed_steps` is what schedules count, and
+ * `schedule` the memory of one that has any.
  */
 export interface StateDict {
   state: Record<number, TensorState>;
-  param_groups: ({ params: number[]; param_names: string[]; frozen: string[] } & Record<string, unknown>)[];
+  param_groups: SavedGroup[];
+}
+
+export interface SavedGroup extends Record<string, unknown> {
+  params: number[];
+  param_names: string[];
+  frozen: string[];
+  no_decay: string[];
+  functions: string[];
 }
 
 /**
@@ -39,39 +49,44 @@ interface Missing {
 }
 
 /** The dict but for its arrays, and which arrays these are. */
-export function describe<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  steppers: readonly Stepper<Options>[],
-): { dict: StateDict; arrays: Missing[] } {
+export function describe<Options extends GroupOptions>(parts: Parts<Options>): { dict: StateDict; arrays: Missing[] } {
+  const { algorithm, steppers } = parts;
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];
+  const completed = completedSteps(parts);
   let index = 0;
   for (const { group, rule, members, names, frozen, state: groupState, isTraining } of steppers) {
     const { options } = group;
     const values = options as Readonly<Record<string, unknown>>;
-    const saved = savedOptions(algorithm)
-      .filter((name) => typeof values[name] !== 'function')
-      .map((name) => {
-        const value = values[name];
-        return [snakeCase(name), Array.isArray(value) ? [...value] : value];
-      });
+    const isCounted = algorithm.group === undefined;
+    const functions = Object.keys(algorithm.defaults).filter(
+      (name) => name !== 'decayMask' && typeof values[name] === 'function',
+    );
+    const saved = savedOptions(algorithm).flatMap((name) => {
+      const value = presentValue(values[name], name, isCounted ? completed : groupState.k);
+      return value === undefined ? [] : [[snakeCase(name), Array.isArray(value) ? [...value] : value]];
+    });
+    const spared = new Set(members.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
     const params = names.map((_, i) => index + i);
     dict.param_groups.push({
       ...Object.fromEntries(saved),
       ...algorithm.identity,
       algorithm: algorithm.name,
       ...groupState,
+      ...(isCounted ? { completed_steps: completed } : {}),
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
       param_names: [...names],
       frozen,
+      no_decay: names.filter((name) => spared.has(name)),
+      functions: functions.map(snakeCase),
     });
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));
     for (const { section, tensor } of members) {
       if (tensor.step === 0) continue;
       const state: TensorState = {};
-      if (algorithm.group === undefined) state.step = tensor.step;
+      if (isCounted) state.step = tensor.step;
       for (const [name, derive] of Object.entries(algorithm.derived ?? {})) state[name] = derive(options, tensor.step);
       dict.state[indexOf.get(tensor.name)!] = state;
       for (const slot of rule.slots) arrays.push({ source: { section, tensor, array: slot }, state, slot });
@@ -79,4 +94,13 @@ export function describe<Options extends GroupOptions>(
     index += names.length;
   }
   return { dict, arrays };
+}
+
+/** What an option is at the next step, as PyTorch's dicts have it; nothing where a function does not say. */
+function presentValue(option: unknown, name: string, completed: number): unknown {
+  try {
+    return valueAt(option, name, completed, '');
+  } catch {
+    return undefined;
+  }
 }

@@ -1,17 +1,20 @@
 // Taking over a state dict, wholly or not at all.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
-import { checkFinished, type Parts } from '../parts.js';
+import { checkWhole, type Parts } from '../parts.js';
 import { parse, parseParams } from './parse.js';
 
 export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, params: unknown): void {
   const { algorithm, steppers, backend, outcomes } = parts;
-  checkFinished(parts);
+  checkWhole(parts);
   const loaded = parse(algorithm, steppers, dict);
   const values = params === undefined ? [] : parseParams(steppers, params);
   for (const [source] of values) backend.checkWrite(source);
+  // One that is the optimizer's own memory would change while it is still to be taken.
+  const own = new Set(Object.values(backend.params as Record<string, { buffer: unknown }>).map(({ buffer }) => buffer));
   // Memory first: a lost device throws there, with nothing taken over yet.
-  for (const [source, array] of values) backend.write(source, array);
+  const taken = values.map(([source, array]) => [source, own.has(array.buffer) ? array.slice() : array] as const);
+  for (const [source, array] of taken) backend.write(source, array);
   for (const [group, { tensors }] of loaded.entries()) {
     for (const { member, slots } of tensors) {
       const { section, tensor } = member;
@@ -21,6 +24,10 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
     }
   }
   parts.changes += 1;
+  // PyTorch's dicts do not say: then it is the tensors' own count.
+  const counts = loaded.flatMap(({ completed, tensors }) => completed ?? tensors.map(({ step }) => step));
+  parts.step = Math.max(0, ...counts);
+  for (const member of parts.members.values()) member.latest = -1;
   outcomes.replace();
   for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
     const stepper = steppers[group];

@@ -1,17 +1,15 @@
 // Reading a state dict: everything is checked before anything is changed.
 
-import type { Algorithm, CommonOptions, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import type { Group } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
-import { camelCase, checked, checkTogether, isOption, snakeCase } from '../options.js';
 import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
-import { checkMemory, hasMemory } from '../schedules/schedule.js';
 import { expect, isRecord, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
-import { savedOptions } from './dict.js';
+import { checkNoDecay, completedOf, frozenOf, namesOf, parseState } from './group.js';
+import { parseOptions, parseSchedule } from './options.js';
 
 /** What a dict says of one group, checked. */
 export interface Loaded {
@@ -19,6 +17,8 @@ export interface Loaded {
   readonly options: Readonly<Record<string, unknown>>;
   readonly state: Readonly<GroupState>;
   readonly isTraining: boolean;
+  /** What schedules have counted, where the dict says so. */
+  readonly completed: number | undefined;
   /** Takes over the memory of the group's schedule, where the dict has one. */
   readonly loadSchedule: () => void;
   /** Slots are undefined for one that has not stepped yet. */
@@ -51,6 +51,8 @@ export function parse<Options extends GroupOptions>(
     const loadSchedule = parseSchedule(stepper.group.options.schedule, saved.schedule, where);
     const names = namesOf(saved, stepper.names, where);
     const frozen = frozenOf(saved, stepper, where);
+    checkNoDecay(saved, stepper, where);
+    const completed = completedOf(saved, where);
     const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
     const tensors = names.map((name, i) => {
       const index = show((saved.params as unknown[])[i]);
@@ -63,7 +65,7 @@ export function parse<Options extends GroupOptions>(
         ...parseTensor(algorithm, state[index], member.tensor, stepper.rule),
       };
     });
-    return { options, ...remembered, loadSchedule, tensors };
+    return { options, ...remembered, completed, loadSchedule, tensors };
   });
   const strangers = Object.keys(state).filter((index) => !indices.has(index));
   if (strangers.length > 0)
@@ -91,106 +93,6 @@ export function parseParams<Options extends GroupOptions>(
     }
     return [{ section, tensor, array: 'param' }, values];
   });
-}
-
-/** The names of a saved group in its order. PyTorch saves them for named parameters; without names the order tells. */
-function namesOf(saved: Record<string, unknown>, names: string[], where: string): readonly string[] {
-  const { params, param_names: given = names } = saved;
-  expect(Array.isArray(given), `param_names${where}`, 'an array of names', given);
-  const [own, saidSoFar] = [new Set(names), new Set<unknown>()];
-  for (const name of given as unknown[]) {
-    if (!own.has(name as string))
-      throw new TypeError(`There is no parameter ${show(name)}${where}; there is ${list(names)}.`);
-    if (saidSoFar.has(name)) throw new TypeError(`The parameter ${show(name)} stands twice${where}.`);
-    saidSoFar.add(name);
-  }
-  const missing = names.filter((name) => !saidSoFar.has(name));
-  if (missing.length > 0) throw new TypeError(`The state dict lacks the parameter ${list(missing)}${where}.`);
-  const count = (params as unknown[]).length;
-  expect(count === names.length, `the number of params${where}`, String(names.length), count);
-  return given as string[];
-}
-
-/** Which tensors are frozen: where the dict does not say, as PyTorch's do not, those that are. */
-function frozenOf<Options extends GroupOptions>(
-  { frozen: saved }: Record<string, unknown>,
-  { names, frozen }: Stepper<Options>,
-  where: string,
-): ReadonlySet<string> {
-  if (saved === undefined) return new Set(frozen);
-  expect(Array.isArray(saved), `frozen${where}`, 'an array of names', saved);
-  const strangers = saved.filter((name) => !names.includes(name));
-  if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)} to be frozen${where}.`);
-  return new Set(saved);
-}
-
-function parseOptions<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  { options }: Group<Options>,
-  saved: Record<string, unknown>,
-  where: string,
-): Record<string, unknown> {
-  // PyTorch's dicts have no name, but options that another algorithm has and this one has not.
-  const ours = { ...algorithm.defaults, ...algorithm.identity };
-  const isStranger = (key: string): boolean => isOption(camelCase(key)) && !(camelCase(key) in ours || key in ours);
-  const strangers = Object.keys(saved).filter(isStranger);
-  if (!Object.hasOwn(saved, 'algorithm') && strangers.length > 0) {
-    throw new TypeError(`${algorithm.name} has no ${list(strangers)}${where}: the state dict is of another algorithm.`);
-  }
-  const identity = { ...algorithm.identity, algorithm: algorithm.name };
-  for (const [name, value] of Object.entries(identity)) {
-    if (saved[name] !== undefined && saved[name] !== value) {
-      throw new TypeError(`${algorithm.name} has ${name} = ${show(value)}, got ${show(saved[name])}${where}.`);
-    }
-  }
-  // Other keys are PyTorch's (foreach, fused, ...) and say how it computes, not what.
-  const known = savedOptions(algorithm).filter((name) => saved[snakeCase(name)] !== undefined);
-  const entries = known.map((name) => [name, checked(name, saved[snakeCase(name)], where)] as const);
-  for (const [name, value] of entries) {
-    const own = options[name as keyof Options];
-    if (algorithm.fixed.includes(name as keyof Options & string) && value !== own) {
-      throw new TypeError(`This optimizer was made with ${name} = ${show(own)}, got ${show(value)}${where}.`);
-    }
-  }
-  const loaded = Object.fromEntries(entries);
-  checkTogether(algorithm, { ...options, ...loaded }, where);
-  return loaded;
-}
-
-/** What the group remembers, and its mode. */
-function parseState<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  saved: Record<string, unknown>,
-  where: string,
-): Pick<Loaded, 'state' | 'isTraining'> {
-  const state: GroupState = {};
-  for (const [name, first] of Object.entries(algorithm.group?.first ?? {})) {
-    const value = saved[name];
-    const least = Math.min(first, 0);
-    const isGood = Number.isFinite(value) && (value as number) >= least && (name !== 'k' || Number.isInteger(value));
-    expect(isGood, name + where, `a ${name === 'k' ? 'whole' : 'finite'} number of at least ${least}`, value);
-    state[name] = value as number;
-  }
-  const { train_mode: isTraining = true } = algorithm.average === undefined ? {} : saved;
-  expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
-  return { state, isTraining };
-}
-
-/** The memory of a schedule; a dict without it leaves the schedule as it is. */
-function parseSchedule(schedule: CommonOptions['schedule'], saved: unknown, where: string): () => void {
-  if (saved === undefined) return () => {};
-  expect(
-    hasMemory(schedule),
-    `schedule${where}`,
-    'left out, since the schedule of this optimizer has no memory',
-    saved,
-  );
-  try {
-    checkMemory(schedule, saved);
-  } catch (error) {
-    throw new TypeError(`The schedule${where} is refused: ${(error as Error).message}`, { cause: error });
-  }
-  return () => schedule.loadStateDict(saved);
 }
 
 function parseTensor<Options extends GroupOptions>(

@@ -2,7 +2,7 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { checkFinished, type Parts } from '../parts.js';
+import { checkWhole, type Parts } from '../parts.js';
 import { show } from '../sentences.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
@@ -21,8 +21,8 @@ export interface LazyArray extends LazyParam {
 }
 
 export async function save<Options extends GroupOptions>(parts: Parts<Options>): Promise<StateDict> {
-  checkFinished(parts);
-  const { dict, arrays } = describe(parts.algorithm, parts.steppers);
+  checkWhole(parts);
+  const { dict, arrays } = describe(parts);
   const values = await parts.outcomes.settle(parts.backend.read(arrays.map(({ source }) => source)));
   for (const [i, { state, slot }] of arrays.entries()) state[slot] = values[i];
   return dict;
@@ -32,8 +32,8 @@ export async function save<Options extends GroupOptions>(parts: Parts<Options>):
 export function saveLazily<Options extends GroupOptions>(
   parts: Parts<Options>,
 ): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
-  checkFinished(parts);
-  const { dict, arrays } = describe(parts.algorithm, parts.steppers);
+  checkWhole(parts);
+  const { dict, arrays } = describe(parts);
   const { changes } = parts;
   const checkUnchanged = (name: string): void => {
     parts.outcomes.check();

@@ -27,8 +27,13 @@ export function listen(device: GPUDevice): void {
 
 /** Ends what `listen` began: the complaint about the calls between, or undefined, as a rule. */
 export async function heard(device: GPUDevice): Promise<string | undefined> {
-  const errors = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
-  return errors.find((error) => error !== null)?.message;
+  const scopes = [device.popErrorScope(), device.popErrorScope()];
+  try {
+    return (await Promise.all(scopes)).find((error) => error !== null)?.message;
+  } catch (error) {
+    // A device that is lost may have no answer.
+    return String(error);
+  }
 }
 
 /** Runs `make`, and gives what the device finds wrong with it. */

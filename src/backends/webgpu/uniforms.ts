@@ -11,18 +11,22 @@ import { COPY_DST, UNIFORM } from '../../memory.js';
 export class Uniforms {
   readonly #device: GPUDevice;
   readonly #layout: GPUBindGroupLayout;
+  readonly #isReused: boolean;
   #staging = new Float32Array(0);
   #page: { readonly buffer: GPUBuffer; readonly bindGroup: GPUBindGroup } | undefined;
   #written = 0;
   #end = 0;
 
-  constructor(device: GPUDevice, layout: GPUBindGroupLayout) {
+  /** `isReused` says whether its one page is rewound, and so is no command buffer's of the caller's. */
+  constructor(device: GPUDevice, layout: GPUBindGroupLayout, isReused: boolean) {
+    this.#isReused = isReused;
     this.#device = device;
     this.#layout = layout;
   }
 
   /** Has the pages to come hold so many blocks. */
   reserve(blocks: number): void {
+    if (this.#isReused) this.#page?.buffer.destroy();
     this.#staging = new Float32Array(elements(blocks * ALIGNMENT));
     this.#page = undefined;
     this.rewind();
