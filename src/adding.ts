@@ -45,9 +45,14 @@ async function extend<Options extends GroupOptions>(
   if (parts.isAdding) throw new Error('Parameters are being added already: await that first.');
   parts.isAdding = true;
   try {
-    const place = await parts.backend.extend(intake);
-    parts.outcomes.check();
-    place();
+    const extension = await parts.backend.extend(intake);
+    try {
+      parts.outcomes.check();
+    } catch (error) {
+      extension.drop();
+      throw error;
+    }
+    extension.take();
     take();
     parts.changes += 1;
   } catch (error) {

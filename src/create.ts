@@ -64,10 +64,14 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
     expect(isKernels, 'wasm', 'a WebAssembly.Module, or the bytes of one', wasm);
     expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
 
-    const { groups, intake } = readGroups(algorithm, params, common);
+    // What groups that are added later begin with.
+    const ours = Object.fromEntries(
+      Object.entries(common).map(([name, of]) => [name, Array.isArray(of) ? [...of] : of]),
+    );
+    const { groups, intake } = readGroups(algorithm, params, ours);
     const opened = await choose({ ...intake, device, wasm, keepGrads }, wanted);
     try {
-      return new Optimizer({ algorithm, common, memory: intake.memory, keepGrads, ...opened }, groups);
+      return new Optimizer({ algorithm, common: ours, memory: intake.memory, keepGrads, ...opened }, groups);
     } catch (error) {
       opened.backend.dispose();
       throw error;

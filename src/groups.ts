@@ -78,7 +78,10 @@ export function readGroups<Options extends GroupOptions>(
     return { options, record, where, ownMask: own.decayMask !== undefined };
   });
   const intake = readTensors(algorithm, entries, existing);
-  if (intake.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(params)}.`);
+  if (intake.sources.size === 0)
+    throw new TypeError(
+      `Expected at least one parameter, got ${show(given.length === 1 ? entries[0].record : params)}.`,
+    );
   const groups = entries.map(({ options, where }, i) => ({ options, where, section: intake.sections[i] }));
   return { groups, intake };
 }
@@ -94,7 +97,7 @@ export function readTensors<Options extends GroupOptions>(
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const names = Object.keys(record);
     for (const name of names) {
-      if (stretches.has(name)) throw new TypeError(`Parameter ${show(name)}${where} is in another group, too.`);
+      if (stretches.has(name)) throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
       stretches.set(name, locate(record[name], 'parameter', name));
     }
     return { names, record };

@@ -165,7 +165,7 @@ describe('creation is refused', () => {
       'a tensor in two groups',
       [group, { params: { w: array(2, 2) } }],
       {},
-      'Parameter "w" of group 1 is in another group, too.',
+      'There is a parameter "w" already, another one of group 1.',
     ],
     [
       'one array under two names',

@@ -95,6 +95,45 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(() => passing.accumulate(grads)).toThrow('keeps no gradients (keepGrads: false): none can be accumulated.');
   });
 
+  test('what was accumulated is no part of the state, and nothing is saved or loaded before it is taken', async () => {
+    const optimizer = await adamw(params(), backend);
+    const dict = await optimizer.stateDict();
+    optimizer.accumulate(tensors(lengths, 2));
+    const sentence = 'There are accumulated gradients (batches: 1), and they are no part of the state: step() takes';
+    await expect(optimizer.stateDict()).rejects.toThrow(sentence);
+    await expect(optimizer.loadStateDict(dict)).rejects.toThrow(sentence);
+    expect(() => optimizer.lazyStateDict()).toThrow(sentence);
+    optimizer.zeroGrad();
+    await optimizer.loadStateDict(dict);
+  });
+
+  test('a step may scale its gradients, of all groups, and of itself alone', async () => {
+    const groups = () => [
+      { params: { a: array(5, 1) } as Tensors, gradScale: 2 },
+      { params: { b: array(5, 2) } as Tensors },
+    ];
+    const [clipped, plain] = await Promise.all([adamw(groups(), backend), adamw(groups(), backend)]);
+    const grads = { a: array(5, 3), b: array(5, 4) };
+    for (let t = 0; t < 3; t++) {
+      clipped.step(grads, { gradScale: t === 1 ? 0.25 : 1 });
+      plain.step(t === 1 ? times(grads, 0.25) : grads);
+    }
+    same(await readAll(clipped, grads), await readAll(plain, grads));
+    expect(() => clipped.step(grads, { gradScale: NaN })).toThrow('Expected gradScale to be a finite number, got NaN.');
+    expect(() => clipped.step(grads, any({ scale: 1 }))).toThrow(
+      'A step has the options "more", "gradScale", got "scale".',
+    );
+    expect(() => clipped.step(grads, any(null))).toThrow('Expected the options of a step to be a record, got null.');
+  });
+
+  test('an empty tensor before others does not stop them', async () => {
+    const make = (keepGrads: boolean) =>
+      adamw({ a: array(1, 1), empty: new Float32Array(0), b: array(1, 2) }, { ...backend, keepGrads });
+    const [passing, kept] = await Promise.all([make(false), make(true)]);
+    for (const each of [passing, kept]) each.step({ a: array(1, 3), empty: new Float32Array(0), b: array(1, 4) });
+    same(await readAll(passing, { a: 0, b: 0 }), await readAll(kept, { a: 0, b: 0 }));
+  });
+
   test('a frozen tensor takes no part', async () => {
     const optimizer = await adamw(params(), backend);
     optimizer.freeze('w3');
@@ -158,6 +197,18 @@ describe.each(backends)('%s', (...[name, backend]) => {
     near((await reading).w.param, Math.sqrt(5));
   });
 });
+
+test.runIf(name !== 'webgpu')(
+  'gradients that pass one by one are not another’s parameters, which change meanwhile',
+  async (backend) => {
+    const optimizer = await adamw(params(), { backend, keepGrads: false });
+    const { w3, w64 } = optimizer.params;
+    const crossed = { w3: new Float32Array(w64.buffer, w64.byteOffset, 3) };
+    expect(() => optimizer.step(crossed)).toThrow('The gradient of "w3" lies in the memory of another tensor.');
+    optimizer.step({ w3 });
+    expect(optimizer.stepOf('w3')).toBe(1);
+  },
+);
 
 test('gradients in the caller’s buffers are accumulated and measured where they are', async () => {
   const optimizer = await adamw(params(), { backend: 'webgpu', device });

@@ -14,8 +14,8 @@ describe.each(backends)('%s', (...[, backend]) => {
   const make = () => adamw([{ params: tensors(lengths, 1), decayMask: { w3: true, w64: false } }], backend);
 
   test.each([
-    ['a name that is taken', { params: { w3: x() } }, 'Parameter "w3" of group 1 is in another group, too.'],
-    ['no parameter', { params: {} }, 'Expected at least one parameter, got [an Object].'],
+    ['a name that is taken', { params: { w3: x() } }, 'There is a parameter "w3" already, another one of group 1.'],
+    ['no parameter', { params: {} }, 'Expected at least one parameter, got an Object.'],
     ['no record', [x()], 'Expected group 1 to be a record with params, got [Float32Array(5)].'],
     [
       'a bad option',
@@ -98,6 +98,24 @@ describe.each(backends)('%s', (...[, backend]) => {
     const optimizer = await make();
     optimizer.freeze('w3');
     expect(() => optimizer.step({ w3: x() })).toThrow('Expected 3 gradient values for "w3", got 5.');
+  });
+
+  test('a state dict of another decay mask is refused, by the names on which they differ', async () => {
+    const [optimizer, other] = [await make(), await adamw([{ params: tensors(lengths, 1) }], backend)];
+    const dict = await optimizer.stateDict();
+    expect(dict.param_groups[0].no_decay).toEqual(['w64']);
+    await expect(other.loadStateDict(dict)).rejects.toThrow('says otherwise of "w64" than the state dict');
+    const [{ no_decay: _, ...group }] = dict.param_groups;
+    await other.loadStateDict({ ...dict, param_groups: [group as (typeof dict.param_groups)[0]] });
+  });
+
+  test('a key of a state dict in camelCase is refused', async () => {
+    const optimizer = await make();
+    const dict = await optimizer.stateDict();
+    dict.param_groups[0].weightDecay = 0.5;
+    await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
+      'State dicts have PyTorch\'s words, "weight_decay", got "weightDecay" in param_groups[0].',
+    );
   });
 
   test('a step in parts takes each gradient once, and is finished before anything else', async () => {

@@ -30,6 +30,70 @@ const { training } = JSON.parse(readFileSync(new URL('golden/schedules.json', im
 };
 
 describe.each(backends)('%s', (...[, backend]) => {
+  describe('what schedules count are the steps of the optimizer', () => {
+    const schedule = (completed: number): number => 2 ** -completed;
+    const options = { ...backend, lr: 1, schedule, weightDecay: 0 };
+    const movedBy = async (optimizer: Awaited<ReturnType<Create>>, name: string, step: () => void): Promise<number> => {
+      const [before] = await optimizer.read(name);
+      step();
+      return before - (await optimizer.read(name))[0];
+    };
+    // A first step of Adam goes by lr whatever the gradient.
+    const ones = (length: number): Float32Array => new Float32Array(length).fill(1);
+
+    test('a tensor that was frozen, left out or comes late keeps up, and is corrected for its own steps', async () => {
+      const optimizer = await adamw({ a: ones(1), b: ones(1), c: ones(1) }, options as object);
+      optimizer.freeze('b');
+      for (let t = 0; t < 3; t++) optimizer.step({ a: ones(1), b: ones(1) });
+      optimizer.unfreeze('b');
+      await optimizer.addParamGroup({ params: { d: ones(1) } });
+      expect(optimizer.completedSteps).toBe(3);
+      const step = (): void => optimizer.step({ a: ones(1), b: ones(1), c: ones(1), d: ones(1) });
+      expect(await movedBy(optimizer, 'b', step)).toBeCloseTo(2 ** -3, 6);
+      expect(['a', 'b', 'c', 'd'].map((name) => optimizer.stepOf(name))).toEqual([4, 1, 1, 1]);
+      expect(optimizer.groups.map(({ scheduledLr }) => scheduledLr)).toEqual([2 ** -3, 2 ** -3]);
+    });
+
+    test('one tensor at a time is one step', async () => {
+      const optimizer = await adamw({ a: ones(1), b: ones(1) }, options as object);
+      for (let t = 0; t < 3; t++) for (const name of ['b', 'a']) optimizer.step({ [name]: ones(1) });
+      expect(optimizer.completedSteps).toBe(3);
+      expect(await movedBy(optimizer, 'a', () => optimizer.step({ a: ones(1) }))).toBeCloseTo(2 ** -3, 6);
+    });
+
+    test('and are part of its state; of PyTorch’s, which has none, the largest count is', async () => {
+      const optimizer = await adamw({ a: ones(1), b: ones(1) }, options as object);
+      for (let t = 0; t < 3; t++) optimizer.step({ a: ones(1) });
+      const dict = await optimizer.stateDict();
+      expect(dict.param_groups[0].completed_steps).toBe(3);
+      const { completed_steps: _, ...group } = dict.param_groups[0];
+      for (const loaded of [dict, { ...dict, param_groups: [group] }]) {
+        const resumed = await adamw({ a: ones(1), b: ones(1) }, options as object);
+        await resumed.loadStateDict(loaded as typeof dict);
+        expect(resumed.completedSteps).toBe(3);
+        expect(await movedBy(resumed, 'b', () => resumed.step({ b: ones(1) }))).toBeCloseTo(2 ** -3, 6);
+      }
+    });
+  });
+
+  test('a state dict that was saved with functions wants them again, and takes no number for one', async () => {
+    const functions = { weightDecay: () => 0.5, betas: (): [number, number] => [0.5, 0.5], schedule: () => 0.5 };
+    const [saved, plain] = await Promise.all([
+      adamw(tensors(lengths, 1), { ...functions, ...backend }),
+      adamw(tensors(lengths, 1), { schedule: () => 0.5, ...backend }),
+    ]);
+    const dict = await saved.stateDict();
+    expect(dict.param_groups[0]).toMatchObject({ weight_decay: 0.5, betas: [0.5, 0.5] });
+    await expect(plain.loadStateDict(dict)).rejects.toThrow(
+      'The state dict was saved with functions as "weight_decay", "betas" in param_groups[0]: make the optimizer with them',
+    );
+    await saved.loadStateDict({
+      ...dict,
+      param_groups: [{ ...dict.param_groups[0], functions: [], weight_decay: 0.1 }],
+    });
+    expect(saved.groups[0].weightDecay).toBe(functions.weightDecay);
+  });
+
   describe.each(withFunctions)('%s', (...[, create]) => {
     async function train(options: Options): Promise<Tensors> {
       const optimizer = await create(tensors(lengths, 1), { ...options, ...backend });

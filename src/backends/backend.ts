@@ -21,6 +21,12 @@ export interface ArrayOf {
   readonly array: string;
 }
 
+/** Memory that is not in use yet: to be taken in, or let go of. */
+export interface Extension {
+  take(): void;
+  drop(): void;
+}
+
 /** One optimizer's memory on one machine, and the kernels that step it. A step is begin, accept, update, end. */
 export interface Backend {
   /** The GPU device that it runs on, if any. */
@@ -28,11 +34,8 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
-  /**
-   * Makes memory for further sections, and gives the function that takes them in. Where it cannot it rejects, and nothing
-   * has changed.
-   */
-  extend(intake: Intake): Promise<() => void>;
+  /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
+  extend(intake: Intake): Promise<Extension>;
   /** Where the scalars of a section's run k are to be written before its `update`. */
   scalars(section: number, k: number): Float32Array;
   /** Throws a sentence unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */

@@ -5,7 +5,7 @@ import { show } from '../sentences.js';
 import { Unavailable } from './backend.js';
 
 /** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
-export type WasmSource = WebAssembly.Module | BufferSource;
+export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
 
 let bringCore = (): WasmSource => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');

@@ -68,7 +68,7 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
           if (tensor.length > 0) view(each, tensor, 'param').set(sources.get(tensor) as Float32Array);
         }
       }
-      return () => {
+      const take = (): void => {
         placed.push(...more);
         buffers.add(buffer);
         params = Object.freeze({ ...params, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'param')) });
@@ -76,6 +76,7 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
         grads = Object.freeze({ ...grads, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'grad')) });
         for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) gradOf[index] = grads[name];
       };
+      return { take, drop() {} };
     },
     scalars: (s, k) => placed[s].scalarViews[k],
     check({ name, length, index }, grad) {
@@ -144,7 +145,7 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     },
     dispose() {},
   };
-  (await backend.extend(request))();
+  (await backend.extend(request)).take();
   return backend;
 }
 

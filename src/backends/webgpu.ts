@@ -6,7 +6,7 @@ import { checkUsage, COPY_DST, isFloat32Array, locate, overlap, STORAGE } from '
 import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
 import { norm } from '../vectors.js';
-import type { ArrayOf, Backend, Run } from './backend.js';
+import type { ArrayOf, Backend, Extension, Run } from './backend.js';
 import { heard, listen } from './webgpu/device.js';
 import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
@@ -66,10 +66,10 @@ export class WebGPU implements Backend {
     this.#encodeScalars = new Uniforms(device, scalarsLayout, false);
   }
 
-  async extend(intake: Intake): Promise<() => void> {
+  async extend(intake: Intake): Promise<Extension> {
     const { sections } = intake;
     const placed = await this.#place(intake);
-    return () => {
+    const take = (): void => {
       this.#placed.push(...placed);
       const runs = this.#placed.reduce((sum, { section }) => sum + section.tensors.length, 0);
       this.#stepScalars.reserve(runs);
@@ -81,6 +81,7 @@ export class WebGPU implements Backend {
       const shown = Object.getOwnPropertyDescriptors(this.grads);
       this.grads = Object.freeze(Object.defineProperties({}, { ...shown, ...grads }));
     };
+    return { take, drop: () => placed.forEach(({ memory }) => memory.destroy()) };
   }
 
   scalars(section: number): Float32Array {
@@ -100,6 +101,11 @@ export class WebGPU implements Backend {
     const size = length * FLOAT;
     if (overlap({ kind, buffer, offset, bytes: size }, { kind: 'GPU', buffer: own, offset: ownOffset, bytes: size })) {
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter itself.`);
+    }
+    const shown = this.#shown.get(name);
+    const isOwn = shown !== undefined && buffer === shown.buffer && offset === shown.offset;
+    if (!isOwn && this.#placed.some(({ memory }) => memory.owns(buffer))) {
+      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     }
   }
 

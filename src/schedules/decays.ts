@@ -63,7 +63,7 @@ export function exponential(options: ExponentialOptions): Schedule {
   return schedule((t) => power(gamma, t));
 }
 
-export interface StepOptions {
+export interface StepScheduleOptions {
   /** How many steps one multiplier is kept for, at least 1. */
   readonly stepSize: number;
   /** What is multiplied by then, at least 0. Default 0.1. */
@@ -71,7 +71,7 @@ export interface StepOptions {
 }
 
 /** gamma**floor(t/stepSize): torch's StepLR. */
-export function step(options: StepOptions): Schedule {
+export function step(options: StepScheduleOptions): Schedule {
   const { stepSize, gamma } = read('step', options, { stepSize: whole(1), gamma: notNegative(0.1) });
   return schedule((t) => power(gamma, Math.floor(t / stepSize)));
 }

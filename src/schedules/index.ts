@@ -14,7 +14,7 @@ export type {
   LinearOptions,
   MultiStepOptions,
   PolynomialOptions,
-  StepOptions,
+  StepScheduleOptions,
 } from './decays.js';
 export type { CosineAnnealingOptions, CosineAnnealingWarmRestartsOptions, CosineDecayOptions } from './cosines.js';
 export type { OneCycle, OneCycleOptions } from './onecycle.js';

@@ -44,6 +44,8 @@ export function parseOptions<Options extends GroupOptions>(
       throw new TypeError(`This optimizer was made with ${name} = ${show(own)}, got ${show(value)}${where}.`);
     }
   }
+  const code = entries.filter(([, value]) => typeof value === 'function').map(([name]) => snakeCase(name));
+  if (code.length > 0) throw new TypeError(`Expected numbers as ${list(code)}${where}, got functions.`);
   const loaded = Object.fromEntries(entries);
   checkTogether(algorithm, { ...options, ...loaded }, where);
   return loaded;

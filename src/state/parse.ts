@@ -55,7 +55,10 @@ export function parse<Options extends GroupOptions>(
     const completed = completedOf(saved, where);
     const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
     const tensors = names.map((name, i) => {
-      const index = show((saved.params as unknown[])[i]);
+      const number = (saved.params as unknown[])[i];
+      const isIndex = Number.isSafeInteger(number) && (number as number) >= 0;
+      expect(isIndex, `the index of ${show(name)}${where}`, 'a whole number of at least 0', number);
+      const index = String(number);
       if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
       indices.add(index);
       const member = memberOf.get(name)!;

@@ -24,6 +24,7 @@ export class SectionMemory {
   readonly #device: GPUDevice;
   readonly #section: Section;
   readonly #arenas: readonly Buffers[];
+  readonly #own = new Set<object>();
   readonly #callers = new Map<Tensor, Place>();
 
   /** Uploads the parameters that are Float32Arrays. */
@@ -50,6 +51,11 @@ export class SectionMemory {
   /** Whether the parameter lies in the caller's buffer. */
   isCallers(tensor: Tensor): boolean {
     return this.#callers.has(tensor);
+  }
+
+  /** Whether a buffer is one of its own. */
+  owns(buffer: object): boolean {
+    return this.#own.has(buffer);
   }
 
   param(tensor: Tensor): Place {
@@ -88,6 +94,8 @@ export class SectionMemory {
 
   #allocate(array: string, bytes: number): GPUBuffer {
     const usage = STORAGE | COPY_SRC | COPY_DST;
-    return this.#device.createBuffer({ label: `twinstep ${array}`, size: bytes, usage });
+    const buffer = this.#device.createBuffer({ label: `twinstep ${array}`, size: bytes, usage });
+    this.#own.add(buffer);
+    return buffer;
   }
 }

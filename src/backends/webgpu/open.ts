@@ -32,7 +32,7 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
   await Promise.race([device.lost, undefined]);
   kernels.checkAlive();
   const backend = new WebGPU(device, ownsDevice, request.keepGrads, (intake) => place(intake, device));
-  (await backend.extend(request))();
+  (await backend.extend(request)).take();
   return backend;
 }
 
