@@ -198,8 +198,8 @@ describe.each(backends)('%s', (...[name, backend]) => {
   });
 });
 
-test.runIf(name !== 'webgpu')(
-  'gradients that pass one by one are not another’s parameters, which change meanwhile',
+test.each(['wasm', 'reference'] as const)(
+  '%s: gradients that pass one by one are not another’s parameters, which change meanwhile',
   async (backend) => {
     const optimizer = await adamw(params(), { backend, keepGrads: false });
     const { w3, w64 } = optimizer.params;
