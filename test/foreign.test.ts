@@ -1,7 +1,9 @@
 // twinstep/kernels: the kernels in memory and pipelines that are not the optimizer's.
 
+import { readFileSync } from 'node:fs';
 import { coefficients, kernels, wasmKernels, wgslKernel, type AlgorithmName, type KernelName } from 'twinstep/kernels';
 import { describe, expect, test } from 'vitest';
+import { kernelsPage } from '../tools/kernels-page.js';
 import { algorithms } from './support/algorithms.js';
 import { any, buffer, contents, device, expectClose } from './support/gpu.js';
 import { array, difference } from './support/numbers.js';
@@ -114,6 +116,12 @@ describe('the coefficients', () => {
     plain.next();
     expect(steps.scalars()).toEqual(plain.scalars());
   });
+});
+
+test('docs/kernels.md is what the table says: `npm run docs` writes it', () => {
+  const page = readFileSync(new URL('../docs/kernels.md', import.meta.url), 'utf8');
+  expect(page).toBe(kernelsPage(new URL('../src/rules/', import.meta.url)));
+  for (const name of Object.keys(kernels)) expect(page).toContain(`\`${name}(scalars, `);
 });
 
 test('binding the kernels to a memory writes nothing there', () => {

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
 import * as checkpoint from 'twinstep/checkpoint';
+import * as kernels from 'twinstep/kernels';
 import * as schedules from 'twinstep/schedules';
 import { expect, test } from 'vitest';
 import { buffer, device } from './support/gpu.js';
@@ -36,6 +37,8 @@ async function surroundings(): Promise<Record<string, unknown>> {
     batches: [1, 2, 3],
     gradientsOf: () => gradients,
     gradientsAt: () => gradients,
+    memory: new WebAssembly.Memory({ initial: 1 }),
+    ...{ scalars: 0, param: 256, grad: 512, expAvg: 768, expAvgSq: 1024, bytes: 256 },
     optimizer,
     another: await twinstep.adamw(params),
   };
@@ -50,11 +53,12 @@ test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s',
   const modules: Record<string, object> = {
     twinstep,
     'twinstep/checkpoint': checkpoint,
+    'twinstep/kernels': kernels,
     'twinstep/schedules': schedules,
   };
   for (const [, names, from] of imports)
     expect(Object.keys(modules[from])).toEqual(expect.arrayContaining(names.split(', ')));
-  const known = { ...twinstep, ...checkpoint, ...schedules, ...(await surroundings()) };
+  const known = { ...twinstep, ...checkpoint, ...kernels, ...schedules, ...(await surroundings()) };
   const body = code.replace(/^import .*$/gm, '');
   const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor as new (
     ...args: string[]
