@@ -38,7 +38,12 @@ async function surroundings(): Promise<Record<string, unknown>> {
     gradientsOf: () => gradients,
     gradientsAt: () => gradients,
     memory: new WebAssembly.Memory({ initial: 1 }),
-    ...{ scalars: 0, param: 256, grad: 512, expAvg: 768, expAvgSq: 1024, bytes: 256 },
+    scalars: 0,
+    param: 256,
+    grad: 512,
+    expAvg: 768,
+    expAvgSq: 1024,
+    bytes: 256,
     optimizer,
     another: await twinstep.adamw(params),
   };
