@@ -10,7 +10,7 @@ import { expect, isRecord } from './sentences.js';
 /** What `optimizer.params` shows. */
 export type Memory = Float32Array | GPUBufferBinding;
 
-const createEma = creator(algorithms.ema);
+const createEma = /* @__PURE__ */ creator(algorithms.ema);
 
 /**
  * An exponential moving average of the weights of `optimizer`, on the same machine: it begins as a copy of them, and

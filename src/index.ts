@@ -10,32 +10,32 @@ import { creator } from './create.js';
  * `params` is a record of flat tensors by name, of any lengths, or an array of groups `{ params, lr, ... }` with
  * options of their own. Throws a sentence for any option or tensor that is not as documented.
  */
-export const adam = creator(algorithms.adam);
+export const adam = /* @__PURE__ */ creator(algorithms.adam);
 
 /**
  * AdamW (arXiv 1711.05101): Adam with decoupled weight decay. Names, defaults and checks of torch.optim.AdamW.
  * `params` and errors are as for `adam`.
  */
-export const adamw = creator(algorithms.adamw);
+export const adamw = /* @__PURE__ */ creator(algorithms.adamw);
 
 /**
  * Schedule-Free AdamW (arXiv 2405.15682): no schedule, and no end to plan for. While it trains the parameters are y,
  * where gradients are to be taken; `eval()` makes them the average x, which is what to evaluate and save, and `train()`
  * y again. Names and defaults are upstream's (facebookresearch/schedule_free); `params` and errors are as for `adam`.
  */
-export const adamwScheduleFree = creator(algorithms.adamwScheduleFree);
+export const adamwScheduleFree = /* @__PURE__ */ creator(algorithms.adamwScheduleFree);
 
 /** Schedule-Free RAdam, which needs no warm-up: upstream's RAdamScheduleFree. Modes are as for `adamwScheduleFree`. */
-export const radamScheduleFree = creator(algorithms.radamScheduleFree);
+export const radamScheduleFree = /* @__PURE__ */ creator(algorithms.radamScheduleFree);
 
 /** Schedule-Free SGD: upstream's SGDScheduleFree. Modes are as for `adamwScheduleFree`. */
-export const sgdScheduleFree = creator(algorithms.sgdScheduleFree);
+export const sgdScheduleFree = /* @__PURE__ */ creator(algorithms.sgdScheduleFree);
 
 /** NAdam, Adam with Nesterov momentum: names, defaults and arithmetic of torch.optim.NAdam. Otherwise as `adam`. */
-export const nadam = creator(algorithms.nadam);
+export const nadam = /* @__PURE__ */ creator(algorithms.nadam);
 
 /** RAdam (arXiv 1908.03265): names, defaults and arithmetic of torch.optim.RAdam. Otherwise as `adam`. */
-export const radam = creator(algorithms.radam);
+export const radam = /* @__PURE__ */ creator(algorithms.radam);
 
 export { ema } from './averages.js';
 export { debiasedDecay } from './algorithms/algorithm.js';

@@ -16,7 +16,7 @@ const read = (path: string): string => readFileSync(new URL(`../${path}`, import
 // The twin of src/rules/adam.ts is assembly/adam.ts and wgsl/adam.wgsl.
 const fileOf = (name: string): string =>
   readdirSync(new URL('../src/rules/', import.meta.url))
-    .find((file) => read(`src/rules/${file}`).includes(`export const ${name} = rule(`))!
+    .find((file) => read(`src/rules/${file}`).includes(`export const ${name} = /* @__PURE__ */ rule(`))!
     .replace('.ts', '');
 
 describe.each(table)('%s', (name, rule) => {

@@ -7,6 +7,7 @@ import {
   averageWeight,
   commonDefaults,
   denominator,
+  extend,
   gradScale,
   type Algorithm,
   type Betas,
@@ -71,8 +72,7 @@ function prepare(decoupled: boolean) {
 
 const usesNadam = ({ nesterov, epsRoot }: Readonly<AdamOptions>): boolean => nesterov || epsRoot > 0;
 
-const defaults: AdamOptions = {
-  ...commonDefaults,
+const defaults: AdamOptions = /* @__PURE__ */ extend(commonDefaults, {
   lr: 1e-3,
   betas: [0.9, 0.999],
   eps: 1e-8,
@@ -81,7 +81,7 @@ const defaults: AdamOptions = {
   epsHat: false,
   nesterov: false,
   epsRoot: 0,
-};
+});
 
 /** Adam, its weight decay an L2 term in the gradient: torch.optim.Adam. */
 export const adam: Algorithm<AdamOptions> = {
@@ -92,14 +92,13 @@ export const adam: Algorithm<AdamOptions> = {
   conflict: (options) =>
     options.amsgrad && usesNadam(options) ? 'amsgrad goes with neither nesterov nor epsRoot.' : undefined,
   rule: (options) => (options.amsgrad ? rules.adam_amsgrad : usesNadam(options) ? rules.nadam : rules.adam),
-  prepare: prepare(false),
+  prepare: /* @__PURE__ */ prepare(false),
 };
 
 /** AdamW, its weight decay decoupled from the gradient: torch.optim.AdamW. */
-export const adamw: Algorithm<AdamOptions> = {
-  ...adam,
+export const adamw: Algorithm<AdamOptions> = /* @__PURE__ */ extend(adam, {
   name: 'adamw',
-  defaults: { ...defaults, weightDecay: 1e-2 },
+  defaults: /* @__PURE__ */ extend(defaults, { weightDecay: 1e-2 }),
   identity: { decoupled_weight_decay: true },
-  prepare: prepare(true),
-};
+  prepare: /* @__PURE__ */ prepare(true),
+});

@@ -46,6 +46,15 @@ export const commonDefaults: Omit<CommonOptions, 'lr'> = {
   decayMask: undefined,
 };
 
+/**
+ * `base` with `more` in it. What is made at the top of a file is made by calls that are marked as pure, so that bundlers
+ * drop an algorithm which nobody imports: of `...` and of a property of another object they must think that it has effects.
+ */
+export const extend = <Base extends object, const More extends object>(
+  base: Base,
+  more: More,
+): Omit<Base, keyof More> & More => ({ ...base, ...more });
+
 /** What a group remembers, by PyTorch's names: Schedule-Free's `k`, `weight_sum`, ... */
 export type GroupState = Record<string, number>;
 

@@ -7,6 +7,7 @@ import {
   averageWeight,
   commonDefaults,
   denominator,
+  extend,
   gradScale,
   needsFixed,
   type Algorithm,
@@ -61,11 +62,19 @@ export function rectification(beta2: number, t: number, least: number): number |
   return Math.sqrt(((rho - 4) * (rho - 2) * rhoInfinity) / ((rhoInfinity - 4) * (rhoInfinity - 2) * rho));
 }
 
+const defaults: RadamOptions = /* @__PURE__ */ extend(commonDefaults, {
+  lr: 1e-3,
+  betas: [0.9, 0.999],
+  eps: 1e-8,
+  decoupledWeightDecay: false,
+});
+const fixed = ['decoupledWeightDecay', 'decayMask'] as const;
+
 /** torch.optim.RAdam. Its eps is added without bias correction; while there is no rectification the root is off. */
 export const radam: Algorithm<RadamOptions> = {
   name: 'radam',
-  defaults: { ...commonDefaults, lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, decoupledWeightDecay: false },
-  fixed: ['decoupledWeightDecay', 'decayMask'],
+  defaults,
+  fixed,
   identity: {},
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
@@ -82,8 +91,8 @@ export const radam: Algorithm<RadamOptions> = {
 /** torch.optim.NAdam: mu_t = beta1*(1 - 0.5*0.96^(t*momentumDecay)), and the product of all so far. */
 export const nadam: Algorithm<NadamOptions> = {
   name: 'nadam',
-  defaults: { ...radam.defaults, lr: 2e-3, betas: [0.9, 0.999], momentumDecay: 4e-3 },
-  fixed: radam.fixed,
+  defaults: /* @__PURE__ */ extend(defaults, { lr: 2e-3, betas: [0.9, 0.999], momentumDecay: 4e-3 }),
+  fixed,
   identity: {},
   conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),
   derived: { mu_product: ({ betas, momentumDecay }, step) => momentumOf(betas[0], momentumDecay, step).product },

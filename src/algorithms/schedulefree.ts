@@ -7,6 +7,7 @@ import {
   averageWeight,
   commonDefaults,
   denominator,
+  extend,
   gradScale,
   needsFixed,
   type Algorithm,
@@ -108,7 +109,11 @@ function prepareIterates(
   by.z_step = state.scheduled_lr;
 }
 
-const defaults: Omit<ScheduleFreeOptions, 'lr'> = { ...commonDefaults, r: 0, weightLrPower: 2, decayAt: 'y' };
+const defaults: Omit<ScheduleFreeOptions, 'lr'> = /* @__PURE__ */ extend(commonDefaults, {
+  r: 0,
+  weightLrPower: 2,
+  decayAt: 'y',
+});
 
 /** The weight of eval() is 1 - 1/beta, as an f32. */
 const needsBeta = (name: string, beta: number): string | undefined =>
@@ -118,12 +123,18 @@ type WithBetas = ScheduleFreeOptions & { readonly betas: Betas };
 const conflict = ({ betas }: Readonly<WithBetas>): string | undefined =>
   needsFixed(betas, 'Schedule-Free averages by one beta1 from first to last') ??
   needsBeta('the first of betas', betas[0]);
-const averageByBeta1 = average(({ betas }: Readonly<WithBetas>) => betas[0]);
+const averageByBeta1 = /* @__PURE__ */ average(({ betas }: Readonly<WithBetas>) => betas[0]);
 
 /** Schedule-Free AdamW: upstream's AdamWScheduleFree, with `decayAt` of its reference. */
 export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   name: 'adamwScheduleFree',
-  defaults: { ...defaults, lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, warmupSteps: 0, innerMomentum: 0 },
+  defaults: /* @__PURE__ */ extend(defaults, {
+    lr: 0.0025,
+    betas: [0.9, 0.999],
+    eps: 1e-8,
+    warmupSteps: 0,
+    innerMomentum: 0,
+  }),
   fixed: ['innerMomentum', 'decayMask'],
   identity: {},
   conflict,
@@ -138,14 +149,14 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
     by.root_scale = correction / Math.sqrt(1 - power(betas[1], at.step));
     by.eps = denominator(eps * correction);
   },
-  group: group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
+  group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
   average: averageByBeta1,
 };
 
 /** Schedule-Free RAdam (arXiv 1908.03265): upstream's RAdamScheduleFree. While rho <= 4 the root is switched off. */
 export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
   name: 'radamScheduleFree',
-  defaults: { ...defaults, lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, silentSgdPhase: true },
+  defaults: /* @__PURE__ */ extend(defaults, { lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, silentSgdPhase: true }),
   fixed: ['decayMask'],
   identity: {},
   conflict,
@@ -158,20 +169,22 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
     by.root_scale = isRectified ? 1 / Math.sqrt(1 - power(betas[1], at.step)) : 0;
     by.eps = isRectified ? denominator(eps) : 1;
   },
-  group: group(({ betas, silentSgdPhase }, k) => rectification(betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1)),
+  group: /* @__PURE__ */ group(
+    ({ betas, silentSgdPhase }, k) => rectification(betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1),
+  ),
   average: averageByBeta1,
 };
 
 /** Schedule-Free SGD: upstream's SGDScheduleFree. */
 export const sgdScheduleFree: Algorithm<SgdScheduleFreeOptions> = {
   name: 'sgdScheduleFree',
-  defaults: { ...defaults, lr: 1, momentum: 0.9, warmupSteps: 0 },
+  defaults: /* @__PURE__ */ extend(defaults, { lr: 1, momentum: 0.9, warmupSteps: 0 }),
   fixed: ['decayMask'],
   identity: {},
   conflict: ({ momentum }) => needsBeta('momentum', momentum),
   rule: () => rules.schedulefree_sgd,
   prepare: (by: ScalarsOf<typeof rules.schedulefree_sgd>, options, at) =>
     prepareIterates(by, options, at, options.momentum),
-  group: group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
-  average: average(({ momentum }) => momentum),
+  group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
+  average: /* @__PURE__ */ average(({ momentum }) => momentum),
 };

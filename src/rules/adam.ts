@@ -28,7 +28,7 @@ function update_param(i: number, h: number, { param, exp_avg }: AdamArrays, by: 
   param[i] = sub(p, add(div(mul(by.step_size, exp_avg[i]), add(sqrt(h), by.eps)), mul(by.decay, p)));
 }
 
-export const adam = rule({
+export const adam = /* @__PURE__ */ rule({
   name: 'adam',
   scalars,
   slots: ['exp_avg', 'exp_avg_sq'],
@@ -37,7 +37,7 @@ export const adam = rule({
   },
 });
 
-export const adam_amsgrad = rule({
+export const adam_amsgrad = /* @__PURE__ */ rule({
   name: 'adam_amsgrad',
   scalars,
   slots: ['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq'],

@@ -8,7 +8,7 @@
 import { lerp } from '../f32.js';
 import { rule } from './rule.js';
 
-export const ema = rule({
+export const ema = /* @__PURE__ */ rule({
   name: 'ema',
   scalars: ['weight'],
   slots: [],

@@ -8,7 +8,7 @@
 import { add, mul, sub } from '../f32.js';
 import { rule } from './rule.js';
 
-export const extrapolate = rule({
+export const extrapolate = /* @__PURE__ */ rule({
   name: 'extrapolate',
   scalars: ['weight'],
   slots: ['z'],

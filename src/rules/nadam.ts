@@ -11,7 +11,7 @@
 import { add, div, flush, lerp, mul, sqrt, sub } from '../f32.js';
 import { rule } from './rule.js';
 
-export const nadam = rule({
+export const nadam = /* @__PURE__ */ rule({
   name: 'nadam',
   scalars: [
     'grad_scale',

@@ -29,6 +29,12 @@ export function rule<const Scalar extends string, const Slot extends string>(
   return entry;
 }
 
+/** `names`, and one more: a call marked as pure, since bundlers do not drop a rule that has `...` in it. */
+export const append = <const Name extends string, const More extends string>(
+  names: readonly Name[],
+  more: More,
+): readonly (Name | More)[] => [...names, more];
+
 /** Runs a rule over whole arrays, in place, by scalars that are rounded as a kernel's. */
 export function apply(entry: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void {
   const by = Object.fromEntries(entry.scalars.map((name) => [name, Math.fround(scalars[name])]));

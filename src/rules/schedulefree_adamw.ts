@@ -11,7 +11,7 @@
 // with the z before its step in all but the last line. Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
 import { add, div, flush, lerp, mul, sqrt, sub } from '../f32.js';
-import { rule, type Arrays } from './rule.js';
+import { append, rule, type Arrays } from './rule.js';
 
 const scalars = [
   'grad_scale',
@@ -37,7 +37,7 @@ function update_iterates(i: number, m: number, v: number, { param, z }: Arrays<'
   z[i] = sub(z0, mul(by.z_step, d));
 }
 
-export const schedulefree_adamw = rule({
+export const schedulefree_adamw = /* @__PURE__ */ rule({
   name: 'schedulefree_adamw',
   scalars,
   slots: ['z', 'exp_avg_sq'],
@@ -51,9 +51,9 @@ export const schedulefree_adamw = rule({
   },
 });
 
-export const schedulefree_adamw_inner = rule({
+export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
   name: 'schedulefree_adamw_inner',
-  scalars: [...scalars, 'grad_weight'],
+  scalars: /* @__PURE__ */ append(scalars, 'grad_weight'),
   slots: ['z', 'exp_avg_sq', 'exp_avg'],
   fromParam: ['z'],
   update(i, arrays, by) {

@@ -11,7 +11,7 @@
 import { add, mul, sub } from '../f32.js';
 import { rule } from './rule.js';
 
-export const schedulefree_sgd = rule({
+export const schedulefree_sgd = /* @__PURE__ */ rule({
   name: 'schedulefree_sgd',
   scalars: ['grad_scale', 'z_from_y', 'decay', 'z_decay', 'average_weight', 'y_step', 'z_step'],
   slots: ['z'],
