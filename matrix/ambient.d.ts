@@ -1,0 +1,15 @@
+// The packages of matrix/package.json, as far as `npm run lint` knows them: it does without their installation.
+
+declare module '@edge-runtime/vm';
+declare module '@rollup/plugin-node-resolve';
+declare module 'esbuild';
+declare module 'estree-walker';
+declare module 'miniflare';
+declare module 'playwright-core';
+declare module 'publint';
+declare module 'publint/utils';
+declare module 'rollup';
+declare module 'rollup/parseAst';
+declare module 'sirv';
+declare module 'vite';
+declare module 'webpack';

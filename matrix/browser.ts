@@ -1,0 +1,86 @@
+// Rows of Chromium: what bundlers make of the package, the files as they are, a strict policy, WebGPU.
+
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import sirv from 'sirv';
+import { bundlers } from './bundles.js';
+import { launch } from './chromium.js';
+import { minor, PATIENCE, versionOf, type Report, type Row } from './row.js';
+
+/** No 'wasm-unsafe-eval' in it. */
+const POLICY = "default-src 'none'; script-src 'self'";
+
+const bundledBy = (name: string): string => `a bundle by ${name} ${minor(versionOf(name.toLowerCase()))}`;
+
+const page = (head = ''): string =>
+  `<!doctype html><link rel="icon" href="data:,">${head}<script type="module" src="page.mjs"></script>`;
+
+/** Rows, and what ends the browser and the server that they share. */
+export async function browserRows(folder: string): Promise<{ rows: Row[]; close(): Promise<void> }> {
+  const imports = { twinstep: './node_modules/twinstep/dist/index.js' };
+  await writeFile(join(folder, 'page.html'), page());
+  await writeFile(join(folder, 'plain.html'), page(`<script type="importmap">${JSON.stringify({ imports })}</script>`));
+  const server = await serve(folder);
+  const browser = await launch();
+
+  const open = async (path: string): Promise<Report> => {
+    const context = await browser.newContext();
+    const timer = setTimeout(() => context.close(), PATIENCE);
+    try {
+      const tab = await context.newPage();
+      await tab.goto(`http://localhost:${(server.address() as AddressInfo).port}/${path}`);
+      return await tab.evaluate('globalThis.report');
+    } finally {
+      clearTimeout(timer);
+      await context.close();
+    }
+  };
+  const row = (loading: string, backend: Row['backend'], run: () => Promise<Report>, reason?: string): Row => ({
+    runtime: 'Chromium',
+    version: browser.version(),
+    loading,
+    backend,
+    reason,
+    run,
+  });
+
+  const rows = Object.entries(bundlers).map(([name, bundle]) =>
+    row(bundledBy(name), 'wasm', async () => {
+      await bundle(join(folder, 'program.mjs'), join(folder, name));
+      return open(`page.html?program=./${name}/program.js`);
+    }),
+  );
+  const bundled = 'program=./esbuild/program.js';
+  rows.push(
+    row('`<script type="module">`, the files as they are', 'wasm', () => open('plain.html?program=./program.mjs')),
+    row(
+      `${bundledBy('esbuild')}, under a policy without \`'wasm-unsafe-eval'\``,
+      'reference',
+      () => open(`strict/page.html?${bundled}`),
+      'Content Security Policy',
+    ),
+    row(`${bundledBy('esbuild')}, \`backend: 'webgpu'\``, 'webgpu', () => open(`page.html?${bundled}&backend=webgpu`)),
+  );
+  const close = async (): Promise<void> => {
+    await browser.close();
+    server.close();
+  };
+  return { rows, close };
+}
+
+/** Serves a folder, and beneath /strict/ the same under the policy. */
+async function serve(folder: string): Promise<Server> {
+  const files = sirv(folder, { dev: true });
+  const server = createServer((request, response) => {
+    if (request.url!.startsWith('/strict/')) {
+      request.url = request.url!.slice('/strict'.length);
+      response.setHeader('Content-Security-Policy', POLICY);
+    }
+    files(request, response);
+  }).listen(0, 'localhost');
+  await once(server, 'listening');
+  return server;
+}

@@ -1,0 +1,33 @@
+// The browser inside npm `@sparticuz/chromium`, with the libraries that it comes with, driven by Playwright.
+
+import { existsSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { output, root } from './row.js';
+
+const folder = join(root, 'node_modules/.cache/twinstep-chromium');
+
+/** A browser without a window, whose WebGPU is SwiftShader's. */
+export async function launch(): Promise<any> {
+  if (!existsSync(folder)) await unpack();
+  const driver = join(folder, 'vk_swiftshader_icd.json');
+  const libraries = { LD_LIBRARY_PATH: join(folder, 'al2023/lib'), FONTCONFIG_PATH: join(folder, 'fonts') };
+  return chromium.launch({
+    executablePath: join(folder, 'chromium'),
+    args: ['--headless', '--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
+    // The machine may name a driver of its own.
+    env: { ...process.env, ...libraries, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
+  });
+}
+
+/** The package unpacks into the folder of temporary files; the second variable has it unpack its libraries, too. */
+async function unpack(): Promise<void> {
+  // Unpacked beside and then renamed, so that an interruption leaves no half of it.
+  const partial = `${folder}.${process.pid}`;
+  await mkdir(partial, { recursive: true });
+  const program = "import chromium from '@sparticuz/chromium'; await chromium.executablePath();";
+  const variables = [`TMPDIR=${partial}`, 'AWS_LAMBDA_JS_RUNTIME=nodejs20.x'];
+  await output('env', [...variables, process.execPath, '--input-type=module', '-e', program], root);
+  await rename(partial, folder).catch(() => rm(partial, { recursive: true }));
+}

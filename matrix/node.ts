@@ -1,0 +1,53 @@
+// Rows of runtimes that are programs: Node, Deno, Bun.
+
+import { installed, output, versionOf, type Report, type Row } from './row.js';
+
+const runtimes = [
+  ...['node20', 'node22', 'node24', 'node26'].map((name) => ({
+    runtime: 'Node',
+    from: name,
+    file: 'bin/node',
+    args: [] as string[],
+  })),
+  { runtime: 'Deno', from: '@deno/linux-x64-glibc', file: 'deno', args: ['run', '--cached-only', '--allow-read'] },
+  { runtime: 'Bun', from: '@oven/bun-linux-x64', file: 'bin/bun', args: ['--no-install'] },
+];
+
+/** Runs matrix/start.mjs, beside the program. */
+export async function start(command: string, args: readonly string[], folder: string, how: object): Promise<Report> {
+  return JSON.parse(await output(command, [...args, 'start.mjs', JSON.stringify(how)], folder));
+}
+
+export function nodeRows(folder: string): Row[] {
+  const program = './program.mjs';
+  const loading = '`import` from node_modules';
+  const rows: Row[] = runtimes.map(({ runtime, from, file, args }) => ({
+    runtime,
+    version: versionOf(from),
+    loading,
+    backend: 'wasm',
+    run: () => start(installed(`${from}/${file}`), args, folder, { program }),
+  }));
+  const deno = runtimes.find(({ runtime }) => runtime === 'Deno')!;
+  rows.push({
+    runtime: 'Deno',
+    version: versionOf(deno.from),
+    loading: `${loading}, \`backend: 'webgpu'\``,
+    backend: 'webgpu',
+    mayLack: 'navigator.gpu has no adapter',
+    run: () =>
+      start(installed(`${deno.from}/${deno.file}`), deno.args, folder, { program, options: { backend: 'webgpu' } }),
+  });
+  return rows;
+}
+
+/** Bytes of heap that a step takes, by backend, in each Node. */
+export async function allocations(folder: string): Promise<{ version: string; wasm: number; reference: number }[]> {
+  const taken = [];
+  for (const { runtime, from, file } of runtimes) {
+    if (runtime !== 'Node') continue;
+    const args = ['--expose-gc', '--max-semi-space-size=512', 'allocations.mjs'];
+    taken.push({ version: versionOf(from), ...JSON.parse(await output(installed(`${from}/${file}`), args, folder)) });
+  }
+  return taken;
+}

@@ -1,0 +1,78 @@
+// The run: packs, installs, runs the rows and the checks, and prints what came out.
+
+import { rmSync } from 'node:fs';
+import { cp, mkdtemp, readdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { browserRows } from './browser.js';
+import { edgeRows } from './edge.js';
+import { judge } from './judge.js';
+import { allocations, nodeRows } from './node.js';
+import { checkPackage } from './package.js';
+import { here, output, root, type Row } from './row.js';
+import { checkSizes } from './sizes.js';
+import { checkReadme, printTable, type Result } from './table.js';
+
+/** No object is that small: what is left is the engine's own. As in test/memory.test.ts. */
+const BYTES_PER_STEP = 8;
+
+/** Runs all of it, and gives what is wrong, in sentences. */
+export async function runMatrix(write: boolean): Promise<string[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'twinstep-matrix-'));
+  process.once('exit', () => rmSync(folder, { recursive: true }));
+  const tarball = await install(folder);
+  const results: Result[] = [];
+  for (const row of [...nodeRows(folder), ...edgeRows(folder)]) results.push(await runRow(row));
+  const browser = await browserRows(folder);
+  try {
+    for (const row of browser.rows) results.push(await runRow(row));
+  } finally {
+    await browser.close();
+  }
+  printTable(results);
+  return [
+    ...results.flatMap(({ problems }) => problems),
+    ...(await checkAllocations(folder)),
+    ...(await checkPackage(tarball, folder)),
+    ...(await checkSizes(folder)),
+    ...(await checkReadme(results, write)),
+  ];
+}
+
+/** Installs the tarball into an empty folder, the programs beside it. */
+async function install(folder: string): Promise<string> {
+  await output('npm', ['pack', '--pack-destination', folder], root);
+  const tarball = join(
+    folder,
+    (await readdir(folder)).find((name) => name.endsWith('.tgz'))!,
+  );
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+  await output('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', tarball], folder);
+  for (const name of ['program.mjs', 'start.mjs', 'page.mjs', 'handler.mjs'])
+    await cp(join(here, name), join(folder, name));
+  await cp(join(root, 'test/support/allocations.mjs'), join(folder, 'allocations.mjs'));
+  return tarball;
+}
+
+async function runRow(row: Row): Promise<Result> {
+  const title = `${row.runtime} ${row.version}, ${row.loading}`;
+  try {
+    const report = await row.run();
+    return { row, report, problems: judge(row, report).map((problem) => `${title}: ${problem}`) };
+  } catch (error) {
+    if (row.mayLack !== undefined && String(error).includes(row.mayLack)) return { row, problems: [] };
+    return { row, problems: [`${title}: ${error instanceof Error ? error.stack : error}`] };
+  }
+}
+
+async function checkAllocations(folder: string): Promise<string[]> {
+  const problems: string[] = [];
+  for (const { version, ...backends } of await allocations(folder)) {
+    for (const [backend, bytes] of Object.entries(backends)) {
+      console.log(`Node ${version}: a step of ${backend} takes ${bytes.toFixed(3)} bytes of heap`);
+      if (bytes < BYTES_PER_STEP) continue;
+      problems.push(`Expected a step of ${backend} in Node ${version} to allocate nothing, got ${bytes} bytes.`);
+    }
+  }
+  return problems;
+}
