@@ -22,7 +22,7 @@ export const GOLDEN_RMS = 1;
  * and divides exactly: it was measured to give the very bits of WASM, so there the bound is zero.
  */
 export const webgpuRoundings = (adapter: string, steps: number): number =>
-  adapter.includes('SwiftShader') ? 0 : 32 * Math.ceil(steps / 20);
+  /swiftshader/i.test(adapter) ? 0 : 32 * Math.ceil(steps / 20);
 
 /**
  * Schedules against those of PyTorch, Optax and Hugging Face. PyTorch goes from step to step by a quotient, so that a
