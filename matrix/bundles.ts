@@ -1,6 +1,6 @@
 // The bundlers, each set up as its manual says, with nothing in it for twinstep. All write program.js.
 
-import { join } from 'node:path';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import * as esbuild from 'esbuild';
@@ -17,6 +17,8 @@ export const bundleFor =
     esbuild.build({ ...common(entry, folder), conditions, platform: 'neutral', ...options });
 
 const common = (entry: string, folder: string): object => ({
+  // Names of chunks are hashes of paths, too, and would change the size from run to run.
+  absWorkingDir: dirname(entry),
   entryPoints: { program: entry },
   outdir: folder,
   bundle: true,
@@ -37,7 +39,7 @@ export const bundlers: Readonly<Record<string, Bundle>> = {
     vite({
       configFile: false,
       logLevel: 'silent',
-      root: join(entry, '..'),
+      root: dirname(entry),
       base: './',
       build: {
         outDir: folder,

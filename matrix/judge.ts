@@ -36,7 +36,7 @@ export function judge({ backend, reason = '' }: Row, report: Report): string[] {
 
 const floats = (bits: readonly number[]): Float32Array => new Float32Array(Uint32Array.from(bits).buffer);
 
-/** WebGPU may round otherwise, by so much; on SwiftShader it does not. */
+/** WebGPU may round otherwise, by so much of the largest value; on SwiftShader it does not. */
 function judgeValues({ bits, adapter = '' }: Report): string[] {
   if (values === undefined) return ['There is no other row to compare it with.'];
   const got = floats(bits);

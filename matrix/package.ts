@@ -9,14 +9,12 @@ import { formatMessage } from 'publint/utils';
 import { parseAst } from 'rollup/parseAst';
 import { installed, output } from './row.js';
 
-/** What a runtime may forbid, or lack. */
+const forbiddenNames = new Set(['eval', 'Function', 'require', 'process']);
+
+/** What a runtime may forbid, or lack. `eval` as a name of its own: Schedule-Free's optimizers have such a method. */
 const forbidden = (node: any, parent: any): boolean =>
-  node.type === 'MetaProperty' ||
-  // Not the method of Schedule-Free's optimizers.
-  (node.type === 'Identifier' &&
-    ['eval', 'Function', 'require', 'process'].includes(node.name) &&
-    parent.key !== node &&
-    parent.property !== node);
+  (node.type === 'MetaProperty' && node.meta.name === 'import') ||
+  (node.type === 'Identifier' && forbiddenNames.has(node.name) && parent.key !== node && parent.property !== node);
 
 export async function checkPackage(tarball: string, folder: string): Promise<string[]> {
   const pkgDir = join(folder, 'node_modules/twinstep');

@@ -47,7 +47,7 @@ export const versionOf = (name: string): string =>
 export const minor = (version: string): string => version.split('.').slice(0, 2).join('.');
 
 /** Milliseconds that a row may take before it has failed: some take a second. */
-export const PATIENCE = 120_000;
+export const PATIENCE = 60_000;
 
 const execute = promisify(execFile);
 

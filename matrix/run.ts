@@ -22,22 +22,36 @@ export async function runMatrix(write: boolean): Promise<string[]> {
   process.once('exit', () => rmSync(folder, { recursive: true }));
   const tarball = await install(folder);
   const results: Result[] = [];
-  for (const row of [...nodeRows(folder), ...edgeRows(folder)]) results.push(await runRow(row));
-  const browser = await browserRows(folder);
-  try {
-    for (const row of browser.rows) results.push(await runRow(row));
-  } finally {
-    await browser.close();
-  }
+  const runAll = async (rows: readonly Row[]): Promise<void> => {
+    for (const row of rows) results.push(await runRow(row));
+  };
+  await runAll([...nodeRows(folder), ...edgeRows(folder)]);
+  const trouble = await attempt(async () => {
+    const { rows, close } = await browserRows(folder);
+    await runAll(rows).finally(close);
+    return [];
+  });
   printTable(results);
   return [
     ...results.flatMap(({ problems }) => problems),
-    ...(await checkAllocations(folder)),
-    ...(await checkPackage(tarball, folder)),
-    ...(await checkSizes(folder)),
-    ...(await checkReadme(results, write)),
+    ...trouble,
+    ...(await attempt(() => checkAllocations(folder))),
+    ...(await attempt(() => checkPackage(tarball, folder))),
+    ...(await attempt(() => checkSizes(folder))),
+    ...(await attempt(() => checkReadme(results, write))),
   ];
 }
+
+/** A check that cannot be made is one more problem, and no end of the others. */
+async function attempt(check: () => Promise<string[]>): Promise<string[]> {
+  try {
+    return await check();
+  } catch (error) {
+    return [told(error)];
+  }
+}
+
+const told = (error: unknown): string => (error instanceof Error ? error.stack! : String(error));
 
 /** Installs the tarball into an empty folder, the programs beside it. */
 async function install(folder: string): Promise<string> {
@@ -61,7 +75,7 @@ async function runRow(row: Row): Promise<Result> {
     return { row, report, problems: judge(row, report).map((problem) => `${title}: ${problem}`) };
   } catch (error) {
     if (row.mayLack !== undefined && String(error).includes(row.mayLack)) return { row, problems: [] };
-    return { row, problems: [`${title}: ${error instanceof Error ? error.stack : error}`] };
+    return { row, problems: [`${title}: ${told(error)}`] };
   }
 }
 
