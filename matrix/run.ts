@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs';
 import { cp, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { browserRows } from './browser.js';
 import { edgeRows } from './edge.js';
 import { judge } from './judge.js';
@@ -35,6 +36,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
   return [
     ...results.flatMap(({ problems }) => problems),
     ...trouble,
+    ...(await attempt(() => checkWorker(folder))),
     ...(await attempt(() => checkAllocations(folder))),
     ...(await attempt(() => checkPackage(tarball, folder))),
     ...(await attempt(() => checkSizes(folder))),
@@ -77,6 +79,13 @@ async function runRow(row: Row): Promise<Result> {
     if (row.mayLack !== undefined && String(error).includes(row.mayLack)) return { row, problems: [] };
     return { row, problems: [`${title}: ${told(error)}`] };
   }
+}
+
+/** examples/worker, over the package as installed; it throws at the first thing that is wrong. */
+async function checkWorker(folder: string): Promise<string[]> {
+  const { testWorker } = await import(pathToFileURL(join(here, 'worker.mjs')).href);
+  await testWorker({ packageFolder: folder, toolsFolder: here });
+  return [];
 }
 
 async function checkAllocations(folder: string): Promise<string[]> {
