@@ -10,7 +10,9 @@ export function kernelsPage(folder: URL = rules): string {
   const files = readdirSync(folder).filter((file) => !['index.ts', 'rule.ts'].includes(file));
   const sections = files.map((file) => {
     const text = readFileSync(new URL(file, folder), 'utf8');
-    const names = [...text.matchAll(/export const (\w+) = .*\brule\(/g)].map(([, name]) => name as keyof typeof kernels);
+    const names = [...text.matchAll(/export const (\w+) = .*\brule\(/g)].map(
+      ([, name]) => name as keyof typeof kernels,
+    );
     return [
       `## ${names.map((name) => `\`${name}\``).join(', ')}`,
       comment(text),
