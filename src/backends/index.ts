@@ -4,9 +4,18 @@ import { Unavailable, type Backend, type BackendName, type Request } from './bac
 import { openReference } from './reference.js';
 import { openWasm } from './wasm.js';
 
+type LoadWebGPU = () => Promise<{ openWebGPU(request: Request): Promise<Backend> }>;
+
+let loadWebGPU: LoadWebGPU = () =>
+  Promise.reject(new Unavailable('this build of twinstep, of an edge runtime, has none'));
+
+/** Has `load` give the backend when it is asked for: whoever steps on the CPU does without WGSL. */
+export function provideWebGPU(load: LoadWebGPU): void {
+  loadWebGPU = load;
+}
+
 const backends: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
-  // Loaded when it is needed: whoever steps on the CPU does without WGSL.
-  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await import('./webgpu/open.js')).openWebGPU(request) },
+  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await loadWebGPU()).openWebGPU(request) },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
   { name: 'reference', title: 'Plain JavaScript', open: openReference },
 ];
