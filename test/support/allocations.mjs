@@ -3,7 +3,7 @@
 
 import { adamw } from 'twinstep';
 
-const STEPS = 1_000_000;
+const STEPS = 500_000;
 const taken = {};
 for (const backend of ['wasm', 'reference']) {
   const grads = Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`w${i}`, new Float32Array(8).fill(0.1)]));
