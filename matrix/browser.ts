@@ -1,11 +1,12 @@
 // Rows of Chromium: what bundlers make of the package, the files as they are, a strict policy, WebGPU.
 
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import sirv from 'sirv';
+import { entriesOf } from './entries.js';
 import { bundlers } from './bundles.js';
 import { launch } from './chromium.js';
 import { minor, PATIENCE, versionOf, type Report, type Row } from './row.js';
@@ -20,7 +21,10 @@ const page = (head = ''): string =>
 
 /** Rows, and what ends the browser and the server that they share. */
 export async function browserRows(folder: string): Promise<{ rows: Row[]; close(): Promise<void> }> {
-  const imports = { twinstep: './node_modules/twinstep/dist/index.js' };
+  const { exports } = JSON.parse(await readFile(join(folder, 'node_modules/twinstep/package.json'), 'utf8'));
+  const imports = Object.fromEntries(
+    entriesOf(exports).map(([name, path]) => [name, `./${join('node_modules/twinstep', path)}`]),
+  );
   await writeFile(join(folder, 'page.html'), page());
   await writeFile(join(folder, 'plain.html'), page(`<script type="importmap">${JSON.stringify({ imports })}</script>`));
   const server = await serve(folder);

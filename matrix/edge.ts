@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EdgeVM } from '@edge-runtime/vm';
 import { Miniflare } from 'miniflare';
+import { entriesOf } from './entries.js';
 import { bundleFor } from './bundles.js';
 import { start } from './node.js';
 import { installed, minor, PATIENCE, versionOf, type Report, type Row } from './row.js';
@@ -64,12 +65,16 @@ async function workerd(folder: string): Promise<Report> {
   const dist = 'node_modules/twinstep/dist';
   const { exports } = JSON.parse(await readFile(join(folder, 'node_modules/twinstep/package.json'), 'utf8'));
   const files = (await readdir(join(folder, dist))).filter((name) => name.endsWith('.js'));
+  // What stands beside an entry is found beside its name, and names have a slash or none.
+  const beside = ['', 'twinstep/'].flatMap((prefix) => [
+    ...files.map((name) => [prefix + name, 'esModule', `${dist}/${name}`]),
+    [`${prefix}core.wasm`, 'wasm', `${dist}/core.wasm`],
+  ]);
   const modules = [
     ['handler.mjs', 'esModule', 'handler.mjs'],
     ['program.mjs', 'esModule', 'program.mjs'],
-    ['twinstep', 'esModule', join('node_modules/twinstep', exports['.'].workerd)],
-    ...files.map((name) => [name, 'esModule', `${dist}/${name}`]),
-    ['core.wasm', 'wasm', `${dist}/core.wasm`],
+    ...entriesOf(exports, 'workerd').map(([name, path]) => [name, 'esModule', join('node_modules/twinstep', path)]),
+    ...beside,
   ].map(([name, type, path]) => `(name = "${name}", ${type} = embed "${path}")`);
   await writeFile(
     join(folder, 'workerd.capnp'),

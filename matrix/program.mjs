@@ -1,8 +1,11 @@
 // The training that every row of the matrix runs, from the installed package: two optimizers, 200 steps each, on
-// tensors of odd lengths. What it gives is the same bits wherever the steps are, for it has nothing else but integer
-// arithmetic, sums and products, which every engine does alike.
+// tensors of odd lengths, under a schedule and through a checkpoint. What it gives is the same bits wherever the steps
+// are, for it has nothing else but integer arithmetic, sums and products, which every engine does alike.
 
 import { adamw, adamwScheduleFree } from 'twinstep';
+import { loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
+import { coefficients } from 'twinstep/kernels';
+import { cosineDecay, linearWarmup } from 'twinstep/schedules';
 
 const LENGTHS = { scalar: 1, bias: 7, norm: 33, 'fc.bias': 129, 'fc.weight': 1001 };
 const STEPS = 200;
@@ -29,12 +32,21 @@ async function readAll(optimizer) {
   return Object.fromEntries(names.map((name, i) => [name, arrays[i]]));
 }
 
-/** Draws parameters to a target, on noisy gradients. Tells `stepped` of each step. */
+const schedule = linearWarmup({ totalIters: 20 }, cosineDecay({ decaySteps: 200 }));
+
+/** Draws parameters to a target, on noisy gradients; in the middle another optimizer goes on. Tells `stepped` of each. */
 async function run(create, options, steps, stepped) {
   const [target, disturb] = [tensors(noise(1)), noise(2)];
-  const optimizer = await create(tensors(noise(3)), { lr: 1 / 128, weightDecay: 1 / 64, ...options });
+  const make = () => create(tensors(noise(3)), { lr: 1 / 128, weightDecay: 1 / 64, schedule, ...options });
+  let optimizer = await make();
   const gradients = tensors(() => 0);
   for (let t = 0; t < steps; t++) {
+    if (t === STEPS / 2) {
+      const checkpoint = await saveCheckpoint(optimizer);
+      optimizer.dispose();
+      optimizer = await make();
+      await loadCheckpoint(optimizer, checkpoint);
+    }
     const params = optimizer.backend.name === 'webgpu' ? await readAll(optimizer) : optimizer.params;
     for (const [name, gradient] of Object.entries(gradients)) {
       for (let i = 0; i < gradient.length; i++) gradient[i] = params[name][i] - target[name][i] + disturb();
@@ -63,7 +75,10 @@ export async function train(options = {}, started = performance.now()) {
   const averaged = await run(adamwScheduleFree, options, STEPS);
   averaged.eval();
   const arrays = [trained, averaged].map(async (optimizer) => Object.values(await readAll(optimizer)));
-  const bits = (await Promise.all(arrays)).flat().flatMap((array) => [...new Uint32Array(array.buffer)]);
+  const told = coefficients('adamw', { schedule });
+  for (let t = 0; t < STEPS; t++) told.next();
+  const all = [...(await Promise.all(arrays)).flat(), told.scalars()];
+  const bits = all.flatMap((array) => [...new Uint32Array(array.buffer)]);
   const { name, reason } = trained.backend;
   for (const optimizer of [trained, averaged]) optimizer.dispose();
   return { name, reason, bits, coldStart, adapter: name === 'webgpu' ? await adapterName() : undefined };
