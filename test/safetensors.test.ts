@@ -147,6 +147,7 @@ describe('refused is', () => {
       together('{"a":1,"\\u0061":2}', none),
       'The key "a" stands twice in the header.',
     ],
+    ['a name with escapes twice', together('{"\\"\\\\":1,"\\"\\u005c":2}', none), 'The key "\\"\\\\" stands twice'],
     [
       'a field twice',
       together('{"a":{"dtype":"F32","dtype":"F32"}}', none),
@@ -176,6 +177,7 @@ describe('refused is', () => {
     const keys = Array.from({ length: 200_000 }, (_, i) => `"k${i}":{}`).join();
     const start = performance.now();
     expect(() => parseSafetensors(together(`{${keys},"k7":{}}`, none))).toThrow('The key "k7" stands twice');
+    expect(() => parseSafetensors(together(`{${keys}}`, none))).toThrow('Expected dtype of tensor "k0"');
     expect(() => parseSafetensors(together(`{"${'\\\\'.repeat(2_000_000)}":1}`, none))).toThrow(
       'to be a record, got 1.',
     );
