@@ -4,6 +4,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -302,6 +303,11 @@ function stepTo(end: number, begun: number, optimizer: Awaited<ReturnType<Create
     if (metrics !== undefined) (optimizer.groups[0].schedule as ReduceOnPlateau).step(metrics[t]);
   }
 }
+
+test('the tool is part of the package, and found by its name', () => {
+  const { resolve } = createRequire(import.meta.url);
+  expect(resolve('twinstep/tools/torch_checkpoint.py')).toBe(path('../tools/torch_checkpoint.py'));
+});
 
 describe.runIf(hasTorch)('in PyTorch', () => {
   const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
