@@ -478,14 +478,15 @@ def main():
     parser.add_argument('--algorithm', choices=OPTIONS, help='from-torch: where the file does not tell')
     parser.add_argument('--by-name', action='store_true', help='to-torch: for a sharded model')
     args = parser.parse_args()
-    if args.direction == 'to-torch':
-        saved = to_torch(*read_file(args.source))
-        if args.by_name:
-            saved['optimizer'] = by_name(saved['optimizer'])
-    else:
-        saved = from_torch(load(args.source), args.algorithm)
+    is_ours = args.direction == 'to-torch'
     try:
-        torch.save(saved, args.target) if args.direction == 'to-torch' else write_file(args.target, *saved)
+        saved = to_torch(*read_file(args.source)) if is_ours else from_torch(load(args.source), args.algorithm)
+    except KeyError as error:
+        refuse(f'{args.source} lacks {error}.')
+    if args.by_name and is_ours:
+        saved['optimizer'] = by_name(saved['optimizer'])
+    try:
+        torch.save(saved, args.target) if is_ours else write_file(args.target, *saved)
     except (OSError, RuntimeError) as error:
         refuse(f'{args.target} cannot be written: {error}')
 
