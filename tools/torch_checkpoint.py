@@ -236,7 +236,7 @@ def split(theirs, ours, g):
 
 
 def by_name(optimizer):
-    """The optimizer's state dict with names in the place of indices, and without initial_lr, which that loader refuses."""
+    """The optimizer's state dict by names for indices, and without initial_lr, which that loader refuses."""
     groups = optimizer['param_groups']
     names = {index: name for group in groups for index, name in zip(group['params'], group['param_names'])}
     return {
