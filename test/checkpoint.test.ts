@@ -1,6 +1,10 @@
 // Checkpoints: saved and loaded is the identity, a stream is the bytes, and what does not fit changes nothing.
 
-import { readFileSync } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { adam, adamw, adamwScheduleFree, ema } from 'twinstep';
 import {
   checkpointStream,
@@ -144,6 +148,19 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
+test('a file of Node’s is loaded, whole or as a stream, and no cast is needed', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
+  const path = join(folder, 'run.safetensors');
+  const saved = await small();
+  writeFileSync(path, await saveCheckpoint(saved, { metadata }));
+  for (const open of [() => readFile(path), () => Readable.toWeb(createReadStream(path))]) {
+    const loaded = await adamw({ w: array(6, 1), b: array(2, 2) });
+    expect(await loadCheckpoint(loaded, await open())).toEqual(metadata);
+    await expectWhole(loaded, await whole(saved));
+  }
+  rmSync(folder, { recursive: true });
+});
+
 test('a stream reads an array when it is asked for it, and not before', async () => {
   const optimizer = await small();
   const asked: string[] = [];
@@ -261,6 +278,27 @@ describe('saving is refused', () => {
     expect(() => checkpointStream(optimizer, any(options))).toThrow(message.replace('[[6]]', 'Array(1)'));
   });
 
+  test.each<[unknown, string]>([
+    [null, 'Expected the options to be a record of shapes and metadata, got null.'],
+    [3, 'Expected the options to be a record of shapes and metadata, got 3.'],
+    [{ epoch: 3 }, 'Unknown option "epoch"; a checkpoint has shapes and metadata, which may be a record of anything.'],
+  ])('with options of %j', async (options, message) => {
+    const optimizer = await small();
+    await expect(saveCheckpoint(optimizer, any(options))).rejects.toThrow(message);
+    expect(() => checkpointStream(optimizer, any(options))).toThrow(message);
+  });
+
+  test.each<[() => unknown, string]>([
+    [() => undefined, 'undefined.'],
+    [() => small(), 'a Promise.'],
+    [() => ({ params: {} }), 'an Object.'],
+  ])('what is no optimizer: %s', async (make, what) => {
+    const [made, message] = [make(), `Expected the optimizer to be one of twinstep's, awaited, got ${what}`];
+    await expect(saveCheckpoint(any(made))).rejects.toThrow(message);
+    expect(() => checkpointStream(any(made))).toThrow(message);
+    await expect(loadCheckpoint(any(made), new Uint8Array(8))).rejects.toThrow(message);
+  });
+
   test('a name that is not Unicode', async () => {
     const optimizer = await adam({ '\ud800': array(2, 1) });
     await expect(saveCheckpoint(optimizer)).rejects.toThrow('Expected the name of a tensor to be well-formed Unicode');
@@ -272,6 +310,10 @@ describe('saving is refused', () => {
     const encode = (change: object): (() => unknown) => {
       return () => encodeCheckpoint(any({ params, stateDict: dict, ...change }));
     };
+    expect(() => encodeCheckpoint(any(undefined))).toThrow(
+      'Expected the checkpoint to be a record with params and stateDict, got undefined.',
+    );
+    expect(encode({ epoch: 3 })).toThrow('Unknown option "epoch"; a checkpoint has shapes and metadata');
     expect(encode({ params: { w: params.w } })).toThrow('The checkpoint lacks the parameter "b".');
     expect(encode({ params: { ...params, v: params.w } })).toThrow('knows nothing of the tensor "param/v".');
     expect(encode({ params: { ...params, w: [1] } })).toThrow('Expected parameter "w" to be a Float32Array, got [1].');
@@ -314,12 +356,22 @@ describe('loading is refused, and changes nothing:', () => {
 
   const refused: [string, (of: Uint8Array) => unknown, string][] = [
     ['no bytes', () => new Uint8Array(0), 'Expected the file to be at least 8 bytes long, got 0.'],
-    ['null', () => null, 'Expected the bytes to be a Uint8Array or an ArrayBuffer, got null.'],
-    ['a string', () => 'file.safetensors', 'an ArrayBuffer, got "file.safetensors".'],
     [
-      'other numbers',
-      (of) => new Uint16Array(of.length),
-      'Expected the bytes to be a Uint8Array or an ArrayBuffer, got',
+      'null',
+      () => null,
+      'Expected the checkpoint to be a Uint8Array or ArrayBuffer (from a file, await readFile(path)),',
+    ],
+    [
+      'a path',
+      () => 'file.safetensors',
+      'readFile(path)), or a ReadableStream (from Node, Readable.toWeb(stream)), got "',
+    ],
+    ['a stream of Node', () => Readable.from([]), 'Readable.toWeb(stream)), got a Readable.'],
+    ['other numbers', (of) => new Uint16Array(of.length), 'Readable.toWeb(stream)), got Uint16Array('],
+    [
+      'bytes that are elsewhere',
+      (of) => (structuredClone(of.buffer, { transfer: [of.buffer as ArrayBuffer] }), of.buffer),
+      'Expected the checkpoint to be there, got a buffer that has been transferred.',
     ],
     ['a file cut short', (of) => of.subarray(0, -1), 'Expected the length of the file to be'],
     ['a file too long', (of) => new Uint8Array([...of, 0]), 'Expected the length of the file to be'],
@@ -460,6 +512,11 @@ describe('loading is refused, and changes nothing:', () => {
       ['that ends in its data', (of) => [of.subarray(0, -1)], 'bytes in the stream, got'],
       ['that goes on', (of) => [of, new Uint8Array(0), new Uint8Array(3)], 'bytes, got 3 more.'],
       ['that goes on in its last chunk', (of) => [new Uint8Array([...of, 1])], 'bytes, got 1 more.'],
+      [
+        'of chunks that are elsewhere',
+        (of) => (structuredClone(of.buffer, { transfer: [of.buffer as ArrayBuffer] }), [of]),
+        'Expected a chunk of the stream to be there, got a buffer that has been transferred.',
+      ],
       ['of strings', () => ['abc'], 'Expected a chunk of the stream to be a Uint8Array, got "abc".'],
       ['of floats in the end', (of) => [of, new Float32Array(2)], 'to be a Uint8Array, got Float32Array(2).'],
       [

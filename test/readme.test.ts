@@ -1,16 +1,23 @@
 // The README's examples run as they are printed.
 
-import { readFileSync } from 'node:fs';
+import * as fs from 'node:fs';
+import * as promises from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as stream from 'node:stream';
 import * as twinstep from 'twinstep';
 import * as checkpoint from 'twinstep/checkpoint';
 import * as kernels from 'twinstep/kernels';
 import * as schedules from 'twinstep/schedules';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { buffer, device } from './support/gpu.js';
 import { array } from './support/numbers.js';
 
-const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+const readme = fs.readFileSync(new URL('../README.md', import.meta.url), 'utf8');
 const examples = [...readme.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => code);
+
+const folder = fs.mkdtempSync(join(tmpdir(), 'twinstep-'));
+afterAll(() => fs.rmSync(folder, { recursive: true }));
 
 /** What the examples leave to the reader: a model of two tensors under some names, and its gradients. */
 async function surroundings(): Promise<Record<string, unknown>> {
@@ -18,7 +25,11 @@ async function surroundings(): Promise<Record<string, unknown>> {
   const gpuBuffers = { weightBuffer: array(64, 1), gradientBuffer: array(64, 2), biasGradientBuffer: array(8, 3) };
   const optimizer = await twinstep.adamw(params);
   optimizer.step(gradients);
+  const code = { schedule: schedules.cosineDecay({ decaySteps: 900 }), decayMask: twinstep.noDecayOnBiasAndNorm };
   return {
+    ...code,
+    bytes: await checkpoint.saveCheckpoint(await twinstep.adamw(params, code)),
+    path: join(folder, 'run.safetensors'),
     ...Object.fromEntries(Object.entries(gpuBuffers).map(([name, values]) => [name, buffer(values)])),
     ...params,
     params,
@@ -43,7 +54,7 @@ async function surroundings(): Promise<Record<string, unknown>> {
     grad: 512,
     expAvg: 768,
     expAvgSq: 1024,
-    bytes: 256,
+    byteLength: 256,
     optimizer,
     another: await twinstep.adamw(params),
   };
@@ -60,10 +71,16 @@ test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s',
     'twinstep/checkpoint': checkpoint,
     'twinstep/kernels': kernels,
     'twinstep/schedules': schedules,
+    'node:fs': fs,
+    'node:fs/promises': promises,
+    'node:stream': stream,
   };
   for (const [, names, from] of imports)
     expect(Object.keys(modules[from])).toEqual(expect.arrayContaining(names.split(', ')));
-  const known = { ...twinstep, ...checkpoint, ...kernels, ...schedules, ...(await surroundings()) };
+  const { createReadStream } = fs;
+  const { readFile, writeFile } = promises;
+  const ofNode = { createReadStream, readFile, writeFile, Readable: stream.Readable };
+  const known = { ...twinstep, ...checkpoint, ...kernels, ...schedules, ...(await surroundings()), ...ofNode };
   const body = code.replace(/^import .*$/gm, '');
   const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor as new (
     ...args: string[]

@@ -147,6 +147,7 @@ describe('refused is', () => {
       together('{"a":1,"\\u0061":2}', none),
       'The key "a" stands twice in the header.',
     ],
+    ['a name with escapes twice', together('{"\\"\\\\":1,"\\"\\u005c":2}', none), 'The key "\\"\\\\" stands twice'],
     [
       'a field twice',
       together('{"a":{"dtype":"F32","dtype":"F32"}}', none),
@@ -176,6 +177,7 @@ describe('refused is', () => {
     const keys = Array.from({ length: 200_000 }, (_, i) => `"k${i}":{}`).join();
     const start = performance.now();
     expect(() => parseSafetensors(together(`{${keys},"k7":{}}`, none))).toThrow('The key "k7" stands twice');
+    expect(() => parseSafetensors(together(`{${keys}}`, none))).toThrow('Expected dtype of tensor "k0"');
     expect(() => parseSafetensors(together(`{"${'\\\\'.repeat(2_000_000)}":1}`, none))).toThrow(
       'to be a record, got 1.',
     );
@@ -188,10 +190,22 @@ describe('refused is', () => {
       return () => serializeSafetensors(new Map([[name, { ...tensor, ...change }]]));
     };
     expect(write('a', {})).toThrow('Expected the data of tensor "a" to be 8 bytes long, as its shape says, got 7.');
-    expect(write('a', { bytes: [1] })).toThrow('Expected the bytes to be a Uint8Array or an ArrayBuffer, got [1].');
+    expect(write('a', { bytes: [1] })).toThrow(
+      'Expected the bytes of tensor "a" to be a Uint8Array or an ArrayBuffer, got [1].',
+    );
     expect(write('a', { dtype: 'F31' })).toThrow('Expected dtype of tensor "a"');
     expect(write('__metadata__', {})).toThrow('Expected the name of a tensor to be any but "__metadata__"');
     expect(() => serializeSafetensors(new Map(), new Map([['a', 1 as never]]))).toThrow('to be a string, got 1.');
+    const others: [unknown, unknown, string][] = [
+      [{}, undefined, 'Expected the tensors to be a Map by name, got an Object.'],
+      [undefined, undefined, 'Expected the tensors to be a Map by name, got undefined.'],
+      [new Map([['a', undefined]]), undefined, 'Expected tensor "a" to be a record with dtype, shape and bytes, got'],
+      [new Map([[7, tensor]]), undefined, 'Expected a name in the tensors to be a string, got 7.'],
+      [new Map(), { a: 'b' }, 'Expected the metadata to be a Map by name, got an Object.'],
+    ];
+    for (const [tensors, metadata, message] of others) {
+      expect(() => serializeSafetensors(tensors as never, metadata as never)).toThrow(message);
+    }
   });
 });
 

@@ -4,6 +4,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +16,7 @@ import {
   serializeSafetensors,
   type SafeTensor,
 } from 'twinstep/checkpoint';
-import { reduceOnPlateau } from 'twinstep/schedules';
+import { chained, multiStep, oneCycle, reduceOnPlateau, type ReduceOnPlateau } from 'twinstep/schedules';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readSafetensors } from '../tools/safetensors.js';
 import type { Create } from './support/algorithms.js';
@@ -45,6 +46,14 @@ interface Case {
   readonly groups?: [names: string[], Options][];
   readonly mode?: 'train' | 'eval';
   readonly named?: boolean;
+  /** Functions here, and the scheduler that there is in their place, with metrics by step. */
+  readonly functions?: () => Options;
+  readonly scheduler?: [name: string, Options];
+  readonly metrics?: readonly number[];
+  /** One group here, of which there are two there. */
+  readonly decayMask?: Readonly<Record<string, boolean>>;
+  /** What is to be done by hand, there and back here. */
+  readonly notices?: [string, string];
 }
 
 const all = ['scale', 'late', 'fc.weight', 'fc.bias'];
@@ -67,6 +76,62 @@ const cases: Case[] = [
       [['fc.weight', 'late'], { lr: 0.02, weight_decay: 0.2 }],
       [['fc.bias', 'scale'], { lr: 0.005, weight_decay: 0 }],
     ],
+  },
+  {
+    name: 'adamw-decay-mask',
+    algorithm: 'adamw',
+    torch: 'AdamW',
+    options: { lr: 0.01, weight_decay: 0.3 },
+    decayMask: { scale: false, late: true, 'fc.weight': true, 'fc.bias': false },
+    groups: [
+      [['late', 'fc.weight'], {}],
+      [['scale', 'fc.bias'], { weight_decay: 0 }],
+    ],
+    notices: [
+      'PyTorch decays all of a group, and so group 0 is two, to be made in this order: weight_decay = 0.3 for ' +
+        "'late', 'fc.weight', then 0 for 'scale', 'fc.bias'.\n",
+      '',
+    ],
+  },
+  {
+    name: 'adam-multi-step',
+    algorithm: 'adam',
+    torch: 'Adam',
+    options: { lr: 0.01, weight_decay: 0.1 },
+    functions: () => ({ schedule: multiStep({ milestones: [20, 70] }) }),
+    scheduler: ['MultiStepLR', { milestones: [20, 70] }],
+    notices: [
+      'Functions here, and numbers there, as of 50 completed steps: schedule.\n' +
+        "Make PyTorch's scheduler over the loaded optimizer, without last_epoch, and step() it 50 times.\n",
+      'PyTorch scheduled 0.001 from lr = 0.01 of group 0, which is lr here: give its schedule.\n' +
+        "Left out, as a schedule is code here: 'lr_scheduler'.\n",
+    ],
+  },
+  {
+    name: 'adamw-one-cycle',
+    algorithm: 'adamw',
+    torch: 'AdamW',
+    options: { lr: 0.01, weight_decay: 0.1 },
+    functions: () => {
+      const schedule = oneCycle({ totalSteps: STEPS + 1 });
+      return { schedule, betas: schedule.betas(0.999) };
+    },
+    scheduler: ['OneCycleLR', { max_lr: 0.01, total_steps: STEPS + 1 }],
+    notices: [
+      'Functions here, and numbers there, as of 50 completed steps: betas, schedule.\n' +
+        "Make PyTorch's scheduler over the loaded optimizer, without last_epoch, and step() it 50 times.\n",
+      'PyTorch scheduled 0.00',
+    ],
+  },
+  {
+    name: 'radam-plateau',
+    algorithm: 'radam',
+    torch: 'RAdam',
+    options: { lr: 0.02 },
+    functions: () => ({ schedule: reduceOnPlateau({ factor: 0.5, patience: 3, cooldown: 4 }) }),
+    scheduler: ['ReduceLROnPlateau', { factor: 0.5, patience: 3, cooldown: 4 }],
+    metrics: Array.from({ length: STEPS }, (_, t) => Math.max(0.1, 1 - t / 30) + 0.01 * (t % 3)),
+    notices: ["ReduceLROnPlateau, made with your options, takes 'lr_scheduler' by its load_state_dict.\n", ''],
   },
   { name: 'nadam', algorithm: 'nadam', torch: 'NAdam', options: { lr: 0.01, weight_decay: 0.1 } },
   { name: 'nadamw', algorithm: 'nadam', torch: 'NAdam', options: { weight_decay: 0.1, decoupled_weight_decay: true } },
@@ -100,6 +165,7 @@ interface Outcome {
   readonly versions: object;
   readonly refusals: Record<string, string>;
   readonly byName: boolean;
+  readonly notices: Record<string, [string, string]>;
 }
 
 /** Ours that PyTorch has no equivalent of, and what is said. */
@@ -108,34 +174,84 @@ const refused: [string, string, Options, string][] = [
   ['epsHat', 'adam', { epsHat: true }, 'PyTorch has no equivalent of eps_hat = True, only of False.'],
   ['nesterov', 'adamw', { nesterov: true }, 'PyTorch has no equivalent of nesterov = True, only of False.'],
   ['epsRoot', 'adam', { epsRoot: 1e-8 }, 'PyTorch has no equivalent of eps_root = 1e-08, only of 0.'],
-  ['gradScale', 'nadam', { gradScale: 0.5 }, 'PyTorch has no equivalent of grad_scale = 0.5, only of 1.'],
+  [
+    'gradScale',
+    'nadam',
+    { gradScale: 0.5 },
+    'PyTorch has no equivalent of grad_scale = 0.5: set gradScale to 1 before saving.',
+  ],
   ['decayAt', 'adamwScheduleFree', { decayAt: 'z' }, "PyTorch has no equivalent of decay_at = 'z', only of 'y'."],
   ['maximize', 'sgdScheduleFree', { maximize: true }, 'PyTorch has no equivalent of maximize = True, only of False.'],
   [
+    'no answer',
+    'adamw',
+    {
+      weightDecay: () => {
+        throw new Error('none');
+      },
+    },
+    'The checkpoint does not say weight_decay: a function that did not answer when it was saved.',
+  ],
+  [
     'weightDecay',
     'adamw',
-    { weightDecay: () => 0.1 },
-    'The checkpoint does not say weight_decay: a function, which PyTorch has no equivalent of.',
+    { weightDecay: () => 0, decayMask: (name: string) => name === 'late' },
+    "group 0 is two, to be made in this order: weight_decay = 0 for 'late', then 0 for 'scale', ",
   ],
+  ['nothing decays', 'adam', { weightDecay: 0.1, decayMask: () => false }, 'group 0, of which nothing decays, has'],
   [
     'betas',
     'adamw',
     { betas: () => [0.9, 0.99] },
-    'The checkpoint does not say betas: a function, which PyTorch has no equivalent of.',
+    'Functions here, and numbers there, as of 0 completed steps: betas.\n',
   ],
-  ['schedule', 'radam', { schedule: reduceOnPlateau() }, "PyTorch has no equivalent of schedule = {'best': None, "],
-  ['frozen', 'adam', {}, "PyTorch has no equivalent of frozen = ['late'], only of []."],
+  [
+    'schedule',
+    'radam',
+    { schedule: chained(reduceOnPlateau(), multiStep({ milestones: [3] })) },
+    "step() it 0 times.\nLeft out: the memory of a schedule that is not reduceOnPlateau's alone.\n",
+  ],
+  ['frozen', 'adam', {}, "taken. Frozen: 'late'; call requires_grad_(False) of these there.\n"],
 ];
 
 /** PyTorch's, as test/support/torch/run.py changes them. */
 const refusedBack: [string, string][] = [
+  ['ours, missing', 'missing cannot be read: No such file or directory.'],
+  ['ours, cut', 'cut is no safetensors file, or it is cut short.'],
+  ['ours, shorter', 'cut is no safetensors file, or it is cut short.'],
+  ["ours, PyTorch's", 'adam.theirs.pt is no safetensors file, or it is cut short.'],
+  ['ours, of another', 'adam.grads is no checkpoint of twinstep: its format is None.'],
+  ['theirs, missing', 'missing cannot be read: No such file or directory.'],
+  ['theirs, cut', 'cut is no file of torch.save, is cut short, or holds more than state dicts, which are '],
+  ['theirs, ours', 'adam.ours is no file of torch.save, is'],
+  ['theirs, a model', 'whole.pt is no file of torch.save, is'],
+  ...['SGD', 'Adagrad', 'RMSprop', 'Adadelta', 'Adamax', 'ASGD', 'Rprop', 'LBFGS', 'Adafactor'].map(
+    (name): [string, string] => [name, `PyTorch's ${name} has no equivalent here.`],
+  ),
+  ['a list', "Expected a file of a dict with 'model', 'model_state_dict', got one of a list."],
+  [
+    'a model alone',
+    "The file has neither 'model' nor 'model_state_dict', but 'scale', 'late', 'fc.weight', 'fc.bias'.",
+  ],
+  ['no optimizer', "The file has neither 'optimizer' nor 'optimizer_state_dict', but 'model'."],
+  ['a bare optimizer', "'optimizer' is no state dict of an optimizer: it has no state and param_groups."],
+  ['the tutorial', 'taken. '],
+  ['by name', 'taken. '],
+  [
+    'beside',
+    "Left out, as a schedule is code here: 'scheduler'.\nLeft out, as only 'metadata' stands beside model and " +
+      "optimizer: 'epoch'.\n",
+  ],
+  ['swa', 'taken. '],
+  ['half', "Expected the parameter 'late' to be a tensor of float32, got torch.float16: call .float() first."],
+  ['beside, nan', "'metadata' is to stand in JSON, which it cannot: "],
   ['older', 'The optimizer does not say which it is; say it with --algorithm, one of adam, adamw, '],
   ['older, told', 'taken'],
   ['told otherwise', 'The optimizer says of itself that it is adamw, and not adam.'],
   ['told so', 'taken'],
   ['stranger', 'radam has no equivalent of cautious = True.'],
   ['stranger, off', 'taken'],
-  ['bfloat16', "Expected exp_avg of 'scale' to be a tensor of float32, got torch.bfloat16."],
+  ['bfloat16', "Expected exp_avg of 'scale' to be a tensor of float32, got torch.bfloat16: call .float() first."],
   ['shape', "exp_avg of 'fc.weight' has the shape [35], and not its own."],
   ['half a step', "'scale' has completed 2.5 steps, which is no whole number."],
   ['mu_product', "mu_product of 'scale' is not that of its options, "],
@@ -143,7 +259,7 @@ const refusedBack: [string, string][] = [
     'more tensors',
     'The optimizer does not name its 4 parameters in 1 groups, and the model has 5 tensors: make it over',
   ],
-  ['fewer tensors', 'The model has no parameter late, which the optimizer has.'],
+  ['fewer tensors', "The model has no parameter 'late', which the optimizer has."],
 ];
 
 const shapes: Record<string, number[]> = { scale: [], late: [3], 'fc.weight': [5, 7], 'fc.bias': [5] };
@@ -171,11 +287,27 @@ const camelCase = (options: Options): Options =>
   );
 
 /** Ours of a case, before its first step. */
-function make({ algorithm, options = {}, groups }: Case): ReturnType<Create> {
+function make({ algorithm, options = {}, groups, functions }: Case): ReturnType<Create> {
   const create = twinstep[algorithm as 'adam'] as Create;
   const params = groups?.map(([names, own]) => ({ params: init(names), ...camelCase(own) })) ?? init();
-  return create(params as never, camelCase(options));
+  return create(params as never, { ...camelCase(options), ...functions?.() });
 }
+
+/** Ours before its first step where it is here that it begins: with a decay mask it is one group. */
+const begin = ({ decayMask, ...each }: Case): ReturnType<Create> =>
+  make(decayMask === undefined ? each : { ...each, groups: undefined, functions: () => ({ decayMask }) });
+
+function stepTo(end: number, begun: number, optimizer: Awaited<ReturnType<Create>>, { metrics }: Case): void {
+  for (let t = begun; t < end; t++) {
+    optimizer.step(gradients(t));
+    if (metrics !== undefined) (optimizer.groups[0].schedule as ReduceOnPlateau).step(metrics[t]);
+  }
+}
+
+test('the tool is part of the package, and found by its name', () => {
+  const { resolve } = createRequire(import.meta.url);
+  expect(resolve('twinstep/tools/torch_checkpoint.py')).toBe(path('../tools/torch_checkpoint.py'));
+});
 
 describe.runIf(hasTorch)('in PyTorch', () => {
   const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
@@ -184,6 +316,7 @@ describe.runIf(hasTorch)('in PyTorch', () => {
   let versions: object;
   let refusals: Record<string, string>;
   let byName: boolean;
+  let notices: Outcome['notices'];
   afterAll(() => rmSync(folder, { recursive: true }));
 
   beforeAll(async () => {
@@ -198,8 +331,8 @@ describe.runIf(hasTorch)('in PyTorch', () => {
       );
       const first = Object.entries(init()).map(([name, values]): [string, Float32Array] => [`init/${name}`, values]);
       writeFileSync(inFolder(`${each.name}.grads`), file([...first, ...tensors]));
-      const optimizer = await make(each);
-      for (const at of grads.slice(0, HALF)) optimizer.step(at);
+      const optimizer = await begin(each);
+      stepTo(HALF, 0, optimizer, each);
       if (each.mode === 'eval') optimizer.eval();
       writeFileSync(inFolder(`${each.name}.ours`), await saveCheckpoint(optimizer, { shapes }));
     }
@@ -211,7 +344,7 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     const { status, stdout, stderr } = runPython(path('support/torch/run.py'), folder);
     expect(stderr.replace(/.*Failed to initialize NumPy.*\n.*\n/, '')).toBe('');
     expect(status).toBe(0);
-    ({ versions, refusals, byName } = JSON.parse(stdout.split('\n').at(-2)!) as Outcome);
+    ({ versions, refusals, byName, notices } = JSON.parse(stdout.split('\n').at(-2)!) as Outcome);
   }, 180_000);
 
   const read = (name: string): Tensors =>
@@ -239,12 +372,14 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     await loadCheckpoint(optimizer, readFileSync(inFolder(`${each.name}.theirs`)));
     if (each.mode === 'eval') expect(optimizer.groups[0].trainMode).toBe(false);
     optimizer.train();
-    for (let t = HALF; t < STEPS; t++) optimizer.step(gradients(t));
+    stepTo(STEPS, HALF, optimizer, each);
     const prefixed = (prefix: string, tensors: Tensors): Tensors =>
       Object.fromEntries(Object.entries(tensors).map(([name, values]) => [`${prefix}/${name}`, values]));
     const params = prefixed('param', await readAll(optimizer, init()));
     optimizer.eval();
     const here = distance({ ...params, ...prefixed('average', await readAll(optimizer, init())) }, unbroken);
+    const [said, saidBack] = notices[each.name];
+    expect([said, saidBack.slice(0, each.notices?.[1].length || undefined)]).toEqual(each.notices ?? ['', '']);
     record[each.name] = { hereThenThere: there, thereThenHere: here };
     expect(Math.max(here, there)).toBeLessThanOrEqual(TORCH_ROUNDINGS);
   });

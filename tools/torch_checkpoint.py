@@ -5,14 +5,19 @@
 
 OUT.pt is what torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, ...) writes; the optimizer
 is torch.optim's Adam, AdamW, NAdam or RAdam, or one of the package schedulefree. With --by-name its dict has names for
-indices, as torch.distributed.checkpoint.state_dict.set_optimizer_state_dict wants it for a sharded model. What has no equivalent on the other
-side is refused with a sentence that names it. Schedules and decay masks are code, and in neither file.
+indices, as torch.distributed.checkpoint.state_dict.set_optimizer_state_dict wants it for a sharded model.
+
+What has no equivalent on the other side is refused with a sentence that names it. What is to be done there by hand is
+said on stderr: a schedule is code, and in neither file, but for the memory of reduceOnPlateau, which is 'lr_scheduler',
+the state of ReduceLROnPlateau; PyTorch's lr is already scheduled, and ours is its initial_lr (of OneCycleLR max_lr); a
+group of which a decay mask spares some tensors is two groups in PyTorch, and stays two on the way back.
 """
 
 import argparse
 import ctypes
 import json
 import math
+import pickle
 import struct
 import sys
 
@@ -20,7 +25,8 @@ import torch
 
 ADAM = {'lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'decoupled_weight_decay'}
 RADAM = {'lr', 'betas', 'eps', 'weight_decay', 'maximize', 'decoupled_weight_decay'}
-SCHEDULE_FREE = {'lr', 'weight_decay', 'r', 'weight_lr_power', 'k', 'weight_sum', 'lr_max', 'scheduled_lr', 'train_mode'}
+AVERAGE = {'r', 'weight_lr_power', 'k', 'weight_sum', 'lr_max', 'scheduled_lr', 'train_mode'}
+SCHEDULE_FREE = AVERAGE | {'lr', 'weight_decay'}
 
 # What both sides have of a group, by algorithm.
 OPTIONS = {
@@ -46,19 +52,49 @@ NEUTRAL = {
     'sgdScheduleFree': NEUTRAL_SCHEDULE_FREE,
 }
 
-# Ours alone, and in PyTorch a matter of the model, or of the scheduler's own state dict.
-ELSEWHERE = {'frozen': [], 'schedule': None}
-
-# PyTorch's alone: how it computes, and not what. A scheduler's initial_lr is given anew with the scheduler.
-MACHINE = {'foreach', 'fused', 'capturable', 'differentiable', 'initial_lr'}
+# PyTorch's alone: how it computes, and not what; and what schedulers write down.
+MACHINE = {'foreach', 'fused', 'capturable', 'differentiable'}
+SCHEDULERS = {'initial_lr', 'max_lr', 'min_lr', 'base_momentum', 'max_momentum', 'swa_lr'}
 TORCH_DEFAULTS = {'foreach': None, 'capturable': False, 'differentiable': False}
 
 # What older versions of schedulefree do not save.
 OLDER = {'scheduled_lr': 0.0, 'inner_momentum': 0.0}
 
+# What tells the optimizers that have no equivalent here: an option, or a slot.
+OTHERS = {
+    'dampening': 'SGD',
+    'lr_decay': 'Adagrad',
+    'centered': 'RMSprop',
+    'rho': 'Adadelta',
+    'exp_inf': 'Adamax',
+    'lambd': 'ASGD',
+    'etas': 'Rprop',
+    'max_iter': 'LBFGS',
+    'beta2_decay': 'Adafactor',
+    'ns_steps': 'Muon',
+}
+
+# Parts of PyTorch's file by the names that they have in its tutorials.
+PARTS = {name: (name, f'{name}_state_dict') for name in ('model', 'optimizer', 'lr_scheduler', 'scheduler')}
+
+# The memory of reduceOnPlateau, but for the multiplier, which in PyTorch is in lr.
+PLATEAU = ('best', 'num_bad_epochs', 'cooldown_counter', 'last_epoch')
+
+# What parsers raise for files that are not what they should be.
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError)
+
 
 def refuse(sentence):
     raise SystemExit(sentence)
+
+
+def tell(sentence):
+    print(sentence, file=sys.stderr)
+
+
+def listed(names, most=8):
+    names = [repr(name) for name in names]
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
 def counts_by_group(algorithm):
@@ -69,8 +105,16 @@ def counts_by_group(algorithm):
 
 
 def read_file(path):
-    with open(path, 'rb') as file:
-        data = file.read()
+    try:
+        with open(path, 'rb') as file:
+            return parse(path, file.read())
+    except OSError as error:
+        refuse(f'{path} cannot be read: {error.strerror}.')
+    except (struct.error, *DAMAGE):
+        refuse(f'{path} is no safetensors file, or it is cut short.')
+
+
+def parse(path, data):
     (length,) = struct.unpack('<Q', data[:8])
     header = json.loads(data[8 : 8 + length])
     metadata = header.pop('__metadata__', {})
@@ -87,10 +131,17 @@ def read_file(path):
     return tensors, json.loads(metadata['state']), own
 
 
+def as_json(value, what):
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        refuse(f'{what} is to stand in JSON, which it cannot: {error}.')
+
+
 def write_file(path, tensors, state, own):
-    metadata = {'format': 'twinstep', 'version': '1', 'state': json.dumps(state, allow_nan=False)}
+    metadata = {'format': 'twinstep', 'version': '1', 'state': as_json(state, "The optimizer's state dict")}
     if own is not None:
-        metadata['metadata'] = json.dumps(own, allow_nan=False)
+        metadata['metadata'] = as_json(own, "'metadata'")
     header, end = {'__metadata__': metadata}, 0
     for key, tensor in tensors.items():
         begin, end = end, end + 4 * tensor.numel()
@@ -108,8 +159,10 @@ def write_file(path, tensors, state, own):
 
 
 def to_torch(tensors, state_dict, own=None):
-    """What torch.save takes: the model's state dict, the optimizer's, and the value beside them."""
-    groups = [torch_group(group) for group in state_dict['param_groups']]
+    """What torch.save takes: the model's state dict, the optimizer's, and what stands beside them."""
+    ours = state_dict['param_groups']
+    groups = [theirs for g, group in enumerate(ours) for theirs in split(torch_group(group), group, g)]
+    tell_of_code(ours)
     model, slots = {}, {}
     for key, tensor in tensors.items():
         # A slot has no slash; a name may have one.
@@ -118,22 +171,80 @@ def to_torch(tensors, state_dict, own=None):
             model[name] = tensor
         else:
             slots.setdefault(name, {})[slot] = tensor
-    names = {index: name for group in groups for index, name in zip(group['params'], group['param_names'])}
-    state = {
-        int(index): torch_numbers(numbers, names[int(index)]) | slots.get(names[int(index)], {})
-        for index, numbers in state_dict['state'].items()
-    }
-    saved = {'model': model, 'optimizer': {'state': state, 'param_groups': groups}}
+    # Counted anew, as PyTorch does: what was split is in another order.
+    indices = {name: i for i, name in enumerate(name for group in groups for name in group['param_names'])}
+    for group in groups:
+        group['params'] = [indices[name] for name in group['param_names']]
+    names = {index: name for group in ours for index, name in zip(group['params'], group['param_names'])}
+    state = {}
+    for index, numbers in state_dict['state'].items():
+        name = names[int(index)]
+        state[indices[name]] = torch_numbers(numbers, name) | slots.get(name, {})
+    saved = {'model': model, 'optimizer': {'state': dict(sorted(state.items())), 'param_groups': groups}}
+    # Without a best PyTorch has the worst of its mode, which our file does not tell.
+    memories = [
+        {key: group['schedule'][key] for key in PLATEAU if group['schedule'][key] is not None}
+        for group in ours
+        if is_plateau(group)
+    ]
+    if any(memory != memories[0] for memory in memories):
+        refuse('PyTorch has one ReduceLROnPlateau for all groups, and here the groups have several.')
+    if memories:
+        saved['lr_scheduler'] = memories[0]
     return saved if own is None else saved | {'metadata': own}
 
 
+def is_plateau(group):
+    return set(group.get('schedule', ())) == {*PLATEAU, 'multiplier'}
+
+
+def tell_of_code(groups):
+    """What is code here, and so to be given to PyTorch by hand."""
+    frozen = [name for group in groups for name in group.get('frozen', [])]
+    if frozen:
+        tell(f'Frozen: {listed(frozen)}; call requires_grad_(False) of these there.')
+    steps = max((group.get('completed_steps', group.get('k', 0)) for group in groups), default=0)
+    functions = sorted({name for group in groups for name in group.get('functions', [])})
+    scheduled = [group for group in groups if 'schedule' in group.get('functions', []) and not is_plateau(group)]
+    if any(is_plateau(group) for group in groups):
+        tell("ReduceLROnPlateau, made with your options, takes 'lr_scheduler' by its load_state_dict.")
+        functions = [name for name in functions if name != 'schedule' or scheduled]
+    if functions:
+        tell(f'Functions here, and numbers there, as of {steps} completed steps: {", ".join(functions)}.')
+    if scheduled:
+        # last_epoch would do for some only: most of PyTorch's schedulers go on from the lr before.
+        tell(f"Make PyTorch's scheduler over the loaded optimizer, without last_epoch, and step() it {steps} times.")
+    if any('schedule' in group for group in scheduled):
+        tell("Left out: the memory of a schedule that is not reduceOnPlateau's alone.")
+
+
+def split(theirs, ours, g):
+    """The group, or where a decay mask spares some of its tensors, those that decay and those that do not."""
+    spared = set(ours.get('no_decay', []))
+    if not spared or (theirs['weight_decay'] == 0 and 'weight_decay' not in ours.get('functions', [])):
+        return [theirs]
+    decaying = [name for name in theirs['param_names'] if name not in spared]
+    resting = [name for name in theirs['param_names'] if name in spared]
+    tell(
+        f'PyTorch decays all of a group, and so group {g} is two, to be made in this order: weight_decay = '
+        f'{theirs["weight_decay"]} for {listed(decaying)}, then 0 for {listed(resting)}.'
+        if decaying
+        else f'PyTorch decays all of a group, and so group {g}, of which nothing decays, has weight_decay = 0.'
+    )
+    both = [theirs | {'param_names': decaying}, theirs | {'param_names': resting, 'weight_decay': 0.0}]
+    return [group for group in both if group['param_names']]
+
+
 def by_name(optimizer):
-    """The optimizer's state dict with names in the place of indices."""
+    """The optimizer's state dict by names for indices, and without initial_lr, which that loader refuses."""
     groups = optimizer['param_groups']
     names = {index: name for group in groups for index, name in zip(group['params'], group['param_names'])}
     return {
         'state': {names[index]: state for index, state in optimizer['state'].items()},
-        'param_groups': [group | {'params': group['param_names']} for group in groups],
+        'param_groups': [
+            {key: value for key, value in group.items() if key != 'initial_lr'} | {'params': group['param_names']}
+            for group in groups
+        ],
     }
 
 
@@ -141,13 +252,17 @@ def torch_group(ours):
     algorithm = ours.get('algorithm')
     if algorithm not in OPTIONS:
         refuse(f'PyTorch has no equivalent of the algorithm {algorithm!r}.')
-    for name, neutral in (NEUTRAL[algorithm] | ELSEWHERE).items():
+    for name, neutral in NEUTRAL[algorithm].items():
         if ours.get(name, neutral) != neutral:
-            refuse(f'PyTorch has no equivalent of {name} = {ours[name]!r}, only of {neutral!r}.')
+            what = ': set gradScale to 1 before saving' if name == 'grad_scale' else f', only of {neutral!r}'
+            refuse(f'PyTorch has no equivalent of {name} = {ours[name]!r}{what}.')
     missing = sorted(OPTIONS[algorithm] - ours.keys())
     if missing:
-        refuse(f'The checkpoint does not say {", ".join(missing)}: a function, which PyTorch has no equivalent of.')
+        refuse(f'The checkpoint does not say {", ".join(missing)}: a function that did not answer when it was saved.')
     group = {name: ours[name] for name in ours if name in OPTIONS[algorithm]}
+    group['initial_lr'] = ours['lr']
+    if is_plateau(ours):
+        group['lr'] = ours['lr'] * ours['schedule']['multiplier']
     if 'betas' in group:
         group['betas'] = tuple(group['betas'])
     if counts_by_group(algorithm):
@@ -172,35 +287,83 @@ def torch_numbers(ours, name):
 
 def from_torch(saved, algorithm=None):
     """The tensors, the state dict, and the value beside them."""
-    model, optimizer = saved['model'], saved['optimizer']
+    model, optimizer = part(saved, 'model'), part(saved, 'optimizer')
+    if not isinstance(optimizer, dict) or not {'state', 'param_groups'} <= optimizer.keys():
+        refuse("'optimizer' is no state dict of an optimizer: it has no state and param_groups.")
     names = names_of(optimizer['param_groups'], model)
-    groups = [our_group(group, names, algorithm) for group in optimizer['param_groups']]
+    # As PyTorch counts; by name they are their names.
+    indices = {index: i for i, index in enumerate(names)}
+    scheduler = part(saved, 'lr_scheduler', 'scheduler')
+    is_from_plateau = isinstance(scheduler, dict) and scheduler.keys() >= set(PLATEAU)
     tensors = {f'param/{name}': floats(model[name], f'the parameter {name!r}') for name in names.values()}
-    state = {}
-    for group in groups:
-        for index in group['params']:
+    state, groups = {}, []
+    for g, theirs in enumerate(optimizer['param_groups']):
+        states = {index: optimizer['state'].get(index) for index in theirs['params']}
+        group = our_group(theirs, states, algorithm)
+        if is_from_plateau:
+            group |= plateau(scheduler, plain(theirs['lr']), group['lr'])
+        elif group['lr'] != plain(theirs['lr']):
+            now = plain(theirs['lr'])
+            tell(f'PyTorch scheduled {now} from lr = {group["lr"]} of group {g}, which is lr here: give its schedule.')
+        for index, remembered in states.items():
             # Schedule-Free's eval() and train() leave an empty state for a parameter that has not stepped.
-            if optimizer['state'].get(index):
-                numbers, arrays = our_state(optimizer['state'][index], group, names[index])
-                state[str(index)] = numbers
+            if remembered:
+                numbers, arrays = our_state(remembered, theirs, names[index])
+                state[str(indices[index])] = numbers
                 for slot, tensor in arrays.items():
                     if tensor.shape != model[names[index]].shape:
                         refuse(f'{slot} of {names[index]!r} has the shape {list(tensor.shape)}, and not its own.')
                     tensors[f'{slot}/{names[index]}'] = tensor
-    left_out = sorted(set(model) - set(names.values())) + sorted(saved.keys() - {'model', 'optimizer', 'metadata'})
-    if left_out:
-        print(f'Left out, as the optimizer has no such parameter: {", ".join(left_out)}.', file=sys.stderr)
+        params = {'params': [indices[index] for index in states], 'param_names': [names[index] for index in states]}
+        groups.append(group | params)
+    steps = max((numbers.get('step', 0) for numbers in state.values()), default=0)
+    for group in groups:
+        if not counts_by_group(group['algorithm']):
+            group['completed_steps'] = steps
+    tell_what_is_left(saved, model.keys() - set(names.values()), is_from_plateau)
     return tensors, {'state': state, 'param_groups': groups}, saved.get('metadata')
+
+
+def part(saved, *names):
+    """A part of PyTorch's file by any of its names; only a scheduler may be missing."""
+    keys = [key for name in names for key in PARTS[name]]
+    if not isinstance(saved, dict):
+        refuse(f'Expected a file of a dict with {listed(keys)}, got one of a {type(saved).__name__}.')
+    found = next((saved[key] for key in keys if key in saved), None)
+    if found is None and len(names) == 1:
+        refuse(f'The file has neither {" nor ".join(map(repr, keys))}, but {listed(saved) or "nothing"}.')
+    return found
+
+
+def plateau(scheduler, reduced, lr):
+    """Our memory of ReduceLROnPlateau's state. PyTorch's lr is reduced; from which, it does not always tell."""
+    memory = {key: plain(scheduler[key]) for key in PLATEAU}
+    if not math.isfinite(memory['best']):
+        memory['best'] = None
+    lr = max(lr, reduced)
+    memory['multiplier'] = reduced / lr if lr > 0 else 1
+    return {'lr': lr, 'schedule': memory, 'functions': ['schedule']}
+
+
+def tell_what_is_left(saved, strangers, is_from_plateau):
+    if strangers:
+        tell(f'Left out, as the optimizer has no such parameter: {listed(sorted(strangers))}.')
+    schedulers = PARTS['lr_scheduler'] + PARTS['scheduler']
+    left = [key for key in schedulers if key in saved and not is_from_plateau]
+    if left:
+        tell(f'Left out, as a schedule is code here: {listed(left)}.')
+    others = sorted(map(str, saved.keys() - {*PARTS['model'], *PARTS['optimizer'], *schedulers, 'metadata'}))
+    if others:
+        tell(f"Left out, as only 'metadata' stands beside model and optimizer: {listed(others)}.")
 
 
 def names_of(groups, model):
     """The name of each index: what the optimizer was told, or else the model's order."""
     indices = [index for group in groups for index in group['params']]
-    if all('param_names' in group for group in groups):
+    if indices and all(isinstance(index, str) for index in indices):
+        names = indices
+    elif all('param_names' in group for group in groups):
         names = [name for group in groups for name in group['param_names']]
-        unknown = [name for name in names if name not in model]
-        if unknown:
-            refuse(f'The model has no parameter {", ".join(unknown)}, which the optimizer has.')
     elif len(groups) == 1 and len(indices) == len(model):
         names = list(model)
     else:
@@ -208,10 +371,16 @@ def names_of(groups, model):
             f'The optimizer does not name its {len(indices)} parameters in {len(groups)} groups, and the model has '
             f'{len(model)} tensors: make it over model.named_parameters().'
         )
+    unknown = [name for name in names if name not in model]
+    if unknown:
+        refuse(f'The model has no parameter {listed(unknown)}, which the optimizer has.')
     return dict(zip(indices, names))
 
 
-def our_group(group, names, algorithm):
+def our_group(group, states, algorithm):
+    for key in (key for keys in (group, *states.values()) for key in keys or ()):
+        if key in OTHERS:
+            refuse(f"PyTorch's {OTHERS[key]} has no equivalent here.")
     told = algorithm_of(group)
     if told and algorithm and told != algorithm:
         refuse(f'The optimizer says of itself that it is {told}, and not {algorithm}.')
@@ -222,7 +391,7 @@ def our_group(group, names, algorithm):
     values = (OLDER if counts_by_group(algorithm) else {}) | group
     if algorithm in ('adam', 'adamw'):
         values = {'decoupled_weight_decay': algorithm == 'adamw'} | values
-    for name in sorted(group.keys() - known - MACHINE - {'params', 'param_names'}):
+    for name in sorted(group.keys() - known - MACHINE - SCHEDULERS - {'params', 'param_names'}):
         # What upstream may have, and here does not switch on.
         if group[name] != NEUTRAL[algorithm].get(name, False):
             refuse(f'{algorithm} has no equivalent of {name} = {group[name]!r}.')
@@ -230,9 +399,9 @@ def our_group(group, names, algorithm):
     if missing:
         refuse(f'The optimizer does not say {", ".join(missing)}: it is not {algorithm}.')
     ours = {name: plain(values[name]) for name in values if name in known}
-    params = list(group['params'])
-    ours |= NEUTRAL[algorithm] | {'algorithm': algorithm}
-    return ours | {'params': params, 'param_names': [names[index] for index in params]}
+    # OneCycleLR begins at its initial_lr, and our oneCycle is a part of the largest.
+    ours['lr'] = plain(group.get('max_lr', group.get('initial_lr', group['lr'])))
+    return ours | NEUTRAL[algorithm] | {'algorithm': algorithm, 'no_decay': [], 'functions': []}
 
 
 def algorithm_of(group):
@@ -281,8 +450,24 @@ def plain(value):
 
 def floats(tensor, what):
     if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float32:
-        refuse(f'Expected {what} to be a tensor of float32, got {getattr(tensor, "dtype", tensor)}.')
+        how = ': call .float() first' if getattr(tensor, 'dtype', None) in (torch.float16, torch.bfloat16) else ''
+        refuse(f'Expected {what} to be a tensor of float32, got {getattr(tensor, "dtype", tensor)}{how}.')
     return tensor.detach().cpu()
+
+
+def load(path):
+    try:
+        file = open(path, 'rb')
+    except OSError as error:
+        refuse(f'{path} cannot be read: {error.strerror}.')
+    with file:
+        try:
+            return torch.load(file, map_location='cpu', weights_only=True)
+        except (pickle.UnpicklingError, OSError, *DAMAGE):
+            refuse(
+                f'{path} is no file of torch.save, is cut short, or holds more than state dicts, which are tensors, '
+                'numbers, strings, lists and dicts.'
+            )
 
 
 def main():
@@ -293,12 +478,17 @@ def main():
     parser.add_argument('--algorithm', choices=OPTIONS, help='from-torch: where the file does not tell')
     parser.add_argument('--by-name', action='store_true', help='to-torch: for a sharded model')
     args = parser.parse_args()
-    if args.direction == 'to-torch':
-        saved = to_torch(*read_file(args.source))
-        torch.save(saved | {'optimizer': by_name(saved['optimizer'])} if args.by_name else saved, args.target)
-    else:
-        saved = torch.load(args.source, map_location='cpu', weights_only=True)
-        write_file(args.target, *from_torch(saved, args.algorithm))
+    is_ours = args.direction == 'to-torch'
+    try:
+        saved = to_torch(*read_file(args.source)) if is_ours else from_torch(load(args.source), args.algorithm)
+    except KeyError as error:
+        refuse(f'{args.source} lacks {error}.')
+    if args.by_name and is_ours:
+        saved['optimizer'] = by_name(saved['optimizer'])
+    try:
+        torch.save(saved, args.target) if is_ours else write_file(args.target, *saved)
+    except (OSError, RuntimeError) as error:
+        refuse(f'{args.target} cannot be written: {error}')
 
 
 if __name__ == '__main__':

@@ -2,14 +2,25 @@
 
 import { expect } from '../sentences.js';
 
-export const isBytes = (value: unknown): value is Uint8Array =>
+const isBytes = (value: unknown): value is Uint8Array =>
   Object.prototype.toString.call(value) === '[object Uint8Array]' && ArrayBuffer.isView(value);
 
+const isBuffer = (value: unknown): value is ArrayBuffer =>
+  Object.prototype.toString.call(value) === '[object ArrayBuffer]';
+
+export function asBytes(value: unknown, what = 'the bytes', wanted = 'a Uint8Array or an ArrayBuffer'): Uint8Array {
+  if (isBuffer(value)) return view(value, 0, value.byteLength, what);
+  expect(isBytes(value), what, wanted, value);
+  return view(value.buffer, value.byteOffset, value.byteLength, what);
+}
+
 /** Never a Buffer of Node's, whose `slice` does not copy. */
-export function asBytes(value: unknown): Uint8Array {
-  if (Object.prototype.toString.call(value) === '[object ArrayBuffer]') return new Uint8Array(value as ArrayBuffer);
-  expect(isBytes(value), 'the bytes', 'a Uint8Array or an ArrayBuffer', value);
-  return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+function view(buffer: ArrayBufferLike, begin: number, length: number, what: string): Uint8Array {
+  try {
+    return new Uint8Array(buffer, begin, length);
+  } catch {
+    throw new TypeError(`Expected ${what} to be there, got a buffer that has been transferred.`);
+  }
 }
 
 export function concatenate(first: Uint8Array, rest: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {

@@ -22,11 +22,11 @@ export interface Checkpoint {
  * The bytes of a checkpoint: those of `saveCheckpoint`, without an optimizer. Throws a sentence where parameters, state
  * dict and shapes are not of the same tensors, and for what JSON cannot hold.
  */
-export function encodeCheckpoint({
-  params,
-  stateDict,
-  ...options
-}: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions): Uint8Array<ArrayBuffer> {
+export function encodeCheckpoint(
+  checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions,
+): Uint8Array<ArrayBuffer> {
+  expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
+  const { params, stateDict, ...options } = checkpoint;
   expect(isRecord(params), 'params', 'a record of Float32Arrays by name', params);
   const values = new Map<string, Float32Array>();
   const parts: Part[] = [];

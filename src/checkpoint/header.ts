@@ -85,12 +85,14 @@ export function readHeader(bytes: Uint8Array): Header {
   expect(bytes[0] === 0x7b, 'the first byte of the header', 'a brace, 123', bytes[0]);
   const record = readJson(decode(bytes), 'the header');
   expect(isRecord(record), 'the header', 'a record', record);
-  const { [metadataKey]: metadata = {}, ...tensors } = record;
+  const metadata: unknown = Object.hasOwn(record, metadataKey) ? record[metadataKey] : {};
   expect(isRecord(metadata), metadataKey, 'a record of strings', metadata);
   for (const [key, value] of Object.entries(metadata)) {
     expect(typeof value === 'string', `${show(key)} in ${metadataKey}`, 'a string', value);
   }
-  const entries = Object.entries(tensors).map(([name, entry]) => readEntry(name, entry));
+  // By name, since a rest of millions of keys takes three times as long as JSON.parse.
+  const names = Object.keys(record).filter((name) => name !== metadataKey);
+  const entries = names.map((name) => readEntry(name, record[name]));
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let end = 0;
   for (const entry of entries) {

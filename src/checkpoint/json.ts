@@ -46,36 +46,46 @@ export function readJson(text: string, what: string): unknown {
 
 const NUMBER = /[-+.\deE]+/y;
 
+const [QUOTE, BACKSLASH, COMMA, MINUS, ZERO, NINE] = Array.from('"\\,-09', (each) => each.charCodeAt(0));
+const [BRACE, BRACE_END, BRACKET, BRACKET_END] = Array.from('{}[]', (each) => each.charCodeAt(0));
+
 /**
  * Walks the tokens of what is known to be JSON, for keys that stand twice in a record, of which JSON.parse keeps the
  * last, and for numbers beyond f64, of which it makes Infinity. It takes one pass, and no recursion.
  */
 function checkTokens(text: string, what: string): void {
-  /** The keys so far of each record that is open; for an array nothing. */
-  const open: (Set<string> | undefined)[] = [];
+  /** The keys so far of each record that is open, a Set from the first one on; for an array nothing. */
+  const open: (Set<string> | null | undefined)[] = [];
   let isKey = false;
   for (let i = 0; i < text.length; i++) {
-    const token = text[i];
-    if (token === '{' || token === '[') {
-      isKey = token === '{';
-      open.push(isKey ? new Set() : undefined);
+    const token = text.charCodeAt(i);
+    if (token === BRACE || token === BRACKET) {
+      isKey = token === BRACE;
+      open.push(isKey ? null : undefined);
       expect(open.length <= MOST_LEVELS, what, `at most ${MOST_LEVELS} levels deep`, text);
-    } else if (token === '}' || token === ']') {
+    } else if (token === BRACE_END || token === BRACKET_END) {
       open.pop();
       isKey = false;
-    } else if (token === ',') {
-      isKey = open.at(-1) !== undefined;
-    } else if (token === '"') {
-      const begin = i;
-      for (i++; text[i] !== '"'; i++) if (text[i] === '\\') i++;
+    } else if (token === COMMA) {
+      isKey = open[open.length - 1] !== undefined;
+    } else if (token === QUOTE) {
+      const begin = i + 1;
+      let isEscaped = false;
+      for (i++; ; i++) {
+        const each = text.charCodeAt(i);
+        if (each === QUOTE) break;
+        if (each !== BACKSLASH) continue;
+        isEscaped = true;
+        i++;
+      }
       if (!isKey) continue;
       isKey = false;
       // Two spellings of one key are one key.
-      const key = JSON.parse(text.slice(begin, i + 1)) as string;
-      const keys = open.at(-1)!;
-      if (keys.has(key)) throw new TypeError(`The key ${show(key)} stands twice in ${what}.`);
-      keys.add(key);
-    } else if (token === '-' || (token >= '0' && token <= '9')) {
+      const key = isEscaped ? (JSON.parse(text.slice(begin - 1, i + 1)) as string) : text.slice(begin, i);
+      const keys = (open[open.length - 1] ??= new Set());
+      const before = keys.size;
+      if (keys.add(key).size === before) throw new TypeError(`The key ${show(key)} stands twice in ${what}.`);
+    } else if (token === MINUS || (token >= ZERO && token <= NINE)) {
       NUMBER.lastIndex = i;
       const [number] = NUMBER.exec(text)!;
       expect(Number.isFinite(Number(number)), `a number in ${what}`, 'within the range of f64', number);

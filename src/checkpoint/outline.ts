@@ -38,6 +38,16 @@ export interface CheckpointOptions {
   metadata?: unknown;
 }
 
+/** Throws unless these are options of a checkpoint. */
+export function checkOptions(options: unknown): void {
+  expect(isRecord(options), 'the options', 'a record of shapes and metadata', options);
+  const strangers = Object.keys(options).filter((name) => name !== 'shapes' && name !== 'metadata');
+  if (strangers.length === 0) return;
+  throw new TypeError(
+    `Unknown option ${list(strangers)}; a checkpoint has shapes and metadata, which may be a record of anything.`,
+  );
+}
+
 /** What a dict remembers of one tensor: nothing, where it has not stepped. */
 interface Remembered {
   readonly index: number;
@@ -76,8 +86,10 @@ export function statesOf(dict: unknown): Map<string, Remembered> {
 export function writeOutline(
   dict: StateDict,
   given: readonly Part[],
-  { shapes = {}, metadata }: CheckpointOptions,
+  options: CheckpointOptions,
 ): { header: Uint8Array<ArrayBuffer>; outline: Outline } {
+  checkOptions(options);
+  const { shapes = {}, metadata } = options;
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map([...statesOf(dict).keys()].map((name, i) => [name, i]));
   const strangers = Object.keys(shapes).filter((name) => !order.has(name));

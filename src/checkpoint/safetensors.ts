@@ -1,6 +1,6 @@
 // safetensors files of any tensors (https://huggingface.co/docs/safetensors): the header, then the data.
 
-import { expect } from '../sentences.js';
+import { expect, isRecord, show } from '../sentences.js';
 import { asBytes, concatenate } from './bytes.js';
 import { PREFIX, readHeader, readHeaderLength, writeHeader, type Dtype, type Entry } from './header.js';
 
@@ -40,14 +40,24 @@ export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Uint8Array<ArrayBuffer> {
+  checkMap(tensors, 'the tensors');
+  checkMap(metadata, 'the metadata');
   let end = 0;
-  const entries = [...tensors].map(([name, { dtype, shape, bytes }]): Entry => {
+  const data: Uint8Array[] = [];
+  const entries = Array.from(tensors, ([name, tensor]): Entry => {
+    expect(isRecord(tensor), `tensor ${show(name)}`, 'a record with dtype, shape and bytes', tensor);
+    const bytes = asBytes(tensor.bytes, `the bytes of tensor ${show(name)}`);
+    data.push(bytes);
     const begin = end;
-    end += asBytes(bytes).length;
-    return { name, dtype, shape, begin, end };
+    end += bytes.length;
+    return { name, dtype: tensor.dtype, shape: tensor.shape, begin, end };
   });
-  return concatenate(
-    writeHeader({ metadata, entries }).bytes,
-    Array.from(tensors.values(), ({ bytes }) => bytes),
-  );
+  return concatenate(writeHeader({ metadata, entries }).bytes, data);
+}
+
+function checkMap(map: unknown, what: string): void {
+  expect(Object.prototype.toString.call(map) === '[object Map]', what, 'a Map by name', map);
+  for (const name of (map as ReadonlyMap<unknown, unknown>).keys()) {
+    expect(typeof name === 'string', `a name in ${what}`, 'a string', name);
+  }
 }

@@ -1,12 +1,12 @@
 // From an optimizer to its checkpoint and back.
 
 import type { Optimizer } from '../optimizer.js';
-import { list, show } from '../sentences.js';
-import { bytesOf } from './bytes.js';
+import { expect, list, show } from '../sentences.js';
+import { asBytes, bytesOf } from './bytes.js';
 import { assemble, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
-import { writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
-import { readStream } from './stream.js';
+import { checkOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
+import { readStream, type ByteStream } from './stream.js';
 
 /** An optimizer of any algorithm, on any backend. */
 export interface AnyOptimizer extends Pick<
@@ -22,21 +22,27 @@ export interface AnyOptimizer extends Pick<
  */
 export async function saveCheckpoint(
   optimizer: AnyOptimizer,
-  { shapes, metadata }: CheckpointOptions = {},
+  options: CheckpointOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  checkOptimizer(optimizer, 'stateDict');
+  checkOptions(options);
   // All of one moment: nothing is waited for before all of it is asked for.
-  const options = { shapes: copy(shapes, 'shapes') as Shapes | undefined, metadata: copy(metadata, 'metadata') };
+  const shapes = copy(options.shapes, 'shapes') as Shapes | undefined;
+  const metadata = copy(options.metadata, 'metadata');
   const names = optimizer.groups.flatMap(({ params }) => params);
   const reads = names.map(async (name) => [name, await optimizer.read(name)] as const);
   const [stateDict, ...params] = await Promise.all([optimizer.stateDict(), ...reads]);
-  return encodeCheckpoint({ params: Object.fromEntries(params), stateDict, ...options });
+  return encodeCheckpoint({ params: Object.fromEntries(params), stateDict, shapes, metadata });
 }
 
 /**
  * The bytes of `saveCheckpoint`, each array read when the stream is asked for it, so that of a large model there is
- * never a copy. Once the optimizer is stepped or changed otherwise, the stream fails with a sentence.
+ * never a copy. Once the optimizer is stepped or changed otherwise, the stream fails with a sentence. What the caller
+ * writes straight into `optimizer.params`, or into GPU buffers, nobody notices: the file has some arrays from before it
+ * and some from after.
  */
 export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
+  checkOptimizer(optimizer, 'lazyStateDict');
   const { dict, params, arrays } = optimizer.lazyStateDict();
   const parts = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
   const { header, outline } = writeOutline(dict, parts, options);
@@ -66,20 +72,31 @@ export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOpt
  */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
-  source: Uint8Array | ArrayBuffer | ReadableStream<Uint8Array>,
+  source: Uint8Array | ArrayBuffer | ByteStream,
 ): Promise<unknown> {
-  const { params, stateDict, metadata } = isStream(source) ? await load(source, optimizer) : decodeCheckpoint(source);
+  checkOptimizer(optimizer, 'loadStateDict');
+  const { params, stateDict, metadata } = isStream(source)
+    ? await load(source, optimizer)
+    : decodeCheckpoint(asBytes(source, 'the checkpoint', SOURCES));
   await optimizer.loadStateDict(stateDict, { params });
   return metadata;
+}
+
+const SOURCES =
+  'a Uint8Array or ArrayBuffer (from a file, await readFile(path)), or a ReadableStream (from Node, Readable.toWeb(stream))';
+
+function checkOptimizer(optimizer: unknown, method: keyof AnyOptimizer): void {
+  const isOne = typeof (optimizer as AnyOptimizer | null | undefined)?.[method] === 'function';
+  expect(isOne, 'the optimizer', "one of twinstep's, awaited", optimizer);
 }
 
 const copy = (value: unknown, what: string): unknown =>
   value === undefined ? undefined : readJson(writeJson(value, what), what);
 
-const isStream = (source: object): source is ReadableStream<Uint8Array> =>
-  typeof (source as ReadableStream | null)?.getReader === 'function';
+const isStream = (source: unknown): source is ByteStream =>
+  typeof (source as ByteStream | null | undefined)?.getReader === 'function';
 
-async function load(stream: ReadableStream<Uint8Array>, optimizer: AnyOptimizer): Promise<Checkpoint> {
+async function load(stream: ByteStream, optimizer: AnyOptimizer): Promise<Checkpoint> {
   const { outline, arrays } = await readStream(stream, (each) => checkFits(each, optimizer));
   return assemble(outline, arrays);
 }

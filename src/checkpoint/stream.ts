@@ -1,9 +1,21 @@
 // Reading a checkpoint from a stream: nothing larger is allocated than what has come, or the optimizer has itself.
 
 import { expect, show } from '../sentences.js';
-import { bytesOf, isBytes } from './bytes.js';
+import { asBytes, bytesOf } from './bytes.js';
 import { PREFIX, readHeader, readHeaderLength } from './header.js';
 import { readOutline, type Outline } from './outline.js';
+
+/** A stream of bytes, as far as it is used: a ReadableStream by the types of the DOM, or by those of Node. */
+export interface ByteStream {
+  readonly locked: boolean;
+  getReader(): ByteReader;
+}
+
+interface ByteReader {
+  read(): Promise<{ readonly done: boolean; readonly value?: Uint8Array | undefined }>;
+  cancel(reason?: unknown): Promise<void>;
+  releaseLock(): void;
+}
 
 const FIRST_BYTES = 2 ** 16;
 
@@ -12,7 +24,7 @@ const FIRST_BYTES = 2 ** 16;
  * sentence for a stream that is not just one sound checkpoint, and then cancels it.
  */
 export async function readStream(
-  stream: ReadableStream<Uint8Array>,
+  stream: ByteStream,
   accept: (outline: Outline) => void,
 ): Promise<{ outline: Outline; arrays: Float32Array[] }> {
   expect(!stream.locked, 'the stream', 'free to be read', stream);
@@ -41,12 +53,12 @@ export async function readStream(
 
 /** The bytes of a stream in order, whatever its chunks. */
 class Source {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #reader: ByteReader;
   /** What is left of the latest chunk. */
-  #rest = new Uint8Array(0);
+  #rest: Uint8Array = new Uint8Array(0);
   #taken = 0;
 
-  constructor(reader: ReadableStreamDefaultReader<Uint8Array>) {
+  constructor(reader: ByteReader) {
     this.#reader = reader;
   }
 
@@ -89,8 +101,7 @@ class Source {
       throw new Error(`The stream failed after ${this.#taken} bytes: ${why}`, { cause });
     });
     if (done) return false;
-    expect(isBytes(value), 'a chunk of the stream', 'a Uint8Array', value);
-    this.#rest = value as Uint8Array<ArrayBuffer>;
+    this.#rest = asBytes(value, 'a chunk of the stream', 'a Uint8Array');
     return true;
   }
 }

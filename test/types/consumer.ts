@@ -1,11 +1,18 @@
 // What a strict consumer without lib.dom may write, and what the types must refuse.
 
 import { adam, adamw, nadam, type Gradient, type Optimizer, type StateDict } from 'twinstep';
-import { checkpointStream, decodeCheckpoint, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
+import {
+  checkpointStream,
+  decodeCheckpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+  type ByteStream,
+} from 'twinstep/checkpoint';
 import { cosineAnnealing, linearWarmup, oneCycle, reduceOnPlateau, type Schedule } from 'twinstep/schedules';
 
 declare const device: GPUDevice;
 declare const buffer: GPUBuffer;
+declare const stream: ByteStream;
 const w = new Float32Array(4);
 
 const cpu: Optimizer<Float32Array> = await adamw({ w }, { lr: 1e-3, betas: [0.9, 0.99], decayMask: { w: false } });
@@ -30,6 +37,7 @@ const grouped = await adamw(
 const bytes: Uint8Array = await saveCheckpoint(cpu, { shapes: { w: [2, 2] }, metadata: { epoch: 1 } });
 const read: unknown = await loadCheckpoint(gpu, bytes);
 await loadCheckpoint(cpu, checkpointStream(grouped));
+await loadCheckpoint(cpu, stream);
 const restarted: Optimizer<Float32Array> = await adamw(decodeCheckpoint(bytes).params);
 const gradients: Record<string, Gradient> = { w, b: buffer, c: null };
 grouped.step(gradients);
@@ -43,6 +51,10 @@ await adam({ w }, { schedule, betas: (t) => [1 - 1 / (t + 2), 0.99] });
 
 // @ts-expect-error an option in PyTorch's spelling
 await adamw({ w }, { weight_decay: 0.1 });
+// @ts-expect-error a path
+await loadCheckpoint(cpu, 'run.safetensors');
+// @ts-expect-error metadata that is not in metadata
+await saveCheckpoint(cpu, { epoch: 3 });
 // @ts-expect-error an option of a schedule in PyTorch's spelling
 cosineAnnealing({ T_max: 10 });
 // @ts-expect-error an option that has no default

@@ -6,10 +6,13 @@ For every case in FOLDER/cases.json: all steps in torch; the second half from wh
 tools/torch_checkpoint.py; and the first half, saved for twinstep to go on. Gradients are in FOLDER/<case>.grads.
 """
 
+import contextlib
+import io
 import json
 import pathlib
 import platform
 import sys
+import warnings
 
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
@@ -66,6 +69,21 @@ class Run:
         if saved is not None:
             self.optimizer.load_state_dict(saved['optimizer'])
         self.switch('train')
+        if case.get('scheduler'):
+            name, options = case['scheduler']
+            self.scheduler = getattr(torch.optim.lr_scheduler, name)(self.optimizer, **options)
+            if saved is not None:
+                self.resume(saved)
+
+    def resume(self, saved):
+        """As the tool says what to do about a scheduler."""
+        if 'lr_scheduler' in saved:
+            return self.scheduler.load_state_dict(saved['lr_scheduler'])
+        with warnings.catch_warnings():
+            # It has not seen the steps that were taken elsewhere.
+            warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
+            for _ in range(self.case['half']):
+                self.scheduler.step()
 
     def switch(self, mode):
         if 'ScheduleFree' in self.case['torch']:
@@ -77,9 +95,14 @@ class Run:
                 grad = self.tensors.get(f'grad/{t}/{name}')
                 parameter.grad = None if grad is None else grad.clone()
             self.optimizer.step()
+            if self.case.get('scheduler'):
+                self.scheduler.step(*(metrics[t] for metrics in [self.case.get('metrics')] if metrics))
 
     def save(self, path):
-        torch.save({'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict()}, path)
+        saved = {'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict()}
+        if self.case.get('scheduler'):
+            saved['lr_scheduler'] = self.scheduler.state_dict()
+        torch.save(saved, path)
         return torch.load(path, weights_only=True)
 
     def result(self):
@@ -89,24 +112,71 @@ class Run:
         return result | {f'average/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
 
 
+def noticed(work):
+    """What it gives, and what it says on stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        return work(), said.getvalue()
+
+
 def refusals(folder):
     """What is said to a dict without an equivalent, by the name of the change."""
     said = {}
 
     def attempt(name, convert_it):
         try:
-            convert_it()
-            said[name] = 'taken'
+            said[name] = 'taken. ' + noticed(convert_it)[1]
         except SystemExit as refusal:
             said[name] = str(refusal)
 
     for path in folder.glob('*.refused'):
         attempt(path.stem, lambda: convert.to_torch(*convert.read_file(path)))
 
+    def written(name, data):
+        (folder / name).write_bytes(data)
+        return folder / name
+
+    ours, theirs = ((folder / f'adam.{kind}').read_bytes() for kind in ('ours', 'theirs.pt'))
+    attempt('ours, missing', lambda: convert.read_file(folder / 'missing'))
+    attempt('ours, cut', lambda: convert.read_file(written('cut', ours[:-1])))
+    attempt('ours, shorter', lambda: convert.read_file(written('cut', ours[:5])))
+    attempt("ours, PyTorch's", lambda: convert.read_file(folder / 'adam.theirs.pt'))
+    attempt('ours, of another', lambda: convert.read_file(folder / 'adam.grads'))
+    attempt('theirs, missing', lambda: convert.load(folder / 'missing'))
+    attempt('theirs, cut', lambda: convert.load(written('cut', theirs[:-100])))
+    attempt('theirs, ours', lambda: convert.load(folder / 'adam.ours'))
+    torch.save({'model': Model()}, folder / 'whole.pt')
+    attempt('theirs, a model', lambda: convert.load(folder / 'whole.pt'))
+
     def changed(case, change, algorithm=None):
         saved = torch.load(folder / f'{case}.theirs.pt', weights_only=True)
         change(saved, saved['optimizer']['param_groups'][0], saved['optimizer']['state'])
         return lambda: convert.from_torch(saved, algorithm)
+
+    def rename(saved):
+        for name in ('model', 'optimizer'):
+            saved[f'{name}_state_dict'] = saved.pop(name)
+
+    def of(kind, **options):
+        model = Model()
+        optimizer = getattr(torch.optim, kind)(model.parameters(), **options)
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step(*([lambda: 0.0] if kind == 'LBFGS' else []))
+        return {'model': model.state_dict(), 'optimizer': optimizer.state_dict()}
+
+    for kind in ('SGD', 'Adagrad', 'RMSprop', 'Adadelta', 'Adamax', 'ASGD', 'Rprop', 'LBFGS', 'Adafactor'):
+        attempt(kind, lambda: convert.from_torch(of(kind, lr=0.1), 'adam' if kind == 'Adamax' else None))
+    attempt('a list', lambda: convert.from_torch([1]))
+    attempt('a model alone', lambda: convert.from_torch(of('Adam')['model']))
+    attempt('no optimizer', changed('adam', lambda saved, *_: saved.pop('optimizer')))
+    attempt('a bare optimizer', changed('adam', lambda saved, *_: saved.update(optimizer=saved['optimizer']['state'])))
+    attempt('the tutorial', changed('adam', lambda saved, *_: rename(saved)))
+    attempt('by name', changed('adam', lambda saved, *_: saved.update(optimizer=convert.by_name(saved['optimizer']))))
+    attempt('beside', changed('adam', lambda saved, *_: saved.update(epoch=3, scheduler={}, metadata={'epoch': 3})))
+    attempt('a scheduler', changed('adam-multi-step', lambda *_: None))
+    attempt('swa', changed('adam', lambda saved, group, state: group.update(swa_lr=0.1, base_momentum=0.8)))
+    attempt('half', changed('adam', lambda saved, group, state: saved['model'].update(late=torch.zeros(3).half())))
+    attempt('beside, nan', lambda: convert.write_file(folder / 'nan', {}, {}, {'loss': float('nan')}))
 
     def forget(group):
         del group['decoupled_weight_decay']
@@ -130,6 +200,7 @@ def is_loaded_by_name(case, tensors, unbroken):
     """Whether torch.distributed's loader takes the dict with names for indices."""
     fresh, saved = Run(case, tensors), unbroken.optimizer.state_dict()
     options = StateDictOptions(full_state_dict=True)
+    saved['param_groups'][0]['initial_lr'] = 0.01
     set_optimizer_state_dict(fresh.model, fresh.optimizer, convert.by_name(saved), options=options)
     loaded = fresh.optimizer.state_dict()['state']
     slots = [(index, slot) for index, state in saved['state'].items() for slot in state]
@@ -137,6 +208,7 @@ def is_loaded_by_name(case, tensors, unbroken):
 
 
 def main(folder):
+    notices = {}
     for case in json.loads((folder / 'cases.json').read_text()):
         path = lambda kind: folder / f'{case["name"]}.{kind}'
         tensors, half, end = read_tensors(path('grads')), case['half'], case['steps']
@@ -146,7 +218,8 @@ def main(folder):
             by_name = is_loaded_by_name(case, tensors, unbroken)
         convert.write_file(path('unbroken'), unbroken.result(), {}, None)
 
-        torch.save(convert.to_torch(*convert.read_file(path('ours'))), path('ours.pt'))
+        ours, told = noticed(lambda: convert.to_torch(*convert.read_file(path('ours'))))
+        torch.save(ours, path('ours.pt'))
         resumed = Run(case, tensors, torch.load(path('ours.pt'), weights_only=True))
         resumed.steps(half, end)
         convert.write_file(path('resumed'), resumed.result(), {}, None)
@@ -154,10 +227,12 @@ def main(folder):
         first = Run(case, tensors)
         first.steps(0, half)
         first.switch(case['mode'])
-        convert.write_file(path('theirs'), *convert.from_torch(first.save(path('theirs.pt'))))
+        theirs, told_back = noticed(lambda: convert.from_torch(first.save(path('theirs.pt'))))
+        convert.write_file(path('theirs'), *theirs)
+        notices[case['name']] = [told, told_back]
     versions = {'python': platform.python_version(), 'torch': torch.__version__, 'schedulefree': SCHEDULEFREE}
     versions['platform'] = f'{platform.system()} {platform.machine()}'
-    print(json.dumps({'versions': versions, 'refusals': refusals(folder), 'byName': by_name}))
+    print(json.dumps({'versions': versions, 'refusals': refusals(folder), 'byName': by_name, 'notices': notices}))
 
 
 main(pathlib.Path(sys.argv[1]))
