@@ -401,7 +401,8 @@ def our_group(group, states, algorithm):
     ours = {name: plain(values[name]) for name in values if name in known}
     # OneCycleLR begins at its initial_lr, and our oneCycle is a part of the largest.
     ours['lr'] = plain(group.get('max_lr', group.get('initial_lr', group['lr'])))
-    return ours | NEUTRAL[algorithm] | {'algorithm': algorithm, 'no_decay': [], 'functions': []}
+    # Of decay masks nothing is said: that of the optimizer that takes it over stands.
+    return ours | NEUTRAL[algorithm] | {'algorithm': algorithm, 'functions': []}
 
 
 def algorithm_of(group):
