@@ -41,13 +41,14 @@ export function nodeRows(folder: string): Row[] {
   return rows;
 }
 
-/** Bytes of heap that a step takes, by backend, in each Node. */
-export async function allocations(folder: string): Promise<{ version: string; wasm: number; reference: number }[]> {
-  const taken = [];
+/** Bytes of heap that a step takes, by backend and the way of its gradients, in each Node. */
+export async function allocations(folder: string): Promise<{ version: string; taken: Record<string, number> }[]> {
+  const rows = [];
   for (const { runtime, from, file } of runtimes) {
     if (runtime !== 'Node') continue;
     const args = ['--expose-gc', '--max-semi-space-size=512', 'allocations.mjs'];
-    taken.push({ version: versionOf(from), ...JSON.parse(await output(installed(`${from}/${file}`), args, folder)) });
+    const taken = JSON.parse(await output(installed(`${from}/${file}`), args, folder));
+    rows.push({ version: versionOf(from), taken });
   }
-  return taken;
+  return rows;
 }

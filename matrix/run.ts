@@ -90,11 +90,11 @@ async function checkWorker(folder: string): Promise<string[]> {
 
 async function checkAllocations(folder: string): Promise<string[]> {
   const problems: string[] = [];
-  for (const { version, ...backends } of await allocations(folder)) {
-    for (const [backend, bytes] of Object.entries(backends)) {
-      console.log(`Node ${version}: a step of ${backend} takes ${bytes.toFixed(3)} bytes of heap`);
+  for (const { version, taken } of await allocations(folder)) {
+    for (const [way, bytes] of Object.entries(taken)) {
+      console.log(`Node ${version}: a step of ${way} takes ${bytes.toFixed(3)} bytes of heap`);
       if (bytes < BYTES_PER_STEP) continue;
-      problems.push(`Expected a step of ${backend} in Node ${version} to allocate nothing, got ${bytes} bytes.`);
+      problems.push(`Expected a step of ${way} in Node ${version} to allocate nothing, got ${bytes} bytes.`);
     }
   }
   return problems;

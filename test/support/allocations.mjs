@@ -1,20 +1,35 @@
-// Prints how many bytes of heap a step takes, by backend. In a process of its own: what vitest compiles the tests into,
-// the engine does not optimize as it does the package. `node --expose-gc --max-semi-space-size=512 allocations.mjs`.
+// Prints how many bytes of heap a step takes, by backend and the way of its gradients. In a process of its own: what
+// vitest compiles the tests into, the engine does not optimize as it does the package.
+// `node --expose-gc --max-semi-space-size=512 allocations.mjs`.
 
 import { adamw } from 'twinstep';
 
 const STEPS = 500_000;
+const names = Array.from({ length: 4 }, (_, i) => `w${i}`);
+const grads = Object.fromEntries(names.map((name) => [name, new Float32Array(8).fill(0.1)]));
+const single = names.map((name) => ({ [name]: grads[name] }));
+const [clipped, more] = [{ gradScale: 0.5 }, { more: true }];
+
+const ways = {
+  given: (optimizer) => optimizer.step(grads),
+  own: (optimizer) => optimizer.step(),
+  clipped: (optimizer) => optimizer.step(grads, clipped),
+  'one by one': (optimizer) => single.forEach((grad, i) => optimizer.step(grad, i < 3 ? more : undefined)),
+  passing: (optimizer) => optimizer.step(grads),
+};
+
 const taken = {};
-for (const backend of ['wasm', 'reference']) {
-  const grads = Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`w${i}`, new Float32Array(8).fill(0.1)]));
-  const optimizer = await adamw(grads, { backend, decayMask: (name) => name < 'w2' });
+for (const [backend, way] of [...Object.keys(ways).map((way) => ['wasm', way]), ['reference', 'given']]) {
+  const keepGrads = way !== 'passing';
+  const optimizer = await adamw(grads, { backend, keepGrads, decayMask: (name) => name < 'w2' });
+  const step = ways[way];
   const steps = (count) => {
-    for (let t = 0; t < count; t++) optimizer.step(grads);
+    for (let t = 0; t < count; t++) step(optimizer);
   };
   steps(50_000);
   globalThis.gc();
   const before = process.memoryUsage().heapUsed;
   steps(STEPS);
-  taken[backend] = (process.memoryUsage().heapUsed - before) / STEPS;
+  taken[`${backend}, ${way}`] = (process.memoryUsage().heapUsed - before) / STEPS;
 }
 console.log(JSON.stringify(taken));
