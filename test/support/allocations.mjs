@@ -19,7 +19,7 @@ const ways = {
 };
 
 const taken = {};
-for (const [backend, way] of [...Object.keys(ways).map((way) => ['wasm', way]), ['reference', 'given']]) {
+for (const [backend, way] of [...Object.keys(ways).map((each) => ['wasm', each]), ['reference', 'given']]) {
   const keepGrads = way !== 'passing';
   const optimizer = await adamw(grads, { backend, keepGrads, decayMask: (name) => name < 'w2' });
   const step = ways[way];
