@@ -1,4 +1,4 @@
-// dist/index.js: one ES module with the kernels of all three languages in it; beside it dist/core.wasm, and the entries
+// dist/: an entry for each kind of runtime, what they share, and core.wasm.
 // dist/schedules.js and dist/checkpoint.js.
 // Rollup starts from what tsc wrote into build/src.
 
@@ -42,7 +42,7 @@ const shared = {
   body: 'build/src/index.js',
   webgpu: 'build/src/backends/webgpu/open.js',
   wgsl: 'build/src/backends/webgpu/shaders.js',
-  core: 'dist/core.wasm',
+  core: 'build/src/entries/base64.js',
   table: 'build/src/kernels/index.js',
 };
 

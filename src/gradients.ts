@@ -33,12 +33,20 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
 }
 
 /** Gives every tensor the gradient that stands in the optimizer's own memory; if any were accumulated, those that were. */
-export function collectOwn<Options extends GroupOptions>(parts: Parts<Options>): void {
-  const { keepGrads, backend, members, batches } = parts;
+export function collectOwn<Options extends GroupOptions>({
+  keepGrads,
+  backend,
+  steppers,
+  batches,
+}: Parts<Options>): void {
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
-  collect(parts, backend.grads);
-  if (batches === 0) return;
-  for (const member of members.values()) if (!member.hasSum) member.grad = undefined;
+  const { grads } = backend;
+  for (const { members } of steppers) {
+    for (const member of members) {
+      const takesPart = !member.tensor.isFrozen && (batches === 0 || member.hasSum);
+      member.grad = takesPart ? grads[member.tensor.name] : undefined;
+    }
+  }
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */

@@ -6,7 +6,7 @@ import { checkOptimizer, ema, type Memory } from './averages.js';
 import type { Gradients } from './gradients.js';
 import type { ParamGroup, Tensors } from './groups.js';
 import { checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
-import { loadNow, type Optimizer } from './optimizer.js';
+import type { Optimizer } from './optimizer.js';
 import { expect, isRecord, list, show } from './sentences.js';
 import type { SavedGroup, StateDict, TensorState } from './state/dict.js';
 import type { StepOptions } from './steps.js';
@@ -141,9 +141,9 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
       if (values.length === length) continue;
       throw new RangeError(`Expected ${length} values of ${SLOT} of ${show(name)}, got ${values.length}.`);
     }
-    loadNow(this.optimizer, own, options);
+    this.optimizer.loadNow(own, options);
     // Its own state is nothing but counts, and the values have been checked.
-    loadNow(this.slow, slow.dict, { params: Object.fromEntries(params) as Tensors<Float32Array> });
+    this.slow.loadNow(slow.dict, { params: Object.fromEntries(params) as Tensors<Float32Array> });
     this.#seen = this.optimizer.completedSteps;
   }
 

@@ -22,13 +22,6 @@ type Making<Options extends GroupOptions> = Pick<
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'backend'
 > & { readonly choice: Choice };
 
-/** What `loadStateDict` does, done or refused at once. */
-export let loadNow: <Memory, Options extends GroupOptions>(
-  optimizer: Optimizer<Memory, Options>,
-  dict: unknown,
-  options: { params?: Tensors<Float32Array> },
-) => void;
-
 /**
  * An optimizer over named tensors. `Memory` is what `params` and `grads` show: live `Float32Array` views into the
  * optimizer's own memory on the CPU, `GPUBufferBinding`s on the GPU.
@@ -232,7 +225,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * what does not fit, and then nothing has changed.
    */
   async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
-    loadNow(this, dict, options);
+    this.loadNow(dict, options);
   }
 
   /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
@@ -244,11 +237,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#parts = undefined;
   }
 
-  static {
-    loadNow = (optimizer, dict, options) => {
-      expect(isRecord(options), 'the options of loadStateDict', 'a record', options);
-      load(optimizer.#use(), dict, options.params);
-    };
+  /** What `loadStateDict` does, done or refused at once. @internal */
+  loadNow(dict: unknown, options: { params?: Tensors<Float32Array> }): void {
+    expect(isRecord(options), 'the options of loadStateDict', 'a record', options);
+    load(this.#use(), dict, options.params);
   }
 
   #freeze(which: string | number, isFrozen: boolean): void {

@@ -101,6 +101,10 @@ describe('kernels that the caller hands over', () => {
   test.each([
     ['core.wasm', 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got "core.wasm".'],
     [null, 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got null.'],
+    [
+      new TextEncoder().encode('<!doctype html>'),
+      'Expected wasm to be a WebAssembly.Module, or the bytes of one, got Uint8Array(15).',
+    ],
     [{ exports: {} }, 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got an Object.'],
   ])('are refused as %s', async (wasm, sentence) => {
     await expect(adamw(params, { wasm: wasm as never })).rejects.toThrow(sentence);

@@ -81,6 +81,44 @@ test.each([
   expectClose(await contents(own.get('param')!), optimizer.params.w, STEPS);
 });
 
+describe.each(Object.keys(kernels) as KernelName[])('%s in a pipeline of the caller’s', (name) => {
+  test.each([
+    [4, 64],
+    [1, 32],
+  ] as const)('of %i lanes, in workgroups of %i', async (lanes, workgroupSize) => {
+    const { code, entryPoint, constants, bindGroupLayouts, scalarBytes, scalars, arrays, workgroups } = wgslKernel(
+      name,
+      {
+        lanes,
+        workgroupSize,
+      },
+    );
+    const layouts = bindGroupLayouts.map((layout) => device.createBindGroupLayout(layout));
+    const module = device.createShaderModule({ code });
+    const pipeline = await device.createComputePipelineAsync({
+      layout: device.createPipelineLayout({ bindGroupLayouts: layouts }),
+      compute: { module, entryPoint, constants },
+    });
+    const uniform = device.createBuffer({ size: scalarBytes, usage: 0x40 | 0x8 });
+    device.queue.writeBuffer(uniform, 0, new Float32Array(scalars.length).fill(0.5));
+    const buffers = arrays.map(() => buffer(new Float32Array(1000).fill(1)));
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    for (const [group, own] of [[uniform], buffers].entries()) {
+      const entries = own.map((each, binding) => ({ binding, resource: { buffer: each } }));
+      pass.setBindGroup(group, device.createBindGroup({ layout: layouts[group], entries }));
+    }
+    pass.dispatchWorkgroups(...workgroups(1000));
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    const param = await contents(buffers[0]);
+    // All elements are alike, and all have been updated alike.
+    expect(new Set(param).size).toBe(1);
+    expect(param[0] === 1).toBe(name === 'ema' || name === 'extrapolate');
+  });
+});
+
 describe('the coefficients', () => {
   test('are told of decay, of a first step, and of options that change', () => {
     const steps = coefficients('adamw', { lr: 0.5, weightDecay: 0.25, schedule: (t) => 1 / (1 + t) });
@@ -89,6 +127,8 @@ describe('the coefficients', () => {
     steps.next();
     expect([steps.step, steps.scalars()[decay], steps.scalars({ decays: false })[decay]]).toEqual([1, 0.125, 0]);
     steps.options.lr = 1;
+    // At the next step, and not before.
+    expect(steps.scalars()[decay]).toBe(0.125);
     steps.next();
     expect([steps.step, steps.scalars()[decay]]).toEqual([2, 0.125]);
     expect(() => (steps.options.lr = -1)).toThrow('Expected lr to be a finite number of at least 0, got -1.');
@@ -98,6 +138,17 @@ describe('the coefficients', () => {
     expect([free.scalars()[fromY], free.scalars({ isFirst: true })[fromY]]).toEqual([0, 1]);
     expect([...free.average(true)]).toEqual([Math.fround(1 - 1 / 0.9)]);
     expect(() => steps.average(true)).toThrow('Expected the algorithm to be one with an average, got "adamw".');
+  });
+
+  test.each(['adamw', 'adamwScheduleFree', 'nadam'] as const)('of %s go on from their state', (name) => {
+    const options = { lr: 0.5, schedule: (t: number) => 1 / (1 + t) };
+    const unbroken = coefficients(name, options);
+    for (let t = 0; t < 5; t++) unbroken.next();
+    const resumed = coefficients(name, options, JSON.parse(JSON.stringify(unbroken.state)));
+    for (const each of [unbroken, resumed]) each.next();
+    expect(resumed.scalars()).toEqual(unbroken.scalars());
+    expect(resumed.state).toEqual(unbroken.state);
+    expect(() => coefficients(name, options, { step: -1 })).toThrow('Expected step to be a whole number of at least 0');
   });
 
   test('of a step that is refused have not begun it', () => {
@@ -146,6 +197,12 @@ test('two dimensions of workgroups where one does not hold them', () => {
 test.each([
   [() => wgslKernel('sgd' as KernelName), 'Expected the kernel to be one of "adam", '],
   [() => wgslKernel('adam', { lanes: any(2) }), 'Expected lanes to be 1 or 4, got 2.'],
+  [() => wgslKernel('adam', { workgroupSize: 0 }), 'Expected workgroupSize to be a whole number of at least 1, got 0.'],
+  [
+    () => coefficients('adam', { decayMask: () => true }),
+    'Expected decayMask to be left out: scalars({ decays }) says',
+  ],
+  [() => coefficients('adamwScheduleFree', {}, { step: 1 }), 'Expected k to be a finite number, got undefined.'],
   [() => coefficients(any('sgd')), 'Expected the algorithm to be one of "adam", '],
   [() => coefficients('adam', any({ lambda: 1 })), 'Unknown option "lambda", got 1; adam has '],
   [() => wasmKernels(any({})), 'Expected the memory to be a WebAssembly.Memory, got an Object.'],

@@ -24,7 +24,11 @@ export function kernelsPage(folder: URL = rules): string {
 
 const head = [
   '# Kernels',
-  'Written by `npm run docs` from the table in `src/rules/`. Scalars are f32, number _i_ at byte 4·_i_ of their block; arrays are f32, all of one length, and updated in place. In WebAssembly a kernel is called with the byte address of the scalars, those of the arrays in this order, and the bytes of each array; in WGSL the scalars are group 0, binding 0, and the arrays group 1, bindings in this order. `coefficients` of `twinstep/kernels` gives the scalars of each step.',
+  'Written by `npm run docs` from the table in `src/rules/`.',
+  'A kernel updates its arrays in place. **Scalars** are f32, number _i_ at byte 4·_i_ of their block; `coefficients(algorithm, options)` gives them step by step, and `.kernel` is the kernel that takes them: `adam` for `adam` and `adamw`, `adam_amsgrad` with `amsgrad`, `nadam` for `nadam`, `radam`, Nesterov and `epsRoot`, `schedulefree_adamw` for Schedule-Free AdamW and RAdam. **Arrays** are f32 and of one length: the parameter, the gradient, then slots, which begin at zero unless something else is said. What stands beyond a tensor in the padding of any array, the gradient included, is to be zero, and stays zero.',
+  'In **WebAssembly** (`wasmKernels(memory)`) a kernel is called with the byte address of the scalars, those of the arrays in their order, and the bytes of each array. 32 bytes are updated at a time: a length that is no multiple of 32 is rounded up. Addresses are multiples of 4, for speed of 16. Nothing is checked.',
+  'In **WGSL** (`wgslKernel(name)`) the scalars are group 0, binding 0, a uniform buffer of `scalarBytes`; the arrays are group 1, storage buffers, bindings in their order. Bindings are multiples of `lanes` elements. Give the pipeline `constants`, and dispatch `workgroups(elements)`.',
+  'Schedule-Free takes its parameters to the average x and back by `extrapolate`, over `param` and `z`, with the scalars of `coefficients(...).average(true)` and `average(false)`. A tensor that takes its first step later than the others has `scalars({ isFirst: true })`, one that does not decay `scalars({ decays: false })`. `coefficients(...).state` is what a later run goes on from.',
 ];
 
 /** The comment that a file opens with, its formula as code. */

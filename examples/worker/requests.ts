@@ -75,7 +75,7 @@ async function readText(request: Request): Promise<string> {
   }
   const bytes = await new Blob(chunks).arrayBuffer();
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
   } catch {
     throw new Refusal(400, `Expected the body to be UTF-8, got ${size} bytes that are not.`);
   }

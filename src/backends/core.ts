@@ -5,7 +5,7 @@ import { show } from '../sentences.js';
 import { Unavailable } from './backend.js';
 
 /** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
-export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 
 let bringCore = (): WasmSource => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
@@ -23,17 +23,23 @@ export function getCore(own: WasmSource | undefined): WebAssembly.Module {
 }
 
 /** A module of another realm is one, too, and so nothing is asked of its class. */
-export const isWasmSource = (value: unknown): value is WasmSource =>
-  isModule(value) || ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer' || tag(value) === 'SharedArrayBuffer';
+export function isWasmSource(value: unknown): value is WasmSource {
+  if (isModule(value)) return true;
+  if (ArrayBuffer.isView(value)) return isWasm(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  return tag(value) === 'ArrayBuffer' && isWasm(new Uint8Array(value as ArrayBuffer));
+}
 
-const isModule = (value: unknown): value is WebAssembly.Module => tag(value) === 'WebAssembly.Module';
+/** Whether bytes begin as WebAssembly does: what a server sends in place of a file does not. */
+const isWasm = (bytes: Uint8Array): boolean => [0x00, 0x61, 0x73, 0x6d].every((byte, i) => bytes[i] === byte);
+
+const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module';
 const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-/** Synchronously: the module is a few kB, far below the limit of any browser. */
+/** Synchronously: the module is a few kB. (Chromium before 114 allows 4 kB on a page: there the reference takes over.) */
 function compile(source: WasmSource): WebAssembly.Module {
-  if (isModule(source)) return source;
+  if (isModule(source)) return source as WebAssembly.Module;
   try {
-    return new WebAssembly.Module(source);
+    return new WebAssembly.Module(source as BufferSource);
   } catch (error) {
     // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
     throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);
@@ -52,9 +58,17 @@ export function bind(module: WebAssembly.Module, memory: WebAssembly.Memory): (n
   };
   // Before anything of another module runs.
   check('adam');
-  const kernels = new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Kernel>;
+  const kernels = instantiate(module, memory).exports as Record<string, Kernel>;
   return (name) => {
     check(name);
     return kernels[name];
   };
+}
+
+function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): WebAssembly.Instance {
+  try {
+    return new WebAssembly.Instance(module, { env: { memory } });
+  } catch (error) {
+    throw new Unavailable(`WebAssembly cannot be instantiated here (${error})`);
+  }
 }

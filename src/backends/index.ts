@@ -15,7 +15,7 @@ export function provideWebGPU(load: LoadWebGPU): void {
 }
 
 const backends: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
-  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await loadWebGPU()).openWebGPU(request) },
+  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await load()).openWebGPU(request) },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
   { name: 'reference', title: 'Plain JavaScript', open: openReference },
 ];
@@ -26,6 +26,15 @@ export const backendNames: readonly string[] = ['auto', ...backends.map(({ name 
 export interface Choice {
   readonly name: BackendName;
   readonly reason: string;
+}
+
+async function load(): ReturnType<LoadWebGPU> {
+  try {
+    return await loadWebGPU();
+  } catch (error) {
+    if (error instanceof Unavailable) throw error;
+    throw new Unavailable(`its code cannot be loaded here (${error})`);
+  }
 }
 
 /** Opens the backend asked for; with 'auto' the best one that can step the parameters where they are. */

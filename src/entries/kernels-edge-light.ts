@@ -1,5 +1,8 @@
 // twinstep/kernels where twinstep is edge-light.ts.
 
-import './edge-light.js';
+import core from './core.wasm?module';
+import { provideCore } from '../backends/core.js';
+
+provideCore(() => core);
 
 export * from '../kernels/index.js';

@@ -1,5 +1,8 @@
 // twinstep/kernels where twinstep is workerd.ts.
 
-import './workerd.js';
+import core from './core.wasm';
+import { provideCore } from '../backends/core.js';
+
+provideCore(() => core);
 
 export * from '../kernels/index.js';

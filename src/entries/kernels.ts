@@ -1,5 +1,8 @@
 // twinstep/kernels where twinstep is default.ts.
 
-import './default.js';
+import { provideCore } from '../backends/core.js';
+import { bytes } from './base64.js';
+
+provideCore(bytes);
 
 export * from '../kernels/index.js';

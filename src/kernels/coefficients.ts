@@ -13,6 +13,9 @@ export type AlgorithmName = keyof typeof algorithms;
 export type OptionsOf<Name extends AlgorithmName> = Mutable<(typeof algorithms)[Name]['defaults']>;
 type Mutable<Options> = { -readonly [Key in keyof Options]: Options[Key] };
 
+/** What is remembered from step to step: numbers, for JSON. */
+export type CoefficientsState = Readonly<Record<string, number>>;
+
 /** The scalars of one step after another. */
 export interface StepCoefficients<Options> {
   /** The kernel that takes them. */
@@ -21,6 +24,8 @@ export interface StepCoefficients<Options> {
   readonly options: Options;
   /** Completed steps, with the one that `next` began. */
   readonly step: number;
+  /** What `coefficients(name, options, state)` goes on from. */
+  readonly state: CoefficientsState;
   /** Begins the next step. Throws what the options' functions give reason for, and then it has not begun. */
   next(): void;
   /** The scalars of this step, in the kernel's order: for a tensor that does not decay, or that takes its first. */
@@ -36,33 +41,47 @@ export interface StepCoefficients<Options> {
 export function coefficients<Name extends AlgorithmName>(
   name: Name,
   options: Partial<OptionsOf<Name>> = {},
+  state: CoefficientsState = { step: 0 },
 ): StepCoefficients<OptionsOf<Name>> {
   expect(Object.hasOwn(algorithms, name), 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
   const algorithm = algorithms[name] as unknown as Parameters<typeof resolve<GroupOptions>>[0];
   const own = resolve(algorithm, options as Record<string, unknown>, {}, '');
+  expect(own.decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', own.decayMask);
   const arithmetic = new Coefficients(algorithm, own, '');
   const { rule } = arithmetic;
-  const write = ({ decays = true, isFirst = step === 1 } = {}): Float32Array<ArrayBuffer> => {
+  let step = checkedCount(state.step);
+  for (const key of Object.keys(arithmetic.state)) {
+    if (step === 0) break;
+    expect(Number.isFinite(state[key]), key, 'a finite number', state[key]);
+    arithmetic.state[key] = state[key];
+  }
+
+  const write = (completed: number, isFirst: boolean, decays: boolean): Float32Array<ArrayBuffer> => {
     const scalars = new Float32Array(rule.scalars.length);
-    arithmetic.write(scalars, step - 1, isFirst, decays);
+    arithmetic.write(scalars, completed, isFirst, decays);
     return scalars;
   };
-  let step = 0;
+  /** Of the step that was begun, so that options which change meanwhile are the next one's. */
+  let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
   return {
     kernel: rule.name as KernelName,
     options: live(algorithm, own, {}, '') as OptionsOf<Name>,
     get step() {
       return step;
     },
+    get state() {
+      return { step, ...arithmetic.state };
+    },
     next() {
       arithmetic.begin(step, 1);
-      arithmetic.write(new Float32Array(rule.scalars.length), step, step === 0, true);
+      const flags = [false, true];
+      current = flags.map((isFirst) => flags.map((decays) => write(step, isFirst, decays)));
       arithmetic.commit();
       step += 1;
     },
-    scalars(tensor) {
-      expect(step > 0, 'the step', 'begun by next()', step);
-      return write(tensor);
+    scalars({ decays = true, isFirst = step === 1 } = {}) {
+      expect(current.length > 0, 'the step', 'begun by next()', step);
+      return current[Number(isFirst)][Number(decays)].slice();
     },
     average(toAverage) {
       const { average } = algorithm;
@@ -71,4 +90,10 @@ export function coefficients<Name extends AlgorithmName>(
       return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
     },
   };
+}
+
+function checkedCount(step: unknown): number {
+  const isCount = Number.isSafeInteger(step) && (step as number) >= 0;
+  expect(isCount, 'step', 'a whole number of at least 0', step);
+  return step as number;
 }

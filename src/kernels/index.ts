@@ -1,6 +1,12 @@
 // The public names of twinstep/kernels: the kernels themselves, for engines that have memory and pipelines of their own.
 
-export { coefficients, type AlgorithmName, type OptionsOf, type StepCoefficients } from './coefficients.js';
+export {
+  coefficients,
+  type AlgorithmName,
+  type CoefficientsState,
+  type OptionsOf,
+  type StepCoefficients,
+} from './coefficients.js';
 export { kernels, type KernelDescription, type KernelName } from './table.js';
 export { wasmKernels, type WasmKernel, type WasmKernels } from './wasm.js';
 export { wgslKernel, type WgslKernel } from './wgsl.js';

@@ -6,11 +6,11 @@ import { kernels, type KernelName } from './table.js';
 
 /**
  * One update, in place: the byte address of the block of scalars, those of the arrays in the order of `kernels[name]`,
- * and the bytes of each array, a multiple of 32; what is beyond a tensor's end is to be zero, and stays zero. Addresses
- * are checked by nobody; those of arrays are multiples of 4, and of 16 for speed. It returns nothing and allocates
- * nothing.
+ * and the bytes of each array. 32 bytes are updated at a time: a length that is no multiple of 32 is rounded up, and what
+ * is beyond a tensor's end in any array, the gradient's included, is to be zero, and stays zero. Nothing is checked, not
+ * even the number of arguments. Addresses of arrays are multiples of 4, and of 16 for speed.
  */
-export type WasmKernel = (scalars: number, param: number, ...arraysAndBytes: number[]) => void;
+export type WasmKernel = (...addressesAndBytes: number[]) => void;
 
 export type WasmKernels = Readonly<Record<KernelName, WasmKernel>>;
 

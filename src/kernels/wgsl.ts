@@ -13,8 +13,12 @@ export interface WgslKernel extends KernelDescription {
   readonly entryPoint: KernelName;
   /** How many elements an invocation updates: bindings are multiples of so many. */
   readonly lanes: 1 | 4;
-  /** Invocations in a workgroup, unless the pipeline's constant WORKGROUP says otherwise. */
+  /** The length of the uniform buffer, of which the kernel's scalars may be a part: those of a file share a struct. */
+  readonly scalarBytes: number;
+  /** Invocations in a workgroup. */
   readonly workgroupSize: number;
+  /** What the pipeline's `constants` are to be. */
+  readonly constants: Readonly<Record<string, number>>;
   /** Of group 0, the scalars at binding 0, and of group 1, the arrays at bindings in their order. */
   readonly bindGroupLayouts: readonly [GPUBindGroupLayoutDescriptor, GPUBindGroupLayoutDescriptor];
   /** What to dispatch for arrays of so many elements, where one dimension holds at most `most` workgroups. */
@@ -25,26 +29,40 @@ export interface WgslKernel extends KernelDescription {
  * The WGSL kernel `name`, four elements at a time, or with `lanes` 1 one, for arrays that do not divide by four. Throws
  * a sentence for a name that is not in `kernels`.
  */
-export function wgslKernel(name: KernelName, { lanes: count = 4 }: { lanes?: 1 | 4 } = {}): WgslKernel {
+export function wgslKernel(
+  name: KernelName,
+  { lanes: count = 4, workgroupSize = WORKGROUP }: { lanes?: 1 | 4; workgroupSize?: number } = {},
+): WgslKernel {
   expect(Object.hasOwn(kernels, name), 'the kernel', `one of ${list(Object.keys(kernels), Infinity)}`, name);
   expect(count === 1 || count === 4, 'lanes', '1 or 4', count);
+  const isSize = Number.isInteger(workgroupSize) && workgroupSize > 0;
+  expect(isSize, 'workgroupSize', 'a whole number of at least 1', workgroupSize);
   const kernel = kernels[name];
   const flavour = count === lanes.vec4 ? 'vec4' : 'scalar';
-  const minBindingSize = kernel.scalars.length * FLOAT;
+  const code = shader(name, flavour);
+  const minBindingSize = uniformBytes(code);
   return {
     ...kernel,
-    code: shader(name, flavour),
+    code,
+    scalarBytes: minBindingSize,
     entryPoint: name,
     lanes: count,
-    workgroupSize: WORKGROUP,
+    workgroupSize,
+    constants: { WORKGROUP: workgroupSize },
     bindGroupLayouts: [
       { entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', minBindingSize } }] },
       {
         entries: kernel.arrays.map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
       },
     ],
-    workgroups: (elements, most = 65_535) => fold(Math.ceil(elements / count / WORKGROUP), most),
+    workgroups: (elements, most = 65_535) => fold(Math.ceil(elements / count / workgroupSize), most),
   };
+}
+
+/** Of the struct of scalars: as many f32 as it says. */
+function uniformBytes(code: string): number {
+  const [, fields] = /struct \w+Scalars\s*\{([^}]*)\}/.exec(code)!;
+  return FLOAT * fields.split('f32').slice(1).length;
 }
 
 /** So many workgroups in rows of at most `most`. */
