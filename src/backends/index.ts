@@ -15,7 +15,7 @@ export function provideWebGPU(load: LoadWebGPU): void {
 }
 
 const backends: readonly { name: BackendName; title: string; open(request: Request): Promise<Backend> }[] = [
-  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await load()).openWebGPU(request) },
+  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await tryWebGPU()).openWebGPU(request) },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
   { name: 'reference', title: 'Plain JavaScript', open: openReference },
 ];
@@ -28,7 +28,7 @@ export interface Choice {
   readonly reason: string;
 }
 
-async function load(): ReturnType<LoadWebGPU> {
+async function tryWebGPU(): ReturnType<LoadWebGPU> {
   try {
     return await loadWebGPU();
   } catch (error) {
