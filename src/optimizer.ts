@@ -5,6 +5,7 @@ import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, forgetSums, norms, type Gradients, type Norms } from './gradients.js';
 import type { Group, ParamGroup, Tensors } from './groups.js';
+import { Journal } from './journal.js';
 import type { GpuMemory } from './memory.js';
 import { Outcomes } from './outcomes.js';
 import { checkFinished, completedSteps, memberOf, stepperOf, takeGroup, type Parts } from './parts.js';
@@ -48,7 +49,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       isAdding: false,
       changes: 0,
     };
-    this.#parts = { ...making, ...state, outcomes: this.#outcomes, steppers: [], groups: live };
+    this.#parts = { ...making, ...state, outcomes: this.#outcomes, journal: new Journal(), steppers: [], groups: live };
     for (const [g, group] of groups.entries()) {
       takeGroup(this.#parts, new Stepper(making.algorithm, group, g, making.backend));
     }

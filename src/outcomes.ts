@@ -41,6 +41,14 @@ export class Outcomes {
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
   }
 
+  /** Does something once it is certain which of all so far was done. */
+  afterwards(work: () => void): void {
+    const replaced = this.#replaced;
+    void this.#settled?.then(() => {
+      if (replaced === this.#replaced) work();
+    });
+  }
+
   /** What was read, once it is certain that all before it was done; else why not, whoever has heard of it already. */
   async settle<Read>(read: Promise<Read>): Promise<Read> {
     const before = this.#failures.length;

@@ -2,6 +2,7 @@
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
+import type { Journal } from './journal.js';
 import type { Stretch } from './memory.js';
 import type { Outcomes } from './outcomes.js';
 import type { Member } from './runs.js';
@@ -23,11 +24,9 @@ export interface Parts<Options extends GroupOptions> {
   /** What `optimizer.groups` shows of them. */
   readonly groups: LiveGroup<Options>[];
   readonly members: Map<string, Member>;
-  /**
-   * The step that the optimizer is at, from 0: what schedules count. A tensor's second gradient begins the next one, so
-   * that a step may be taken one tensor at a time; one that is left out or comes late keeps up with the others.
-   */
+  /** The step that the optimizer is at, from 0. */
   step: number;
+  readonly journal: Journal;
   /** How many batches of gradients were accumulated since the last step, and which sum of them it is. */
   batches: number;
   sums: number;

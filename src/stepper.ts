@@ -129,18 +129,15 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** The step is made: it counts. The group counts it when the last of its gradients have come. */
-  commit(isLast: boolean, completed: number): void {
+  commit(isLast: boolean): void {
     let isFrozen = true;
     let isStepped = false;
-    for (const member of this.members) {
-      const { tensor, grad } = member;
+    for (const { tensor, grad } of this.members) {
       isFrozen &&= tensor.isFrozen;
       if (grad !== undefined) {
         isStepped = true;
         tensor.step += 1;
-        member.latest = completed;
       }
-      member.isDone = !isLast && (member.isDone || grad !== undefined);
     }
     if (isStepped) this.coefficients.stepped();
     // A group that is frozen as a whole stands still.
@@ -148,25 +145,18 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
-  commitForNow(isLast: boolean, completed: number): () => void {
+  commitForNow(isLast: boolean): () => void {
     const { members, state, coefficients } = this;
-    const stepped = members.filter(takesPart).map((member) => ({ member, latest: member.latest }));
-    const done = members.filter(({ isDone }) => isDone).map((member) => ({ member, step: member.tensor.step }));
+    const stepped = members.filter(takesPart).map(({ tensor }) => tensor);
     const [before, scheduledLr] = [{ ...state }, coefficients.scheduledLr];
-    this.commit(isLast, completed);
+    this.commit(isLast);
     const after = { ...state };
     const { sums = [] } = this.#algorithm.group ?? {};
     const commits = (this.#commits += 1);
     return () => {
-      for (const { member, latest } of stepped) {
-        member.tensor.step -= 1;
-        member.isDone = false;
-        if (member.latest === completed) member.latest = latest;
-      }
+      for (const tensor of stepped) tensor.step -= 1;
       const isLatest = this.#commits === commits;
       if (isLatest) coefficients.scheduledLr = scheduledLr;
-      // The step that it was the last part of goes on, with those parts that were not taken back themselves.
-      if (isLatest) for (const { member, step } of done) member.isDone = member.tensor.step === step;
       // Of steps that were made before or since, all but the sums stays: lr_max is the largest of all.
       const isAlone = isLatest && Object.keys(state).every((name) => state[name] === after[name]);
       if (isAlone) Object.assign(state, before);

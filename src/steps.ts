@@ -3,6 +3,7 @@
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
+import { keepBooks, stepToTake } from './journal.js';
 import { perform } from './outcomes.js';
 import { checkFinished, checkTraining, stepperOf, type Parts } from './parts.js';
 import type { Rule } from './rules/rule.js';
@@ -42,39 +43,41 @@ export function advance<Options extends GroupOptions>(
   try {
     if (isGiven) collect(parts, grads, encoder !== undefined);
     else collectOwn(parts);
-    const step = isNext(parts) ? parts.step + 1 : parts.step;
+    checkOnce(parts);
+    const step = stepToTake(parts, more);
     for (const stepper of steppers) stepper.prepare(step, gradScale / Math.max(batches, 1));
     parts.changes += 1;
+    // What is handed over may stand in the memory of the sums.
+    if (isGiven) parts.sums += 1;
     const outcome = update(backend, steppers, encoder);
-    if (outcome === undefined) for (const stepper of steppers) stepper.commit(!more, step);
-    else commitForNow(parts, outcome, !more, step);
-    parts.step = step;
+    if (outcome === undefined) for (const stepper of steppers) stepper.commit(!more);
+    else commitForNow(parts, outcome, more);
+    keepBooks(parts, more);
   } finally {
     release(parts);
   }
   if (batches > 0) forgetSums(parts);
-  parts.isUnfinished = more;
 }
 
 /** Commits what may turn out not to have been done, and then takes it back. */
 function commitForNow<Options extends GroupOptions>(
   parts: Parts<Options>,
   outcome: Promise<Error | undefined>,
-  isLast: boolean,
-  step: number,
+  more: boolean,
 ): void {
-  const { steppers, batches, isUnfinished, sums } = parts;
+  const { steppers, batches, sums, outcomes, journal } = parts;
   const summed = batches > 0 ? [...parts.members.values()].filter(({ hasSum }) => hasSum) : [];
-  const undo = steppers.map((stepper) => stepper.commitForNow(isLast, step));
-  const changes = parts.changes;
+  const undo = steppers.map((stepper) => stepper.commitForNow(!more));
+  const settle = journal.enter(parts, more);
   const giveBack = (): void => {
-    if (parts.changes === changes) parts.isUnfinished = isUnfinished;
+    settle(true);
     // Gradients that were summed up stand where they stood, unless others have come.
     if (summed.length === 0 || parts.sums !== sums + 1 || parts.batches > 0) return;
     parts.batches = batches;
     for (const member of summed) member.hasSum = true;
   };
-  watch(parts, outcome, [giveBack, ...undo]);
+  watch(parts, outcome, [...undo, giveBack]);
+  outcomes.afterwards(() => settle(false));
 }
 
 const stepOptions = ['more', 'gradScale'];
@@ -91,17 +94,14 @@ function checkOptions(options: StepOptions): void {
   expect(isFinite, 'gradScale', 'a finite number', gradScale);
 }
 
-/** Whether a tensor has its second gradient since this step began; none may within a step in parts. */
-function isNext<Options extends GroupOptions>({ steppers, step }: Parts<Options>): boolean {
-  let isRepeated = false;
+/** Throws where a tensor has its second gradient within a step in parts. */
+function checkOnce<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
   for (const { members } of steppers) {
-    for (const { grad, isDone, latest, tensor } of members) {
-      if (grad === undefined) continue;
-      if (isDone) throw new Error(`The gradient of ${show(tensor.name)} came a second time within one step.`);
-      isRepeated ||= latest === step;
+    for (const { grad, isDone, tensor } of members) {
+      if (grad === undefined || !isDone) continue;
+      throw new Error(`The gradient of ${show(tensor.name)} came a second time within one step.`);
     }
   }
-  return isRepeated;
 }
 
 /** Has the parameters of all groups, or of one, be what is trained, or the average. */

@@ -75,6 +75,63 @@ test('a first part that was refused leaves nothing open', async () => {
   expect(optimizer.stepOf('a')).toBe(1);
 });
 
+test('what was refused is not counted, however many there were, and schedules go on from what was done', async () => {
+  const optimizer = await adam({ a: gradient(1) }, { backend: 'webgpu', device, schedule: (t) => 2 ** -t });
+  for (let t = 0; t < 2; t++) optimizer.step({ a: dead() });
+  await expect(optimizer.read('a')).rejects.toThrow('The GPU device refused');
+  expect([optimizer.completedSteps, optimizer.stepOf('a')]).toEqual([0, 0]);
+  optimizer.step({ a: gradient(3) });
+  expect(optimizer.groups[0].scheduledLr).toBe(1e-3);
+  optimizer.step({ a: dead() });
+  optimizer.step({ a: gradient(3) });
+  await expect(optimizer.read('a')).rejects.toThrow('The GPU device refused');
+  expect([optimizer.completedSteps, optimizer.stepOf('a')]).toEqual([2, 2]);
+});
+
+test.each([
+  [
+    'a part that began nothing',
+    [
+      ['a', false],
+      ['a', true],
+    ],
+  ],
+  [
+    'parts of a step of which none was done',
+    [
+      ['a', true],
+      ['b', true],
+    ],
+  ],
+  [
+    'a last part, after a refusal',
+    [
+      ['a', false],
+      ['b', true],
+    ],
+  ],
+] as const)('refused: %s', async (_, refused) => {
+  const optimizer = await make();
+  for (const [name, more] of refused) optimizer.step({ [name]: dead() }, { more });
+  await expect(optimizer.read('a')).rejects.toThrow('The GPU device refused');
+  await optimizer.stateDict();
+  optimizer.step({ a: gradient(3), b: gradient(4) });
+  expect([optimizer.stepOf('a'), optimizer.completedSteps]).toEqual([1, 1]);
+});
+
+test('a last part that was refused leaves the step open, whatever was asked for meanwhile', async () => {
+  const optimizer = await make();
+  optimizer.step({ a: gradient(3) }, { more: true });
+  optimizer.step({ b: dead() });
+  optimizer.freeze('a');
+  optimizer.unfreeze('a');
+  await expect(optimizer.read('b')).rejects.toThrow('The GPU device refused');
+  await expect(optimizer.stateDict()).rejects.toThrow('A step is unfinished');
+  optimizer.step({ b: gradient(4) });
+  optimizer.step({ a: gradient(5), b: gradient(6) });
+  expect([optimizer.stepOf('a'), optimizer.completedSteps]).toEqual([2, 2]);
+});
+
 test('of two steps the one that was done keeps its lr and its weights', async () => {
   const [optimizer, plain] = await Promise.all(
     [0, 1].map(() => adamwScheduleFree({ a: gradient(1) }, { backend: 'webgpu', device, lr: 0.1 })),

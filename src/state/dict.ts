@@ -16,8 +16,8 @@ export type TensorState = Record<string, number | Float32Array>;
  * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
  * first step, and each group's options in snake_case. Beside PyTorch's, `param_names` tells the index of a name,
  * `frozen` names the tensors whose gradients are passed over, `no_decay` those that the decay mask spares, `functions` the
- * options that are functions, whose present value stands in their place; `completed_steps` is what schedules count, and
- * `schedule` the memory of one that has any.
+ * options that are functions, whose present value stands in their place; `completed_steps` is what schedules count, `left_out` names
+ * the tensors that did not take the latest of these, and `schedule` the memory of one that has any.
  */
 export interface StateDict {
   state: Record<number, TensorState>;
@@ -73,7 +73,8 @@ export function describe<Options extends GroupOptions>(parts: Parts<Options>): {
       ...algorithm.identity,
       algorithm: algorithm.name,
       ...groupState,
-      ...(isCounted ? { completed_steps: completed } : {}),
+      completed_steps: completed,
+      left_out: names.filter((name) => parts.members.get(name)!.latest !== parts.step),
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,

@@ -75,9 +75,15 @@ export function parseState<Options extends GroupOptions>(
   return { state, isTraining };
 }
 
-/** How many steps schedules have counted, where the dict says so. */
-export function completedOf({ completed_steps: saved }: Record<string, unknown>, where: string): number | undefined {
+/** How many steps schedules have counted, where the dict says so, and which tensors did not take the latest of them. */
+export function completedOf(
+  { completed_steps: saved, left_out: leftOut = [] }: Record<string, unknown>,
+  names: readonly string[],
+  where: string,
+): { completed: number | undefined; leftOut: ReadonlySet<string> } {
   const isCount = Number.isSafeInteger(saved) && (saved as number) >= 0 && !Object.is(saved, -0);
   expect(saved === undefined || isCount, `completed_steps${where}`, 'a whole number of at least 0', saved);
-  return saved as number | undefined;
+  expect(Array.isArray(leftOut), `left_out${where}`, 'an array of names', leftOut);
+  checkNames(leftOut, names, 'left out', where);
+  return { completed: saved as number | undefined, leftOut: new Set(leftOut) };
 }

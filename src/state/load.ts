@@ -26,8 +26,14 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   parts.changes += 1;
   // PyTorch's dicts do not say: then it is the tensors' own count.
   const counts = loaded.flatMap(({ completed, tensors }) => completed ?? tensors.map(({ step }) => step));
-  parts.step = Math.max(0, ...counts);
-  for (const member of parts.members.values()) member.latest = -1;
+  const completed = counts.reduce((most, count) => Math.max(most, count), 0);
+  parts.step = Math.max(0, completed - 1);
+  for (const { leftOut, tensors } of loaded) {
+    for (const { member } of tensors) {
+      member.latest = completed === 0 || leftOut.has(member.tensor.name) ? -1 : parts.step;
+    }
+  }
+  parts.journal.clear();
   outcomes.replace();
   for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
     const stepper = steppers[group];

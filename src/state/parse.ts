@@ -17,8 +17,9 @@ export interface Loaded {
   readonly options: Readonly<Record<string, unknown>>;
   readonly state: Readonly<GroupState>;
   readonly isTraining: boolean;
-  /** What schedules have counted, where the dict says so. */
+  /** What schedules have counted, where the dict says so, and who did not take the latest step. */
   readonly completed: number | undefined;
+  readonly leftOut: ReadonlySet<string>;
   /** Takes over the memory of the group's schedule, where the dict has one. */
   readonly loadSchedule: () => void;
   /** Slots are undefined for one that has not stepped yet. */
@@ -52,7 +53,7 @@ export function parse<Options extends GroupOptions>(
     const names = namesOf(saved, stepper.names, where);
     const frozen = frozenOf(saved, stepper, where);
     checkNoDecay(saved, stepper, where);
-    const completed = completedOf(saved, where);
+    const counted = completedOf(saved, stepper.names, where);
     const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
     const tensors = names.map((name, i) => {
       const number = (saved.params as unknown[])[i];
@@ -68,7 +69,7 @@ export function parse<Options extends GroupOptions>(
         ...parseTensor(algorithm, state[index], member.tensor, stepper.rule),
       };
     });
-    return { options, ...remembered, completed, loadSchedule, tensors };
+    return { options, ...remembered, ...counted, loadSchedule, tensors };
   });
   const strangers = Object.keys(state).filter((index) => !indices.has(index));
   if (strangers.length > 0)
