@@ -22,11 +22,11 @@ export interface LookaheadOptions {
 }
 
 /**
- * Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself: every `k` steps slow weights go by `alpha`
- * towards the optimizer's, which then begin anew from there; its moments go on. It is stepped, added to, saved and loaded
- * in place of the optimizer; everything else is done with `lookahead.optimizer` as ever. Frozen tensors stay as they are.
- * On the GPU the caller's buffers need COPY_SRC and COPY_DST usage, and a step that the device refuses late has had its
- * turn all the same. Throws a sentence for what is not as documented.
+ * Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself: every `k` of its completed steps slow
+ * weights go by `alpha` towards its weights, which then begin anew from there; its moments go on. It is stepped, added to,
+ * saved and loaded in place of the optimizer; everything else is done with `lookahead.optimizer` as ever. Frozen tensors
+ * stay as they are. On the GPU the caller's buffers need COPY_SRC and COPY_DST usage, and a step that the device refuses
+ * late has had its turn all the same. Throws a sentence for what is not as documented.
  */
 export async function lookahead<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,

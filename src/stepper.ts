@@ -16,7 +16,10 @@ export type LiveGroup<Options> = Options & {
   readonly frozen: readonly string[];
   /** lr times all multipliers, as the latest step took it; 0 before the first. */
   readonly scheduledLr: number;
-  /** Schedule-Free's: whether the parameters are y and not the average, completed steps, the sum of the weights of its average, the largest lr so far (-1 at first). */
+  /**
+   * Schedule-Free's: whether the parameters are y and not the average, completed steps, the sum of the weights of its
+   * average, and the largest lr so far, -1 at first.
+   */
   readonly trainMode?: boolean;
   readonly k?: number;
   readonly weightSum?: number;

@@ -4,7 +4,6 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -304,9 +303,9 @@ function stepTo(end: number, begun: number, optimizer: Awaited<ReturnType<Create
   }
 }
 
-test('the tool is part of the package, and found by its name', () => {
-  const { resolve } = createRequire(import.meta.url);
-  expect(resolve('twinstep/tools/torch_checkpoint.py')).toBe(path('../tools/torch_checkpoint.py'));
+test('the tool is part of the package', () => {
+  const { files } = JSON.parse(readFileSync(path('../package.json'), 'utf8')) as { files: string[] };
+  expect(files).toContain('tools/torch_checkpoint.py');
 });
 
 describe.runIf(hasTorch)('in PyTorch', () => {
@@ -402,12 +401,13 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     const back = runPython(tool, 'from-torch', inFolder('nadam.pt'), inFolder('nadam.back'));
     expect([back.status, back.stdout]).toEqual([0, '']);
     const [ours, again] = ['nadam.ours', 'nadam.back'].map((name) => decodeCheckpoint(readFileSync(inFolder(name))));
-    // NAdam's product is derived, and so read by nobody; of what is frozen, and of decay masks, PyTorch
-    // says nothing.
+    // NAdam's product is derived, and so read by nobody; of what is frozen, masked or left out of a
+    // step PyTorch says nothing.
     for (const { stateDict } of [ours, again]) {
       for (const each of Object.values(stateDict.state)) delete each.mu_product;
-      for (const group of stateDict.param_groups as { frozen?: unknown; no_decay?: unknown }[]) {
+      for (const group of stateDict.param_groups as Record<string, unknown>[]) {
         delete group.frozen;
+        delete group.left_out;
         delete group.no_decay;
       }
     }

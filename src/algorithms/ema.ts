@@ -7,10 +7,10 @@ import { averageWeight, type Algorithm } from './algorithm.js';
 /** The options of `ema`. */
 export interface EmaOptions {
   /**
-   * How much of the average remains at each step, at least 0 and less than 1. As a number it is 0 at the first step, which takes over the
-   * weights as they are: torch.optim.swa_utils' `get_ema_multi_avg_fn(decay)`. Or a function of completed steps, which is
-   * that at any step: `(n) => n / (n + 1)` is the mean of all so far, stochastic weight averaging (arXiv 1803.05407).
-   * Default 0.999.
+   * How much of the average remains at each step, at least 0 and less than 1. As a number it is 0 at the first step, which
+   * takes over the weights as they are: `get_ema_multi_avg_fn(decay)` of torch.optim.swa_utils. Or a function of completed
+   * steps, which is that at any step: `(n) => n / (n + 1)` is the mean of all so far, stochastic weight averaging (arXiv
+   * 1803.05407). Default 0.999.
    */
   decay: number | ((completedSteps: number) => number);
 }

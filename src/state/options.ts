@@ -59,7 +59,9 @@ function checkFunctions<Options extends GroupOptions>(
 ): void {
   expect(Array.isArray(saved), `functions${where}`, 'an array of names of options', saved);
   const own = options as Readonly<Record<string, unknown>>;
-  const missing = saved.filter((name) => typeof own[camelCase(String(name))] !== 'function');
+  const isGiven = (name: unknown): boolean =>
+    typeof name === 'string' && Object.hasOwn(own, camelCase(name)) && typeof own[camelCase(name)] === 'function';
+  const missing = saved.filter((name) => !isGiven(name));
   if (missing.length === 0) return;
   const what = `${list(missing)}${where}`;
   throw new TypeError(
