@@ -12,7 +12,7 @@ import type { Dispatch, Dispatches } from './webgpu/dispatches.js';
 import { Kernels } from './webgpu/kernel.js';
 import type { Place, SectionMemory } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
-import { readBack } from './webgpu/read.js';
+import { readBack, type Source } from './webgpu/read.js';
 import { addAll, type Sum } from './webgpu/sums.js';
 import { Uniforms } from './webgpu/uniforms.js';
 
@@ -184,25 +184,16 @@ export class WebGPU implements Backend {
     Kernels.of(this.device).checkAlive();
     return readBack(
       this.device,
-      arrays.map((source) => ({
-        name: source.tensor.name,
-        bytes: source.tensor.length * FLOAT,
-        ...this.#placeOf(source),
-      })),
+      arrays.map((array) => this.#sourceOf(array)),
     );
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
     Kernels.of(this.device).checkAlive();
-    const uploaded = sources.map(({ grad }) => (isFloat32Array(grad) ? norm(grad) : undefined));
-    const places = sources.map((source, i) => {
-      const { name, length } = source.tensor;
-      if (uploaded[i] !== undefined) return { name, bytes: 0, ...this.#placeOf({ ...source, array: 'param' }) };
-      const place = source.grad === undefined ? this.#placeOf(source) : placeOf(source.grad, name);
-      return { name, bytes: length * FLOAT, ...place };
-    });
-    const norms = await normsOf(this.device, places);
-    return norms.map((value, i) => uploaded[i] ?? value);
+    return normsOf(
+      this.device,
+      sources.map((source) => (isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source))),
+    );
   }
 
   zeroGrad(): void {
@@ -260,6 +251,13 @@ export class WebGPU implements Backend {
     this.#callersEncoder = this.#encoder = this.#pass = undefined;
     this.#bound.clear();
     this.#new = [];
+  }
+
+  /** One of the arrays of a tensor, or a gradient in the caller's buffer. */
+  #sourceOf({ grad, ...array }: ArrayOf & { readonly grad?: unknown }): Source {
+    const { name, length } = array.tensor;
+    const place = grad === undefined ? this.#placeOf(array) : placeOf(grad, name);
+    return { name, bytes: length * FLOAT, ...place };
   }
 
   #placeOf({ section, tensor, array }: ArrayOf): Place {

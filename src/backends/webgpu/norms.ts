@@ -13,8 +13,9 @@ const MOST_PARTS = 256 * WORKGROUP;
 const LEAST_SHARE = 64;
 const PART_BYTES = 2 * FLOAT;
 
-/** The norms of arrays as the queue finds them now. */
-export async function normsOf(device: GPUDevice, sources: readonly Source[]): Promise<number[]> {
+/** The norms of arrays as the queue finds them now; those that are known already are numbers. */
+export async function normsOf(device: GPUDevice, given: readonly (Source | number)[]): Promise<number[]> {
+  const sources = given.filter((source) => typeof source !== 'number');
   const limit = alignDown(device.limits.maxStorageBufferBindingSize);
   let end = 0;
   const pieces = sources.flatMap((source, index) =>
@@ -28,7 +29,11 @@ export async function normsOf(device: GPUDevice, sources: readonly Source[]): Pr
     }),
   );
   const squares = sources.map(() => 0);
-  if (pieces.length === 0) return squares;
+  const norms = (): number[] => {
+    const ofSources = squares.map(Math.sqrt).values();
+    return given.map((source) => (typeof source === 'number' ? source : ofSources.next().value!));
+  };
+  if (pieces.length === 0) return norms();
 
   let parts: GPUBuffer | undefined;
   const trouble = complaint(device, () => {
@@ -55,7 +60,7 @@ export async function normsOf(device: GPUDevice, sources: readonly Source[]): Pr
     const [message, values] = await Promise.all([trouble, read]);
     if (message !== undefined) throw new Error(`The GPU device cannot take the norms: ${message}`);
     for (const [p, { index }] of pieces.entries()) squares[index] += squaresOf(values[p]);
-    return squares.map(Math.sqrt);
+    return norms();
   } finally {
     parts?.destroy();
   }
