@@ -111,7 +111,8 @@ export function switchMode<Options extends GroupOptions>(
   group: number | undefined,
 ): void {
   const { algorithm, steppers, backend } = parts;
-  checkFinished(parts);
+  // A refusal that came to light in eval mode may have opened the step again, which ends in training.
+  if (!isTraining) checkFinished(parts);
   const chosen = group === undefined ? steppers : [stepperOf(parts, group)];
   const changing = chosen.filter((stepper) => stepper.isTraining !== isTraining);
   if (algorithm.average === undefined || changing.length === 0) return;

@@ -132,6 +132,19 @@ test('a last part that was refused leaves the step open, whatever was asked for 
   expect([optimizer.stepOf('a'), optimizer.completedSteps]).toEqual([2, 2]);
 });
 
+test('a step that is open again in eval mode can be ended', async () => {
+  const optimizer = await make();
+  optimizer.step({ a: gradient(3) }, { more: true });
+  optimizer.step({ b: dead() });
+  optimizer.eval();
+  await expect(optimizer.read('b')).rejects.toThrow('The GPU device refused');
+  await expect(optimizer.stateDict()).rejects.toThrow('A step is unfinished');
+  optimizer.train();
+  optimizer.step({ b: gradient(4) });
+  expect([optimizer.stepOf('a'), optimizer.groups[0].trainMode]).toEqual([1, true]);
+  await optimizer.stateDict();
+});
+
 test('of two steps the one that was done keeps its lr and its weights', async () => {
   const [optimizer, plain] = await Promise.all(
     [0, 1].map(() => adamwScheduleFree({ a: gradient(1) }, { backend: 'webgpu', device, lr: 0.1 })),
