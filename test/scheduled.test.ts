@@ -83,6 +83,19 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(await stepped(theirs)).toBeCloseTo(2 ** -3, 6);
     });
 
+    test('a step by no gradients, or by frozen tensors alone, is none, saved or not', async () => {
+      const optimizer = await adamw({ a: ones(1), b: ones(1) }, options as object);
+      optimizer.step({ a: ones(1), b: ones(1) });
+      optimizer.freeze('b');
+      optimizer.step({ b: ones(1) }, { more: true });
+      optimizer.step({});
+      const resumed = await adamw({ a: ones(1), b: ones(1) }, options as object);
+      await resumed.loadStateDict(await optimizer.stateDict());
+      for (const each of [optimizer, resumed]) each.step({ a: ones(1) });
+      expect([resumed.completedSteps, optimizer.completedSteps]).toEqual([2, 2]);
+      expect(await resumed.stateDict()).toEqual(await optimizer.stateDict());
+    });
+
     test('a step in parts is the step whole, whichever part comes first', async () => {
       const whole = await adamw({ a: ones(1), b: ones(1) }, options as object);
       const parts = await adamw({ a: ones(1), b: ones(1) }, options as object);

@@ -27,12 +27,13 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   // PyTorch's dicts do not say: then it is the tensors' own count.
   const counts = loaded.flatMap(({ completed, tensors }) => completed ?? tensors.map(({ step }) => step));
   const completed = counts.reduce((most, count) => Math.max(most, count), 0);
-  parts.step = Math.max(0, completed - 1);
-  for (const { leftOut, tensors } of loaded) {
-    for (const { member } of tensors) {
-      member.latest = completed === 0 || leftOut.has(member.tensor.name) ? -1 : parts.step;
-    }
-  }
+  const took = loaded.flatMap(({ leftOut, tensors }) =>
+    tensors.filter(({ member }) => !leftOut.has(member.tensor.name)).map(({ member }) => member),
+  );
+  // Where none took the latest step, such as one by no gradients at all, it is still to be taken.
+  parts.step = took.length > 0 ? Math.max(0, completed - 1) : completed;
+  for (const member of parts.members.values()) member.latest = -1;
+  if (completed > 0) for (const member of took) member.latest = parts.step;
   parts.journal.clear();
   outcomes.replace();
   for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
