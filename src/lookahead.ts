@@ -7,7 +7,7 @@ import type { Gradients } from './gradients.js';
 import type { ParamGroup, Tensors } from './groups.js';
 import { checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
 import type { Optimizer } from './optimizer.js';
-import { expect, isRecord, list, show } from './sentences.js';
+import { expect, isCount, isRecord, list, show } from './sentences.js';
 import type { SavedGroup, StateDict, TensorState } from './state/dict.js';
 import type { StepOptions } from './steps.js';
 
@@ -37,7 +37,7 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   const { k = 5, alpha = 0.5, ...strangers } = options as LookaheadOptions;
   const unknown = Object.keys(strangers);
   if (unknown.length > 0) throw new TypeError(`Lookahead has the options "k" and "alpha", got ${list(unknown)}.`);
-  expect(Number.isSafeInteger(k) && k >= 1, 'k', 'a whole number of at least 1', k);
+  expect(isCount(k, 1), 'k', 'a whole number of at least 1', k);
   expect(alpha > 0 && alpha <= 1, 'alpha', 'a number of more than 0 and at most 1', alpha);
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');

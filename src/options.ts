@@ -1,7 +1,7 @@
 // What each option may be, once, for creation and for assignments to a live group alike.
 
 import type { Algorithm } from './algorithms/algorithm.js';
-import { expect, isRecord, list, show, unexpected } from './sentences.js';
+import { expect, isCount, isRecord, list, show, unexpected } from './sentences.js';
 
 interface Check {
   readonly wanted: string;
@@ -51,7 +51,7 @@ const checks: Readonly<Record<string, Check>> = {
   },
   warmupSteps: {
     wanted: 'a whole number of at least 0',
-    accepts: (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0,
+    accepts: (value: unknown) => isCount(value),
   },
   decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
   gradScale: { wanted: 'a finite number', accepts: finite },

@@ -1,7 +1,7 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
 // Read as strictly as the reference implementation does, and in places more: files may be hostile.
 
-import { expect, isRecord, list, show } from '../sentences.js';
+import { expect, isCount, isRecord, list, show } from '../sentences.js';
 import { readJson, writeJson } from './json.js';
 
 /** Bits of an element of each type that the format has. */
@@ -130,8 +130,6 @@ function readEntry(name: string, entry: unknown): Entry {
   expect(fits, `the data of ${what}`, `${size} bytes long, as its shape says`, end - begin);
   return { name, dtype: dtype as Dtype, shape, begin, end };
 }
-
-const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 
 export const isShape = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((item) => isCount(item) && !Object.is(item, -0));

@@ -4,7 +4,7 @@ import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { Coefficients } from '../coefficients.js';
 import { live, resolve } from '../options.js';
-import { expect, list } from '../sentences.js';
+import { expect, isCount, list } from '../sentences.js';
 import type { KernelName } from './table.js';
 
 export type AlgorithmName = keyof typeof algorithms;
@@ -49,7 +49,8 @@ export function coefficients<Name extends AlgorithmName>(
   expect(own.decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', own.decayMask);
   const arithmetic = new Coefficients(algorithm, own, '');
   const { rule } = arithmetic;
-  let step = checkedCount(state.step);
+  let { step } = state;
+  expect(isCount(step), 'step', 'a whole number of at least 0', step);
   for (const key of Object.keys(arithmetic.state)) {
     if (step === 0) break;
     expect(Number.isFinite(state[key]), key, 'a finite number', state[key]);
@@ -90,10 +91,4 @@ export function coefficients<Name extends AlgorithmName>(
       return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
     },
   };
-}
-
-function checkedCount(step: unknown): number {
-  const isCount = Number.isSafeInteger(step) && (step as number) >= 0;
-  expect(isCount, 'step', 'a whole number of at least 0', step);
-  return step as number;
 }

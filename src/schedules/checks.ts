@@ -1,6 +1,6 @@
 // What the options of a schedule may be, and how they are read.
 
-import { expect, isRecord, list, show } from '../sentences.js';
+import { expect, isCount, isRecord, list, show } from '../sentences.js';
 import type { Schedule } from './schedule.js';
 
 /** What an option may be, and what it is where it is left out; without a fallback it has to be given. */
@@ -22,8 +22,6 @@ export const notNegative = numeric('a finite number of at least 0', (value) => v
 export const positive = numeric('a finite number of more than 0', (value) => value > 0 && value < Infinity);
 export const share = numeric('a number from 0 to 1', (value) => value >= 0 && value <= 1);
 export const rate = numeric('a number of at least 0 and less than 1', (value) => value >= 0 && value < 1);
-
-const isCount = (value: unknown, least = 0): boolean => Number.isSafeInteger(value) && (value as number) >= least;
 
 export const whole = (least: number, fallback?: number): Check<number> =>
   numeric(`a whole number of at least ${least}`, (value) => isCount(value, least))(fallback);

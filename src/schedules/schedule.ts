@@ -1,6 +1,6 @@
 // What a schedule is, and what all schedules share.
 
-import { expect, isRecord, unexpected } from '../sentences.js';
+import { expect, isCount, isRecord, unexpected } from '../sentences.js';
 
 /** The multiplier of lr ("eta") as a function of completed steps, which are 0 before the first. */
 export type Schedule = (completedSteps: number) => number;
@@ -16,7 +16,7 @@ export interface ScheduleMemory {
 /** A schedule by its formula, which sees whole numbers of at least 0 and nothing else. */
 export function schedule(formula: Schedule): Schedule {
   return (completedSteps) => {
-    if (Number.isSafeInteger(completedSteps) && completedSteps >= 0) return formula(completedSteps);
+    if (isCount(completedSteps)) return formula(completedSteps);
     throw unexpected('completed steps', 'a whole number of at least 0', completedSteps);
   };
 }

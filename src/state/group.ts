@@ -1,7 +1,7 @@
 // What a state dict says of a group besides its options: names, what is remembered, and the mode.
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
-import { expect, list, show } from '../sentences.js';
+import { expect, isCount, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
 
 /** The names of a saved group in its order. PyTorch saves them for named parameters; without names the order tells. */
@@ -81,8 +81,8 @@ export function completedOf(
   names: readonly string[],
   where: string,
 ): { completed: number | undefined; leftOut: ReadonlySet<string> } {
-  const isCount = Number.isSafeInteger(saved) && (saved as number) >= 0 && !Object.is(saved, -0);
-  expect(saved === undefined || isCount, `completed_steps${where}`, 'a whole number of at least 0', saved);
+  const isGood = saved === undefined || (isCount(saved) && !Object.is(saved, -0));
+  expect(isGood, `completed_steps${where}`, 'a whole number of at least 0', saved);
   expect(Array.isArray(leftOut), `left_out${where}`, 'an array of names', leftOut);
   checkNames(leftOut, names, 'left out', where);
   return { completed: saved as number | undefined, leftOut: new Set(leftOut) };

@@ -6,7 +6,7 @@ import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
-import { expect, isRecord, list, show } from '../sentences.js';
+import { expect, isCount, isRecord, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
 import { checkNoDecay, completedOf, frozenOf, namesOf, parseState } from './group.js';
 import { parseOptions, parseSchedule } from './options.js';
@@ -57,8 +57,7 @@ export function parse<Options extends GroupOptions>(
     const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
     const tensors = names.map((name, i) => {
       const number = (saved.params as unknown[])[i];
-      const isIndex = Number.isSafeInteger(number) && (number as number) >= 0;
-      expect(isIndex, `the index of ${show(name)}${where}`, 'a whole number of at least 0', number);
+      expect(isCount(number), `the index of ${show(name)}${where}`, 'a whole number of at least 0', number);
       const index = String(number);
       if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
       indices.add(index);
@@ -111,8 +110,7 @@ function parseTensor<Options extends GroupOptions>(
   const { step, ...slots } = state;
   for (const name of Object.keys(algorithm.derived ?? {})) delete slots[name];
   if (algorithm.group === undefined) {
-    const isCount = Number.isSafeInteger(step) && (step as number) >= 1;
-    expect(isCount, `step in the ${what}`, 'a whole number of at least 1', step);
+    expect(isCount(step, 1), `step in the ${what}`, 'a whole number of at least 1', step);
   }
   const strangers = Object.keys(slots).filter((slot) => !rule.slots.includes(slot));
   if (strangers.length > 0)
