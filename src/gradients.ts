@@ -32,19 +32,16 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
   }
 }
 
+/** Stands for the gradient in the optimizer's own memory, which a backend needs not be told of. */
+const OWN = true;
+
 /** Gives every tensor the gradient that stands in the optimizer's own memory; if any were accumulated, those that were. */
-export function collectOwn<Options extends GroupOptions>({
-  keepGrads,
-  backend,
-  steppers,
-  batches,
-}: Parts<Options>): void {
+export function collectOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: Parts<Options>): void {
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
-  const { grads } = backend;
   for (const { members } of steppers) {
     for (const member of members) {
       const takesPart = !member.tensor.isFrozen && (batches === 0 || member.hasSum);
-      member.grad = takesPart ? grads[member.tensor.name] : undefined;
+      member.grad = takesPart ? OWN : undefined;
     }
   }
 }

@@ -24,6 +24,13 @@ export function power(base: number, exponent: number): number {
   return Number.isFinite(low) ? result + low : result;
 }
 
+/** Whether base**exponent, of a base below 1, counts for nothing beside 1 in f64: it is below e^-40, and so 2^-57. */
+export const vanishes = (base: number, exponent: number): boolean => (1 - base) * exponent > 40;
+
+/** 1 - base**exponent: what a bias correction divides by. After the first steps it is exactly 1, and costs nothing. */
+export const complement = (base: number, exponent: number): number =>
+  vanishes(base, exponent) ? 1 : 1 - power(base, exponent);
+
 /** a*b - product, exactly (Dekker 1971). */
 function roundedOff(a: number, b: number, product: number): number {
   const aHigh = upperHalf(a);

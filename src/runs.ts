@@ -44,15 +44,17 @@ export class Runs {
   /** Finds neighbours that share their scalars, among the members that take part. */
   find(takesPart: (member: Member) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
     const { members, runs } = this;
-    this.count = 0;
+    let count = 0;
+    let previous: Tensor | undefined;
     for (let i = 0; i < members.length; i++) {
-      if (!takesPart(members[i])) continue;
-      if (i > 0 && takesPart(members[i - 1]) && shareScalars(members[i - 1].tensor, members[i].tensor)) {
-        runs[this.count - 1].last = i;
-      } else {
-        const run = runs[this.count++];
-        run.first = run.last = i;
+      const { tensor } = members[i];
+      const isPart = takesPart(members[i]);
+      if (isPart) {
+        if (previous === undefined || !shareScalars(previous, tensor)) runs[count++].first = i;
+        runs[count - 1].last = i;
       }
+      previous = isPart ? tensor : undefined;
     }
+    this.count = count;
   }
 }

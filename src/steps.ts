@@ -43,13 +43,13 @@ export function advance<Options extends GroupOptions>(
   try {
     if (isGiven) collect(parts, grads, encoder !== undefined);
     else collectOwn(parts);
-    checkOnce(parts);
+    if (parts.isUnfinished) checkOnce(parts);
     const step = stepToTake(parts, more);
     for (const stepper of steppers) stepper.prepare(step, gradScale / Math.max(batches, 1));
     parts.changes += 1;
     // What is handed over may stand in the memory of the sums.
     if (isGiven) parts.sums += 1;
-    const outcome = update(backend, steppers, encoder);
+    const outcome = update(backend, steppers, encoder, isGiven);
     if (outcome === undefined) for (const stepper of steppers) stepper.commit(!more);
     else commitForNow(parts, outcome, more);
     keepBooks(parts, more);
@@ -120,7 +120,7 @@ export function switchMode<Options extends GroupOptions>(
   release(parts);
   for (const stepper of changing) stepper.prepareSwitch(!isTraining);
   parts.changes += 1;
-  const outcome = update(backend, changing, undefined, algorithm.average.rule);
+  const outcome = update(backend, changing, undefined, false, algorithm.average.rule);
   for (const stepper of changing) stepper.isTraining = isTraining;
   const undo = changing.map((stepper) => () => {
     stepper.isTraining = !isTraining;
@@ -140,19 +140,22 @@ function watch<Options extends GroupOptions>(
 }
 
 /**
- * Runs what the steppers have prepared: their gradients are taken, all of them before the first update, and then each
+ * Runs what the steppers have prepared: gradients that were given are taken, all of them before the first update, and then each
  * run goes by `rule`, or its group's own.
  */
 function update<Options extends GroupOptions>(
   backend: Backend,
   steppers: readonly Stepper<Options>[],
   encoder: GPUCommandEncoder | undefined,
+  isGiven: boolean,
   rule?: Rule,
 ): Promise<Error | undefined> | undefined {
   return perform(backend, encoder, () => {
-    for (const { members } of steppers) {
-      for (const { section, tensor, grad } of members) {
-        if (grad !== undefined) backend.accept(section, tensor, grad);
+    if (isGiven) {
+      for (const { members } of steppers) {
+        for (const { section, tensor, grad } of members) {
+          if (grad !== undefined) backend.accept(section, tensor, grad);
+        }
       }
     }
     for (const { sections, rule: own } of steppers) {

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { rectification } from '../src/algorithms/radam.js';
 import { arraysOf } from '../src/layout.js';
-import { power, raise } from '../src/power.js';
+import { complement, power, raise } from '../src/power.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
 import { webgpu } from './support/backends.js';
@@ -192,6 +192,13 @@ test.each([0, 1, 2, 3, 5, 10, 1000, 1e6, 2 ** 31 + 5])('power is the nearest num
     expect(power(base, exponent)).toBeCloseTo(nearestPower(base, exponent), 17);
   }
 });
+
+test.each([0, 0.1, 0.5, 0.9, 0.999, 0.999999])(
+  'the complement of a power of %f is 1 less that power, to the bit',
+  (base) => {
+    for (let k = 0; k < 1e5; k = Math.ceil(1.01 * k + 1)) expect(complement(base, k)).toBe(1 - power(base, k));
+  },
+);
 
 test('power underflows to zero and overflows to Infinity, and never below zero or to NaN', () => {
   for (const base of [0.1, 0.3, 0.5, 0.77, 0.9, 0.95]) {

@@ -1,6 +1,6 @@
 // adam() and adamw(): defaults, the rule that the options choose, and the step arithmetic.
 
-import { power } from '../power.js';
+import { complement } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -48,8 +48,8 @@ function prepare(decoupled: boolean) {
     const { step, eta } = at;
     const [beta1, beta2] = at.betas;
     const lr = options.lr * eta;
-    const correction1 = 1 - power(beta1, step);
-    const correction2 = 1 - power(beta2, step);
+    const correction1 = complement(beta1, step);
+    const correction2 = complement(beta2, step);
     const stepSize = lr * Math.sqrt(correction2);
 
     by.grad_scale = gradScale(options, at);
@@ -66,7 +66,7 @@ function prepare(decoupled: boolean) {
     extended.root_scale = 1;
     extended.eps_root = options.epsRoot * correction2;
     extended.grad_step = options.nesterov ? (stepSize * (1 - beta1)) / correction1 : 0;
-    if (options.nesterov) by.step_size = (stepSize * beta1) / (1 - power(beta1, step + 1));
+    if (options.nesterov) by.step_size = (stepSize * beta1) / complement(beta1, step + 1);
   };
 }
 

@@ -1,6 +1,6 @@
 // What an algorithm is made of, and what all algorithms share.
 
-import { power } from '../power.js';
+import { complement } from '../power.js';
 import type { Rule } from '../rules/rule.js';
 import type { Schedule } from '../schedules/schedule.js';
 import { expect } from '../sentences.js';
@@ -131,5 +131,5 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {
   expect(Number.isFinite(lambda0) && lambda0 >= 0, 'lambda0', 'a finite number of at least 0', lambda0);
   expect(beta2 >= 0 && beta2 < 1, 'beta2', 'a number of at least 0 and less than 1', beta2);
-  return (completedSteps) => lambda0 * Math.sqrt(1 - power(beta2, completedSteps));
+  return (completedSteps) => lambda0 * Math.sqrt(complement(beta2, completedSteps));
 }

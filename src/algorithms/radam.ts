@@ -1,6 +1,6 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
-import { power, raise } from '../power.js';
+import { complement, power, raise, vanishes } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -79,9 +79,9 @@ export const radam: Algorithm<RadamOptions> = {
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const [beta1, beta2] = at.betas;
-    const stepSize = prepareMoments(by, options, at) / (1 - power(beta1, at.step));
+    const stepSize = prepareMoments(by, options, at) / complement(beta1, at.step);
     const rectified = rectification(beta2, at.step, 5);
-    by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(1 - power(beta2, at.step));
+    by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(complement(beta2, at.step));
     by.grad_step = 0;
     by.root_scale = rectified === undefined ? 0 : 1;
     by.eps = rectified === undefined ? 1 : denominator(options.eps);
@@ -95,12 +95,19 @@ export const nadam: Algorithm<NadamOptions> = {
   fixed,
   identity: {},
   conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),
-  derived: { mu_product: ({ betas, momentumDecay }, step) => momentumOf(betas[0], momentumDecay, step).product },
+  derived: {
+    mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], raise(0.96, momentumDecay), step),
+  },
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const { betas, momentumDecay, eps } = options;
-    const { mu, next, product } = momentumOf(betas[0], momentumDecay, at.step);
-    const correction = Math.sqrt(1 - power(betas[1], at.step));
+    const [beta1] = betas;
+    const base = raise(0.96, momentumDecay);
+    const mu = momentum(beta1, base, at.step);
+    const next = momentum(beta1, base, at.step + 1);
+    // Each of its factors is at most beta1.
+    const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
+    const correction = Math.sqrt(complement(betas[1], at.step));
     const lr = prepareMoments(by, options, at) * correction;
     by.step_size = (lr * next) / (1 - product * next);
     by.grad_step = (lr * (1 - mu)) / (1 - product);
@@ -109,15 +116,16 @@ export const nadam: Algorithm<NadamOptions> = {
   },
 };
 
-/** mu of step t and of the one after it, and the product of all up to t, as today's options have them. */
-function momentumOf(beta1: number, momentumDecay: number, t: number): { mu: number; next: number; product: number } {
-  const base = raise(0.96, momentumDecay);
-  const mu = (decayed: number): number => beta1 * (1 - 0.5 * decayed);
+/** mu of step t, where base is 0.96^momentumDecay. */
+const momentum = (beta1: number, base: number, t: number): number => beta1 * (1 - 0.5 * power(base, t));
+
+/** The product of the mu of all steps up to t, as today's options have them. */
+function momentumProduct(beta1: number, base: number, t: number): number {
   let product = 1;
   // Some thousand factors at most: by then they are beta1, or their product counts for nothing beside 1.
   for (let step = 1, decayed = base; step <= t && product > 2 ** -60; step++, decayed *= base) {
-    product *= decayed > 2 ** -54 ? mu(decayed) : power(beta1, t - step + 1);
+    product *= decayed > 2 ** -54 ? beta1 * (1 - 0.5 * decayed) : power(beta1, t - step + 1);
     if (decayed <= 2 ** -54) break;
   }
-  return { mu: mu(power(base, t)), next: mu(power(base, t + 1)), product };
+  return product;
 }

@@ -1,6 +1,6 @@
 // Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
 
-import { power, raise } from '../power.js';
+import { complement, raise } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -143,10 +143,10 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
     const { betas, eps, innerMomentum } = options;
     prepareIterates(by, options, at, betas[0]);
     // What corrects the average of gradients divides it, and so multiplies the denominator.
-    const correction = 1 - power(innerMomentum, at.step);
+    const correction = complement(innerMomentum, at.step);
     by.grad_weight = averageWeight(innerMomentum);
     by.square_weight = averageWeight(betas[1]);
-    by.root_scale = correction / Math.sqrt(1 - power(betas[1], at.step));
+    by.root_scale = correction / Math.sqrt(complement(betas[1], at.step));
     by.eps = denominator(eps * correction);
   },
   group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
@@ -166,7 +166,7 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
     prepareIterates(by, options, at, betas[0]);
     const isRectified = rectification(betas[1], at.step, 4) !== undefined;
     by.square_weight = averageWeight(betas[1]);
-    by.root_scale = isRectified ? 1 / Math.sqrt(1 - power(betas[1], at.step)) : 0;
+    by.root_scale = isRectified ? 1 / Math.sqrt(complement(betas[1], at.step)) : 0;
     by.eps = isRectified ? denominator(eps) : 1;
   },
   group: /* @__PURE__ */ group(
