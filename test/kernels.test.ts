@@ -23,7 +23,7 @@ const scalars = (rule: Rule, seed: number): Float32Array => {
 
 function onReference(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {
   const named = Object.fromEntries(rule.scalars.map((name, k) => [name, by[k]]));
-  for (let t = 0; t < steps; t++) for (let i = 0; i < LENGTH; i++) rule.update(i, arrays, named);
+  for (let t = 0; t < steps; t++) rule.update(0, LENGTH, arrays, named);
 }
 
 function onWasm(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {

@@ -35,9 +35,12 @@ const openKernels: OpenKernels = (bytes) => {
 const views = (rule: Rule, view: (name: string) => Float32Array): Arrays =>
   Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
 
+/** A rule may go over its elements more than once: so many of them stay in the nearest cache meanwhile. */
+const BLOCK = 1024;
+
 function run(rule: Rule, arrays: Arrays, by: Readonly<Record<string, number>>, from: number, to: number): void {
   const end = elements(to);
-  for (let i = elements(from); i < end; i++) rule.update(i, arrays, by);
+  for (let i = elements(from); i < end; i += BLOCK) rule.update(i, Math.min(i + BLOCK, end), arrays, by);
 }
 
 function allocate(bytes: number): ArrayBuffer {

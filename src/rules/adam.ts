@@ -15,25 +15,33 @@ const scalars = ['grad_scale', 'l2', 'grad_weight', 'square_weight', 'step_size'
 type By = Readonly<Record<(typeof scalars)[number], number>>;
 type AdamArrays = Arrays<'exp_avg' | 'exp_avg_sq'>;
 
-function update_moments(i: number, { param, grad, exp_avg, exp_avg_sq }: AdamArrays, by: By): number {
-  const g = add(mul(by.grad_scale, grad[i]), mul(by.l2, param[i]));
-  exp_avg[i] = flush(lerp(exp_avg[i], g, by.grad_weight));
-  const v = lerp(exp_avg_sq[i], mul(g, g), by.square_weight);
-  exp_avg_sq[i] = v;
-  return v;
+function update_moments(from: number, to: number, arrays: AdamArrays, by: By): void {
+  const { param, grad, exp_avg, exp_avg_sq } = arrays;
+  const { grad_scale, l2, grad_weight, square_weight } = by;
+  for (let i = from; i < to; i++) {
+    const g = add(mul(grad_scale, grad[i]), mul(l2, param[i]));
+    exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight));
+    exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
+  }
 }
 
-function update_param(i: number, h: number, { param, exp_avg }: AdamArrays, by: By): void {
-  const p = param[i];
-  param[i] = sub(p, add(div(mul(by.step_size, exp_avg[i]), add(sqrt(h), by.eps)), mul(by.decay, p)));
+/** `square` is v, or the largest so far. */
+function update_param(from: number, to: number, square: Float32Array, arrays: AdamArrays, by: By): void {
+  const { param, exp_avg } = arrays;
+  const { step_size, eps, decay } = by;
+  for (let i = from; i < to; i++) {
+    const p = param[i];
+    param[i] = sub(p, add(div(mul(step_size, exp_avg[i]), add(sqrt(square[i]), eps)), mul(decay, p)));
+  }
 }
 
 export const adam = /* @__PURE__ */ rule({
   name: 'adam',
   scalars,
   slots: ['exp_avg', 'exp_avg_sq'],
-  update(i, arrays, by) {
-    update_param(i, update_moments(i, arrays, by), arrays, by);
+  update(from, to, arrays, by) {
+    update_moments(from, to, arrays, by);
+    update_param(from, to, arrays.exp_avg_sq, arrays, by);
   },
 });
 
@@ -41,9 +49,10 @@ export const adam_amsgrad = /* @__PURE__ */ rule({
   name: 'adam_amsgrad',
   scalars,
   slots: ['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq'],
-  update(i, arrays, by) {
-    const h = max(arrays.max_exp_avg_sq[i], update_moments(i, arrays, by));
-    arrays.max_exp_avg_sq[i] = h;
-    update_param(i, h, arrays, by);
+  update(from, to, arrays, by) {
+    const { exp_avg_sq, max_exp_avg_sq } = arrays;
+    update_moments(from, to, arrays, by);
+    for (let i = from; i < to; i++) max_exp_avg_sq[i] = max(max_exp_avg_sq[i], exp_avg_sq[i]);
+    update_param(from, to, max_exp_avg_sq, arrays, by);
   },
 });

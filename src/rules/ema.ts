@@ -12,7 +12,7 @@ export const ema = /* @__PURE__ */ rule({
   name: 'ema',
   scalars: ['weight'],
   slots: [],
-  update(i, { param, grad }, by) {
-    param[i] = lerp(param[i], grad[i], by.weight);
+  update(from, to, { param, grad }, { weight }) {
+    for (let i = from; i < to; i++) param[i] = lerp(param[i], grad[i], weight);
   },
 });

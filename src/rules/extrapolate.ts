@@ -13,8 +13,10 @@ export const extrapolate = /* @__PURE__ */ rule({
   scalars: ['weight'],
   slots: ['z'],
   takesGrad: false,
-  update(i, { param, z }, by) {
-    const p = param[i];
-    param[i] = add(p, mul(by.weight, sub(z[i], p)));
+  update(from, to, { param, z }, { weight }) {
+    for (let i = from; i < to; i++) {
+      const p = param[i];
+      param[i] = add(p, mul(weight, sub(z[i], p)));
+    }
   },
 });

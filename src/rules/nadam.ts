@@ -26,15 +26,20 @@ export const nadam = /* @__PURE__ */ rule({
     'decay',
   ],
   slots: ['exp_avg', 'exp_avg_sq'],
-  update(i, { param, grad, exp_avg, exp_avg_sq }, by) {
-    const p = param[i];
-    const g = add(mul(by.grad_scale, grad[i]), mul(by.l2, p));
-    const m = flush(lerp(exp_avg[i], g, by.grad_weight));
-    const v = lerp(exp_avg_sq[i], mul(g, g), by.square_weight);
-    exp_avg[i] = m;
-    exp_avg_sq[i] = v;
-    const direction = add(mul(by.step_size, m), mul(by.grad_step, g));
-    const root = mul(by.root_scale, sqrt(add(v, by.eps_root)));
-    param[i] = sub(p, add(div(direction, add(root, by.eps)), mul(by.decay, p)));
+  update(from, to, { param, grad, exp_avg, exp_avg_sq }, by) {
+    const { grad_scale, l2, grad_weight, square_weight } = by;
+    const { step_size, grad_step, root_scale, eps_root, eps, decay } = by;
+    for (let i = from; i < to; i++) {
+      const g = add(mul(grad_scale, grad[i]), mul(l2, param[i]));
+      exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight));
+      exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
+    }
+    for (let i = from; i < to; i++) {
+      const p = param[i];
+      const g = add(mul(grad_scale, grad[i]), mul(l2, p));
+      const direction = add(mul(step_size, exp_avg[i]), mul(grad_step, g));
+      const root = mul(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
+      param[i] = sub(p, add(div(direction, add(root, eps)), mul(decay, p)));
+    }
   },
 });

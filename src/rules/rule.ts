@@ -15,8 +15,8 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
   readonly fromParam?: readonly Slot[];
   /** False for a rule that reads no gradient. */
   readonly takesGrad?: boolean;
-  /** Updates element `i` of every array, in place, in the vocabulary of f32.ts. */
-  update(i: number, arrays: Arrays<Slot>, by: Readonly<Record<Scalar, number>>): void;
+  /** Updates the elements from `from` up to `to` of every array, in place, in the vocabulary of f32.ts. */
+  update(from: number, to: number, arrays: Arrays<Slot>, by: Readonly<Record<Scalar, number>>): void;
 }
 
 /** The scalars of a rule by name, as `prepare` fills them. */
@@ -38,5 +38,5 @@ export const append = <const Name extends string, const More extends string>(
 /** Runs a rule over whole arrays, in place, by scalars that are rounded as a kernel's. */
 export function apply(entry: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void {
   const by = Object.fromEntries(entry.scalars.map((name) => [name, Math.fround(scalars[name])]));
-  for (let i = 0; i < arrays.param.length; i++) entry.update(i, arrays, by);
+  entry.update(0, arrays.param.length, arrays, by);
 }

@@ -27,14 +27,29 @@ const scalars = [
 ] as const;
 type By = Readonly<Record<(typeof scalars)[number], number>>;
 
-/** `m` is the gradient, or its average. */
-function update_iterates(i: number, m: number, v: number, { param, z }: Arrays<'z'>, by: By): void {
-  const y = param[i];
-  const z0 = add(z[i], mul(by.z_from_y, sub(y, z[i])));
-  const normalized = div(m, add(mul(by.root_scale, sqrt(v)), by.eps));
-  const d = add(normalized, add(mul(by.decay, y), mul(by.z_decay, z0)));
-  param[i] = sub(add(y, mul(by.average_weight, sub(z0, y))), mul(by.y_step, d));
-  z[i] = sub(z0, mul(by.z_step, d));
+type Iterates = Arrays<'z' | 'exp_avg_sq'>;
+
+function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
+  const { grad_scale, square_weight } = by;
+  for (let i = from; i < to; i++) {
+    const g = mul(grad_scale, grad[i]);
+    exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
+  }
+}
+
+/** What is normalized is the gradient, or its average: `scale` times `direction`. */
+// prettier-ignore
+function update_iterates(from: number, to: number, direction: Float32Array, scale: number,
+                         { param, z, exp_avg_sq }: Iterates, by: By): void {
+  const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = by;
+  for (let i = from; i < to; i++) {
+    const y = param[i];
+    const z0 = add(z[i], mul(z_from_y, sub(y, z[i])));
+    const normalized = div(mul(scale, direction[i]), add(mul(root_scale, sqrt(exp_avg_sq[i])), eps));
+    const d = add(normalized, add(mul(decay, y), mul(z_decay, z0)));
+    param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
+    z[i] = sub(z0, mul(z_step, d));
+  }
 }
 
 export const schedulefree_adamw = /* @__PURE__ */ rule({
@@ -42,12 +57,9 @@ export const schedulefree_adamw = /* @__PURE__ */ rule({
   scalars,
   slots: ['z', 'exp_avg_sq'],
   fromParam: ['z'],
-  update(i, arrays, by) {
-    const { grad, exp_avg_sq } = arrays;
-    const g = mul(by.grad_scale, grad[i]);
-    const v = lerp(exp_avg_sq[i], mul(g, g), by.square_weight);
-    exp_avg_sq[i] = v;
-    update_iterates(i, g, v, arrays, by);
+  update(from, to, arrays, by) {
+    update_square(from, to, arrays, by);
+    update_iterates(from, to, arrays.grad, by.grad_scale, arrays, by);
   },
 });
 
@@ -56,13 +68,11 @@ export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
   scalars: /* @__PURE__ */ append(scalars, 'grad_weight'),
   slots: ['z', 'exp_avg_sq', 'exp_avg'],
   fromParam: ['z'],
-  update(i, arrays, by) {
-    const { grad, exp_avg_sq, exp_avg } = arrays;
-    const g = mul(by.grad_scale, grad[i]);
-    const v = lerp(exp_avg_sq[i], mul(g, g), by.square_weight);
-    const m = flush(lerp(exp_avg[i], g, by.grad_weight));
-    exp_avg_sq[i] = v;
-    exp_avg[i] = m;
-    update_iterates(i, m, v, arrays, by);
+  update(from, to, arrays, by) {
+    const { grad, exp_avg } = arrays;
+    const { grad_scale, grad_weight } = by;
+    update_square(from, to, arrays, by);
+    for (let i = from; i < to; i++) exp_avg[i] = flush(lerp(exp_avg[i], mul(grad_scale, grad[i]), grad_weight));
+    update_iterates(from, to, exp_avg, 1, arrays, by);
   },
 });

@@ -16,11 +16,13 @@ export const schedulefree_sgd = /* @__PURE__ */ rule({
   scalars: ['grad_scale', 'z_from_y', 'decay', 'z_decay', 'average_weight', 'y_step', 'z_step'],
   slots: ['z'],
   fromParam: ['z'],
-  update(i, { param, grad, z }, by) {
-    const y = param[i];
-    const z0 = add(z[i], mul(by.z_from_y, sub(y, z[i])));
-    const d = add(mul(by.grad_scale, grad[i]), add(mul(by.decay, y), mul(by.z_decay, z0)));
-    param[i] = sub(add(y, mul(by.average_weight, sub(z0, y))), mul(by.y_step, d));
-    z[i] = sub(z0, mul(by.z_step, d));
+  update(from, to, { param, grad, z }, { grad_scale, z_from_y, decay, z_decay, average_weight, y_step, z_step }) {
+    for (let i = from; i < to; i++) {
+      const y = param[i];
+      const z0 = add(z[i], mul(z_from_y, sub(y, z[i])));
+      const d = add(mul(grad_scale, grad[i]), add(mul(decay, y), mul(z_decay, z0)));
+      param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
+      z[i] = sub(z0, mul(z_step, d));
+    }
   },
 });
