@@ -3,8 +3,9 @@
 // Rollup starts from what tsc wrote into build/src.
 
 import { mkdir, readFile } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { main as asc } from 'assemblyscript/asc';
+import { rollup } from 'rollup';
 
 /** Compiles assembly/ and gives it as base64: a module of its own, so that an entry which loads the file can leave it out. */
 const assemblyscript = {
@@ -37,11 +38,27 @@ const wgsl = {
   },
 };
 
+/** Gives a file, and those that it imports, as the text of one script without comments, for a thread to run. */
+const text = {
+  name: 'text',
+  resolveId(source, importer) {
+    return source.endsWith('?text') ? resolve(dirname(importer), source) : null;
+  },
+  async load(id) {
+    if (!id.endsWith('?text')) return null;
+    const bundle = await rollup({ input: id.slice(0, -'?text'.length) });
+    const { output } = await bundle.generate({ format: 'iife' });
+    const code = output[0].code.replace(/^\s*(\/\/.*|\/\*\*[^]*?\*\/)$/gm, '').replace(/^\s+/gm, '');
+    return `export default ${JSON.stringify(code)};`;
+  },
+};
+
 /** Modules that more than one entry has, or that are loaded late. */
 const shared = {
   body: 'build/src/index.js',
   webgpu: 'build/src/backends/webgpu/open.js',
   wgsl: 'build/src/backends/webgpu/shaders.js',
+  threads: 'build/src/threads/open.js',
   core: 'build/src/entries/base64.js',
   table: 'build/src/kernels/index.js',
 };
@@ -68,7 +85,7 @@ export default [
       chunkFileNames: '[name].js',
       manualChunks: (id) => Object.keys(shared).find((name) => id === resolve(shared[name])),
     },
-    plugins: [assemblyscript, wgsl],
+    plugins: [assemblyscript, wgsl, text],
   },
   // These stand alone: what they share with the others is a page of text, and cheaper twice than as one more file.
   {

@@ -15,6 +15,12 @@ declare module '*.wasm?module' {
   export { default } from '*.wasm';
 }
 
+declare module '*?text' {
+  /** A file, and those that it imports, as the text of one script. */
+  const code: string;
+  export default code;
+}
+
 declare module '*.wgsl' {
   /** The source, without comments and needless space. */
   const source: string;

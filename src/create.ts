@@ -7,7 +7,7 @@ import { backendNames, choose } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
 import { Optimizer } from './optimizer.js';
-import { expect, isRecord } from './sentences.js';
+import { expect, isCount, isRecord } from './sentences.js';
 
 /** Options that belong to the optimizer as a whole. */
 export interface MachineOptions {
@@ -18,6 +18,11 @@ export interface MachineOptions {
    * `step()`, as a backward pass gives them (arXiv 2306.09782). Default true.
    */
   keepGrads?: boolean;
+  /**
+   * How many threads step on the CPU, the calling one included, where that is WebAssembly; the bits do not depend on it.
+   * Without shared memory and workers it is one, as `optimizer.backend.reason` says. `dispose()` ends them. Default 1.
+   */
+  threads?: number;
   /** The package's core.wasm, compiled or as bytes, where a runtime is to be given it by hand. */
   wasm?: WasmSource;
   /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
@@ -48,6 +53,9 @@ export interface Create<Options extends GroupOptions> {
   ): Promise<Optimizer<Float32Array | GPUBufferBinding, Options>>;
 }
 
+/** More than any machine has for one memory. */
+const MOST_THREADS = 256;
+
 export function creator<Options extends GroupOptions>(algorithm: Algorithm<Options>): Create<Options> {
   const create = async (params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> => {
     expect(isRecord(options), 'options', 'a record', options);
@@ -56,6 +64,7 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
       device,
       wasm,
       keepGrads = true,
+      threads = 1,
       ...common
     } = options as Record<string, unknown> & MachineOptions;
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
@@ -63,13 +72,15 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
     const isKernels = wasm === undefined || isWasmSource(wasm);
     expect(isKernels, 'wasm', 'a WebAssembly.Module, or the bytes of one', wasm);
     expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
+    const isTeam = isCount(threads, 1) && threads <= MOST_THREADS;
+    expect(isTeam, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
 
     // What groups that are added later begin with.
     const ours = Object.fromEntries(
       Object.entries(common).map(([name, of]) => [name, Array.isArray(of) ? [...of] : of]),
     );
     const { groups, intake } = readGroups(algorithm, params, ours);
-    const opened = await choose({ ...intake, device, wasm, keepGrads }, wanted);
+    const opened = await choose({ ...intake, device, wasm, keepGrads, threads }, wanted);
     try {
       return new Optimizer({ algorithm, common: ours, memory: intake.memory, keepGrads, ...opened }, groups);
     } catch (error) {

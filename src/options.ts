@@ -151,7 +151,7 @@ function known<Options extends object>(
 ): void {
   if (Object.hasOwn(algorithm.defaults, name)) return;
   const options = list(Object.keys(algorithm.defaults), Infinity);
-  const ofWhole = 'backend, device, wasm and keepGrads belong to the optimizer as a whole';
+  const ofWhole = 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
   throw new TypeError(
     `Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}; ${ofWhole}.`,
   );

@@ -115,7 +115,7 @@ describe('creation is refused', () => {
       'an unknown option',
       { w },
       { weight_decay: 0.1 },
-      'Unknown option "weight_decay", got 0.1; adamw has "weightDecay", "maximize", "gradScale", "schedule", "decayMask", "lr", "betas", "eps", "amsgrad", "couple", "epsHat", "nesterov", "epsRoot"; backend, device, wasm and keepGrads belong to the optimizer as a whole.',
+      'Unknown option "weight_decay", got 0.1; adamw has "weightDecay", "maximize", "gradScale", "schedule", "decayMask", "lr", "betas", "eps", "amsgrad", "couple", "epsHat", "nesterov", "epsRoot"; backend, device, threads, wasm and keepGrads belong to the optimizer as a whole.',
     ],
     [
       'an unknown backend',

@@ -31,6 +31,10 @@ export interface Extension {
 export interface Backend {
   /** The GPU device that it runs on, if any. */
   readonly device?: GPUDevice;
+  /** How many threads of the CPU run its kernels. */
+  readonly threads?: number;
+  /** A sentence on how it serves the request, where there is something to say. */
+  readonly remark?: string;
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
@@ -71,6 +75,8 @@ export interface Request extends Intake {
   readonly device: GPUDevice | undefined;
   /** The kernels of the CPU, if the caller has them. */
   readonly wasm: WasmSource | undefined;
+  /** How many threads of the CPU to use, the calling one included. */
+  readonly threads: number;
   /** Whether there is memory for the gradients of all tensors, or none that outlives a step. */
   readonly keepGrads: boolean;
 }

@@ -10,24 +10,42 @@ export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 let bringCore = (): WasmSource => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
 };
-let core: WebAssembly.Module | undefined;
+/** Makes other bytes of a module's bytes. */
+export type Change = (bytes: Uint8Array) => Uint8Array;
+
+let makeModule = (bytes: BufferSource): WebAssembly.Module => new WebAssembly.Module(bytes);
+/** Compiled so far, by what was changed in them. */
+const cores = /* @__PURE__ */ new Map<Change | undefined, WebAssembly.Module>();
 
 /** Has `bring` give the kernels, when they are needed. */
 export function provideCore(bring: () => WasmSource): void {
   bringCore = bring;
 }
 
+/** Has `make` compile modules from now on. */
+export function compileBy(make: typeof makeModule): void {
+  makeModule = make;
+  cores.clear();
+}
+
 /** The kernels, the caller's own if there are any; compiled at first use. */
-export function getCore(own: WasmSource | undefined): WebAssembly.Module {
-  return own === undefined ? (core ??= compile(bringCore())) : compile(own);
+export function getCore(own: WasmSource | undefined, change?: Change): WebAssembly.Module {
+  if (own !== undefined) return compile(own, change);
+  let core = cores.get(change);
+  if (core === undefined) cores.set(change, (core = compile(bringCore(), change)));
+  return core;
 }
 
 /** A module of another realm is one, too, and so nothing is asked of its class. */
 export function isWasmSource(value: unknown): value is WasmSource {
   if (isModule(value)) return true;
-  if (ArrayBuffer.isView(value)) return isWasm(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
-  return tag(value) === 'ArrayBuffer' && isWasm(new Uint8Array(value as ArrayBuffer));
+  return (ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer') && isWasm(bytesOf(value as BufferSource));
 }
+
+const bytesOf = (source: BufferSource): Uint8Array =>
+  ArrayBuffer.isView(source)
+    ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+    : new Uint8Array(source);
 
 /** Whether bytes begin as WebAssembly does: what a server sends in place of a file does not. */
 const isWasm = (bytes: Uint8Array): boolean => [0x00, 0x61, 0x73, 0x6d].every((byte, i) => bytes[i] === byte);
@@ -36,10 +54,14 @@ const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module
 const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 /** Synchronously: the module is a few kB. (Chromium before 114 allows 4 kB on a page: there the reference takes over.) */
-function compile(source: WasmSource): WebAssembly.Module {
-  if (isModule(source)) return source as WebAssembly.Module;
+function compile(source: WasmSource, change?: Change): WebAssembly.Module {
+  if (isModule(source)) {
+    if (change === undefined) return source as WebAssembly.Module;
+    throw new Unavailable('the kernels are compiled already, and not of that kind');
+  }
+  const bytes = change === undefined ? source : change(bytesOf(source as BufferSource));
   try {
-    return new WebAssembly.Module(source as BufferSource);
+    return makeModule(bytes as BufferSource);
   } catch (error) {
     // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
     throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);

@@ -11,20 +11,27 @@ import { Unavailable, type Backend, type Request } from './backend.js';
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
 export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
 
-/** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
-export type OpenKernels = (bytes: number) => { buffer: ArrayBuffer; kernel(rule: Rule, block: Block): RunKernel };
+/** What runs rules on the CPU. */
+export interface Machine {
+  readonly threads: number;
+  /** What there is to say of it. */
+  readonly remark?: string;
+  /** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
+  open(bytes: number): { buffer: ArrayBufferLike; kernel(rule: Rule, block: Block): RunKernel };
+  close?(): void;
+}
 
 /** A section, and where it lies: those that come together share one memory, which never grows, so that views last. */
 interface Placed extends Block {
   readonly section: Section;
-  readonly buffer: ArrayBuffer;
+  readonly buffer: ArrayBufferLike;
   readonly kernels: ReadonlyMap<Rule, RunKernel>;
   readonly scalarViews: readonly Float32Array[];
   /** Where gradients pass that are not kept. */
   readonly passing: Float32Array;
 }
 
-export async function openCpu(request: Request, openKernels: OpenKernels): Promise<Backend> {
+export async function openCpu(request: Request, machine: Machine): Promise<Backend> {
   const { keepGrads } = request;
   const placed: Placed[] = [];
   let params: Readonly<Record<string, Float32Array>> = {};
@@ -46,6 +53,8 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
   };
 
   const backend: Backend = {
+    threads: machine.threads,
+    remark: machine.remark,
     get params() {
       return params;
     },
@@ -55,7 +64,7 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     async extend({ sections, sources, memory }) {
       if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
       const { blocks, bytes } = layout(sections, keepGrads);
-      const { buffer, kernel } = openKernels(bytes);
+      const { buffer, kernel } = machine.open(bytes);
       const more = sections.map((section, i): Placed => {
         const { rule, rules } = section;
         const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
@@ -143,9 +152,14 @@ export async function openCpu(request: Request, openKernels: OpenKernels): Promi
     writeParam(arrays) {
       for (const { section, tensor, array } of arrays) view(placed[section], tensor, array).set(params[tensor.name]);
     },
-    dispose() {},
+    dispose: () => machine.close?.(),
   };
-  (await backend.extend(request)).take();
+  try {
+    (await backend.extend(request)).take();
+  } catch (error) {
+    backend.dispose();
+    throw error;
+  }
   return backend;
 }
 

@@ -51,9 +51,13 @@ export async function choose(
         throw new Unavailable('Float32Arrays are stepped where they are, unless it is asked for by name');
       }
       const backend = await open(request);
+      const { threads = 1, remark = [] } = backend;
+      const manner = threads > 1 ? `${title} on ${threads} threads` : title;
       const cause = auto ? `for parameters in ${request.memory} memory` : 'asked for by name';
-      const others = obstacles.map((obstacle) => ` Not ${obstacle}.`).join('');
-      return { backend, choice: { name, reason: `${title}, ${cause}.${others}` } };
+      const others = obstacles.map((obstacle) => `Not ${obstacle}.`);
+      const ignored = request.threads > 1 && name !== 'wasm' ? 'Threads are for WebAssembly alone.' : [];
+      const reason = [`${manner}, ${cause}.`, remark, ignored, ...others].flat().join(' ');
+      return { backend, choice: { name, reason } };
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       obstacles.push(`${title}: ${error.message}`);

@@ -4,9 +4,9 @@
 import { arraysOf, elements } from '../layout.js';
 import type { Arrays, Rule } from '../rules/rule.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
-import { openCpu, type OpenKernels } from './cpu.js';
+import { openCpu, type Machine } from './cpu.js';
 
-const openKernels: OpenKernels = (bytes) => {
+const open: Machine['open'] = (bytes) => {
   const buffer = allocate(bytes);
   const floats = new Float32Array(buffer);
   return {
@@ -51,4 +51,4 @@ function allocate(bytes: number): ArrayBuffer {
   }
 }
 
-export const openReference = (request: Request): Promise<Backend> => openCpu(request, openKernels);
+export const openReference = (request: Request): Promise<Backend> => openCpu(request, { open, threads: 1 });

@@ -1,58 +1,68 @@
 // WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
 
 import { Unavailable, type Backend, type Request } from './backend.js';
-import { bind, getCore, type Kernel } from './core.js';
-import { openCpu, type OpenKernels, type RunKernel } from './cpu.js';
+import { makeCall, type Call } from './call.js';
+import { bind, getCore } from './core.js';
+import { openCpu, type Machine, type RunKernel } from './cpu.js';
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
 
-/** A backend's kernels run over one memory after another. */
-const kernelsOf =
-  (module: WebAssembly.Module): OpenKernels =>
+type LoadThreads = () => Promise<{ openThreads(request: Request): Promise<Machine> }>;
+
+let loadThreads: LoadThreads = () =>
+  Promise.reject(new Unavailable('this build of twinstep, of an edge runtime, has none'));
+
+/** Has `load` give what runs kernels on several threads, when it is asked for. */
+export function provideThreads(load: LoadThreads): void {
+  loadThreads = load;
+}
+
+/** Memories, and the kernels of `module` over them; `share` has others take part in a call. */
+export const overMemories =
+  (
+    module: WebAssembly.Module,
+    shared: boolean,
+    share: (alone: RunKernel, call: Call, memory: WebAssembly.Memory) => RunKernel,
+  ): Machine['open'] =>
   (bytes) => {
     const pages = Math.ceil(bytes / PAGE);
     if (pages > MAX_PAGES)
       throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
-    const memory = allocate(pages);
+    const memory = allocate(pages, shared);
     const kernel = bind(module, memory);
     return {
       buffer: memory.buffer,
-      kernel: ({ name, takesGrad, slots }, { arrays }) =>
-        direct(
-          kernel(name),
-          ['param', ...slots].map((array) => arrays[array]),
-          takesGrad,
-        ),
+      kernel({ name, takesGrad = true, slots }, { arrays }) {
+        const call = { name, takesGrad, arrays: ['param', ...slots].map((array) => arrays[array]) };
+        return share(makeCall(kernel(name), call), call, memory);
+      },
     };
   };
 
-function allocate(pages: number): WebAssembly.Memory {
+function allocate(pages: number, shared: boolean): WebAssembly.Memory {
   try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages });
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
   } catch (error) {
     throw new Unavailable(`WebAssembly got no memory of ${pages * PAGE} bytes (${error})`);
   }
 }
 
-/** A call with its arguments written out: a spread one costs 40 times as much. */
-function direct(kernel: Kernel, arrays: readonly number[], takesGrad = true): RunKernel {
-  const [a, b, c, d] = arrays;
-  switch (takesGrad ? arrays.length : -arrays.length) {
-    case 1:
-      return (by, at, bytes, grad) => kernel(by, a + at, grad, bytes);
-    case 2:
-      return (by, at, bytes, grad) => kernel(by, a + at, grad, b + at, bytes);
-    case 3:
-      return (by, at, bytes, grad) => kernel(by, a + at, grad, b + at, c + at, bytes);
-    case 4:
-      return (by, at, bytes, grad) => kernel(by, a + at, grad, b + at, c + at, d + at, bytes);
-    case -2:
-      return (by, at, bytes) => kernel(by, a + at, b + at, bytes);
-    default:
-      throw new RangeError(`No call is written out for ${arrays.length} arrays ${takesGrad ? 'and' : 'without'} grad.`);
-  }
+export async function openWasm(request: Request): Promise<Backend> {
+  return openCpu(request, await openMachine(request));
 }
 
-export const openWasm = async (request: Request): Promise<Backend> =>
-  openCpu(request, kernelsOf(getCore(request.wasm)));
+/** With as many threads as are asked for, or with one, and a remark on why. */
+async function openMachine(request: Request): Promise<Machine> {
+  const { threads, wasm } = request;
+  let remark: string | undefined;
+  if (threads > 1) {
+    try {
+      return await (await loadThreads()).openThreads(request);
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      remark = `One thread, not ${threads}: ${error.message}.`;
+    }
+  }
+  return { open: overMemories(getCore(wasm), false, (alone) => alone), threads: 1, remark };
+}

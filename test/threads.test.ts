@@ -1,0 +1,210 @@
+// The option threads: the same kernels and the same bits, on however many threads.
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import { adamw, ema } from 'twinstep';
+import { decodeCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { algorithms } from './support/algorithms.js';
+import { array, difference, random, special } from './support/numbers.js';
+
+/** Long enough to be shared, and of odd lengths. */
+const lengths = [40_001, 3, 131_071, 7];
+const names = lengths.map((_, i) => `w${i}`);
+const draw = (seed: number): Record<string, Float32Array> =>
+  Object.fromEntries(lengths.map((length, i) => [names[i], array(length, 10 * seed + i)]));
+
+const library = new URL('../dist/index.js', import.meta.url).href;
+
+/** Runs a program in a process of its own, and gives what it prints. */
+function run(program: string, from = library): string {
+  const code = `import { adamw } from ${JSON.stringify(from)};\n${program}`;
+  return execFileSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8', timeout: 30_000 });
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+describe.each(algorithms)('%s', (...[, create, options]) => {
+  test('has the same bits on one thread, two, three and seven', async () => {
+    const teams = await Promise.all([1, 2, 3, 7].map((threads) => create(draw(1), { ...options, threads })));
+    const [one, ...others] = teams;
+    for (const [i, team] of others.entries()) {
+      expect(team.backend.reason).toContain(`WebAssembly SIMD on ${[2, 3, 7][i]} threads, `);
+    }
+    const state = async (optimizer: typeof one): Promise<Float32Array[]> => {
+      const { state: ofTensors } = await optimizer.stateDict();
+      const slots = Object.values(ofTensors).flatMap((each) => Object.values(each));
+      return [...Object.values(optimizer.params), ...slots.filter((slot) => slot instanceof Float32Array)];
+    };
+    for (let t = 0; t < 12; t++) {
+      const grads = draw(2 + t);
+      // Of zeros, infinities and NaN, too; and not of all tensors.
+      if (t === 5) grads.w2 = array(lengths[2], 3, special);
+      if (t === 7) delete grads.w0;
+      for (const optimizer of teams) optimizer.step(grads);
+    }
+    for (const optimizer of teams) optimizer.eval();
+    const expected = await state(one);
+    for (const other of others) {
+      for (const [i, values] of (await state(other)).entries()) {
+        expect(difference(values, expected[i])).toBeUndefined();
+      }
+    }
+    for (const optimizer of teams) optimizer.dispose();
+  });
+});
+
+test('all threads have their part of the work', async () => {
+  const optimizer = await adamw({ w: array(1_000_000, 1) }, { threads: 2 });
+  const add = Atomics.add.bind(Atomics) as (words: Int32Array, index: number, by: number) => number;
+  let taken = 0;
+  // The main thread, whenever it takes a piece, is in no hurry: what is left for it then?
+  vi.spyOn(Atomics, 'add').mockImplementation(((words: Int32Array, index: number, by: number) => {
+    const piece = add(words, index, by);
+    if (piece < 16) taken += 1;
+    const end = performance.now() + 2;
+    while (performance.now() < end);
+    return piece;
+  }) as typeof Atomics.add);
+  const shares: number[] = [];
+  for (let t = 0; t < 20; t++) {
+    taken = 0;
+    optimizer.step();
+    shares.push(taken);
+  }
+  // None are taken where the step is not shared, as that is tried now and then.
+  expect(shares.some((share) => share > 0 && share < 24)).toBe(true);
+  optimizer.dispose();
+});
+
+describe('what else an optimizer does', () => {
+  test('over tensors and groups that are added, gradients in place, handed over and passing', async () => {
+    const train = async (threads: number): Promise<Float32Array[]> => {
+      const kept = await adamw({ w: array(50_000, 1) }, { threads });
+      const passing = await adamw({ w: array(50_000, 1) }, { threads, keepGrads: false });
+      for (const optimizer of [kept, passing]) {
+        await optimizer.addParamGroup({ params: { late: array(60_000, 2) }, lr: 0.01 });
+        await optimizer.addParams(0, { later: array(70_000, 3) });
+      }
+      const next = random(4);
+      for (let t = 0; t < 8; t++) {
+        const grads = { w: array(50_000, t), late: array(60_000, t + 1), later: array(70_000, t + 2) };
+        passing.step(grads);
+        if (t === 4) kept.accumulate(grads);
+        if (next() < 0.5 && t !== 4) kept.step(grads);
+        else {
+          for (const [name, grad] of Object.entries(grads)) kept.grads[name].set(grad);
+          kept.step();
+        }
+      }
+      const average = await ema(kept, { decay: 0.5 });
+      average.step(kept.params);
+      const checkpoint = decodeCheckpoint(await saveCheckpoint(kept));
+      const results = [kept.params, passing.params, average.params, checkpoint.params].flatMap((each) =>
+        Object.values(each).map((values) => values.slice()),
+      );
+      for (const optimizer of [kept, passing, average]) optimizer.dispose();
+      return results;
+    };
+    const [one, three] = [await train(1), await train(3)];
+    for (const [i, values] of three.entries()) expect(difference(values, one[i])).toBeUndefined();
+  });
+
+  test('in memory that threads share, which callers read and write as any other', async () => {
+    const optimizer = await adamw({ w: new Float32Array(8) }, { threads: 2 });
+    expect(optimizer.params.w.buffer).toBeInstanceOf(SharedArrayBuffer);
+    optimizer.params.w.set([1, 2, 3]);
+    const copy = await optimizer.read('w');
+    expect([...copy.subarray(0, 4)]).toEqual([1, 2, 3, 0]);
+    expect(copy.buffer).toBeInstanceOf(ArrayBuffer);
+    optimizer.dispose();
+  });
+});
+
+describe('where there is one thread after all, its reason says why', () => {
+  const reasonOf = async (options: object): Promise<string> => {
+    const optimizer = await adamw({ w: array(8, 1) }, { threads: 4, ...options });
+    optimizer.step({ w: array(8, 2) });
+    optimizer.dispose();
+    return optimizer.backend.reason;
+  };
+
+  test('there is no shared memory', async () => {
+    vi.stubGlobal('SharedArrayBuffer', undefined);
+    expect(await reasonOf({ backend: 'wasm' })).toBe(
+      'WebAssembly SIMD, asked for by name. One thread, not 4: there is no SharedArrayBuffer, which a page has under ' +
+        'cross-origin isolation.',
+    );
+  });
+
+  test('the kernels are compiled already', async () => {
+    const wasm = readFileSync(new URL('../dist/core.wasm', import.meta.url));
+    expect(await reasonOf({ backend: 'wasm', wasm })).toBe('WebAssembly SIMD on 4 threads, asked for by name.');
+    expect(await reasonOf({ backend: 'wasm', wasm: await WebAssembly.compile(wasm) })).toBe(
+      'WebAssembly SIMD, asked for by name. One thread, not 4: the kernels are compiled already, and not of that kind.',
+    );
+  });
+
+  test('another backend', async () => {
+    expect(await reasonOf({ backend: 'reference' })).toBe(
+      'Plain JavaScript, asked for by name. Threads are for WebAssembly alone.',
+    );
+  });
+
+  test('a build for the edge', () => {
+    const program = `
+      import { readFileSync } from 'node:fs';
+      const wasm = readFileSync(new URL('core.wasm', ${JSON.stringify(library)}));
+      console.log((await adamw({ w: new Float32Array(8) }, { threads: 4, backend: 'wasm', wasm })).backend.reason);`;
+    expect(run(program, new URL('fastly.js', library).href)).toContain(
+      'One thread, not 4: this build of twinstep, of an edge runtime, has none.',
+    );
+  });
+});
+
+test.each([0, -1, 1.5, 257, NaN, '2', null])('threads: %s is refused', async (threads) => {
+  const create = adamw({ w: array(8, 1) }, { threads: threads as number });
+  const got = typeof threads === 'string' ? `"${threads}"` : threads;
+  await expect(create).rejects.toThrow(`Expected threads to be a whole number from 1 to 256, got ${got}.`);
+});
+
+describe('threads end', () => {
+  test('with the process, though nobody disposed of the optimizer', () => {
+    const program = `
+      const optimizer = await adamw({ w: new Float32Array(200_000) }, { threads: 3 });
+      for (let t = 0; t < 20; t++) optimizer.step();
+      console.log(optimizer.backend.reason);`;
+    expect(run(program)).toContain('on 3 threads');
+  });
+
+  const threadsOfProcess = '/proc/self/task';
+  test.runIf(process.platform === 'linux')('with the last optimizer that has them', () => {
+    const program = `
+      import { readdirSync } from 'node:fs';
+      const count = () => readdirSync('${threadsOfProcess}').length;
+      const counts = [count()];
+      const open = () => adamw({ w: new Float32Array(200_000) }, { threads: 3 });
+      for (let round = 0; round < 3; round++) {
+        const optimizers = await Promise.all([open(), open()]);
+        for (let t = 0; t < 20; t++) for (const optimizer of optimizers) optimizer.step();
+        counts.push(count());
+        optimizers[0].dispose();
+        for (let t = 0; t < 20; t++) optimizers[1].step();
+        counts.push(count());
+        optimizers[1].dispose();
+        for (let wait = 0; wait < 300 && count() > counts[0]; wait++) await new Promise((r) => setTimeout(r, 10));
+        counts.push(count());
+      }
+      console.log(JSON.stringify(counts.map((each) => each - counts[0])));`;
+    expect(readdirSync(threadsOfProcess).length).toBeGreaterThan(0);
+    const counts = JSON.parse(run(program)) as number[];
+    // Two more of this package, though each optimizer asked for them, and none in the end.
+    for (let round = 0; round < 3; round++) {
+      const [both, one, none] = counts.slice(1 + 3 * round, 4 + 3 * round);
+      expect([both, one, none], String(counts)).toEqual([2, 2, 0]);
+    }
+  });
+});
