@@ -38,6 +38,7 @@ export const nadam = /* @__PURE__ */ creator(algorithms.nadam);
 export const radam = /* @__PURE__ */ creator(algorithms.radam);
 
 export { ema } from './averages.js';
+export { enableWideSimd, type WideSimd } from './wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
 export { lookahead } from './lookahead.js';
 export { noDecayOnBiasAndNorm } from './masks.js';

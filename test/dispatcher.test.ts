@@ -1,28 +1,16 @@
 // Which backend runs, and what it says of it.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { readFileSync } from 'node:fs';
 import { adam, adamw } from 'twinstep';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
 import { webgpu } from './support/backends.js';
+import { fresh } from './support/fresh.js';
 import { array, difference } from './support/numbers.js';
 
 const params = { w: array(67, 1) };
 
 afterEach(() => vi.unstubAllGlobals());
-
-/** The package as a fresh process loads it: nothing compiled yet. */
-async function fresh(): Promise<typeof import('twinstep')> {
-  const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
-  cpSync(new URL('../dist', import.meta.url), folder, { recursive: true });
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
-  const twinstep = (await import(pathToFileURL(join(folder, 'index.js')).href)) as typeof import('twinstep');
-  rmSync(folder, { recursive: true });
-  return twinstep;
-}
 
 test('Float32Arrays run on WASM, even beside a device', async () => {
   const reason =

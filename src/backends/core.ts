@@ -11,7 +11,7 @@ let bringCore = (): WasmSource => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
 };
 /** Makes other bytes of a module's bytes. */
-export type Change = (bytes: Uint8Array) => Uint8Array;
+export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
 
 let makeModule = (bytes: BufferSource): WebAssembly.Module => new WebAssembly.Module(bytes);
 /** Compiled so far, by what was changed in them. */
@@ -36,13 +36,20 @@ export function getCore(own: WasmSource | undefined, change?: Change): WebAssemb
   return core;
 }
 
+/** The kernels as bytes. */
+export function coreBytes(): Uint8Array<ArrayBuffer> {
+  const source = bringCore();
+  if (isModule(source)) throw new Unavailable('the runtime gives them compiled');
+  return bytesOf(source as BufferSource);
+}
+
 /** A module of another realm is one, too, and so nothing is asked of its class. */
 export function isWasmSource(value: unknown): value is WasmSource {
   if (isModule(value)) return true;
   return (ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer') && isWasm(bytesOf(value as BufferSource));
 }
 
-const bytesOf = (source: BufferSource): Uint8Array =>
+export const bytesOf = (source: BufferSource): Uint8Array<ArrayBuffer> =>
   ArrayBuffer.isView(source)
     ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
     : new Uint8Array(source);

@@ -27,7 +27,7 @@ const ALONE = [2, IMPORT.length + 2, ...IMPORT, 0, 0];
 const SHARED = [2, IMPORT.length + 5, ...IMPORT, 3, 0, 0x80, 0x80, 4];
 
 /** A module says which kind of memory it imports. The kernels are the same for both, and so only that is changed. */
-function importSharedMemory(bytes: Uint8Array): Uint8Array {
+function importSharedMemory(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const at = bytes.findIndex((_, i) => ALONE.every((byte, k) => bytes[i + k] === byte));
   if (at < 0) throw new Unavailable("the module does not import its memory as the package's core.wasm does");
   return Uint8Array.from([...bytes.subarray(0, at), ...SHARED, ...bytes.subarray(at + ALONE.length)]);

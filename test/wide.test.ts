@@ -1,0 +1,102 @@
+// enableWideSimd(): what it says, and that it takes nothing on trust. That wide kernels give the same bits where there
+// are any, in Node 24 and newer, is a row of `npm run test:matrix`.
+
+import v8 from 'node:v8';
+import { afterEach, expect, test, vi } from 'vitest';
+import { fresh } from './support/fresh.js';
+import { array, difference } from './support/numbers.js';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+/** Has this engine look like one that has the flag, and gives the flags that are set. */
+function pretend(version: string): string[] {
+  const flags: string[] = [];
+  vi.spyOn(v8, 'setFlagsFromString').mockImplementation((flag) => void flags.push(flag));
+  const { process } = globalThis;
+  vi.stubGlobal('process', {
+    versions: { v8: version },
+    execArgv: ['--no-liftoff'],
+    getBuiltinModule: (name: string) => process.getBuiltinModule(name),
+  });
+  return flags;
+}
+
+/** Runs three steps, in bits. */
+async function train(twinstep: typeof import('twinstep')): Promise<Float32Array> {
+  const optimizer = await twinstep.adamw({ w: array(1000, 1) }, { backend: 'wasm' });
+  for (let t = 0; t < 3; t++) optimizer.step({ w: array(1000, t) });
+  return optimizer.params.w.slice();
+}
+
+test('wide or not, the bits are the same', async () => {
+  const twinstep = await fresh();
+  const before = await train(twinstep);
+  const answer = twinstep.enableWideSimd();
+  expect(answer.reason).toMatch(
+    answer.enabled
+      ? /^The kernels are \d\.\d times as fast in cache, with the same bits\.$/
+      : /^The kernels stay as they are: /,
+  );
+  expect(difference(await train(twinstep), before)).toBeUndefined();
+  expect(twinstep.enableWideSimd()).toBe(answer);
+});
+
+test('an engine that is too old is not touched', async () => {
+  const twinstep = await fresh();
+  const flags = pretend('12.4.254.21-node.57');
+  expect(twinstep.enableWideSimd()).toEqual({
+    enabled: false,
+    reason: 'The kernels stay as they are: V8 12.4.254.21-node.57 cannot widen them, V8 13.6 of Node 24 can.',
+  });
+  expect(flags).toEqual([]);
+});
+
+test('nor is one that has no such flags', async () => {
+  const twinstep = await fresh();
+  vi.stubGlobal('process', undefined);
+  expect(twinstep.enableWideSimd().reason).toBe(
+    'The kernels stay as they are: there is no node:v8 to set flags of V8 by.',
+  );
+});
+
+test('where nothing is gained, nothing is changed, and flags are as they were', async () => {
+  const twinstep = await fresh();
+  const flags = pretend('13.6');
+  expect(twinstep.enableWideSimd().reason).toMatch(
+    /^The kernels stay as they are: widening them gains nothing here \(\d\.\d\d\)\.$/,
+  );
+  // The process was started with --no-liftoff, which is therefore nobody's to take back.
+  const set = ['--experimental-wasm-revectorize', '--no-wasm-lazy-compilation'];
+  const unset = ['--no-experimental-wasm-revectorize', '--wasm-lazy-compilation'];
+  const [narrow, wide] = [
+    [set[1], unset[1]],
+    [...set, ...unset],
+  ];
+  expect(flags.toSorted()).toEqual([...narrow, ...wide].toSorted());
+});
+
+test('kernels that give other bits are not taken', async () => {
+  const twinstep = await fresh();
+  const before = await train(twinstep);
+  pretend('13.6');
+  const { Module } = WebAssembly;
+  vi.stubGlobal(
+    'WebAssembly',
+    Object.assign(Object.create(WebAssembly) as typeof WebAssembly, {
+      Module: function compile(bytes: Uint8Array<ArrayBuffer>) {
+        const isWide = String.fromCharCode(...bytes.subarray(-4)) === 'wide';
+        // The last f32x4.add of all becomes f32x4.sub.
+        const at = bytes.findLastIndex((byte, i) => byte === 0xe4 && bytes[i - 1] === 0xfd && bytes[i + 1] === 1);
+        return new Module(isWide ? bytes.with(at, 0xe5) : bytes);
+      },
+    }),
+  );
+  Object.assign(WebAssembly.Module, { exports: Module.exports });
+  expect(twinstep.enableWideSimd().reason).toMatch(
+    /^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/,
+  );
+  expect(difference(await train(twinstep), before)).toBeUndefined();
+});
