@@ -66,6 +66,18 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
       () => open(`strict/page.html?${bundled}`),
       'Content Security Policy',
     ),
+    row(
+      `${bundledBy('esbuild')}, \`threads: 2\`, cross-origin isolated`,
+      'wasm',
+      () => open(`isolated/page.html?${bundled}&threads=2`),
+      'WebAssembly SIMD on 2 threads',
+    ),
+    row(
+      `${bundledBy('esbuild')}, \`threads: 2\`, not isolated`,
+      'wasm',
+      () => open(`page.html?${bundled}&threads=2`),
+      'One thread, not 2: there is no SharedArrayBuffer',
+    ),
     row(`${bundledBy('esbuild')}, \`backend: 'webgpu'\``, 'webgpu', () => open(`page.html?${bundled}&backend=webgpu`)),
   );
   const close = async (): Promise<void> => {
@@ -75,13 +87,19 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
   return { rows, close };
 }
 
-/** Serves a folder, and beneath /strict/ the same under the policy. */
+/** Beneath these folders the same files are under other headers. */
+const headers: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  '/strict/': { 'Content-Security-Policy': POLICY },
+  '/isolated/': { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' },
+};
+
 async function serve(folder: string): Promise<Server> {
   const files = sirv(folder, { dev: true });
   const server = createServer((request, response) => {
-    if (request.url!.startsWith('/strict/')) {
-      request.url = request.url!.slice('/strict'.length);
-      response.setHeader('Content-Security-Policy', POLICY);
+    const prefix = Object.keys(headers).find((each) => request.url!.startsWith(each));
+    if (prefix !== undefined) {
+      request.url = request.url!.slice(prefix.length - 1);
+      for (const [name, value] of Object.entries(headers[prefix])) response.setHeader(name, value);
     }
     files(request, response);
   }).listen(0, 'localhost');

@@ -13,6 +13,9 @@ const runtimes = [
   { runtime: 'Bun', from: '@oven/bun-linux-x64', file: 'bin/bun', args: ['--no-install'] },
 ];
 
+/** Whose V8 can widen the kernels. */
+const WIDE = new Set(['node24', 'node26']);
+
 /** Runs matrix/start.mjs, beside the program. */
 export async function start(command: string, args: readonly string[], folder: string, how: object): Promise<Report> {
   return JSON.parse(await output(command, [...args, 'start.mjs', JSON.stringify(how)], folder));
@@ -28,6 +31,14 @@ export function nodeRows(folder: string): Row[] {
     backend: 'wasm',
     run: () => start(installed(`${from}/${file}`), args, folder, { program }),
   }));
+  for (const { runtime, from, file, args } of runtimes) {
+    const add = (how: string, options: object, reason: string): void => {
+      const run = () => start(installed(`${from}/${file}`), args, folder, { program, options });
+      rows.push({ runtime, version: versionOf(from), loading: `${loading}, ${how}`, backend: 'wasm', reason, run });
+    };
+    add('`threads: 2`', { threads: 2 }, 'WebAssembly SIMD on 2 threads');
+    if (WIDE.has(from)) add('wide SIMD', { wide: true }, 'times as fast in cache, with the same bits.');
+  }
   const deno = runtimes.find(({ runtime }) => runtime === 'Deno')!;
   rows.push({
     runtime: 'Deno',

@@ -2,12 +2,13 @@
 // tensors of odd lengths, under a schedule and through a checkpoint. What it gives is the same bits wherever the steps
 // are, for it has nothing else but integer arithmetic, sums and products, which every engine does alike.
 
-import { adamw, adamwScheduleFree } from 'twinstep';
+import { adamw, adamwScheduleFree, enableWideSimd } from 'twinstep';
 import { loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { coefficients } from 'twinstep/kernels';
 import { cosineDecay, linearWarmup } from 'twinstep/schedules';
 
-const LENGTHS = { scalar: 1, bias: 7, norm: 33, 'fc.bias': 129, 'fc.weight': 1001 };
+// The last one so long that threads share it.
+const LENGTHS = { scalar: 1, bias: 7, norm: 33, 'fc.bias': 129, 'fc.weight': 1001, embedding: 20_001 };
 const STEPS = 200;
 
 /** Numbers from -1/2 to 1/2, in steps of 2^-24: a linear congruential generator. */
@@ -62,10 +63,11 @@ export const firstStep = async (options = {}) => (await run(adamw, options, 1)).
 
 /**
  * What a row reports: the backend and its reason, the bits of all parameters after the training, and how many
- * milliseconds after `started` the first step was done.
+ * milliseconds after `started` the first step was done. With `wide`, after enableWideSimd().
  */
-export async function train(options = {}, started = performance.now()) {
+export async function train({ wide, ...options } = {}, started = performance.now()) {
   let coldStart;
+  const widened = wide ? [enableWideSimd().reason] : [];
   const trained = await run(adamw, options, STEPS, async (optimizer) => {
     if (coldStart !== undefined) return;
     // A GPU has only been asked so far.
@@ -81,7 +83,13 @@ export async function train(options = {}, started = performance.now()) {
   const bits = all.flatMap((array) => [...new Uint32Array(array.buffer)]);
   const { name, reason } = trained.backend;
   for (const optimizer of [trained, averaged]) optimizer.dispose();
-  return { name, reason, bits, coldStart, adapter: name === 'webgpu' ? await adapterName() : undefined };
+  return {
+    name,
+    reason: [reason, ...widened].join(' '),
+    bits,
+    coldStart,
+    adapter: name === 'webgpu' ? await adapterName() : undefined,
+  };
 }
 
 async function adapterName() {

@@ -3,17 +3,12 @@
 
 import { Unavailable } from './backends/backend.js';
 import { bytesOf, compileBy, coreBytes } from './backends/core.js';
+import { nodeProcess, type NodeV8 } from './node.js';
 
 /** Whether kernels are wide from now on, and why, in plain words. */
 export interface WideSimd {
   readonly enabled: boolean;
   readonly reason: string;
-}
-
-interface NodeProcess {
-  readonly versions?: { readonly v8?: string };
-  readonly execArgv?: readonly string[];
-  getBuiltinModule?(name: string): { setFlagsFromString?(flag: string): void } | undefined;
 }
 
 const WIDEN = '--experimental-wasm-revectorize';
@@ -53,10 +48,10 @@ function tryToWiden(): WideSimd {
 
 /** The function that sets a flag of V8. */
 function flagsOfV8(): (flag: string) => void {
-  const { process } = globalThis as { process?: NodeProcess };
-  const v8 = process?.getBuiltinModule?.('node:v8');
+  const node = nodeProcess();
+  const v8 = node?.getBuiltinModule?.('node:v8') as NodeV8 | undefined;
   if (v8?.setFlagsFromString === undefined) throw new Unavailable('there is no node:v8 to set flags of V8 by');
-  const version = process?.versions?.v8 ?? 'of no version';
+  const version = node?.versions?.v8 ?? 'of no version';
   if (!(parseInt(version, 10) >= V8))
     throw new Unavailable(`V8 ${version} cannot widen them, V8 ${V8}.6 of Node 24 can`);
   return (flag) => v8.setFlagsFromString!(flag);
@@ -64,8 +59,8 @@ function flagsOfV8(): (flag: string) => void {
 
 /** Does something under flags, of which those that the process was not started with are taken back. */
 function withFlags<Result>(flags: readonly string[], set: (flag: string) => void, work: () => Result): Result {
-  const { process } = globalThis as { process?: NodeProcess };
-  const ours = flags.filter((flag) => !process?.execArgv?.includes(flag));
+  const given = nodeProcess()?.execArgv ?? [];
+  const ours = flags.filter((flag) => !given.includes(flag));
   for (const flag of ours) set(flag);
   try {
     return work();

@@ -1,8 +1,8 @@
 // Starting a thread: worker_threads where they are, else a Web Worker. Its code is a text in this file, since a file
 // beside it is what not every bundler keeps.
 
+import { nodeProcess, type NodeThreads } from '../node.js';
 import code from './worker.js?text';
-import { nodeThreads, type NodeThreads } from './node.js';
 import type { Message } from './worker.js';
 
 export interface Thread {
@@ -11,8 +11,10 @@ export interface Thread {
 }
 
 /** Rejects with the reason why it cannot run. */
-export const startThread = (): Promise<Thread> =>
-  nodeThreads === undefined ? startWebWorker() : startNodeWorker(nodeThreads);
+export function startThread(): Promise<Thread> {
+  const nodeThreads = nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;
+  return nodeThreads === undefined ? startWebWorker() : startNodeWorker(nodeThreads);
+}
 
 function startNodeWorker({ Worker }: NodeThreads): Promise<Thread> {
   return new Promise((resolve, reject) => {

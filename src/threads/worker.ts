@@ -3,8 +3,8 @@
 import { makeCall, type Call } from '../backends/call.js';
 import type { Kernel } from '../backends/core.js';
 import type { RunKernel } from '../backends/cpu.js';
+import { nodeProcess, type NodeThreads } from '../node.js';
 import { Board } from './board.js';
-import { nodeThreads } from './node.js';
 
 /** What the main thread sends. */
 export type Message =
@@ -17,6 +17,7 @@ export type Message =
     }
   | { readonly forget: readonly number[] };
 
+const nodeThreads = nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;
 const port = nodeThreads?.parentPort ?? globalThis;
 const runs: RunKernel[] = [];
 let board: Board | undefined;
