@@ -59,6 +59,7 @@ const shared = {
   webgpu: 'build/src/backends/webgpu/open.js',
   wgsl: 'build/src/backends/webgpu/shaders.js',
   threads: 'build/src/threads/open.js',
+  calibration: 'build/src/backends/calibration.js',
   core: 'build/src/entries/base64.js',
   table: 'build/src/kernels/index.js',
 };

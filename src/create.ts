@@ -1,9 +1,8 @@
 // From an algorithm to the function that makes its optimizers.
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
-import type { BackendName } from './backends/backend.js';
 import { isWasmSource, type WasmSource } from './backends/core.js';
-import { backendNames, choose } from './backends/index.js';
+import { backendNames, choose, type Wanted } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
 import { Optimizer } from './optimizer.js';
@@ -11,8 +10,12 @@ import { expect, isCount, isRecord } from './sentences.js';
 
 /** Options that belong to the optimizer as a whole. */
 export interface MachineOptions {
-  /** Where to run. 'auto', the default: GPU buffers on their device, Float32Arrays on the best CPU backend. */
-  backend?: 'auto' | BackendName;
+  /**
+   * Where to run. 'auto', the default: GPU buffers on their device, Float32Arrays on the best CPU backend. 'fastest':
+   * Float32Arrays where a step is fastest on this machine, gradients in and parameters out, which is measured once for
+   * their sizes, in less than 100 ms; `optimizer.backend.reason` has the times.
+   */
+  backend?: Wanted;
   /**
    * False for no memory that gradients could be kept in: `optimizer.grads` is empty, and gradients are handed to
    * `step()`, as a backward pass gives them (arXiv 2306.09782). Default true.

@@ -121,7 +121,7 @@ describe('creation is refused', () => {
       'an unknown backend',
       { w },
       { backend: 'cuda' },
-      'Expected backend to be one of auto, webgpu, wasm, reference, got "cuda".',
+      'Expected backend to be one of auto, fastest, webgpu, wasm, reference, got "cuda".',
     ],
     ['a device that is none', { w }, { device: {} }, 'Expected device to be a GPUDevice, got an Object.'],
     ['options that are no record', { w }, 1e-3, 'Expected options to be a record, got 0.001.'],

@@ -1,26 +1,18 @@
 // The option threads: the same kernels and the same bits, on however many threads.
 
-import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { adamw, ema } from 'twinstep';
 import { decodeCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { algorithms } from './support/algorithms.js';
 import { array, difference, random, special } from './support/numbers.js';
+import { entry, run } from './support/program.js';
 
 /** Long enough to be shared, and of odd lengths. */
 const lengths = [40_001, 3, 131_071, 7];
 const names = lengths.map((_, i) => `w${i}`);
 const draw = (seed: number): Record<string, Float32Array> =>
   Object.fromEntries(lengths.map((length, i) => [names[i], array(length, 10 * seed + i)]));
-
-const library = new URL('../dist/index.js', import.meta.url).href;
-
-/** Runs a program in a process of its own, and gives what it prints. */
-function run(program: string, from = library): string {
-  const code = `import { adamw } from ${JSON.stringify(from)};\n${program}`;
-  return execFileSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8', timeout: 30_000 });
-}
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -157,9 +149,9 @@ describe('where there is one thread after all, its reason says why', () => {
   test('a build for the edge', () => {
     const program = `
       import { readFileSync } from 'node:fs';
-      const wasm = readFileSync(new URL('core.wasm', ${JSON.stringify(library)}));
+      const wasm = readFileSync(new URL(${JSON.stringify(entry('core.wasm'))}));
       console.log((await adamw({ w: new Float32Array(8) }, { threads: 4, backend: 'wasm', wasm })).backend.reason);`;
-    expect(run(program, new URL('fastly.js', library).href)).toContain(
+    expect(run(program, 'fastly.js')).toContain(
       'One thread, not 4: this build of twinstep, of an edge runtime, has none.',
     );
   });

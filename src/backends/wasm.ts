@@ -4,19 +4,10 @@ import { Unavailable, type Backend, type Request } from './backend.js';
 import { makeCall, type Call } from './call.js';
 import { bind, getCore } from './core.js';
 import { openCpu, type Machine, type RunKernel } from './cpu.js';
+import { late } from './late.js';
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
-
-type LoadThreads = () => Promise<{ openThreads(request: Request): Promise<Machine> }>;
-
-let loadThreads: LoadThreads = () =>
-  Promise.reject(new Unavailable('this build of twinstep, of an edge runtime, has none'));
-
-/** Has `load` give what runs kernels on several threads, when it is asked for. */
-export function provideThreads(load: LoadThreads): void {
-  loadThreads = load;
-}
 
 /** Memories, and the kernels of `module` over them; `share` has others take part in a call. */
 export const overMemories =
@@ -58,7 +49,7 @@ async function openMachine(request: Request): Promise<Machine> {
   let remark: string | undefined;
   if (threads > 1) {
     try {
-      return await (await loadThreads()).openThreads(request);
+      return await (await late('threads')).openThreads(request);
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       remark = `One thread, not ${threads}: ${error.message}.`;

@@ -1,0 +1,117 @@
+// backend: 'fastest': the backend that a measurement of such sizes finds, and what it says of it.
+
+import { adam, adamw } from 'twinstep';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { webgpu } from './support/backends.js';
+import { fresh } from './support/fresh.js';
+import { buffer, device } from './support/gpu.js';
+import { array, difference } from './support/numbers.js';
+import { run } from './support/program.js';
+
+afterEach(() => vi.unstubAllGlobals());
+
+const params = (length: number) => ({ w: array(length, 1), bias: array(7, 2) });
+const backendOf = async (create: typeof adamw, length: number, options: object = {}) =>
+  (await create(params(length), { backend: 'fastest', ...options })).backend;
+
+const MILLISECONDS = String.raw`(about )?[\d.]+ ms`;
+
+test('says how fast each backend is, and for what', async () => {
+  const { name, reason } = await backendOf(adamw, 100_000, { device });
+  expect(name).toBe('wasm');
+  expect(reason).toMatch(
+    new RegExp(
+      `^WebAssembly SIMD, the fastest here: ${MILLISECONDS}, (Plain JavaScript|WebGPU) ${MILLISECONDS}, ` +
+        `(Plain JavaScript|WebGPU) ${MILLISECONDS} for a step of 100007 parameters, gradients in and parameters out, ` +
+        String.raw`found in \d+ ms\.$`,
+    ),
+  );
+});
+
+test('steps as the backend does that it chose', async () => {
+  const [chosen, named] = [
+    await adamw(params(1000), { backend: 'fastest' }),
+    await adamw(params(1000), { backend: 'reference' }),
+  ];
+  const grads = { w: array(1000, 3), bias: array(7, 4) };
+  for (const optimizer of [chosen, named]) for (let t = 0; t < 3; t++) optimizer.step(grads);
+  for (const name of ['w', 'bias']) {
+    expect(difference(await chosen.read(name), await named.read(name))).toBeUndefined();
+  }
+});
+
+test('measures once for the same sizes, kernels, threads and device, and anew for others', async () => {
+  const first = await backendOf(adamw, 5000);
+  expect(await backendOf(adamw, 5000)).toEqual(first);
+  // The kernel is the same.
+  expect(await backendOf(adam, 5000)).toEqual(first);
+  expect((await backendOf(adamw, 5001)).reason).toContain('a step of 5008 parameters');
+  expect((await backendOf(adamw, 5000, { device })).reason).toContain('WebGPU');
+  expect(first.reason).toContain('Not WebGPU: there is no navigator.gpu');
+});
+
+test('follows the measurement: where WASM is slow it is not chosen', async () => {
+  const twinstep = await fresh();
+  const { Instance } = WebAssembly;
+  const slow = (kernel: (...args: number[]) => void) => {
+    return (...args: number[]) => {
+      for (const end = performance.now() + 2; performance.now() < end;);
+      kernel(...args);
+    };
+  };
+  vi.stubGlobal(
+    'WebAssembly',
+    Object.assign(Object.create(WebAssembly) as typeof WebAssembly, {
+      Instance: function Slow(module: WebAssembly.Module, imports: WebAssembly.Imports) {
+        const { exports } = new Instance(module, imports);
+        return {
+          exports: Object.fromEntries(Object.entries(exports).map(([name, each]) => [name, slow(each as never)])),
+        };
+      },
+    }),
+  );
+  const { name, reason } = await backendOf(twinstep.adamw, 1000);
+  expect(name).toBe('reference');
+  expect(reason).toMatch(/^Plain JavaScript, the fastest here: [\d.]+ ms, WebAssembly SIMD [2-9]/);
+});
+
+describe('where not all can run', () => {
+  test('those that cannot have their reasons', async () => {
+    const twinstep = await fresh();
+    vi.stubGlobal('WebAssembly', undefined);
+    const { name, reason } = await backendOf(twinstep.adamw, 1000);
+    expect(name).toBe('reference');
+    expect(reason).toMatch(/^Plain JavaScript, the fastest here: [\d.]+ ms for a step of 1007 parameters/);
+    expect(reason).toContain('Not WebGPU: there is no navigator.gpu');
+    expect(reason).toContain('Not WebAssembly SIMD: WebAssembly cannot be compiled here');
+  });
+
+  test('a build for the edge, where clocks stand still, measures nothing', () => {
+    const program = `
+      const { backend } = await adamw({ w: new Float32Array(8) }, { backend: 'fastest' });
+      console.log(backend.name, backend.reason);`;
+    expect(run(program, 'fastly.js')).toContain(
+      'reference Plain JavaScript, for parameters in CPU memory. ' +
+        'Not by measurement: this build of twinstep, of an edge runtime, has none. Not WebGPU: ',
+    );
+  });
+
+  test('buffers of the GPU are stepped there, and nothing is measured', async () => {
+    const { backend } = await adamw({ w: buffer(array(64, 1)) }, { backend: 'fastest', device });
+    expect(backend).toEqual({ name: 'webgpu', reason: 'WebGPU, for parameters in GPU memory.' });
+  });
+});
+
+test('what was tried is let go of: no buffer of a trial outlives it', async () => {
+  const created = vi.spyOn(webgpu!.device, 'createBuffer');
+  const optimizer = await adamw(params(3000), { backend: 'fastest', device });
+  const buffers = created.mock.results.map(({ value }) => value as GPUBuffer);
+  created.mockRestore();
+  expect(buffers.length).toBeGreaterThan(0);
+  optimizer.dispose();
+  for (const each of buffers) {
+    device.pushErrorScope('validation');
+    device.queue.writeBuffer(each, 0, new Uint8Array(4));
+    expect((await device.popErrorScope())?.message).toMatch(/destroyed/);
+  }
+});

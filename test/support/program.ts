@@ -1,0 +1,12 @@
+// Programs in processes of their own.
+
+import { execFileSync } from 'node:child_process';
+
+/** An entry of the package. */
+export const entry = (file: string): string => new URL(`../../dist/${file}`, import.meta.url).href;
+
+/** Runs a program that has `adamw`, and gives what it prints. */
+export function run(program: string, file = 'index.js'): string {
+  const code = `import { adamw } from ${JSON.stringify(entry(file))};\n${program}`;
+  return execFileSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8', timeout: 30_000 });
+}
