@@ -26,31 +26,41 @@ struct AdamScalars {
 @group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
 @group(1) @binding(4) var<storage, read_write> max_exp_avg_sq: array<Real>;
 
-fn update_moments(i: u32) -> Real {
-  let g = by.grad_scale * grad[i] + by.l2 * param[i];
-  exp_avg[i] = flush(lerp(exp_avg[i], g, by.grad_weight));
-  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
-  exp_avg_sq[i] = v;
-  return v;
+struct Moments {
+  p: Real,
+  m: Real,
+  v: Real,
 }
 
-fn update_param(i: u32, h: Real) {
+// Arrays may share a buffer, for all that a compiler knows: what is read back after a store is loaded a second time.
+fn load_moments(i: u32) -> Moments {
   let p = param[i];
-  param[i] = p - (by.step_size * exp_avg[i] / (sqrt(h) + by.eps) + by.decay * p);
+  let g = by.grad_scale * grad[i] + by.l2 * p;
+  let m = flush(lerp(exp_avg[i], g, by.grad_weight));
+  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
+  return Moments(p, m, v);
+}
+
+fn store_step(i: u32, now: Moments, h: Real) {
+  exp_avg[i] = now.m;
+  exp_avg_sq[i] = now.v;
+  param[i] = now.p - (by.step_size * now.m / (sqrt(h) + by.eps) + by.decay * now.p);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn adam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  update_param(i, update_moments(i));
+  let now = load_moments(i);
+  store_step(i, now, now.v);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn adam_amsgrad(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  let h = largest(max_exp_avg_sq[i], update_moments(i));
+  let now = load_moments(i);
+  let h = largest(max_exp_avg_sq[i], now.v);
   max_exp_avg_sq[i] = h;
-  update_param(i, h);
+  store_step(i, now, h);
 }

@@ -36,9 +36,9 @@ fn nadam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) work
   let g = by.grad_scale * grad[i] + by.l2 * p;
   let m = flush(lerp(exp_avg[i], g, by.grad_weight));
   let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
-  exp_avg[i] = m;
-  exp_avg_sq[i] = v;
   let direction = by.step_size * m + by.grad_step * g;
   let root = by.root_scale * sqrt(v + by.eps_root);
+  exp_avg[i] = m;
+  exp_avg_sq[i] = v;
   param[i] = p - (direction / (root + by.eps) + by.decay * p);
 }

@@ -32,11 +32,13 @@ struct ScheduleFreeAdamwScalars {
 @group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
 @group(1) @binding(4) var<storage, read_write> exp_avg: array<Real>;
 
-// m is the gradient, or its average.
+// m is the gradient, or its average. All loads come before any store, the last of them here.
 fn update_iterates(i: u32, m: Real, v: Real) {
   let y = param[i];
-  let z0 = z[i] + by.z_from_y * (y - z[i]);
+  let before = z[i];
+  let z0 = before + by.z_from_y * (y - before);
   let d = m / (by.root_scale * sqrt(v) + by.eps) + (by.decay * y + by.z_decay * z0);
+  exp_avg_sq[i] = v;
   param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
   z[i] = z0 - by.z_step * d;
 }
@@ -47,7 +49,6 @@ fn schedulefree_adamw(@builtin(global_invocation_id) id: vec3u, @builtin(num_wor
   if (i >= arrayLength(&param)) { return; }
   let g = by.grad_scale * grad[i];
   let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
-  exp_avg_sq[i] = v;
   update_iterates(i, g, v);
 }
 
@@ -58,7 +59,6 @@ fn schedulefree_adamw_inner(@builtin(global_invocation_id) id: vec3u, @builtin(n
   let g = by.grad_scale * grad[i];
   let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
   let m = flush(lerp(exp_avg[i], g, by.grad_weight));
-  exp_avg_sq[i] = v;
-  exp_avg[i] = m;
   update_iterates(i, m, v);
+  exp_avg[i] = m;
 }

@@ -29,7 +29,8 @@ fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let y = param[i];
-  let z0 = z[i] + by.z_from_y * (y - z[i]);
+  let before = z[i];
+  let z0 = before + by.z_from_y * (y - before);
   let d = by.grad_scale * grad[i] + (by.decay * y + by.z_decay * z0);
   param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
   z[i] = z0 - by.z_step * d;
