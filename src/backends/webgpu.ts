@@ -2,7 +2,7 @@
 
 import { byName, type Intake, type Section } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { checkUsage, COPY_DST, isFloat32Array, locate, overlap, STORAGE } from '../memory.js';
+import { checkUsage, COPY_DST, isFloat32Array, locate, overlap, STORAGE, type GpuMemory } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { list, show } from '../sentences.js';
 import { norm } from '../vectors.js';
@@ -41,6 +41,8 @@ export class WebGPU implements Backend {
   #callersEncoder: GPUCommandEncoder | undefined;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
+  /** What the pass was told last: telling it again for every tensor costs a quarter of the step. */
+  #pipeline: GPUComputePipeline | undefined;
   /** The dispatches of tensors whose gradient is in the caller's buffer. */
   readonly #bound = new Map<Tensor, readonly Dispatch[]>();
   /** Gradients that were uploaded and are not kept. */
@@ -120,7 +122,7 @@ export class WebGPU implements Backend {
     if (grad === this.#shown.get(tensor.name)) return;
     const { section, memory, dispatches } = this.#placed[s];
     if (isFloat32Array(grad) && this.#keepGrads) return memory.upload(memory.grad(tensor), grad);
-    const place = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad, tensor.name);
+    const place = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad);
     const isNew = (): void => void this.#new.push(tensor.name);
     this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, isNew));
   }
@@ -140,9 +142,9 @@ export class WebGPU implements Backend {
         dispatches = ofRule.get(rule)!.stretch(i, next - 1);
       }
       for (const { pipeline, arrays, workgroups } of dispatches) {
-        pass.setPipeline(pipeline);
+        if (pipeline !== this.#pipeline) pass.setPipeline((this.#pipeline = pipeline));
         pass.setBindGroup(1, arrays);
-        pass.dispatchWorkgroups(...workgroups);
+        pass.dispatchWorkgroups(workgroups[0], workgroups[1]);
       }
     }
   }
@@ -151,7 +153,7 @@ export class WebGPU implements Backend {
     const { memory } = this.#placed[s];
     const own = memory.grad(tensor);
     if (isFirst && isFloat32Array(grad)) return memory.upload(own, grad);
-    const more = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad, tensor.name);
+    const more = isFloat32Array(grad) ? this.#uploadAside(memory, grad) : placeOf(grad);
     const bytes = tensor.length * FLOAT;
     this.#encoder ??= this.device.createCommandEncoder({ label: 'twinstep accumulate' });
     if (isFirst) this.#encoder.clearBuffer(own.buffer, own.offset, bytes);
@@ -248,7 +250,7 @@ export class WebGPU implements Backend {
     for (const buffer of this.#passing) buffer.destroy();
     this.#passing = [];
     this.#sums = [];
-    this.#callersEncoder = this.#encoder = this.#pass = undefined;
+    this.#callersEncoder = this.#encoder = this.#pass = this.#pipeline = undefined;
     this.#bound.clear();
     this.#new = [];
   }
@@ -256,7 +258,7 @@ export class WebGPU implements Backend {
   /** One of the arrays of a tensor, or a gradient in the caller's buffer. */
   #sourceOf({ grad, ...array }: ArrayOf & { readonly grad?: unknown }): Source {
     const { name, length } = array.tensor;
-    const place = grad === undefined ? this.#placeOf(array) : placeOf(grad, name);
+    const place = grad === undefined ? this.#placeOf(array) : placeOf(grad);
     return { name, bytes: length * FLOAT, ...place };
   }
 
@@ -271,18 +273,23 @@ export class WebGPU implements Backend {
 
   /** A property of `grads`, whose memory is made when it is first looked at. */
   #showGrad(section: number, tensor: Tensor): PropertyDescriptor {
+    let shown: GPUBufferBinding | undefined;
     const get = (): GPUBufferBinding => {
-      const shown = this.#shown.get(tensor.name) ?? binding(this.#placed[section].memory.grad(tensor), tensor);
-      this.#shown.set(tensor.name, shown);
+      if (shown === undefined) {
+        shown = binding(this.#placed[section].memory.grad(tensor), tensor);
+        this.#shown.set(tensor.name, shown);
+      }
       return shown;
     };
     return { enumerable: true, get };
   }
 }
 
-const placeOf = (grad: unknown, name: string): Place => {
-  const { buffer, offset } = locate(grad, 'gradient', name);
-  return { buffer: buffer as GPUBuffer, offset };
+/** Where a gradient lies that passed `check`: asking the buffer itself again would be dear. */
+const placeOf = (grad: unknown): Place => {
+  const memory = grad as GpuMemory;
+  const isWhole = 'getMappedRange' in memory;
+  return isWhole ? { buffer: memory, offset: 0 } : { buffer: memory.buffer, offset: memory.offset ?? 0 };
 };
 
 const binding = ({ buffer, offset }: Place, { length }: Tensor): GPUBufferBinding =>
