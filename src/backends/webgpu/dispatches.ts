@@ -73,7 +73,7 @@ export class Dispatches {
           resource: { buffer, offset: offset + at, size },
         })),
       }),
-      workgroups: workgroups(this.#device, flavour, size),
+      workgroups: workgroups(this.#device, flavour, size, this.#kernel.workgroup),
     }));
   }
 }

@@ -3,13 +3,15 @@
 import { arraysOf, elements } from '../../layout.js';
 import { COMPUTE } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import { flavours, lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
+import { lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
 
 /** A rule on a device. */
 export interface Kernel {
   /** Of group 1, the arrays, in the order of `arraysOf(rule)`. Group 0 is the scalars. */
   readonly arraysLayout: GPUBindGroupLayout;
   readonly pipelines: Readonly<Record<Flavour, GPUComputePipeline>>;
+  /** Invocations in a workgroup. */
+  readonly workgroup: number;
 }
 
 /** What optimizers on the same device share. */
@@ -21,7 +23,7 @@ export class Kernels {
   /** A sentence, once the device is lost. */
   lost: string | undefined;
   readonly #device: GPUDevice;
-  readonly #kernels = new Map<Rule, Promise<Kernel>>();
+  readonly #kernels = new Map<string, Promise<Kernel>>();
   readonly #tools = new Map<string, GPUComputePipeline>();
 
   static of(device: GPUDevice): Kernels {
@@ -43,13 +45,14 @@ export class Kernels {
     if (this.lost !== undefined) throw new Error(this.lost);
   }
 
-  async get(rule: Rule): Promise<Kernel> {
-    let kernel = this.#kernels.get(rule);
-    if (kernel === undefined) this.#kernels.set(rule, (kernel = this.#make(rule)));
+  async get(rule: Rule, workgroup: number): Promise<Kernel> {
+    const key = `${rule.name} ${workgroup}`;
+    let kernel = this.#kernels.get(key);
+    if (kernel === undefined) this.#kernels.set(key, (kernel = this.#make(rule, workgroup)));
     try {
       return await kernel;
     } catch (error) {
-      this.#kernels.delete(rule);
+      this.#kernels.delete(key);
       throw error;
     }
   }
@@ -67,28 +70,40 @@ export class Kernels {
     return pipeline;
   }
 
-  async #make(rule: Rule): Promise<Kernel> {
+  /** One pipeline of a rule, made anew. */
+  async compile(
+    rule: Rule,
+    flavour: Flavour,
+    workgroup: number,
+    arraysLayout: GPUBindGroupLayout,
+  ): Promise<GPUComputePipeline> {
     const device = this.#device;
-    const arraysLayout = device.createBindGroupLayout({
+    const label = `twinstep ${rule.name} ${flavour}, workgroups of ${workgroup}`;
+    const module = device.createShaderModule({ label, code: shader(rule.name, flavour) });
+    // One for each flavour: between pipelines of the same layout wgpu does not look at the least size of bindings anew.
+    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
+    const compute = { module, entryPoint: rule.name, constants: { WORKGROUP: workgroup } };
+    return device.createComputePipelineAsync({ label, layout, compute });
+  }
+
+  async #make(rule: Rule, workgroup: number): Promise<Kernel> {
+    const arraysLayout = this.#device.createBindGroupLayout({
       entries: arraysOf(rule).map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
     });
-    const pipelines = await Promise.all(
-      (Object.keys(flavours) as Flavour[]).map(async (flavour) => {
-        const label = `twinstep ${rule.name} ${flavour}`;
-        const module = device.createShaderModule({ label, code: shader(rule.name, flavour) });
-        // One for each flavour: between pipelines of the same layout wgpu does not look at the least size of bindings anew.
-        const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
-        const compute = { module, entryPoint: rule.name, constants: { WORKGROUP } };
-        return [flavour, await device.createComputePipelineAsync({ label, layout, compute })] as const;
-      }),
-    );
-    return { arraysLayout, pipelines: Object.fromEntries(pipelines) as Kernel['pipelines'] };
+    const compile = (flavour: Flavour) => this.compile(rule, flavour, workgroup, arraysLayout);
+    const [vec4, scalar] = await Promise.all([compile('vec4'), compile('scalar')]);
+    return { arraysLayout, pipelines: { vec4, scalar }, workgroup };
   }
 }
 
 /** The workgroups for so many bytes of each array, in x and y: one dimension holds 65,535 for certain, and no more. */
-export function workgroups(device: GPUDevice, flavour: Flavour, bytes: number): [number, number] {
-  const count = Math.ceil(elements(bytes) / lanes[flavour] / WORKGROUP);
+export function workgroups(
+  device: GPUDevice,
+  flavour: Flavour,
+  bytes: number,
+  workgroup = WORKGROUP,
+): [x: number, y: number] {
+  const count = Math.ceil(elements(bytes) / lanes[flavour] / workgroup);
   const y = Math.ceil(count / device.limits.maxComputeWorkgroupsPerDimension);
   return [Math.ceil(count / y), y];
 }

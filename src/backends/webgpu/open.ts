@@ -9,8 +9,9 @@ import { Unavailable, type Backend, type Request } from '../backend.js';
 import { WebGPU, type Placed } from '../webgpu.js';
 import { complaint, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
-import { Kernels } from './kernel.js';
+import { Kernels, type Kernel } from './kernel.js';
 import { SectionMemory } from './memory.js';
+import { workgroupSize } from './tune.js';
 
 export async function openWebGPU(request: Request): Promise<Backend> {
   if (request.device !== undefined) return open(request, request.device, false);
@@ -39,12 +40,10 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
 /** Memory for new sections, and what is to be dispatched over it. */
 async function place(intake: Intake, device: GPUDevice): Promise<Placed[]> {
   const { sections, sources } = intake;
-  const kernels = Kernels.of(device);
-  const rules = new Set(sections.flatMap((section) => section.rules));
-  const kernelOf = new Map(await Promise.all([...rules].map(async (rule) => [rule, await kernels.get(rule)] as const)));
   const arenas = packAll(intake, device.limits);
   checkCopies(intake);
   if (intake.memory === 'GPU') await checkBuffers(intake, device);
+  const kernelOf = await kernelsOf(intake, device);
 
   let memories: SectionMemory[] = [];
   const trouble = await complaint(device, () => {
@@ -59,6 +58,15 @@ async function place(intake: Intake, device: GPUDevice): Promise<Placed[]> {
     const make = (rule: Rule) => new Dispatches(device, rule, kernelOf.get(rule)!, memory, section.tensors);
     return { section, memory, dispatches: new Map(section.rules.map((rule) => [rule, make(rule)])) };
   });
+}
+
+async function kernelsOf({ sections, sources }: Intake, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
+  let parameters = 0;
+  for (const { length } of sources.keys()) parameters += length;
+  const workgroup = await workgroupSize(device, sections[0].rule, parameters);
+  const rules = [...new Set(sections.flatMap((section) => section.rules))];
+  const kernels = await Promise.all(rules.map((rule) => Kernels.of(device).get(rule, workgroup)));
+  return new Map(rules.map((rule, i) => [rule, kernels[i]]));
 }
 
 /** Arenas of what one binding may hold, so that each is one dispatch. */
