@@ -1,0 +1,113 @@
+// The ways of stepping that the soak goes through, and a count of what they have a device make.
+
+import { adamw } from 'twinstep';
+import { openDevice, openNullDevice } from '../tools/dawn.js';
+
+/** Takes a step, and waits until all of them are done. */
+export interface Stepping {
+  step(): void;
+  settle(): Promise<unknown>;
+  gpuObjects(): number;
+}
+
+const lengths = { weight: 1000, bias: 10, norm: 64 };
+type Tensors<Memory> = Record<string, Memory>;
+const tensors = (): Tensors<Float32Array<ArrayBuffer>> =>
+  Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, new Float32Array(length).fill(0.5)]));
+/** Two runs, one of them of tensors that do not decay. */
+const options = { decayMask: (name: string): boolean => name === 'weight' };
+
+const onCpu = (backend: 'wasm' | 'reference', isInPlace: boolean) => async (): Promise<Stepping> => {
+  const optimizer = await adamw(tensors(), { ...options, backend });
+  const grads = tensors();
+  for (const [name, grad] of Object.entries(grads)) optimizer.grads[name].set(grad);
+  const step = (): void => (isInPlace ? optimizer.step() : optimizer.step(grads));
+  return { step, settle: () => Promise.resolve(), gpuObjects: () => 0 };
+};
+
+async function openAdapter(): Promise<GPUDevice> {
+  const opened = await openDevice();
+  if (typeof opened === 'string') throw new Error(opened);
+  return opened.device;
+}
+
+type Gradients = 'in place' | 'buffers' | 'arrays' | 'encoded';
+
+const onGpu = (open: () => Promise<GPUDevice>, gradients: Gradients) => async (): Promise<Stepping> => {
+  const device = await open();
+  device.addEventListener('uncapturederror', ({ error }) => {
+    throw new Error(error.message);
+  });
+  const gpuObjects = counted(device);
+  const buffers = (): Tensors<GPUBuffer> =>
+    Object.fromEntries(
+      Object.entries(tensors()).map(([name, values]) => {
+        const buffer = device.createBuffer({ size: values.byteLength, usage: 0x8c });
+        device.queue.writeBuffer(buffer, 0, values);
+        return [name, buffer];
+      }),
+    );
+  const isOwn = gradients === 'in place' || gradients === 'arrays';
+  const optimizer = isOwn
+    ? await adamw(tensors(), { ...options, backend: 'webgpu', device })
+    : await adamw(buffers(), { ...options, device });
+  const [arrays, bound] = [tensors(), buffers()];
+  const steps: Record<Gradients, () => void> = {
+    'in place': () => optimizer.step(),
+    buffers: () => optimizer.step(bound),
+    arrays: () => optimizer.step(arrays),
+    encoded: () => {
+      const encoder = device.createCommandEncoder();
+      optimizer.encode(encoder, bound);
+      device.queue.submit([encoder.finish()]);
+    },
+  };
+  return { step: steps[gradients], settle: () => device.queue.onSubmittedWorkDone(), gpuObjects };
+};
+
+/** Has a device count what it makes: those that are neither destroyed nor collected. */
+function counted(device: GPUDevice): () => number {
+  const alive = new Set<number>();
+  const collected = new FinalizationRegistry((id: number) => alive.delete(id));
+  let made = 0;
+  const count = <Made extends object>(object: Made): Made => {
+    const id = made++;
+    alive.add(id);
+    collected.register(object, id);
+    if ('destroy' in object) {
+      const destroy = (object.destroy as () => void).bind(object);
+      object.destroy = () => {
+        alive.delete(id);
+        destroy();
+      };
+    }
+    return object;
+  };
+  const makers = Object.getPrototypeOf(device) as Record<string, unknown>;
+  for (const name of Object.getOwnPropertyNames(makers).filter((each) => each.startsWith('create'))) {
+    const make = (device[name as keyof GPUDevice] as (...args: unknown[]) => object).bind(device);
+    const counting = (...args: unknown[]): object => {
+      const result = make(...args);
+      return result instanceof Promise ? result.then(count) : count(result);
+    };
+    Object.defineProperty(device, name, { value: counting });
+  }
+  return () => alive.size;
+}
+
+/** The null device checks everything and computes nothing: what is left is our own work. */
+const devices = { 'null device': openNullDevice, adapter: openAdapter };
+
+export const ways: Readonly<Record<string, () => Promise<Stepping>>> = {
+  'wasm, in place': onCpu('wasm', true),
+  'wasm, arrays': onCpu('wasm', false),
+  'reference, in place': onCpu('reference', true),
+  ...Object.fromEntries(
+    Object.entries(devices).flatMap(([name, open]) =>
+      (['in place', 'buffers', 'arrays', 'encoded'] as const).map((gradients) => [
+        `webgpu, ${name}, ${gradients}`,
+        onGpu(open, gradients),
+      ]),
+    ),
+  ),
+};
