@@ -1,5 +1,6 @@
 // Sizes beyond the limits of a device, and how much is made and submitted.
 
+import { readdirSync, readFileSync } from 'node:fs';
 import { adam, adamw } from 'twinstep';
 import { describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
@@ -59,6 +60,32 @@ describe('limits', () => {
 });
 
 describe('work', () => {
+  const folder = new URL('../wgsl/', import.meta.url);
+  const functions = readdirSync(folder).flatMap((file) =>
+    readFileSync(new URL(file, folder), 'utf8')
+      .split(/^fn /m)
+      .slice(1)
+      .filter((text) => text.includes('[i]'))
+      .map((text) => [text.slice(0, text.indexOf('(')), text] as const),
+  );
+
+  // Arrays may share a buffer, for all that a compiler knows: what is loaded after a store is loaded anew.
+  test.each(functions.filter(([name]) => name !== 'norm'))(
+    '%s loads each array once, before it stores any',
+    (_, text) => {
+      const loaded = new Set<string>();
+      let isStoring = false;
+      for (const statement of text.split(/[;{}]/)) {
+        const [, right = statement] = /^\s*\w+\[i\] = (.*)$/s.exec(statement) ?? [];
+        for (const [load] of right.matchAll(/\w+\[i\]/g)) {
+          expect([isStoring, loaded.has(load)], load).toEqual([false, false]);
+          loaded.add(load);
+        }
+        isStoring ||= right !== statement;
+      }
+    },
+  );
+
   test('a step is one submit and one dispatch for all tensors of a group, and makes nothing anew', async () => {
     const names = Array.from({ length: 200 }, (_, i) => `w${i}`);
     const params = Object.fromEntries(names.map((name, i) => [name, array(5 + i, i)]));
@@ -75,6 +102,24 @@ describe('work', () => {
     expect(spies.map((spy) => spy.mock.calls.length)).toEqual([10, 0, 0, 0]);
     expect(dispatch).toHaveBeenCalledTimes(10);
     for (const spy of [...spies, dispatch]) spy.mockRestore();
+  });
+
+  test('over the caller’s buffers a step is one submit, one pass, a dispatch for each, and one pipeline', async () => {
+    const made = (seed: number) =>
+      Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`w${i}`, buffer(array(64, seed + i))]));
+    const optimizer = await adamw(made(1), { device });
+    const grads = made(100);
+    const pass = Object.getPrototypeOf(someComputePass()) as GPUComputePassEncoder;
+    const encoder = Object.getPrototypeOf(device.createCommandEncoder()) as GPUCommandEncoder;
+    const spies = [
+      vi.spyOn(device.queue, 'submit'),
+      vi.spyOn(encoder, 'beginComputePass'),
+      vi.spyOn(pass, 'dispatchWorkgroups'),
+      vi.spyOn(pass, 'setPipeline'),
+    ];
+    for (let t = 0; t < 3; t++) optimizer.step(grads);
+    expect(spies.map((spy) => spy.mock.calls.length)).toEqual([3, 3, 60, 3]);
+    for (const spy of spies) spy.mockRestore();
   });
 
   test('the caller’s gradient buffers are bound once', async () => {
