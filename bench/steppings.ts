@@ -65,7 +65,7 @@ const onGpu = (open: () => Promise<GPUDevice>, gradients: Gradients) => async ()
   return { step: steps[gradients], settle: () => device.queue.onSubmittedWorkDone(), gpuObjects };
 };
 
-/** Has a device count what it makes: those that are neither destroyed nor collected. */
+/** Has a device count what it makes and what is neither destroyed nor collected. Encoders are each step's own. */
 function counted(device: GPUDevice): () => number {
   const alive = new Set<number>();
   const collected = new FinalizationRegistry((id: number) => alive.delete(id));
@@ -84,7 +84,7 @@ function counted(device: GPUDevice): () => number {
     return object;
   };
   const makers = Object.getPrototypeOf(device) as Record<string, unknown>;
-  for (const name of Object.getOwnPropertyNames(makers).filter((each) => each.startsWith('create'))) {
+  for (const name of Object.getOwnPropertyNames(makers).filter((each) => /^create(?!CommandEncoder)/.test(each))) {
     const make = (device[name as keyof GPUDevice] as (...args: unknown[]) => object).bind(device);
     const counting = (...args: unknown[]): object => {
       const result = make(...args);
