@@ -60,6 +60,7 @@ async function place(intake: Intake, device: GPUDevice): Promise<Placed[]> {
   });
 }
 
+/** The kernels of all rules, in workgroups that suit so many parameters. */
 async function kernelsOf({ sections, sources }: Intake, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
   let parameters = 0;
   for (const { length } of sources.keys()) parameters += length;

@@ -12,7 +12,7 @@ import { Uniforms } from './uniforms.js';
 const SIZES = [32, WORKGROUP, 128, 256];
 /** Parameters below which a step is over before the other pipelines would be compiled. */
 const LEAST = 2 ** 22;
-/** Bytes of an array to measure on: the arrays of a rule are together more than the caches of a GPU. */
+/** Bytes of an array to measure on: the arrays of a rule are together more than most caches hold. */
 const BYTES = 2 ** 24;
 /** Milliseconds of a run, long beside what a submit takes; two of each size make 16. A GPU is not as slow as `SLOW`. */
 const RUN = 2;
@@ -105,7 +105,8 @@ function onTrack(device: GPUDevice, rule: Rule, layout: GPUBindGroupLayout, byte
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, by.bindGroup, [by.offset]);
     pass.setBindGroup(1, arrays);
-    for (let lap = 0; lap < laps; lap++) pass.dispatchWorkgroups(...workgroups(device, 'vec4', bytes, size));
+    const [x, y] = workgroups(device, 'vec4', bytes, size);
+    for (let lap = 0; lap < laps; lap++) pass.dispatchWorkgroups(x, y);
     pass.end();
     if (querySet !== undefined) encoder.resolveQuerySet(querySet, 0, 2, ticks, 0);
     const start = performance.now();
