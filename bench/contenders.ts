@@ -1,79 +1,132 @@
-// What the bench compares: a step over one tensor of n parameters.
+// Who is measured, a row each. A new one is a row here, and where it needs code, a file that gives its System.
 
-import { adamw, adamwScheduleFree } from 'twinstep';
+import { bytesMoved, type Contender, type Most, type System } from './contender.js';
+import { gpuCopy, gpuKernel, gpuTraffic } from './gpu-limits.js';
+import { gpuStep } from './gpu.js';
+import { divides, handedOver, inPlace, optimizers, passing, slotsOf } from './ours.js';
+import { jax } from './peers/jax.js';
+import { jsPytorch } from './peers/js-pytorch.js';
+import { foldedInF32, foldedInF64, loop, textbook } from './peers/loops.js';
+import { tfjs } from './peers/tfjs.js';
+import { divider, traffic } from './probes.js';
+import type { OptimizerName } from './truth.js';
 
-export interface Contender {
+const names = Object.keys(optimizers) as OptimizerName[];
+const most = (size: number, because: string): Most => ({ size, because });
+
+const SLOTS = [1, 2, 3];
+const trafficName = (slots: number): string => `traffic of ${bytesMoved(slots)} bytes`;
+const gpuTrafficName = (slots: number): string => `webgpu traffic of ${bytesMoved(slots)} bytes`;
+const DIVIDER = 'divider';
+const COPY = 'webgpu copy of 28 bytes';
+
+const probe = (name: string, system: Contender['system']): Contender => ({
+  name,
+  optimizer: 'probe',
+  limits: {},
+  system,
+});
+
+const probes: readonly Contender[] = [
+  ...SLOTS.map((slots) => probe(trafficName(slots), traffic(slots))),
+  probe(DIVIDER, divider),
+  ...SLOTS.map((slots) => probe(gpuTrafficName(slots), gpuTraffic(slots))),
+  probe(COPY, gpuCopy),
+];
+
+/** What one core can do at best for the update of an optimizer. */
+const cpuLimits = (name: OptimizerName): Contender['limits'] => ({
+  roof: [trafficName(slotsOf(name)), ...(divides(name) ? [DIVIDER] : [])],
+});
+
+/** A way of running any of our optimizers. */
+interface Machine {
   readonly name: string;
-  /** The largest size that it is worth waiting for. */
-  readonly most: number;
-  /** Makes a step over `length` parameters; called again and again, and waits for the machine that it runs on. */
-  open(length: number): Promise<{ step: () => void | Promise<unknown>; close: () => void }>;
+  readonly system: (optimizer: OptimizerName) => Promise<System>;
+  readonly limits: (optimizer: OptimizerName) => Contender['limits'];
+  readonly most?: Most;
+  /** The optimizers that it is measured with, if not all. */
+  readonly only?: readonly OptimizerName[];
 }
 
-// Away from zero, so that no number becomes subnormal in however many steps.
-const values = (length: number): Float32Array =>
-  Float32Array.from({ length }, (_, i) => 0.1 + ((i * 7919) % 1009) / 1009);
-
-const algorithms = { adamw, adamwScheduleFree };
-
-/** One of our optimizers on the CPU, its gradients in place. */
-const ours = (name: keyof typeof algorithms, backend: 'wasm' | 'reference', most: number): Contender => ({
-  name: `twinstep ${name}, ${backend}`,
-  most,
-  async open(length) {
-    const create = algorithms[name] as typeof adamw;
-    const optimizer = await create({ w: values(length) }, { backend });
-    optimizer.grads.w.set(values(length));
-    return { step: () => optimizer.step(), close: () => optimizer.dispose() };
+const machines: readonly Machine[] = [
+  { name: 'wasm', system: async (name) => inPlace(name, { backend: 'wasm' }), limits: cpuLimits },
+  {
+    name: 'wasm, gradients handed over',
+    system: async (name) => handedOver(name, { backend: 'wasm' }),
+    limits: cpuLimits,
+    only: ['adamw'],
   },
-});
-
-/** The loop that people write: textbook AdamW in one pass, its numbers in f64 between loads and stores. */
-const plainLoop: Contender = {
-  name: 'plain JS loop',
-  most: 1e7,
-  open(length) {
-    const [w, grad, m, v] = [values(length), values(length), new Float32Array(length), new Float32Array(length)];
-    const [lr, beta1, beta2, eps, decay] = [1e-3, 0.9, 0.999, 1e-8, 1e-2];
-    let t = 0;
-    const step = (): void => {
-      t += 1;
-      const correction1 = 1 - beta1 ** t;
-      const correction2 = 1 - beta2 ** t;
-      for (let i = 0; i < w.length; i++) {
-        const g = grad[i];
-        const mi = (m[i] = beta1 * m[i] + (1 - beta1) * g);
-        const vi = (v[i] = beta2 * v[i] + (1 - beta2) * g * g);
-        w[i] = w[i] - lr * decay * w[i] - (lr * (mi / correction1)) / (Math.sqrt(vi / correction2) + eps);
-      }
-    };
-    return Promise.resolve({ step, close: () => {} });
+  {
+    name: 'wasm, gradients passing',
+    system: async (name) => passing(name, { backend: 'wasm' }),
+    limits: cpuLimits,
+    most: most(0, 'it is there for its memory; its time is that of gradients handed over'),
+    only: ['adamw'],
   },
-};
-
-/** Our WebGPU backend, all in GPU memory; each step is waited for, so small sizes show what a submit costs. */
-const webgpu = (device: GPUDevice, most: number): Contender => ({
-  name: 'twinstep adamw, webgpu',
-  most,
-  async open(length) {
-    const optimizer = await adamw({ w: values(length) }, { backend: 'webgpu', device });
-    const { buffer, offset = 0 } = optimizer.grads.w;
-    device.queue.writeBuffer(buffer, offset, values(length) as Float32Array<ArrayBuffer>);
-    return {
-      step: () => {
-        optimizer.step();
-        return device.queue.onSubmittedWorkDone();
-      },
-      close: () => optimizer.dispose(),
-    };
+  {
+    name: 'reference',
+    system: async (name) => inPlace(name, { backend: 'reference' }),
+    limits: cpuLimits,
+    most: most(1e7, 'a loop of JavaScript takes the same time per parameter at every size'),
   },
-});
-
-/** All contenders of this machine. The software adapter is there to be seen at all, not to be fast. */
-export const contenders = (device: GPUDevice | undefined, isSoftware: boolean): Contender[] => [
-  plainLoop,
-  ours('adamw', 'wasm', 1e7),
-  ours('adamwScheduleFree', 'wasm', 1e7),
-  ours('adamw', 'reference', 1e6),
-  ...(device === undefined ? [] : [webgpu(device, isSoftware ? 1e5 : 1e7)]),
+  { name: 'webgpu', system: gpuStep, limits: () => ({}) },
+  {
+    name: 'webgpu kernel',
+    system: (name) => gpuKernel(name)(),
+    limits: (name) => ({ roof: [gpuTrafficName(slotsOf(name))], copy: slotsOf(name) === 2 ? [COPY] : [] }),
+  },
 ];
+
+const ours = (optimizer: OptimizerName): Contender[] =>
+  machines
+    .filter(({ only = names }) => only.includes(optimizer))
+    .map(({ name, system, limits, most: largest }) => ({
+      name: `twinstep ${optimizer}, ${name}`,
+      optimizer,
+      limits: limits(optimizer),
+      most: largest,
+      system: () => system(optimizer),
+    }));
+
+/** What every table is beside: the one that people will use. */
+export const BASELINE = 'twinstep adamw, wasm';
+
+const sameAtEverySize = most(1e7, 'a loop of JavaScript takes the same time per parameter at every size');
+const npm = '`npm ci --prefix bench`';
+const withTorch = 'TWINSTEP_PYTHON, the path of a Python with torch';
+const withScheduleFree = 'TWINSTEP_PYTHON, the path of a Python with torch and schedulefree';
+
+const peer = (
+  name: string,
+  system: Contender['system'],
+  more: Partial<Contender> = {},
+  optimizer: OptimizerName = 'adamw',
+): Contender => ({ name, optimizer, limits: cpuLimits(optimizer), system, ...more });
+
+const peers: readonly Contender[] = [
+  peer('JS loop, folded, in f64', loop(foldedInF64), { most: sameAtEverySize }),
+  peer('JS loop, folded, each operation in f32', loop(foldedInF32), { most: sameAtEverySize }),
+  peer('JS loop, textbook', loop(textbook), { most: sameAtEverySize }),
+  peer('tfjs-wasm, Adam', tfjs('wasm'), { install: npm, most: most(1e7, 'its heap is 2 GB at most') }),
+  peer('tfjs-cpu, Adam', tfjs('cpu'), { install: npm, most: most(1e6, 'it takes some 100 ns per parameter') }),
+  peer('jax-js, AdamW, eager', jax(false), { install: npm, most: most(1e7, 'memory is short beyond') }),
+  peer('jax-js, AdamW, jit', jax(true), { install: npm, most: most(1e7, 'memory is short beyond') }),
+  peer('js-pytorch, Adam', jsPytorch, { install: npm, most: most(1e5, 'it takes some 1000 ns per parameter') }),
+  peer('torch AdamW, fused, one thread', ['adamw', 'fused'], { install: withTorch }),
+  peer('torch AdamW, default, one thread', ['adamw', 'default'], { install: withTorch }),
+  peer('torch AdamW, fused, CUDA', ['adamw', 'cuda'], {
+    install: 'a GPU of NVIDIA and a Python with torch for it',
+    limits: {},
+  }),
+  peer('schedulefree, foreach', ['schedulefree', 'foreach'], { install: withScheduleFree }, 'adamwScheduleFree'),
+  peer('schedulefree, default', ['schedulefree', 'default'], { install: withScheduleFree }, 'adamwScheduleFree'),
+];
+
+export const contenders: readonly Contender[] = [...probes, ...names.flatMap(ours), ...peers];
+
+export function contenderOf(name: string): Contender {
+  const found = contenders.find((contender) => contender.name === name);
+  if (found === undefined) throw new RangeError(`There is no contender ${JSON.stringify(name)}.`);
+  return found;
+}

@@ -1,0 +1,68 @@
+// The process of one contender: `node child.js <name>`. It reads a request a line, and answers each with a line. So code
+// that two contenders share is compiled for each alone, and neither has the other's memory or flags.
+// bench/peers/pytorch.py is the same for Python.
+
+import { createInterface } from 'node:readline';
+import type { Opened, System } from './contender.js';
+import { contenderOf } from './contenders.js';
+import { time, warmUp } from './measure.js';
+import { memoryModel, speedModel, updateModel } from './models.js';
+import type { Request } from './process.js';
+
+// Lines on the output are answers; what libraries have to say goes elsewhere.
+console.log = console.error;
+
+/** Until everything is compiled that a step needs, so that it is no part of the memory which the model takes. */
+const SMALL = 1000;
+const STEPS = 3;
+
+let system: System;
+let opened: Opened;
+
+async function run({ open }: System, model: Parameters<System['open']>[0], steps: number): Promise<Opened> {
+  const made = await open(model);
+  for (let t = 0; t < steps; t++) await made.step();
+  return made;
+}
+
+const handlers: { readonly [Do in Request['do']]: (request: Extract<Request, { do: Do }>) => Promise<object> } = {
+  async load({ name }) {
+    const { system: load } = contenderOf(name);
+    if (typeof load !== 'function') throw new TypeError(`${name} is no contender of Node's.`);
+    system = await load();
+    return { version: system.version, most: system.most };
+  },
+  async update({ grads }) {
+    const made = await run(system, updateModel(grads), 1);
+    const params = await made.read?.();
+    made.close();
+    return { params: params === undefined ? undefined : Array.from(params) };
+  },
+  async open({ length }) {
+    opened = await system.open(speedModel(length));
+    await warmUp(opened, length);
+    return {};
+  },
+  async time({ seconds }) {
+    return { seconds: await time(opened, seconds) };
+  },
+  async close() {
+    opened.close();
+    return {};
+  },
+  async memory({ length }) {
+    (await run(system, memoryModel(SMALL), STEPS)).close();
+    const before = process.memoryUsage.rss();
+    const { peak } = await run(system, memoryModel(length), STEPS);
+    return { bytes: peak?.() ?? 1024 * process.resourceUsage().maxRSS - before };
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line) as Request;
+  const handle = handlers[request.do] as (request: Request) => Promise<object>;
+  const answer = await handle(request).catch((error: Error) => ({ error: error.message }));
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+// A device would keep the process.
+process.exit(0);

@@ -1,0 +1,103 @@
+// twinstep's optimizers on the CPU as contenders, with the ways in which gradients may come.
+
+import * as twinstep from 'twinstep';
+import { coefficients, kernels, type AlgorithmName, type KernelDescription } from 'twinstep/kernels';
+import type { Model, System } from './contender.js';
+import { hyper, type OptimizerName } from './truth.js';
+
+type Options = Parameters<typeof twinstep.adamw>[1] & object;
+type CpuOptions = Options & { backend: 'wasm' | 'reference' };
+
+interface Optimizer {
+  readonly algorithm: AlgorithmName;
+  readonly options: Options;
+}
+
+const { betas, ...common } = hyper;
+const { lr, weightDecay } = common;
+const adam: Options = { ...common, betas };
+
+export const optimizers: Readonly<Record<OptimizerName, Optimizer>> = {
+  adamw: { algorithm: 'adamw', options: adam },
+  adam: { algorithm: 'adam', options: adam },
+  amsgrad: { algorithm: 'adam', options: { ...adam, amsgrad: true } },
+  nadam: { algorithm: 'nadam', options: adam },
+  radam: { algorithm: 'radam', options: adam },
+  adamwScheduleFree: { algorithm: 'adamwScheduleFree', options: adam },
+  // Or its first updates would be none.
+  radamScheduleFree: { algorithm: 'radamScheduleFree', options: { ...adam, silentSgdPhase: false } as Options },
+  sgdScheduleFree: { algorithm: 'sgdScheduleFree', options: { lr, weightDecay, momentum: betas[0] } as Options },
+};
+
+function kernelOf(name: OptimizerName): KernelDescription {
+  const { algorithm, options } = optimizers[name];
+  return kernels[coefficients(algorithm, options).kernel];
+}
+
+/** How many arrays it has beside parameter and gradient. */
+export const slotsOf = (name: OptimizerName): number => kernelOf(name).arrays.length - 2;
+
+/** Whether there are a root and a division for each element. */
+export const divides = (name: OptimizerName): boolean => kernelOf(name).scalars.includes('eps');
+
+const make = (name: OptimizerName, params: Record<string, Float32Array>, machine: CpuOptions) => {
+  const { algorithm, options } = optimizers[name];
+  const create = twinstep[algorithm] as typeof twinstep.adamw;
+  return create(params, { ...options, ...machine });
+};
+
+const version = 'this one';
+const start = ({ length, param }: Model): { w: Float32Array } => ({ w: param(new Float32Array(length)) });
+
+/** Gradients are written where the kernels read them. */
+export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
+  version,
+  async open(model) {
+    const optimizer = await make(name, start(model), machine);
+    model.grad(optimizer.grads.w);
+    return {
+      step: () => optimizer.step(),
+      read: () => optimizer.params.w,
+      close: () => optimizer.dispose(),
+    };
+  },
+});
+
+/** Gradients are in arrays of the caller's, and copied. */
+export const handedOver = (name: OptimizerName, machine: CpuOptions): System => ({
+  version,
+  async open(model) {
+    const optimizer = await make(name, start(model), machine);
+    const grads = { w: model.grad(new Float32Array(model.length)) };
+    return {
+      step: () => optimizer.step(grads),
+      read: () => optimizer.params.w,
+      close: () => optimizer.dispose(),
+    };
+  },
+});
+
+const LAYERS = 40;
+
+/** Each layer's gradient is written into one array, as a backward pass would, stepped, and forgotten. */
+export const passing = (name: OptimizerName, machine: CpuOptions): System => ({
+  version,
+  async open({ length, param, grad }) {
+    const ofLayer = Math.ceil(length / LAYERS);
+    const starts = Array.from({ length: Math.ceil(length / ofLayer) }, (_, i) => i * ofLayer);
+    const layers = starts.map((from): [string, Float32Array] => [
+      `layer${from}`,
+      param(new Float32Array(Math.min(ofLayer, length - from)), from),
+    ]);
+    const optimizer = await make(name, Object.fromEntries(layers), { ...machine, keepGrads: false });
+    const passes = new Float32Array(ofLayer);
+    return {
+      step() {
+        for (const [i, [layer, { length: size }]] of layers.entries())
+          optimizer.step({ [layer]: grad(passes.subarray(0, size), starts[i]) });
+      },
+      read: () => layers.flatMap(([layer]) => Array.from(optimizer.params[layer])),
+      close: () => optimizer.dispose(),
+    };
+  },
+});

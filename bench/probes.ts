@@ -1,0 +1,38 @@
+// What the CPU can do at best, as contenders: the loops of bench/assembly/probes.ts.
+
+import { readFileSync } from 'node:fs';
+import { bytesMoved, type Opened, type System } from './contender.js';
+
+/** Where `npm run build:probes` puts them, beside this file. */
+const wasm = new URL('probes.wasm', import.meta.url);
+const [PAGE, FLOAT, TURN] = [65536, 4, 32];
+
+type Probe = (...args: number[]) => void;
+
+function open(name: string, arrays: number, length: number, grad: (into: Float32Array) => Float32Array): Opened {
+  const bytes = TURN * Math.ceil((FLOAT * length) / TURN);
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((arrays * bytes) / PAGE) });
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(wasm)), { env: { memory } });
+  const probe = exports[name] as Probe;
+  grad(new Float32Array(memory.buffer, 0, bytes / FLOAT));
+  const [a, b, c, d] = [1, 2, 3, 4].map((i) => i * bytes);
+  // Written out, since a spread call costs 40 times as much.
+  const calls: Readonly<Record<number, () => void>> = {
+    2: () => probe(0, a, bytes),
+    3: () => probe(0, a, b, bytes),
+    4: () => probe(0, a, b, c, bytes),
+    5: () => probe(0, a, b, c, d, bytes),
+  };
+  return { step: calls[arrays], close: () => {} };
+}
+
+/** The memory that a step moves, gradient and all. */
+export const traffic = (slots: number) => (): Promise<System> =>
+  Promise.resolve({
+    version: '',
+    open: ({ length, grad }) => open(`traffic${bytesMoved(slots)}`, slots + 2, length, grad),
+  });
+
+/** The division and the root, whatever the size in the first cache: the second array is where results go. */
+export const divider = (): Promise<System> =>
+  Promise.resolve({ version: '', open: ({ length, grad }) => open('divider', 2, length, grad) });

@@ -1,0 +1,107 @@
+// What a run of the bench leaves: everything that it measured, and on what.
+
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { Comparison, Settings } from './compare.js';
+import type { Absence, Entrant } from './enter.js';
+import { isSoftware } from './gpu.js';
+import type { OptimizerName } from './truth.js';
+
+export interface Recorded {
+  readonly name: string;
+  readonly optimizer: OptimizerName | 'probe';
+  readonly version: string;
+  /** See Entrant. */
+  readonly error?: number;
+  readonly bytes?: number;
+}
+
+export interface Record extends Comparison {
+  /** ISO 8601. */
+  readonly date: string;
+  readonly machine: {
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryGiB: number;
+    readonly system: string;
+    /** What the adapter calls itself, and whether it is hardware. */
+    readonly gpu?: string;
+    readonly hasGpu: boolean;
+  };
+  readonly versions: Readonly<{ [name: string]: string }>;
+  readonly settings: Settings & { readonly memoryLength: number };
+  readonly contenders: readonly Recorded[];
+  readonly absences: readonly Absence[];
+}
+
+const root = new URL('../../../', import.meta.url);
+
+export function makeRecord(
+  { rows, omissions }: Comparison,
+  entrants: readonly Entrant[],
+  absences: readonly Absence[],
+  { sizes, rounds, seconds, memoryLength }: Record['settings'],
+): Record {
+  const gpu = entrants.find(({ contender: { name } }) => name.includes('webgpu'));
+  const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string };
+  const [{ model }] = cpus();
+  return {
+    date: new Date().toISOString(),
+    machine: {
+      cpu: model,
+      cores: cpus().length,
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+      system: `${process.platform} ${process.arch}, kernel ${release().split('-')[0]}`,
+      gpu: gpu?.version,
+      hasGpu: gpu !== undefined && !isSoftware(gpu.version),
+    },
+    versions: { twinstep: version, node: process.versions.node, v8: process.versions.v8 },
+    settings: { sizes, rounds, seconds, memoryLength },
+    contenders: entrants.map(({ contender: { name, optimizer }, version: told, error, bytes }) => {
+      return { name, optimizer, version: told, error, bytes };
+    }),
+    rows,
+    omissions,
+    absences,
+  };
+}
+
+/** The machine in a word: its CPU and cores, and its GPU if it has one. */
+export function slug({ cpu, cores, gpu, hasGpu }: Record['machine']): string {
+  const words = [cpu.replace(/\(R\)|\(TM\)|@.*|\b(CPU|Processor|\d+-Core)\b/gi, ' '), `${cores} cores`];
+  return [...words, ...(hasGpu ? [gpu] : [])]
+    .join(' ')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+}
+
+/** Gives the path that it was written to. */
+export function writeRecord(record: Record, folder = new URL('bench/record/', root)): string {
+  mkdirSync(folder, { recursive: true });
+  const file = new URL(`${record.date.slice(0, 10)}-${slug(record.machine)}.json`, folder);
+  writeFileSync(file, `${JSON.stringify(record, undefined, 1)}\n`);
+  return fileURLToPath(file);
+}
+
+/** The newest record, and the name of its file. Throws a sentence where there is none. */
+export function newestRecord(folder = new URL('bench/record/', root)): { name: string; record: Record } {
+  const records = readdirNames(folder).map((name) => {
+    return { name, record: JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Record };
+  });
+  const [newest] = records.toSorted((a, b) => (a.record.date < b.record.date ? 1 : -1));
+  if (newest !== undefined) return newest;
+  throw new Error(
+    'Expected a record of the bench in bench/record/, got none: `npm run bench -- --record` makes one of this ' +
+      'machine, and `npm run docs` the README from it.',
+  );
+}
+
+function readdirNames(folder: URL): string[] {
+  try {
+    return readdirSync(folder).filter((name) => name.endsWith('.json'));
+  } catch {
+    return [];
+  }
+}
