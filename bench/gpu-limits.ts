@@ -40,10 +40,10 @@ const dispatched = (name: OptimizerName, program: () => Program) => async (): Pr
       const buffers = sizes.map((size) => device.createBuffer({ size, usage }));
       const starts = [scalars, param(new Float32Array(length)), grad(new Float32Array(length))];
       starts.forEach((values, i) => device.queue.writeBuffer(buffers[i], 0, values as Float32Array<ArrayBuffer>));
-      const entries = buffers.slice(1).map((buffer, binding) => ({ binding, resource: { buffer } }));
-      const group = (index: number, of: GPUBindGroupEntry[]): GPUBindGroup =>
-        device.createBindGroup({ layout: pipeline.getBindGroupLayout(index), entries: of });
-      const groups = [group(0, [{ binding: 0, resource: { buffer: buffers[0] } }]), group(1, entries)];
+      const groups = [buffers.slice(0, 1), buffers.slice(1)].map((bound, index) => {
+        const entries = bound.map((buffer, binding) => ({ binding, resource: { buffer } }));
+        return device.createBindGroup({ layout: pipeline.getBindGroupLayout(index), entries });
+      });
       return {
         steps: DISPATCHES,
         step() {

@@ -21,16 +21,17 @@ export const pause = (): Promise<void> => setTimeout(100);
 /** What a call took in the latest measurement, so that the next one finds at once how many calls make a sample. */
 const latest = new WeakMap<Opened, number>();
 
-/** Seconds of one step: the median of benchmark.js' samples, which take so many seconds together. */
+/** Seconds of one step: the median of benchmark.js' samples, five of which take so many seconds together. */
 export async function time(opened: Opened, seconds: number): Promise<number> {
   const { step, steps = 1 } = opened;
   const first = step();
   const isAsync = first instanceof Promise;
   await first;
-  const minTime = seconds / 4;
+  const minTime = seconds / 5;
   // Some more calls than it takes, or every second sample would be a little short, and taken again.
   const initCount = Math.ceil((1.2 * minTime) / (latest.get(opened) ?? Infinity)) || 1;
-  const options = { maxTime: seconds, minTime, minSamples: 3, initCount };
+  // Of the first samples benchmark.js does not count the time.
+  const options = { maxTime: seconds / 2, minTime, minSamples: 3, initCount };
   const call = await new Promise<number>((resolve, reject) => {
     const deferred = (done: { resolve: () => void }): void =>
       void (step() as Promise<unknown>).then(() => done.resolve(), reject);

@@ -1,30 +1,48 @@
 // A record as a picture: ns per parameter over size, both logarithmic, of all who compute AdamW on this machine.
 
 import { svg } from '../tools/chart.js';
-import { BASELINE, contenderOf } from './contenders.js';
-import type { Record } from './record.js';
+import { BASELINE } from './contenders.js';
+import type { RunRecord } from './record.js';
 import { sizeName } from './table.js';
 
-const [WIDTH, HEIGHT] = [960, 560];
-// Told apart in print, too, by their symbols.
-const COLORS = ['#2563eb', '#d97706', '#059669', '#7c3aed', '#db2777', '#64748b', '#0891b2', '#92400e', '#4d7c0f'];
-const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond'];
+const [WIDTH, HEIGHT] = [1040, 560];
 
-export function draw({ rows, settings: { sizes } }: Record): string {
+/** A color for each family by the start of its names; within one, symbols tell contenders apart, in print as well. */
+const FAMILIES = [
+  ['twinstep', '#2563eb'],
+  ['JS loop', '#64748b'],
+  ['tfjs', '#d97706'],
+  ['jax-js', '#059669'],
+  ['js-pytorch', '#92400e'],
+  ['torch', '#dc2626'],
+] as const;
+const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'arrow', 'pin'];
+
+interface Line {
+  readonly name: string;
+  readonly points: readonly (readonly [size: number, ns: number])[];
+}
+
+export function draw({ contenders, rows, machine, settings: { sizes } }: RunRecord): string {
   const own = rows.filter(({ optimizer }) => optimizer === 'adamw');
-  const names = [...new Set(own.map(({ contender }) => contender))];
-  const computing = names.filter((name) => contenderOf(name).optimizer !== 'probe');
-  const lines = [{ name: 'roof', points: roofOf(own) }, ...computing.map((name) => ({ name, points: of(own, name) }))];
+  const computing = contenders
+    .filter(({ name, optimizer }) => optimizer === 'adamw' && (machine.hasGpu || !name.includes('webgpu')))
+    .map(({ name }): Line => {
+      return { name, points: own.filter(({ contender }) => contender === name).map(({ size, ns }) => [size, ns]) };
+    })
+    .filter(({ points }) => points.length > 0);
+  // The legend has the order of the lines' right ends.
+  const lines = [...computing.toSorted((a, b) => b.points.at(-1)![1] - a.points.at(-1)![1]), roof(own)];
   return svg(
     {
-      grid: { left: 64, top: 48, width: WIDTH - 380, bottom: 56 },
+      grid: { left: 64, top: 48, width: WIDTH - 420, bottom: 56 },
       title: {
-        text: 'One step of AdamW (Adam where a peer has no AdamW): ns per parameter',
+        text: 'One step of AdamW (of Adam, where a library has no AdamW): ns per parameter',
         left: 16,
         top: 10,
         textStyle: { fontSize: 14, fontWeight: 'normal', color: '#1f2937' },
       },
-      legend: { orient: 'vertical', left: WIDTH - 300, top: 48, itemGap: 9, textStyle: { fontSize: 12 } },
+      legend: { orient: 'vertical', left: WIDTH - 340, top: 48, itemGap: 10, textStyle: { fontSize: 12 } },
       xAxis: {
         type: 'log',
         name: 'parameters',
@@ -35,26 +53,26 @@ export function draw({ rows, settings: { sizes } }: Record): string {
         axisLabel: { formatter: sizeName },
       },
       yAxis: { type: 'log', axisLabel: { formatter: String }, splitLine: { lineStyle: { color: '#e5e7eb' } } },
-      series: lines.map(({ name, points }, i) => ({
-        name,
-        type: 'line',
-        data: points,
-        color: name === 'roof' ? '#111827' : COLORS[(i - 1) % COLORS.length],
-        symbol: name === 'roof' ? 'none' : SYMBOLS[i % SYMBOLS.length],
-        symbolSize: 7,
-        lineStyle: { width: name === BASELINE ? 3 : 1.6, type: name === 'roof' ? 'dashed' : 'solid' },
-      })),
+      series: lines.map(({ name, points }) => ({ name, type: 'line', data: points, ...style(name, computing) })),
     },
     WIDTH,
     HEIGHT,
   );
 }
 
-const of = (rows: Record['rows'], name: string): number[][] =>
-  rows.filter(({ contender }) => contender === name).map(({ size, ns }) => [size, ns]);
+function style(name: string, computing: readonly Line[]): object {
+  const family = FAMILIES.find(([start]) => name.startsWith(start));
+  if (family === undefined) return { color: '#111827', symbol: 'none', lineStyle: { width: 1.6, type: 'dashed' } };
+  const [start, color] = family;
+  const relatives = computing.filter((each) => each.name.startsWith(start)).map((each) => each.name);
+  const symbol = SYMBOLS[relatives.indexOf(name) % SYMBOLS.length];
+  return { color, symbol, symbolSize: 8, lineStyle: { width: name === BASELINE ? 3.2 : 1.4 } };
+}
 
-/** Of the baseline: the part of the roof that it reaches, of its own time. */
-const roofOf = (rows: Record['rows']): number[][] =>
-  rows
+/** From the baseline: the part of the roof that it reaches, of its own time. */
+const roof = (rows: RunRecord['rows']): Line => ({
+  name: 'roof: memory moved, or one root and division',
+  points: rows
     .filter(({ contender, ratios }) => contender === BASELINE && ratios.roof !== undefined)
-    .map(({ size, ns, ratios }) => [size, ns * ratios.roof[1]]);
+    .map(({ size, ns, ratios }) => [size, ns * ratios.roof[1]]),
+});

@@ -17,7 +17,7 @@ export interface Recorded {
   readonly bytes?: number;
 }
 
-export interface Record extends Comparison {
+export interface RunRecord extends Comparison {
   /** ISO 8601. */
   readonly date: string;
   readonly machine: {
@@ -41,8 +41,8 @@ export function makeRecord(
   { rows, omissions }: Comparison,
   entrants: readonly Entrant[],
   absences: readonly Absence[],
-  { sizes, rounds, seconds, memoryLength }: Record['settings'],
-): Record {
+  { sizes, rounds, seconds, memoryLength }: RunRecord['settings'],
+): RunRecord {
   const gpu = entrants.find(({ contender: { name } }) => name.includes('webgpu'));
   const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string };
   const [{ model }] = cpus();
@@ -68,7 +68,7 @@ export function makeRecord(
 }
 
 /** The machine in a word: its CPU and cores, and its GPU if it has one. */
-export function slug({ cpu, cores, gpu, hasGpu }: Record['machine']): string {
+export function slug({ cpu, cores, gpu, hasGpu }: RunRecord['machine']): string {
   const words = [cpu.replace(/\(R\)|\(TM\)|@.*|\b(CPU|Processor|\d+-Core)\b/gi, ' '), `${cores} cores`];
   return [...words, ...(hasGpu ? [gpu] : [])]
     .join(' ')
@@ -78,7 +78,7 @@ export function slug({ cpu, cores, gpu, hasGpu }: Record['machine']): string {
 }
 
 /** Gives the path that it was written to. */
-export function writeRecord(record: Record, folder = new URL('bench/record/', root)): string {
+export function writeRecord(record: RunRecord, folder = new URL('bench/record/', root)): string {
   mkdirSync(folder, { recursive: true });
   const file = new URL(`${record.date.slice(0, 10)}-${slug(record.machine)}.json`, folder);
   writeFileSync(file, `${JSON.stringify(record, undefined, 1)}\n`);
@@ -86,9 +86,9 @@ export function writeRecord(record: Record, folder = new URL('bench/record/', ro
 }
 
 /** The newest record, and the name of its file. Throws a sentence where there is none. */
-export function newestRecord(folder = new URL('bench/record/', root)): { name: string; record: Record } {
+export function newestRecord(folder = new URL('bench/record/', root)): { name: string; record: RunRecord } {
   const records = readdirNames(folder).map((name) => {
-    return { name, record: JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Record };
+    return { name, record: JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as RunRecord };
   });
   const [newest] = records.toSorted((a, b) => (a.record.date < b.record.date ? 1 : -1));
   if (newest !== undefined) return newest;

@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util';
 import type { Settings } from './compare.js';
+import { choose } from './enter.js';
 
 export interface Asked extends Settings {
   /** Contenders have this in their name. */
@@ -15,7 +16,7 @@ export interface Asked extends Settings {
 }
 
 const full = { sizes: [1e3, 1e4, 1e5, 1e6, 1e7, 3e7], rounds: 15, seconds: 0.1, memoryLength: 2e7 };
-const quick = { sizes: [1e3, 1e5, 1e6], rounds: 5, seconds: 0.01, memoryLength: 4e6 };
+const quick = { sizes: [1e4, 1e6], rounds: 5, seconds: 0.015, memoryLength: 4e6 };
 
 /** Throws a sentence for anything that is not known. */
 export function readSettings(args: readonly string[]): Asked {
@@ -34,6 +35,8 @@ export function readSettings(args: readonly string[]): Asked {
   const { only, memory, record, json, svg } = values;
   if (record && (only !== '' || memory))
     throw new TypeError('A record is of everything: --record goes with neither --only nor --memory.');
+  if (![...choose(only).values()].some(({ isChosen }) => isChosen))
+    throw new TypeError(`Expected --only to be in the name of a contender, got ${JSON.stringify(only)}.`);
   const preset = values.quick ? quick : full;
   const sizes = values.sizes === undefined ? preset.sizes : values.sizes.split(',').map(readSize);
   return { ...preset, sizes, only, memoryAlone: memory, record, json, svg };

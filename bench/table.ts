@@ -1,7 +1,7 @@
 // A record as a table of text, for the terminal.
 
 import { BASELINE } from './contenders.js';
-import type { Record } from './record.js';
+import type { RunRecord } from './record.js';
 
 /** A size as people say it. */
 export const sizeName = (size: number): string => size.toExponential().replace('e+', 'e');
@@ -24,7 +24,7 @@ export function aligned(lines: readonly (readonly string[])[]): string[] {
 }
 
 /** By optimizer: ns per parameter of one step, the part of the roof that it reaches, error and memory. */
-export function table({ contenders, rows, machine, settings: { sizes } }: Record): string {
+export function table({ contenders, rows, machine, settings: { sizes } }: RunRecord): string {
   const optimizers = [...new Set(contenders.map(({ optimizer }) => optimizer))].filter((name) => name !== 'probe');
   const lines = optimizers.flatMap((optimizer) => {
     const own = rows.filter((row) => row.optimizer === optimizer);
@@ -53,7 +53,7 @@ export const legend =
   `${BASELINE} is measured in the rounds of every optimizer.`;
 
 /** Who is not there, and what is not measured, with the reasons. */
-export function leftOut({ absences, omissions }: Pick<Record, 'absences' | 'omissions'>): string[] {
+export function leftOut({ absences, omissions }: Pick<RunRecord, 'absences' | 'omissions'>): string[] {
   const missing = absences.map(({ contender, because, install }) => {
     return `${contender} is not there: ${because}${install === undefined ? '' : ` It takes ${install}.`}`;
   });

@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 LR, BETAS, EPS, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 1e-8, 0.01
 # As bench/child.ts and bench/measure.ts.
-SMALL, STEPS, ELEMENTS, PATIENCE, SAMPLES = 1000, 3, 4e6, 0.3, 3
+SMALL, STEPS, ELEMENTS, PATIENCE, SAMPLES = 1000, 3, 4e6, 0.3, 5
 
 
 class Contender:
@@ -69,12 +69,13 @@ class Contender:
         return {}
 
     def time(self, request):
-        """The median of samples, each of as many steps as take a fourth of the time."""
+        """The median of samples, each of as many steps as take their share of the time."""
+        share = request['seconds'] / SAMPLES
         took, count = self.sample(1), 1
-        while took < request['seconds'] / 4:
-            count = int(count * min(10, 1 + request['seconds'] / 4 / max(took, 1e-9)))
+        while took < share:
+            count = int(count * min(10, 1 + share / max(took, 1e-9)))
             took = self.sample(count)
-        return {'seconds': statistics.median([took, *(self.sample(count) for _ in range(SAMPLES))]) / count}
+        return {'seconds': statistics.median(self.sample(count) for _ in range(SAMPLES)) / count}
 
     def sample(self, count):
         start = time.perf_counter()

@@ -1,0 +1,120 @@
+// The README's section on speed, from a record.
+
+import { BASELINE } from './contenders.js';
+import type { RunRecord } from './record.js';
+import { nanoseconds, percent, sizeName } from './table.js';
+
+const BEGIN = '<!-- Written by `npm run docs` from the newest record of `npm run bench -- --record`. -->\n';
+const END = '\n<!-- As far as the record goes. -->';
+
+/** The README with the section in it. Throws a sentence where the comments are missing between which it stands. */
+export function withSection(readme: string, name: string, record: RunRecord): string {
+  const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
+  if (begin < 0 || end < begin)
+    throw new Error(`Expected README.md to have ${BEGIN.trim()} before ${END.trim()}, got one without.`);
+  return readme.slice(0, begin + BEGIN.length) + section(name, record) + readme.slice(end);
+}
+
+export function section(name: string, record: RunRecord): string {
+  const { machine, versions, date } = record;
+  const parts = [
+    `Measured on ${machine.cpu}, ${machine.cores} cores, by Node ${versions.node} on ${date.slice(0, 10)} ` +
+      `([record](bench/record/${name})): nanoseconds per parameter of one step, and in parentheses the part of the ` +
+      'roof that it reaches, which is the slower of two probes in WebAssembly: one moves the same memory, the other ' +
+      'takes one root and one division for each element (native code with wider vectors may pass it). Error is the largest of one update, relative to float64; bytes are those ' +
+      'of memory per parameter, at most, gradients among them.',
+    ...figures(record),
+    table(record),
+    '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
+    `The other optimizers, on WebAssembly; the last column is their time at ${sizeName(common(record))} over that of AdamW.`,
+    others(record),
+  ];
+  return `\n${parts.join('\n\n')}\n`;
+}
+
+/** Where WebGPU is software, its times say nothing. */
+const isHardware = (name: string, { machine }: RunRecord): boolean => machine.hasGpu || !name.includes('webgpu');
+
+/** The size at which figures are given: a million, or what is next to it. */
+const common = ({ settings: { sizes } }: RunRecord): number =>
+  sizes.toSorted((a, b) => Math.abs(Math.log(a / 1e6)) - Math.abs(Math.log(b / 1e6)))[0];
+
+type Row = RunRecord['rows'][number];
+
+function find({ rows }: RunRecord, name: string, size: number, optimizer = 'adamw'): Row | undefined {
+  return rows.find((row) => row.contender === name && row.size === size && row.optimizer === optimizer);
+}
+
+const times = (ratio: number): string => (ratio < 10 ? ratio.toPrecision(2) : ratio.toFixed(0));
+
+function figures(record: RunRecord): string[] {
+  const size = common(record);
+  const slower = record.contenders
+    .filter(({ optimizer, name }) => optimizer === 'adamw' && !name.startsWith('twinstep'))
+    .map(({ name }) => ({ name, row: find(record, name, size) }))
+    .filter(({ row }) => row !== undefined)
+    .map(({ name, row }) => `${name} ${times(1 / row!.ratios[BASELINE][1])}`);
+  const ours = record.settings.sizes.map((each) => {
+    return `${percent(find(record, BASELINE, each)!.ratios.roof[1])} at ${sizeName(each)}`;
+  });
+  return [
+    `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)} others take so many times as ` +
+      `long, all on one thread: ${slower.join('; ')}.`,
+    gpuFigures(record),
+  ];
+}
+
+function gpuFigures(record: RunRecord): string {
+  const { machine, settings } = record;
+  if (!machine.hasGpu) return 'There was no GPU: of WebGPU only memory and errors could be measured, in software.';
+  const wins = settings.sizes.find((size) => {
+    const [gpu, cpu] = ['twinstep adamw, webgpu', BASELINE].map((name) => find(record, name, size));
+    return gpu !== undefined && cpu !== undefined && gpu.ns < cpu.ns;
+  });
+  const largest = settings.sizes.findLast((size) => find(record, 'twinstep adamw, webgpu kernel', size) !== undefined)!;
+  const { ratios } = find(record, 'twinstep adamw, webgpu kernel', largest)!;
+  return (
+    `${machine.gpu} takes less time than WebAssembly ${wins === undefined ? 'at none of these sizes' : `from ${sizeName(wins)} on`}` +
+    ` when each step is waited for. Its kernel alone reaches ${percent(ratios.roof[1])} of a probe that moves the same ` +
+    `memory at ${sizeName(largest)}, and ${percent(ratios.copy[1])} of copyBufferToBuffer.`
+  );
+}
+
+const markdown = (head: readonly string[], lines: readonly (readonly string[])[]): string =>
+  [head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...lines].map((line) => `| ${line.join(' | ')} |`).join('\n');
+
+const cell = (row: Row | undefined): string => {
+  if (row === undefined) return '';
+  return row.ratios.roof === undefined
+    ? nanoseconds(row.ns)
+    : `${nanoseconds(row.ns)} (${percent(row.ratios.roof[1])})`;
+};
+
+function table(record: RunRecord): string {
+  const { contenders, settings } = record;
+  const lines = contenders
+    .filter(({ optimizer }) => optimizer === 'adamw')
+    .map(({ name, error, bytes }) => [
+      name,
+      ...settings.sizes.map((size) => (isHardware(name, record) ? cell(find(record, name, size)) : '')),
+      error?.toExponential(0) ?? '',
+      bytes?.toFixed(1) ?? '',
+    ])
+    .filter(([, ...cells]) => cells.some((each) => each !== ''));
+  return markdown(['', ...settings.sizes.map(sizeName), 'error', 'bytes'], lines);
+}
+
+function others(record: RunRecord): string {
+  const { contenders, settings } = record;
+  const size = common(record);
+  const lines = contenders
+    .filter(({ name, optimizer }) => optimizer !== 'adamw' && name === `twinstep ${optimizer}, wasm`)
+    .map(({ name, optimizer, error, bytes }) => [
+      `\`${optimizer}\``,
+      ...settings.sizes.map((each) => cell(find(record, name, each, optimizer))),
+      error?.toExponential(0) ?? '',
+      bytes?.toFixed(1) ?? '',
+      (1 / find(record, name, size, optimizer)!.ratios[BASELINE][1]).toFixed(2),
+    ]);
+  return markdown(['', ...settings.sizes.map(sizeName), 'error', 'bytes', 'of AdamW'], lines);
+}
