@@ -5,7 +5,6 @@
 import { createInterface } from 'node:readline';
 import type { Opened, System } from './contender.js';
 import { contenderOf } from './contenders.js';
-import { time, warmUp } from './measure.js';
 import { memoryModel, speedModel, updateModel } from './models.js';
 import type { Request } from './process.js';
 
@@ -18,6 +17,7 @@ const STEPS = 3;
 
 let system: System;
 let opened: Opened;
+let measure: typeof import('./measure.js');
 
 async function run({ open }: System, model: Parameters<System['open']>[0], steps: number): Promise<Opened> {
   const made = await open(model);
@@ -30,7 +30,8 @@ const handlers: { readonly [Do in Request['do']]: (request: Extract<Request, { d
     const { system: load } = contenderOf(name);
     if (typeof load !== 'function') throw new TypeError(`${name} is no contender of Node's.`);
     system = await load();
-    return { version: system.version, most: system.most };
+    const { version, most, memoryLength } = system;
+    return { version, most, memoryLength };
   },
   async update({ grads }) {
     const made = await run(system, updateModel(grads), 1);
@@ -39,12 +40,14 @@ const handlers: { readonly [Do in Request['do']]: (request: Extract<Request, { d
     return { params: params === undefined ? undefined : Array.from(params) };
   },
   async open({ length }) {
+    // benchmark.js takes as long to load as all the rest, and is not needed by those who are asked for their memory.
+    measure = await import('./measure.js');
     opened = await system.open(speedModel(length));
-    await warmUp(opened, length);
+    await measure.warmUp(opened, length);
     return {};
   },
   async time({ seconds }) {
-    return { seconds: await time(opened, seconds) };
+    return { seconds: await measure.time(opened, seconds) };
   },
   async close() {
     opened.close();

@@ -69,12 +69,16 @@ export async function compare(
       return { contender: name, sizes: sizes.filter((size) => size > most.size), because: most.because };
     })
     .filter((omission) => omission.sizes.length > 0);
+  const processes = new Map<Entrant, Process>();
+  const start = async (entrant: Entrant): Promise<void> =>
+    void processes.set(entrant, (await Process.of(entrant.contender)).process);
+  const end = async (leaving: readonly Entrant[]): Promise<void> => {
+    await Promise.all(leaving.map((entrant) => processes.get(entrant)!.end()));
+    for (const entrant of leaving) processes.delete(entrant);
+  };
   for (const optimizer of optimizers) {
     const everyone = new Set(sizes.flatMap((size) => together(optimizer, size, entrants)));
-    const processes = new Map<Entrant, Process>();
-    const start = async (entrant: Entrant): Promise<void> =>
-      void processes.set(entrant, (await Process.of(entrant.contender)).process);
-    await Promise.all(Array.from(everyone, start));
+    await Promise.all([...everyone].filter((entrant) => !processes.has(entrant)).map(start));
     for (const size of sizes) {
       const present = together(optimizer, size, entrants).map((entrant): Running => {
         return { name: entrant.contender.name, process: processes.get(entrant)! };
@@ -82,8 +86,12 @@ export async function compare(
       const times = await measure(present, size, settings, progress, omissions);
       for (const name of times.keys()) rows.push(rowOf(name, optimizer, size, times));
     }
-    await Promise.all(Array.from(processes.values(), (process) => process.end()));
+    // Probes and the baseline are there for the other optimizers, too.
+    await end(
+      [...processes.keys()].filter(({ contender: { name, optimizer: of } }) => of === optimizer && name !== BASELINE),
+    );
   }
+  await end([...processes.keys()]);
   return { rows, omissions };
 }
 

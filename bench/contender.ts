@@ -36,6 +36,8 @@ export interface System {
   readonly version: string;
   /** Where this machine allows less than the contender's row. */
   readonly most?: Most;
+  /** Over how many parameters its memory is measured, if it need not be many. */
+  readonly memoryLength?: number;
   open(model: Model): Opened | Promise<Opened>;
 }
 

@@ -76,7 +76,7 @@ async function meet(contender: Contender, isChosen: boolean, memoryLength: numbe
     const { params } = await process.ask({ do: 'update', grads: Array.from(grads) });
     // A kernel alone is part of what another contender shows whole.
     if (params === undefined) return entrant;
-    const length = most.size === 0 ? memoryLength : Math.min(memoryLength, most.size);
+    const length = told.memoryLength ?? (most.size === 0 ? memoryLength : Math.min(memoryLength, most.size));
     const { bytes } = await process.ask({ do: 'memory', length });
     return { ...entrant, error: largestError(optimizer, grads, params), bytes: bytes / length };
   } finally {

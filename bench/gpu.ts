@@ -23,7 +23,7 @@ export async function openGpu(name: OptimizerName): Promise<Gpu> {
   const { device, adapter: version } = opened;
   if (!isSoftware(version)) return { device, version };
   const because = `${version} is software, which shows with one optimizer that it runs, and nothing of its speed`;
-  return { device, version, most: { size: name === 'adamw' ? 1e4 : 0, because } };
+  return { device, version, most: { size: name === 'adamw' ? 1e3 : 0, because } };
 }
 
 /** Counts the bytes of all buffers from now on; asked, it tells the most that there were at once. */
@@ -51,6 +51,8 @@ export async function gpuStep(name: OptimizerName): Promise<System> {
   const { algorithm, options } = optimizers[name];
   return {
     ...told,
+    // Buffers are counted exactly.
+    memoryLength: 1e6,
     async open({ length, param, grad }) {
       const peak = countBuffers(device);
       const create = twinstep[algorithm] as typeof twinstep.adamw;

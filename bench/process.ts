@@ -3,7 +3,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { Contender, Most } from './contender.js';
+import type { Contender, System } from './contender.js';
 
 /** What a contender is asked. */
 export type Request =
@@ -15,7 +15,7 @@ export type Request =
   | { readonly do: 'memory'; readonly length: number };
 
 interface Answers {
-  readonly load: { readonly version: string; readonly most?: Most };
+  readonly load: Pick<System, 'version' | 'most' | 'memoryLength'>;
   readonly update: { readonly params?: readonly number[] };
   readonly open: object;
   readonly time: { readonly seconds: number };

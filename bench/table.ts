@@ -57,11 +57,10 @@ export function leftOut({ absences, omissions }: Pick<RunRecord, 'absences' | 'o
   const missing = absences.map(({ contender, because, install }) => {
     return `${contender} is not there: ${because}${install === undefined ? '' : ` It takes ${install}.`}`;
   });
-  const reasons = [...new Set(omissions.map(({ because }) => because))];
-  const unmeasured = reasons.map((because) => {
-    const own = omissions.filter((each) => each.because === because);
-    const what = own.map(({ contender, sizes }) => `${contender} at ${sizes.map(sizeName).join(', ')}`);
-    return `Left out, since ${because}: ${what.join('; ')}.`;
-  });
-  return [...missing, ...unmeasured];
+  const unmeasured = new Map<string, string[]>();
+  for (const { contender, sizes, because } of omissions) {
+    const how = `Left out at ${sizes.map(sizeName).join(', ')}, since ${because}`;
+    unmeasured.set(how, [...(unmeasured.get(how) ?? []), contender]);
+  }
+  return [...missing, ...Array.from(unmeasured, ([how, who]) => `${how}: ${who.join('; ')}.`)];
 }

@@ -160,7 +160,7 @@ describe('what is shown', () => {
   test('who is left out is told, with the reason', () => {
     expect(leftOut(record)).toEqual([
       'js-pytorch, Adam is not there: Cannot find it. It takes `npm ci --prefix bench`.',
-      'Left out, since it is slow: tfjs-wasm, Adam at 1e7, 3e7.',
+      'Left out at 1e7, 3e7, since it is slow: tfjs-wasm, Adam.',
     ]);
   });
 
