@@ -59,9 +59,11 @@ export async function enter(
   };
   // Nothing is timed yet, so each core takes its share.
   await Promise.all(Array.from({ length: availableParallelism() }, clerk));
-  const places = [...choice.keys()];
-  const place = ({ contender }: Entrant): number => places.indexOf(contender);
-  return { entrants: entrants.toSorted((a, b) => place(a) - place(b)), absences };
+  const names = Array.from(choice.keys(), ({ name }) => name);
+  return {
+    entrants: entrants.toSorted((a, b) => names.indexOf(a.contender.name) - names.indexOf(b.contender.name)),
+    absences: absences.toSorted((a, b) => names.indexOf(a.contender) - names.indexOf(b.contender)),
+  };
 }
 
 async function meet(contender: Contender, isChosen: boolean, memoryLength: number): Promise<Entrant> {

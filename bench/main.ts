@@ -34,7 +34,8 @@ bar.stop();
 
 const record = makeRecord(comparison, entrants, absences, settings);
 const { machine, versions } = record;
-console.log(`Node ${versions.node}; ${machine.cpu}, ${machine.cores} cores; WebGPU adapter: ${machine.gpu ?? 'none'}`);
+const adapter = machine.gpu === undefined ? '' : `; WebGPU adapter: ${machine.gpu}`;
+console.log(`Node ${versions.node}; ${machine.cpu}, ${machine.cores} cores${adapter}`);
 console.log(`\n${table(record)}\n\n${legend}\n`);
 for (const line of leftOut(record)) console.log(line);
 

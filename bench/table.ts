@@ -41,7 +41,8 @@ export function table({ contenders, rows, machine, settings: { sizes } }: RunRec
         error?.toExponential(1) ?? '',
         bytes?.toFixed(1) ?? '',
       ]);
-    return [[optimizer], ...cells.filter(([, ...told]) => told.some((cell) => cell !== ''))];
+    const told = cells.filter(([, ...measured]) => measured.some((cell) => cell !== ''));
+    return told.length === 0 ? [] : [[optimizer], ...told];
   });
   const head = ['', ...sizes.map((size) => `${sizeName(size)}${' '.repeat(6)}`), 'error', 'bytes'];
   return aligned([head, ...lines]).join('\n');
@@ -55,7 +56,7 @@ export const legend =
 /** Who is not there, and what is not measured, with the reasons. */
 export function leftOut({ absences, omissions }: Pick<RunRecord, 'absences' | 'omissions'>): string[] {
   const missing = absences.map(({ contender, because, install }) => {
-    return `${contender} is not there: ${because}${install === undefined ? '' : ` It takes ${install}.`}`;
+    return `${contender} is not there: ${because.replace(/\.$/, '')}.${install === undefined ? '' : ` It takes ${install}.`}`;
   });
   const unmeasured = new Map<string, string[]>();
   for (const { contender, sizes, because } of omissions) {
