@@ -3,7 +3,7 @@
 import { bytesMoved, type Contender, type Most, type System } from './contender.js';
 import { gpuCopy, gpuKernel, gpuTraffic } from './gpu-limits.js';
 import { gpuStep } from './gpu.js';
-import { divides, handedOver, inPlace, optimizers, passing, slotsOf } from './ours.js';
+import { divides, handedOver, inPlace, optimizers, passing, slotsOf, wide } from './ours.js';
 import { jax } from './peers/jax.js';
 import { jsPytorch } from './peers/js-pytorch.js';
 import { foldedInF32, foldedInF64, loop, textbook } from './peers/loops.js';
@@ -51,6 +51,18 @@ interface Machine {
 
 const machines: readonly Machine[] = [
   { name: 'wasm', system: async (name) => inPlace(name, { backend: 'wasm' }), limits: cpuLimits },
+  {
+    name: 'wasm, wide',
+    system: async (name) => wide(name),
+    limits: cpuLimits,
+    only: ['adamw', 'adamwScheduleFree'],
+  },
+  {
+    name: 'wasm, 2 threads',
+    system: async (name) => inPlace(name, { backend: 'wasm', threads: 2 }),
+    limits: cpuLimits,
+    only: ['adamw', 'adamwScheduleFree'],
+  },
   {
     name: 'wasm, gradients handed over',
     system: async (name) => handedOver(name, { backend: 'wasm' }),

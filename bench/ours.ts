@@ -63,6 +63,13 @@ export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
   },
 });
 
+/** With kernels of 256 bits, where the engine has them. */
+export function wide(name: OptimizerName): System {
+  const { enabled, reason } = twinstep.enableWideSimd();
+  if (!enabled) throw new Error(reason);
+  return inPlace(name, { backend: 'wasm' });
+}
+
 /** Gradients are in arrays of the caller's, and copied. */
 export const handedOver = (name: OptimizerName, machine: CpuOptions): System => ({
   version,
