@@ -12,8 +12,8 @@ export interface Stepping {
 
 const lengths = { weight: 1000, bias: 10, norm: 64 };
 type Tensors<Memory> = Record<string, Memory>;
-const tensors = (): Tensors<Float32Array<ArrayBuffer>> =>
-  Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, new Float32Array(length).fill(0.5)]));
+const tensors = (of: Record<string, number> = lengths): Tensors<Float32Array<ArrayBuffer>> =>
+  Object.fromEntries(Object.entries(of).map(([name, length]) => [name, new Float32Array(length).fill(0.5)]));
 /** Two runs, one of them of tensors that do not decay. */
 const options = { decayMask: (name: string): boolean => name === 'weight' };
 
@@ -24,6 +24,13 @@ const onCpu = (backend: 'wasm' | 'reference', isInPlace: boolean) => async (): P
   const step = (): void => (isInPlace ? optimizer.step() : optimizer.step(grads));
   return { step, settle: () => Promise.resolve(), gpuObjects: () => 0 };
 };
+
+/** Over a tensor that is long enough to be shared. */
+async function onThreads(): Promise<Stepping> {
+  const optimizer = await adamw(tensors({ ...lengths, embedding: 20_000 }), { ...options, threads: 2 });
+  for (const grad of Object.values(optimizer.grads)) grad.fill(0.5);
+  return { step: () => optimizer.step(), settle: () => Promise.resolve(), gpuObjects: () => 0 };
+}
 
 async function openAdapter(): Promise<GPUDevice> {
   const opened = await openDevice();
@@ -101,6 +108,7 @@ const devices = { 'null device': openNullDevice, adapter: openAdapter };
 export const ways: Readonly<Record<string, () => Promise<Stepping>>> = {
   'wasm, in place': onCpu('wasm', true),
   'wasm, arrays': onCpu('wasm', false),
+  'wasm, 2 threads': onThreads,
   'reference, in place': onCpu('reference', true),
   ...Object.fromEntries(
     Object.entries(devices).flatMap(([name, open]) =>
