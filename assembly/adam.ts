@@ -6,9 +6,28 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a). AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
+// AMSGrad divides by the root of the largest v so far.
 
-import { TURN, add, div, flush, lerp, load, load_next, max, mul, splat, sqrt, store, sub } from './simd';
+import {
+  TURN,
+  Plain,
+  Full,
+  Unknown,
+  add,
+  div,
+  flush,
+  lerp,
+  load,
+  load_next,
+  max,
+  mul,
+  plus,
+  splat,
+  sqrt,
+  store,
+  sub,
+} from './simd';
 
 
 @unmanaged
@@ -25,20 +44,21 @@ class AdamScalars {
 /** Every array is `bytes` long, a multiple of TURN. All loads stand before any store: V8 can then widen the loop. */
 // prettier-ignore
 @inline
-function update(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
-                max_exp_avg_sq: usize, bytes: usize, amsgrad: bool, from_a: bool): void {
+function update<Known>(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                       max_exp_avg_sq: usize, bytes: usize, amsgrad: bool): void {
   const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), eps = splat(by.eps), decay = splat(by.decay);
 
-  for (let i: usize = 0; i < bytes; i += TURN) {
+  let i: usize = 0;
+  do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = add(mul(grad_scale, load(grad + i)), mul(l2, p0));
-    const g1 = add(mul(grad_scale, load_next(grad + i)), mul(l2, p1));
-    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight, from_a));
-    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight, from_a));
-    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight, from_a);
-    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight, from_a);
+    const g0 = plus<Known>(mul(grad_scale, load(grad + i)), l2, p0);
+    const g1 = plus<Known>(mul(grad_scale, load_next(grad + i)), l2, p1);
+    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight));
+    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight));
+    const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
+    const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const h0 = amsgrad ? max(load(max_exp_avg_sq + i), v0) : v0;
     const h1 = amsgrad ? max(load_next(max_exp_avg_sq + i), v1) : v1;
 
@@ -48,25 +68,30 @@ function update(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_
     store(param + i,
       sub(p0, add(div(mul(step_size, m0), add(sqrt(h0), eps)), mul(decay, p0))),
       sub(p1, add(div(mul(step_size, m1), add(sqrt(h1), eps)), mul(decay, p1))));
-  }
+    i += TURN;
+  } while (i < bytes);
 }
 
 // prettier-ignore
 export function adam(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                      bytes: usize): void {
-  if (all_from_a(by)) update(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false, true);
-  else update(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false, false);
+  if (bytes == 0) return;
+  if (!has_positive_weights(by)) update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false);
+  else if (by.l2 == 0) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false);
+  else update<Full>(by, param, grad, exp_avg, exp_avg_sq, 0, bytes, false);
 }
 
 // prettier-ignore
 export function adam_amsgrad(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                              max_exp_avg_sq: usize, bytes: usize): void {
-  if (all_from_a(by)) update(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true, true);
-  else update(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true, false);
+  if (bytes == 0) return;
+  const is_plain = has_positive_weights(by) && by.l2 == 0;
+  if (is_plain) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
+  else update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
 }
 
 
 @inline
-function all_from_a(by: AdamScalars): bool {
+function has_positive_weights(by: AdamScalars): bool {
   return by.grad_weight > 0 && by.square_weight > 0;
 }

@@ -5,7 +5,7 @@
 //
 // where lerp(a, b, weight) is a + weight*(b - a).
 
-import { TURN, lerp, load, load_next, splat, store } from './simd';
+import { TURN, Full, Unknown, lerp, load, load_next, splat, store } from './simd';
 
 
 @unmanaged
@@ -15,19 +15,22 @@ class EmaScalars {
 
 
 @inline
-function update(by: EmaScalars, param: usize, grad: usize, bytes: usize, from_a: bool): void {
+function update<Known>(by: EmaScalars, param: usize, grad: usize, bytes: usize): void {
   const weight = splat(by.weight);
 
-  for (let i: usize = 0; i < bytes; i += TURN) {
+  let i: usize = 0;
+  do {
     const p0 = load(param + i),
       p1 = load_next(param + i);
     const g0 = load(grad + i),
       g1 = load_next(grad + i);
-    store(param + i, lerp(p0, g0, weight, from_a), lerp(p1, g1, weight, from_a));
-  }
+    store(param + i, lerp<Known>(p0, g0, weight), lerp<Known>(p1, g1, weight));
+    i += TURN;
+  } while (i < bytes);
 }
 
 export function ema(by: EmaScalars, param: usize, grad: usize, bytes: usize): void {
-  if (by.weight > 0) update(by, param, grad, bytes, true);
-  else update(by, param, grad, bytes, false);
+  if (bytes == 0) return;
+  if (by.weight > 0) update<Full>(by, param, grad, bytes);
+  else update<Unknown>(by, param, grad, bytes);
 }

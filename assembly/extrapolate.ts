@@ -15,11 +15,14 @@ class ExtrapolateScalars {
 
 // prettier-ignore
 export function extrapolate(by: ExtrapolateScalars, param: usize, z: usize, bytes: usize): void {
+  if (bytes == 0) return;
   const weight = splat(by.weight);
 
-  for (let i: usize = 0; i < bytes; i += TURN) {
+  let i: usize = 0;
+  do {
     const p0 = load(param + i), p1 = load_next(param + i);
     const z0 = load(z + i), z1 = load_next(z + i);
     store(param + i, add(p0, mul(weight, sub(z0, p0))), add(p1, mul(weight, sub(z1, p1))));
-  }
+    i += TURN;
+  } while (i < bytes);
 }

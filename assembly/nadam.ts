@@ -6,9 +6,27 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a).
+// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 
-import { TURN, add, div, flush, lerp, load, load_next, mul, splat, sqrt, store, sub } from './simd';
+import {
+  TURN,
+  Plain,
+  Full,
+  Unknown,
+  add,
+  div,
+  flush,
+  lerp,
+  load,
+  load_next,
+  mul,
+  plus,
+  scaled,
+  splat,
+  sqrt,
+  store,
+  sub,
+} from './simd';
 
 
 @unmanaged
@@ -27,36 +45,42 @@ class NadamScalars {
 
 // prettier-ignore
 @inline
-function update(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
-                bytes: usize, from_a: bool): void {
+function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
+                       bytes: usize): void {
   const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), grad_step = splat(by.grad_step), root_scale = splat(by.root_scale);
   const eps_root = splat(by.eps_root), eps = splat(by.eps), decay = splat(by.decay);
 
-  for (let i: usize = 0; i < bytes; i += TURN) {
+  let i: usize = 0;
+  do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = add(mul(grad_scale, load(grad + i)), mul(l2, p0));
-    const g1 = add(mul(grad_scale, load_next(grad + i)), mul(l2, p1));
-    const m0 = flush(lerp(load(exp_avg + i), g0, grad_weight, from_a));
-    const m1 = flush(lerp(load_next(exp_avg + i), g1, grad_weight, from_a));
-    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight, from_a);
-    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight, from_a);
+    const g0 = plus<Known>(mul(grad_scale, load(grad + i)), l2, p0);
+    const g1 = plus<Known>(mul(grad_scale, load_next(grad + i)), l2, p1);
+    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight));
+    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight));
+    const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
+    const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const direction0 = add(mul(step_size, m0), mul(grad_step, g0));
     const direction1 = add(mul(step_size, m1), mul(grad_step, g1));
-    const root0 = mul(root_scale, sqrt(add(v0, eps_root))), root1 = mul(root_scale, sqrt(add(v1, eps_root)));
+    const root0 = scaled<Known>(root_scale, sqrt(add(v0, eps_root)));
+    const root1 = scaled<Known>(root_scale, sqrt(add(v1, eps_root)));
 
     store(exp_avg + i, m0, m1);
     store(exp_avg_sq + i, v0, v1);
     store(param + i,
       sub(p0, add(div(direction0, add(root0, eps)), mul(decay, p0))),
       sub(p1, add(div(direction1, add(root1, eps)), mul(decay, p1))));
-  }
+    i += TURN;
+  } while (i < bytes);
 }
 
 // prettier-ignore
 export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                       bytes: usize): void {
-  if (by.grad_weight > 0 && by.square_weight > 0) update(by, param, grad, exp_avg, exp_avg_sq, bytes, true);
-  else update(by, param, grad, exp_avg, exp_avg_sq, bytes, false);
+  if (bytes == 0) return;
+  const is_positive = by.grad_weight > 0 && by.square_weight > 0;
+  if (is_positive && by.l2 == 0 && by.root_scale == 1) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  else if (is_positive && by.l2 != 0) update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  else update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
 }

@@ -8,9 +8,27 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line. Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
+// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
+// Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
-import { TURN, add, div, flush, lerp, load, load_next, mul, splat, sqrt, store, sub } from './simd';
+import {
+  TURN,
+  Plain,
+  Unknown,
+  add,
+  div,
+  flush,
+  lerp,
+  load,
+  load_next,
+  mul,
+  plus,
+  scaled,
+  splat,
+  sqrt,
+  store,
+  sub,
+} from './simd';
 
 
 @unmanaged
@@ -30,25 +48,28 @@ class ScheduleFreeAdamwScalars {
 
 // prettier-ignore
 @inline
-function update(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize, exp_avg: usize,
-                bytes: usize, inner: bool, from_a: bool): void {
+function update<Known>(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize,
+                       exp_avg: usize, bytes: usize, inner: bool): void {
   const grad_scale = splat(by.grad_scale), square_weight = splat(by.square_weight), z_from_y = splat(by.z_from_y);
   const root_scale = splat(by.root_scale), eps = splat(by.eps), decay = splat(by.decay), z_decay = splat(by.z_decay);
   const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
   const grad_weight = splat(inner ? by.grad_weight : 0);
 
-  for (let i: usize = 0; i < bytes; i += TURN) {
-    const y0 = load(param + i), y1 = load_next(param + i);
+  let i: usize = 0;
+  do {
     const g0 = mul(grad_scale, load(grad + i)), g1 = mul(grad_scale, load_next(grad + i));
-    const v0 = lerp(load(exp_avg_sq + i), mul(g0, g0), square_weight, from_a);
-    const v1 = lerp(load_next(exp_avg_sq + i), mul(g1, g1), square_weight, from_a);
-    const m0 = inner ? flush(lerp(load(exp_avg + i), g0, grad_weight, from_a)) : g0;
-    const m1 = inner ? flush(lerp(load_next(exp_avg + i), g1, grad_weight, from_a)) : g1;
+    const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
+    const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
+    const m0 = inner ? flush(lerp<Known>(load(exp_avg + i), g0, grad_weight)) : g0;
+    const m1 = inner ? flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight)) : g1;
+    const root0 = scaled<Known>(root_scale, sqrt(v0)), root1 = scaled<Known>(root_scale, sqrt(v1));
+    const normalized0 = div(m0, add(root0, eps)), normalized1 = div(m1, add(root1, eps));
+    const y0 = load(param + i), y1 = load_next(param + i);
     let z0 = load(z + i), z1 = load_next(z + i);
-    z0 = add(z0, mul(z_from_y, sub(y0, z0)));
-    z1 = add(z1, mul(z_from_y, sub(y1, z1)));
-    const d0 = add(div(m0, add(mul(root_scale, sqrt(v0)), eps)), add(mul(decay, y0), mul(z_decay, z0)));
-    const d1 = add(div(m1, add(mul(root_scale, sqrt(v1)), eps)), add(mul(decay, y1), mul(z_decay, z1)));
+    z0 = plus<Known>(z0, z_from_y, sub(y0, z0));
+    z1 = plus<Known>(z1, z_from_y, sub(y1, z1));
+    const d0 = add(normalized0, plus<Known>(mul(decay, y0), z_decay, z0));
+    const d1 = add(normalized1, plus<Known>(mul(decay, y1), z_decay, z1));
 
     store(exp_avg_sq + i, v0, v1);
     if (inner) store(exp_avg + i, m0, m1);
@@ -56,19 +77,28 @@ function update(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usiz
       sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),
       sub(add(y1, mul(average_weight, sub(z1, y1))), mul(y_step, d1)));
     store(z + i, sub(z0, mul(z_step, d0)), sub(z1, mul(z_step, d1)));
-  }
+    i += TURN;
+  } while (i < bytes);
 }
 
 // prettier-ignore
 export function schedulefree_adamw(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize,
                                    bytes: usize): void {
-  if (by.square_weight > 0) update(by, param, grad, z, exp_avg_sq, 0, bytes, false, true);
-  else update(by, param, grad, z, exp_avg_sq, 0, bytes, false, false);
+  if (bytes == 0) return;
+  if (is_plain(by)) update<Plain>(by, param, grad, z, exp_avg_sq, 0, bytes, false);
+  else update<Unknown>(by, param, grad, z, exp_avg_sq, 0, bytes, false);
 }
 
 // prettier-ignore
 export function schedulefree_adamw_inner(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize,
                                          exp_avg_sq: usize, exp_avg: usize, bytes: usize): void {
-  if (by.square_weight > 0 && by.grad_weight > 0) update(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true, true);
-  else update(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true, false);
+  if (bytes == 0) return;
+  if (is_plain(by) && by.grad_weight > 0) update<Plain>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true);
+  else update<Unknown>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true);
+}
+
+
+@inline
+function is_plain(by: ScheduleFreeAdamwScalars): bool {
+  return by.square_weight > 0 && by.root_scale == 1 && by.z_from_y == 0 && by.z_decay == 0;
 }

@@ -6,9 +6,9 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line.
+// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
 
-import { TURN, add, load, load_next, mul, splat, store, sub } from './simd';
+import { TURN, Plain, Unknown, add, load, load_next, mul, plus, splat, store, sub } from './simd';
 
 
 @unmanaged
@@ -23,22 +23,31 @@ class ScheduleFreeSgdScalars {
 }
 
 // prettier-ignore
-export function schedulefree_sgd(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, bytes: usize): void {
+@inline
+function update<Known>(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, bytes: usize): void {
   const grad_scale = splat(by.grad_scale), z_from_y = splat(by.z_from_y);
   const decay = splat(by.decay), z_decay = splat(by.z_decay);
   const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
 
-  for (let i: usize = 0; i < bytes; i += TURN) {
+  let i: usize = 0;
+  do {
     const y0 = load(param + i), y1 = load_next(param + i);
     let z0 = load(z + i), z1 = load_next(z + i);
-    z0 = add(z0, mul(z_from_y, sub(y0, z0)));
-    z1 = add(z1, mul(z_from_y, sub(y1, z1)));
-    const d0 = add(mul(grad_scale, load(grad + i)), add(mul(decay, y0), mul(z_decay, z0)));
-    const d1 = add(mul(grad_scale, load_next(grad + i)), add(mul(decay, y1), mul(z_decay, z1)));
+    z0 = plus<Known>(z0, z_from_y, sub(y0, z0));
+    z1 = plus<Known>(z1, z_from_y, sub(y1, z1));
+    const d0 = add(mul(grad_scale, load(grad + i)), plus<Known>(mul(decay, y0), z_decay, z0));
+    const d1 = add(mul(grad_scale, load_next(grad + i)), plus<Known>(mul(decay, y1), z_decay, z1));
 
     store(param + i,
       sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),
       sub(add(y1, mul(average_weight, sub(z1, y1))), mul(y_step, d1)));
     store(z + i, sub(z0, mul(z_step, d0)), sub(z1, mul(z_step, d1)));
-  }
+    i += TURN;
+  } while (i < bytes);
+}
+
+export function schedulefree_sgd(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, bytes: usize): void {
+  if (bytes == 0) return;
+  if (by.z_from_y == 0 && by.z_decay == 0) update<Plain>(by, param, grad, z, bytes);
+  else update<Unknown>(by, param, grad, z, bytes);
 }

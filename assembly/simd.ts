@@ -3,7 +3,11 @@
 
 const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38; // 2^-126
 
-/** Kernels take two vectors a turn: `load` and `load_next` are its halves, `store` writes both at once. */
+/**
+ * Kernels take two vectors a turn: `load` and `load_next` are its halves, `store` writes both at once. The end of a turn
+ * asks whether there is another, since V8 would compute what does not change, each splat, anew in a loop that begins by
+ * asking: a tenth of Adam's time.
+ */
 @inline export const TURN: usize = 32;
 
 
@@ -58,13 +62,33 @@ const SMALLEST_NORMAL: f32 = 1.1754943508222875e-38; // 2^-126
 }
 
 /**
+ * What a loop knows of its scalars when it is compiled: that weights are positive, and scales of terms zero (Plain) or not
+ * (Full); or nothing, which costs a third of Adam's time. These are types, since flags would be variables to
+ * AssemblyScript, and binaryen makes one loop that asks of two that differ in variables.
+ */
+export type Plain = bool;
+export type Full = f32;
+export type Unknown = i32;
+
+/**
  * torch.lerp: from `a` towards `b` by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
  * speed; from `b` back towards `a` by one that is not, or the part of a large `a` that cancels would leave its rounding.
- * The choice costs a fifth of Adam's time: a kernel whose weights are all positive says so by `from_a`, at compile time.
  */
-@inline export function lerp(a: v128, b: v128, weight: v128, from_a: bool): v128 {
-  const base = from_a ? a : v128.bitselect(a, b, f32x4.gt(weight, splat(0)));
+@inline export function lerp<Known>(a: v128, b: v128, weight: v128): v128 {
+  const base = isBoolean<Known>() || isFloat<Known>() ? a : v128.bitselect(a, b, f32x4.gt(weight, splat(0)));
   return add(base, mul(weight, sub(b, a)));
+}
+
+/** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
+@inline export function plus<Known>(a: v128, scale: v128, b: v128): v128 {
+  if (isBoolean<Known>()) return a;
+  const sum = add(a, mul(scale, b));
+  return isFloat<Known>() ? sum : v128.bitselect(a, sum, f32x4.eq(scale, splat(0)));
+}
+
+/** scale*a, and where a loop is Plain `a`: the scale is 1. */
+@inline export function scaled<Known>(scale: v128, a: v128): v128 {
+  return isBoolean<Known>() ? a : mul(scale, a);
 }
 
 /** Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step. */

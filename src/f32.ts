@@ -21,5 +21,8 @@ export const max = (a: number, b: number): number => Math.max(a, b);
  */
 export const lerp = (a: number, b: number, weight: number): number => add(weight > 0 ? a : b, mul(weight, sub(b, a)));
 
+/** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
+export const plus = (a: number, scale: number, b: number): number => (scale === 0 ? a : add(a, mul(scale, b)));
+
 /** Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step. */
 export const flush = (a: number): number => (Math.abs(a) < SMALLEST_NORMAL ? 0 : a);

@@ -1,6 +1,7 @@
 // enableWideSimd(): what it says, and that it takes nothing on trust. That wide kernels give the same bits where there
 // are any, in Node 24 and newer, is a row of `npm run test:matrix`.
 
+import { readFileSync } from 'node:fs';
 import v8 from 'node:v8';
 import { afterEach, expect, test, vi } from 'vitest';
 import { fresh } from './support/fresh.js';
@@ -42,6 +43,16 @@ test('wide or not, the bits are the same', async () => {
   );
   expect(difference(await train(twinstep), before)).toBeUndefined();
   expect(twinstep.enableWideSimd()).toBe(answer);
+});
+
+test('no kernel calls a function: V8 of Node 26 dies of one that it compiles before it has run', () => {
+  const bytes = readFileSync(new URL('../dist/core.wasm', import.meta.url));
+  const module = new WebAssembly.Module(bytes);
+  let at = 8;
+  // Sections of one byte each for id, size and, first of all, the number of functions; the third is that of functions.
+  while (bytes[at] !== 3) at += 2 + bytes[at + 1];
+  const kernels = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
+  expect(bytes[at + 2]).toBe(kernels.length);
 });
 
 test('an engine that is too old is not touched', async () => {

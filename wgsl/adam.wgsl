@@ -6,7 +6,8 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a). AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
+// AMSGrad divides by the root of the largest v so far.
 
 struct AdamScalars {
   grad_scale: f32,
@@ -35,7 +36,7 @@ struct Moments {
 // Arrays may share a buffer, for all that a compiler knows: what is read back after a store is loaded a second time.
 fn load_moments(i: u32) -> Moments {
   let p = param[i];
-  let g = by.grad_scale * grad[i] + by.l2 * p;
+  let g = plus(by.grad_scale * grad[i], by.l2, p);
   let m = flush(lerp(exp_avg[i], g, by.grad_weight));
   let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
   return Moments(p, m, v);

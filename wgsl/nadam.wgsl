@@ -6,7 +6,7 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a).
+// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 
 struct NadamScalars {
   grad_scale: f32,
@@ -33,7 +33,7 @@ fn nadam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) work
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
-  let g = by.grad_scale * grad[i] + by.l2 * p;
+  let g = plus(by.grad_scale * grad[i], by.l2, p);
   let m = flush(lerp(exp_avg[i], g, by.grad_weight));
   let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
   let direction = by.step_size * m + by.grad_step * g;

@@ -14,6 +14,11 @@ fn lerp(a: Real, b: Real, weight: f32) -> Real {
   return select(b, a, weight > 0.0) + weight * (b - a);
 }
 
+// a + scale*b, and of a scale of zero a alone, whatever b is.
+fn plus(a: Real, scale: f32, b: Real) -> Real {
+  return select(a + scale * b, a, scale == 0.0);
+}
+
 // WGSL may assume that no number is infinite or NaN, and flush subnormal ones: all are told by their bits.
 const EXPONENT = Bits(0x7f800000u);
 

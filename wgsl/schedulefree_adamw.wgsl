@@ -8,7 +8,8 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line. Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
+// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
+// Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
 struct ScheduleFreeAdamwScalars {
   grad_scale: f32,
@@ -36,8 +37,8 @@ struct ScheduleFreeAdamwScalars {
 fn update_iterates(i: u32, m: Real, v: Real) {
   let y = param[i];
   let before = z[i];
-  let z0 = before + by.z_from_y * (y - before);
-  let d = m / (by.root_scale * sqrt(v) + by.eps) + (by.decay * y + by.z_decay * z0);
+  let z0 = plus(before, by.z_from_y, y - before);
+  let d = m / (by.root_scale * sqrt(v) + by.eps) + plus(by.decay * y, by.z_decay, z0);
   exp_avg_sq[i] = v;
   param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
   z[i] = z0 - by.z_step * d;

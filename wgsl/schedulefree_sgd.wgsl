@@ -6,7 +6,7 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line.
+// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,
@@ -30,8 +30,8 @@ fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   if (i >= arrayLength(&param)) { return; }
   let y = param[i];
   let before = z[i];
-  let z0 = before + by.z_from_y * (y - before);
-  let d = by.grad_scale * grad[i] + (by.decay * y + by.z_decay * z0);
+  let z0 = plus(before, by.z_from_y, y - before);
+  let d = by.grad_scale * grad[i] + plus(by.decay * y, by.z_decay, z0);
   param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
   z[i] = z0 - by.z_step * d;
 }

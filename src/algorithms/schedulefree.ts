@@ -109,6 +109,25 @@ function prepareIterates(
   by.z_step = state.scheduled_lr;
 }
 
+/**
+ * Has d be divided by sqrt(v/root^2) + eps, and by `correction`: the factor root/correction is not that of each element,
+ * but in the steps, and its inverse in the decay.
+ */
+function normalizeBy(
+  by: ScalarsOf<typeof rules.schedulefree_adamw>,
+  root: number,
+  correction: number,
+  eps: number,
+): void {
+  const factor = root / correction;
+  by.root_scale = 1;
+  by.eps = denominator(eps * root);
+  by.decay /= factor;
+  by.z_decay /= factor;
+  by.y_step *= factor;
+  by.z_step *= factor;
+}
+
 const defaults: Omit<ScheduleFreeOptions, 'lr'> = /* @__PURE__ */ extend(commonDefaults, {
   r: 0,
   weightLrPower: 2,
@@ -142,12 +161,11 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   prepare(by: ScalarsOf<typeof rules.schedulefree_adamw_inner>, options, at) {
     const { betas, eps, innerMomentum } = options;
     prepareIterates(by, options, at, betas[0]);
-    // What corrects the average of gradients divides it, and so multiplies the denominator.
+    // What corrects the average of gradients divides it.
     const correction = complement(innerMomentum, at.step);
     by.grad_weight = averageWeight(innerMomentum);
     by.square_weight = averageWeight(betas[1]);
-    by.root_scale = correction / Math.sqrt(complement(betas[1], at.step));
-    by.eps = denominator(eps * correction);
+    normalizeBy(by, Math.sqrt(complement(betas[1], at.step)), correction, eps);
   },
   group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
   average: averageByBeta1,
@@ -164,10 +182,13 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
   prepare(by: ScalarsOf<typeof rules.schedulefree_adamw>, options, at) {
     const { betas, eps } = options;
     prepareIterates(by, options, at, betas[0]);
-    const isRectified = rectification(betas[1], at.step, 4) !== undefined;
     by.square_weight = averageWeight(betas[1]);
-    by.root_scale = isRectified ? 1 / Math.sqrt(complement(betas[1], at.step)) : 0;
-    by.eps = isRectified ? denominator(eps) : 1;
+    if (rectification(betas[1], at.step, 4) !== undefined) {
+      normalizeBy(by, Math.sqrt(complement(betas[1], at.step)), 1, eps);
+    } else {
+      by.root_scale = 0;
+      by.eps = 1;
+    }
   },
   group: /* @__PURE__ */ group(
     ({ betas, silentSgdPhase }, k) => rectification(betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1),

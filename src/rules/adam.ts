@@ -6,9 +6,10 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a). AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
+// AMSGrad divides by the root of the largest v so far.
 
-import { add, div, flush, lerp, max, mul, sqrt, sub } from '../f32.js';
+import { add, div, flush, lerp, max, mul, plus, sqrt, sub } from '../f32.js';
 import { rule, type Arrays } from './rule.js';
 
 const scalars = ['grad_scale', 'l2', 'grad_weight', 'square_weight', 'step_size', 'eps', 'decay'] as const;
@@ -19,7 +20,7 @@ function update_moments(from: number, to: number, arrays: AdamArrays, by: By): v
   const { param, grad, exp_avg, exp_avg_sq } = arrays;
   const { grad_scale, l2, grad_weight, square_weight } = by;
   for (let i = from; i < to; i++) {
-    const g = add(mul(grad_scale, grad[i]), mul(l2, param[i]));
+    const g = plus(mul(grad_scale, grad[i]), l2, param[i]);
     exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight));
     exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
   }

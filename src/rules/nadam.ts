@@ -6,9 +6,9 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a).
+// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 
-import { add, div, flush, lerp, mul, sqrt, sub } from '../f32.js';
+import { add, div, flush, lerp, mul, plus, sqrt, sub } from '../f32.js';
 import { rule } from './rule.js';
 
 export const nadam = /* @__PURE__ */ rule({
@@ -30,13 +30,13 @@ export const nadam = /* @__PURE__ */ rule({
     const { grad_scale, l2, grad_weight, square_weight } = by;
     const { step_size, grad_step, root_scale, eps_root, eps, decay } = by;
     for (let i = from; i < to; i++) {
-      const g = add(mul(grad_scale, grad[i]), mul(l2, param[i]));
+      const g = plus(mul(grad_scale, grad[i]), l2, param[i]);
       exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight));
       exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
     }
     for (let i = from; i < to; i++) {
       const p = param[i];
-      const g = add(mul(grad_scale, grad[i]), mul(l2, p));
+      const g = plus(mul(grad_scale, grad[i]), l2, p);
       const direction = add(mul(step_size, exp_avg[i]), mul(grad_step, g));
       const root = mul(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
       param[i] = sub(p, add(div(direction, add(root, eps)), mul(decay, p)));

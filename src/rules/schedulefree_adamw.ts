@@ -8,9 +8,10 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line. Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
+// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
+// Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
-import { add, div, flush, lerp, mul, sqrt, sub } from '../f32.js';
+import { add, div, flush, lerp, mul, plus, sqrt, sub } from '../f32.js';
 import { append, rule, type Arrays } from './rule.js';
 
 const scalars = [
@@ -44,9 +45,9 @@ function update_iterates(from: number, to: number, direction: Float32Array, scal
   const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = by;
   for (let i = from; i < to; i++) {
     const y = param[i];
-    const z0 = add(z[i], mul(z_from_y, sub(y, z[i])));
+    const z0 = plus(z[i], z_from_y, sub(y, z[i]));
     const normalized = div(mul(scale, direction[i]), add(mul(root_scale, sqrt(exp_avg_sq[i])), eps));
-    const d = add(normalized, add(mul(decay, y), mul(z_decay, z0)));
+    const d = add(normalized, plus(mul(decay, y), z_decay, z0));
     param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
     z[i] = sub(z0, mul(z_step, d));
   }

@@ -6,9 +6,9 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line.
+// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
 
-import { add, mul, sub } from '../f32.js';
+import { add, mul, plus, sub } from '../f32.js';
 import { rule } from './rule.js';
 
 export const schedulefree_sgd = /* @__PURE__ */ rule({
@@ -19,8 +19,8 @@ export const schedulefree_sgd = /* @__PURE__ */ rule({
   update(from, to, { param, grad, z }, { grad_scale, z_from_y, decay, z_decay, average_weight, y_step, z_step }) {
     for (let i = from; i < to; i++) {
       const y = param[i];
-      const z0 = add(z[i], mul(z_from_y, sub(y, z[i])));
-      const d = add(mul(grad_scale, grad[i]), add(mul(decay, y), mul(z_decay, z0)));
+      const z0 = plus(z[i], z_from_y, sub(y, z[i]));
+      const d = add(mul(grad_scale, grad[i]), plus(mul(decay, y), z_decay, z0));
       param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
       z[i] = sub(z0, mul(z_step, d));
     }
