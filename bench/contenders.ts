@@ -19,6 +19,7 @@ const trafficName = (slots: number): string => `traffic of ${bytesMoved(slots)} 
 const gpuTrafficName = (slots: number): string => `webgpu traffic of ${bytesMoved(slots)} bytes`;
 const DIVIDER = 'divider';
 const COPY = 'webgpu copy of 28 bytes';
+const CUDA = 'torch AdamW, fused, CUDA';
 
 const probe = (name: string, system: Contender['system']): Contender => ({
   name,
@@ -86,7 +87,11 @@ const machines: readonly Machine[] = [
   {
     name: 'webgpu kernel',
     system: (name) => gpuKernel(name)(),
-    limits: (name) => ({ roof: [gpuTrafficName(slotsOf(name))], copy: slotsOf(name) === 2 ? [COPY] : [] }),
+    limits: (name) => ({
+      roof: [gpuTrafficName(slotsOf(name))],
+      copy: slotsOf(name) === 2 ? [COPY] : [],
+      torch: name === 'adamw' ? [CUDA] : [],
+    }),
   },
 ];
 
@@ -127,7 +132,7 @@ const peers: readonly Contender[] = [
   peer('js-pytorch, Adam', jsPytorch, { install: npm, most: most(1e5, 'it takes some 1000 ns per parameter') }),
   peer('torch AdamW, fused, one thread', ['adamw', 'fused'], { install: withTorch }),
   peer('torch AdamW, default, one thread', ['adamw', 'default'], { install: withTorch }),
-  peer('torch AdamW, fused, CUDA', ['adamw', 'cuda'], {
+  peer(CUDA, ['adamw', 'cuda'], {
     install: 'a GPU of NVIDIA and a Python with torch for it',
     limits: {},
   }),

@@ -76,7 +76,8 @@ function gpuFigures(record: RunRecord): string {
   return (
     `${machine.gpu} takes less time than WebAssembly ${wins === undefined ? 'at none of these sizes' : `from ${sizeName(wins)} on`}` +
     ` when each step is waited for. Its kernel alone reaches ${percent(ratios.roof[1])} of a probe that moves the same ` +
-    `memory at ${sizeName(largest)}, and ${percent(ratios.copy[1])} of copyBufferToBuffer.`
+    `memory at ${sizeName(largest)}, and ${percent(ratios.copy[1])} of copyBufferToBuffer` +
+    `${ratios.torch === undefined ? '' : `; PyTorch's fused AdamW takes ${times(ratios.torch[1])} times as long`}.`
   );
 }
 
