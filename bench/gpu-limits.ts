@@ -13,6 +13,9 @@ const FLOAT = 4;
 /** In one pass, so that the launch costs next to nothing. */
 const DISPATCHES = 32;
 
+/** The bytes of so many elements, four at a time. */
+const wholeVectors = (length: number): number => 4 * FLOAT * Math.ceil(length / 4);
+
 interface Program {
   readonly code: string;
   readonly entryPoint: string;
@@ -34,9 +37,7 @@ const dispatched = (name: OptimizerName, program: () => Program) => async (): Pr
     ...told,
     open({ length, param, grad }): Opened {
       const usage = STORAGE | UNIFORM | COPY_DST;
-      // Whole vectors.
-      const bytes = 16 * Math.ceil(length / 4);
-      const sizes = [scalarBytes, ...Array.from({ length: arrays }, () => bytes)];
+      const sizes = [scalarBytes, ...Array.from({ length: arrays }, () => wholeVectors(length))];
       const buffers = sizes.map((size) => device.createBuffer({ size, usage }));
       const starts = [scalars, param(new Float32Array(length)), grad(new Float32Array(length))];
       starts.forEach((values, i) => device.queue.writeBuffer(buffers[i], 0, values as Float32Array<ArrayBuffer>));
@@ -91,7 +92,7 @@ export async function gpuCopy(): Promise<System> {
   return {
     version,
     open({ length }): Opened {
-      const size = FLOAT * length;
+      const size = wholeVectors(length);
       const usage = COPY_SRC | COPY_DST;
       const [a, b, c, d] = Array.from({ length: 4 }, () => device.createBuffer({ size, usage }));
       const copies: [GPUBuffer, GPUBuffer, number][] = [

@@ -87,7 +87,7 @@ export function writeRecord(record: RunRecord, folder = new URL('bench/record/',
 
 /** The newest record, and the name of its file. Throws a sentence where there is none. */
 export function newestRecord(folder = new URL('bench/record/', root)): { name: string; record: RunRecord } {
-  const records = readdirNames(folder).map((name) => {
+  const records = namesIn(folder).map((name) => {
     return { name, record: JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as RunRecord };
   });
   const [newest] = records.toSorted((a, b) => (a.record.date < b.record.date ? 1 : -1));
@@ -98,7 +98,7 @@ export function newestRecord(folder = new URL('bench/record/', root)): { name: s
   );
 }
 
-function readdirNames(folder: URL): string[] {
+function namesIn(folder: URL): string[] {
   try {
     return readdirSync(folder).filter((name) => name.endsWith('.json'));
   } catch {

@@ -21,12 +21,14 @@ export function section(name: string, record: RunRecord): string {
     `Measured on ${machine.cpu}, ${machine.cores} cores, by Node ${versions.node} on ${date.slice(0, 10)} ` +
       `([record](bench/record/${name})): nanoseconds per parameter of one step, and in parentheses the part of the ` +
       'roof that it reaches, which is the slower of two probes in WebAssembly: one moves the same memory, the other ' +
-      'takes one root and one division for each element (native code with wider vectors may pass it). Error is the largest of one update, relative to float64; bytes are those ' +
-      'of memory per parameter, at most, gradients among them.',
+      'takes one root and one division for each element (native code with wider vectors may pass it). Error is the ' +
+      'largest of one update, relative to float64; bytes are those of memory per parameter, at most, gradients among ' +
+      'them.',
     ...figures(record),
     table(record),
     '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
-    `The other optimizers, on WebAssembly; the last column is their time at ${sizeName(common(record))} over that of AdamW.`,
+    `The other optimizers, on WebAssembly; the last column is their time over that of AdamW, at ` +
+      `${sizeName(common(record))}.`,
     others(record),
   ];
   return `\n${parts.join('\n\n')}\n`;
@@ -52,7 +54,8 @@ function figures(record: RunRecord): string[] {
   const slower = record.contenders
     .filter(({ optimizer, name }) => optimizer === 'adamw' && !name.startsWith('twinstep'))
     .map(({ name }) => ({ name, row: find(record, name, size) }))
-    .filter(({ row }) => row !== undefined)
+    // Those on a GPU have no roof on one thread.
+    .filter(({ row }) => row?.ratios.roof !== undefined)
     .map(({ name, row }) => `${name} ${times(1 / row!.ratios[BASELINE][1])}`);
   const ours = record.settings.sizes.map((each) => {
     return `${percent(find(record, BASELINE, each)!.ratios.roof[1])} at ${sizeName(each)}`;
@@ -73,9 +76,9 @@ function gpuFigures(record: RunRecord): string {
   });
   const largest = settings.sizes.findLast((size) => find(record, 'twinstep adamw, webgpu kernel', size) !== undefined)!;
   const { ratios } = find(record, 'twinstep adamw, webgpu kernel', largest)!;
+  const from = wins === undefined ? 'at none of these sizes' : `from ${sizeName(wins)} on`;
   return (
-    `${machine.gpu} takes less time than WebAssembly ${wins === undefined ? 'at none of these sizes' : `from ${sizeName(wins)} on`}` +
-    ` when each step is waited for. Its kernel alone reaches ${percent(ratios.roof[1])} of a probe that moves the same ` +
+    `${machine.gpu} takes less time than WebAssembly ${from} when each step is waited for. Its kernel alone reaches ${percent(ratios.roof[1])} of a probe that moves the same ` +
     `memory at ${sizeName(largest)}, and ${percent(ratios.copy[1])} of copyBufferToBuffer` +
     `${ratios.torch === undefined ? '' : `; PyTorch's fused AdamW takes ${times(ratios.torch[1])} times as long`}.`
   );

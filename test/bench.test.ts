@@ -1,7 +1,9 @@
 // The bench's own arithmetic, what it compares with, and that the README's figures are those of its newest record.
 
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import { adamw } from 'twinstep';
 import { describe, expect, test } from 'vitest';
@@ -11,7 +13,7 @@ import { choose } from '../bench/enter.js';
 import { speedModel, updateGrads, updateModel } from '../bench/models.js';
 import { foldedInF32 } from '../bench/peers/loops.js';
 import { draw } from '../bench/picture.js';
-import { newestRecord, slug } from '../bench/record.js';
+import { newestRecord, slug, writeRecord } from '../bench/record.js';
 import { section, withSection } from '../bench/section.js';
 import { readSettings } from '../bench/settings.js';
 import { median, pairedRatio, quantile, roof } from '../bench/statistics.js';
@@ -177,6 +179,16 @@ describe('what is shown', () => {
     for (const name of [BASELINE, 'tfjs-wasm, Adam', 'roof']) expect(text).toContain(name);
     expect(text).not.toContain('sgdScheduleFree');
   });
+});
+
+test('the newest record is that of the latest date', () => {
+  const folder = pathToFileURL(`${mkdtempSync(join(tmpdir(), 'twinstep-bench-'))}/`);
+  expect(() => newestRecord(folder)).toThrow('Expected a record of the bench in bench/record/, got none');
+  for (const date of ['2026-01-03', '2026-02-01', '2026-01-10'])
+    writeRecord({ ...record, date: `${date}T00:00:00.000Z` }, folder);
+  expect(newestRecord(folder).name).toBe('2026-02-01-quick-one-2-cores.json');
+  expect(newestRecord(folder).record.rows).toEqual(record.rows);
+  rmSync(folder, { recursive: true });
 });
 
 test('README and picture are those of the newest record', async () => {

@@ -7,7 +7,7 @@ const ratio = (median: number) => [median, median, median] as const;
 
 export const record: RunRecord = {
   date: '2026-01-02T03:04:05.000Z',
-  machine: { cpu: 'A CPU', cores: 2, memoryGiB: 8, system: 'linux x64', hasGpu: false },
+  machine: { cpu: 'Quick One CPU', cores: 2, memoryGiB: 8, system: 'linux x64', hasGpu: false },
   versions: { twinstep: '0.1.0', node: '20.0.0', v8: '11' },
   settings: { sizes: [1e6], rounds: 3, seconds: 0.1, memoryLength: 1e6 },
   contenders: [
