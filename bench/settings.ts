@@ -16,7 +16,7 @@ export interface Asked extends Settings {
 }
 
 const full = { sizes: [1e3, 1e4, 1e5, 1e6, 1e7, 3e7], rounds: 15, seconds: 0.1, memoryLength: 2e7 };
-const quick = { sizes: [1e4, 1e6], rounds: 5, seconds: 0.015, memoryLength: 4e6 };
+const quick = { sizes: [1e4, 1e6], rounds: 5, seconds: 0.01, memoryLength: 4e6 };
 
 /** Throws a sentence for anything that is not known. */
 export function readSettings(args: readonly string[]): Asked {
