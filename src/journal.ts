@@ -10,63 +10,74 @@ type TakesPart = (member: Member) => boolean;
 
 const hasGrad: TakesPart = ({ grad }) => grad !== undefined;
 
-/** What is counted. */
-interface Books {
-  readonly step: number;
-  readonly isUnfinished: boolean;
-  readonly members: ReadonlyMap<Member, Pick<Member, 'latest' | 'isDone'>>;
+/** What a step finds: with it the books can be put back to before the step. */
+interface Found {
+  step: number;
+  isUnfinished: boolean;
+  /** Of those that take the step. */
+  latest: readonly number[];
+  /** Those that were part of the step that it goes on with. */
+  done: readonly Member[];
 }
 
 /** A step that may turn out not to have been done. */
-interface Entry {
-  readonly stepped: ReadonlySet<Member>;
+interface Entry extends Found {
+  readonly stepped: readonly Member[];
   readonly more: boolean;
   isSettled: boolean;
   isRefused: boolean;
 }
 
-/** Steps that are not certain yet, and the books before the first of them. */
+/** Steps that are not certain yet, in their order: one that is, and all before it, is forgotten. */
 export class Journal {
-  #before: Books | undefined;
-  #entries: Entry[] = [];
+  readonly #entries = new Set<Entry>();
 
-  /** Enters the step that is being made, and gives the functions that say how it turned out. */
+  /** Enters the step that is about to be counted, and gives the function that says how it turned out. */
   enter<Options extends GroupOptions>(parts: Parts<Options>, more: boolean): (isRefused: boolean) => void {
-    const members = [...parts.members.values()];
-    this.#before ??= {
-      step: parts.step,
-      isUnfinished: parts.isUnfinished,
-      members: new Map(members.map((member) => [member, { latest: member.latest, isDone: member.isDone }])),
-    };
-    const entry = { stepped: new Set(members.filter(hasGrad)), more, isSettled: false, isRefused: false };
-    this.#entries.push(entry);
+    const stepped: Member[] = [];
+    for (const { members } of parts.steppers) for (const member of members) if (hasGrad(member)) stepped.push(member);
+    const entry: Entry = { stepped, more, isSettled: false, isRefused: false, ...find(parts, stepped) };
+    this.#entries.add(entry);
     return (isRefused) => {
-      if (!this.#entries.includes(entry)) return;
+      if (!this.#entries.has(entry)) return;
       entry.isSettled = true;
-      entry.isRefused = isRefused;
+      entry.isRefused ||= isRefused;
       if (isRefused) this.#keepAnew(parts);
-      if (this.#entries.every(({ isSettled }) => isSettled)) this.clear();
+      for (const each of this.#entries) {
+        if (!each.isSettled) break;
+        this.#entries.delete(each);
+      }
     };
   }
 
   /** Forgets what was entered: the books are what they are now. */
   clear(): void {
-    this.#before = undefined;
-    this.#entries = [];
+    this.#entries.clear();
   }
 
   /** Keeps the books as if what was refused had never been asked for. */
   #keepAnew<Options extends GroupOptions>(parts: Parts<Options>): void {
-    const { step, isUnfinished, members } = this.#before!;
-    parts.step = step;
-    parts.isUnfinished = isUnfinished;
-    for (const member of parts.members.values()) {
-      Object.assign(member, members.get(member) ?? { latest: -1, isDone: false });
+    const entries = [...this.#entries];
+    for (const { stepped, step, isUnfinished, latest, done } of entries.toReversed()) {
+      parts.step = step;
+      parts.isUnfinished = isUnfinished;
+      for (const [i, member] of stepped.entries()) member.latest = latest[i];
+      for (const member of parts.members.values()) member.isDone = done.includes(member);
     }
-    for (const { stepped, more, isRefused } of this.#entries) {
-      if (!isRefused) keepBooks(parts, more, (member) => stepped.has(member));
+    for (const entry of entries) {
+      const stepped = new Set(entry.stepped);
+      Object.assign(entry, find(parts, entry.stepped));
+      if (!entry.isRefused) keepBooks(parts, entry.more, (member) => stepped.has(member));
     }
   }
+}
+
+function find<Options extends GroupOptions>(
+  { step, isUnfinished, steppers }: Parts<Options>,
+  stepped: readonly Member[],
+): Found {
+  const done = isUnfinished ? steppers.flatMap(({ members }) => members.filter(({ isDone }) => isDone)) : [];
+  return { step, isUnfinished, latest: stepped.map(({ latest }) => latest), done };
 }
 
 /** The number of the step, from 0, that is to be taken by the tensors that have a gradient. */

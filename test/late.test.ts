@@ -88,6 +88,21 @@ test('what was refused is not counted, however many there were, and schedules go
   expect([optimizer.completedSteps, optimizer.stepOf('a')]).toEqual([2, 2]);
 });
 
+test('what was refused stays so, when another refusal comes later', async () => {
+  const optimizer = await adam({ a: gradient(1) }, { backend: 'webgpu', device });
+  optimizer.step({ a: dead() });
+  const { popErrorScope } = Object.getPrototypeOf(device) as GPUDevice;
+  const late = vi.spyOn(device, 'popErrorScope').mockImplementation(async () => {
+    const error = await popErrorScope.call(device);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return error;
+  });
+  optimizer.step({ a: dead() });
+  late.mockRestore();
+  await expect(optimizer.read('a')).rejects.toThrow('The GPU device refused');
+  expect([optimizer.completedSteps, optimizer.stepOf('a')]).toEqual([0, 0]);
+});
+
 test.each([
   [
     'a part that began nothing',
