@@ -25,9 +25,9 @@ const scalars = (rule: Rule, seed: number): Float32Array => {
 /** Scalars that a loop of WASM is made for: weights are positive, and of the terms that a rule may lack there are none, or all. */
 const known = (rule: Rule, seed: number): Float32Array => {
   const hasTerms = seed % 2 === 0;
-  const special: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
+  const fixed: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
   const drawn = random(seed);
-  return Float32Array.from(rule.scalars, (name) => special[name] ?? 10 ** (-4 * drawn()));
+  return Float32Array.from(rule.scalars, (name) => fixed[name] ?? 10 ** (-4 * drawn()));
 };
 
 function onReference(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {
