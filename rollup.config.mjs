@@ -7,10 +7,10 @@ import { basename, dirname, resolve } from 'node:path';
 import { main as asc } from 'assemblyscript/asc';
 import { rollup } from 'rollup';
 
-/** Compiles assembly/ and gives it as base64: a module of its own, so that an entry which loads the file can leave it out. */
+/** Compiles assembly/ and gives it as hex: a module of its own, so that an entry which loads the file can leave it out. */
 const assemblyscript = {
   name: 'assemblyscript',
-  resolveId: (source) => (source.endsWith('core.wasm?base64') ? resolve('dist/core.wasm') : null),
+  resolveId: (source) => (source.endsWith('core.wasm?hex') ? resolve('dist/core.wasm') : null),
   async load(id) {
     if (!id.endsWith('.wasm')) return null;
     await mkdir('dist', { recursive: true });
@@ -19,7 +19,7 @@ const assemblyscript = {
       ['assembly/index.ts', '-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--importMemory', '-o', id],
     );
     if (error) this.error(`${error.message}\n${stderr}`);
-    return `export const base64 = ${JSON.stringify(await readFile(id, 'base64'))};`;
+    return `export const hex = ${JSON.stringify(await readFile(id, 'hex'))};`;
   },
 };
 
@@ -60,7 +60,7 @@ const shared = {
   wgsl: 'build/src/backends/webgpu/shaders.js',
   threads: 'build/src/threads/open.js',
   calibration: 'build/src/backends/calibration.js',
-  core: 'build/src/entries/base64.js',
+  core: 'build/src/entries/hex.js',
   table: 'build/src/kernels/index.js',
 };
 

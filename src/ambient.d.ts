@@ -1,8 +1,8 @@
 // What Rollup makes of the kernels of the other two languages, or leaves to the runtime.
 
-declare module '*.wasm?base64' {
+declare module '*.wasm?hex' {
   /** The compiled kernels of assembly/. */
-  export const base64: string;
+  export const hex: string;
 }
 
 declare module '*.wasm' {

@@ -3,7 +3,7 @@
 
 import { provideCore } from '../backends/core.js';
 import { provideLate } from '../backends/late.js';
-import { bytes } from './base64.js';
+import { bytes } from './hex.js';
 
 provideCore(bytes);
 provideLate({

@@ -1,7 +1,7 @@
 // twinstep/kernels where twinstep is default.ts.
 
 import { provideCore } from '../backends/core.js';
-import { bytes } from './base64.js';
+import { bytes } from './hex.js';
 
 provideCore(bytes);
 
