@@ -14,8 +14,12 @@ const JOB = 5; // the arguments of the call, and the bytes of a piece
 const NEXT = 16; // of each range, the first piece that nobody has taken, a cache line apart
 const LINE = 16;
 
-/** Milliseconds for which a thread that has nothing to do looks out for something, before it sleeps. */
+/**
+ * Milliseconds for which a thread that has nothing to do looks out for something, before it sleeps. The main one does so
+ * for less: a thread that it waits for may have to have its core.
+ */
 const LOOKOUT = 0.05;
+const MAIN_LOOKOUT = 0.005;
 /** The smallest piece, in bytes of each array: taking one costs some 20 ns, stepping it some 500. */
 const LEAST_PIECE = 4096;
 
@@ -62,7 +66,7 @@ export class Board {
     this.#take(0, runs);
     Atomics.store(words, OPEN, 0);
     for (let active; (active = Atomics.load(words, ACTIVE)) > 0;) {
-      if (!this.#changes(ACTIVE, active) && canSleep) Atomics.wait(words, ACTIVE, active, 1);
+      if (!this.#changes(ACTIVE, active, MAIN_LOOKOUT) && canSleep) Atomics.wait(words, ACTIVE, active, 1);
     }
   }
 
@@ -80,7 +84,7 @@ export class Board {
       Atomics.add(words, ACTIVE, 1);
       if (isAllRead() && Atomics.load(words, OPEN) === seen) this.#take(thread, runs);
       if (Atomics.sub(words, ACTIVE, 1) === 1) Atomics.notify(words, ACTIVE);
-      if (this.#changes(EPOCH, seen)) continue;
+      if (this.#changes(EPOCH, seen, LOOKOUT)) continue;
       Atomics.add(words, ASLEEP, 1);
       Atomics.wait(words, EPOCH, seen);
       Atomics.sub(words, ASLEEP, 1);
@@ -114,10 +118,10 @@ export class Board {
     if (Atomics.load(this.#words, ASLEEP) > 0) Atomics.notify(this.#words, EPOCH);
   }
 
-  /** Whether a number changes while one looks out for it. */
-  #changes(index: number, value: number): boolean {
+  /** Whether a number changes within so many milliseconds. */
+  #changes(index: number, value: number, milliseconds: number): boolean {
     const words = this.#words;
-    const end = performance.now() + LOOKOUT;
+    const end = performance.now() + milliseconds;
     do {
       for (let k = 0; k < 100; k++) {
         if (Atomics.load(words, index) !== value) return true;

@@ -4,11 +4,14 @@
 /** What trying the slower way may cost, as a part of the time. */
 const PRICE = 0.01;
 const MOST_WAIT = 4096;
+/** Jobs of a trial, of which the last one counts: when it comes, the threads that the first one woke are awake. */
+const TRIAL = 3;
 
 /** Of jobs of a size, by powers of two: milliseconds a byte, and how many are to come before the slower way is tried. */
 export class Pace {
   readonly #alone = new Float64Array(32).fill(Infinity);
   readonly #shared = new Float64Array(32).fill(Infinity);
+  /** Below zero in a trial. */
   readonly #wait = new Float64Array(32);
   readonly #trials = new Float64Array(32);
 
@@ -21,15 +24,22 @@ export class Pace {
 
   took(bytes: number, isShared: boolean, milliseconds: number): void {
     const size = Math.clz32(bytes);
+    const wait = this.#wait[size];
+    if (wait < 0 && wait > -TRIAL) return;
     const times = isShared ? this.#shared : this.#alone;
-    const other = isShared ? this.#alone[size] : this.#shared[size];
-    const time = milliseconds / bytes;
-    // What held a job up once need not do so again.
-    times[size] = time < times[size] || times[size] === Infinity ? time : (times[size] + time) / 2;
-    if (this.#wait[size] >= 0 || other === Infinity) return;
-    const loss = Math.max(times[size], other) / Math.min(times[size], other) - 1;
+    const before = times[size];
+    // What held a job up once, for however long, need not do so again.
+    const time = Math.min(milliseconds / bytes, 2 * before);
+    times[size] = time < before ? time : before + (time - before) / 8;
+    if (wait < 0) this.#wait[size] = this.#waitAfterTrial(size, times[size], isShared ? this.#alone : this.#shared);
+  }
+
+  #waitAfterTrial(size: number, time: number, others: Float64Array): number {
+    const other = others[size];
+    if (other === Infinity) return 0;
+    const loss = TRIAL * (Math.max(time, other) / Math.min(time, other) - 1);
     // The first times are those of code that is not optimized yet: at first a trial follows another soon.
     const most = Math.min(2 ** this.#trials[size]++, MOST_WAIT);
-    this.#wait[size] = Math.min(Math.ceil(loss / PRICE), most);
+    return Math.min(Math.ceil(loss / PRICE), most);
   }
 }
