@@ -30,7 +30,7 @@ export class Pace {
     const before = times[size];
     // What held a job up once, for however long, need not do so again.
     const time = Math.min(milliseconds / bytes, 2 * before);
-    times[size] = time < before ? time : before + (time - before) / 8;
+    times[size] = time < before ? time : before + (time - before) / 16;
     if (wait < 0) this.#wait[size] = this.#waitAfterTrial(size, times[size], isShared ? this.#alone : this.#shared);
   }
 
