@@ -25,6 +25,7 @@ function startNodeWorker({ Worker }: NodeThreads): Promise<Thread> {
       resolve(threadOf(worker));
     });
     worker.on('error', reject);
+    worker.on('exit', () => reject(new Error('it ended at once')));
   });
 }
 
