@@ -2,16 +2,22 @@
 
 import type { Model } from './contender.js';
 
-/** Away from zero, so that no number becomes subnormal in however many steps. bench/peers/pytorch.py has the same. */
-const steady = (into: Float32Array, from = 0): Float32Array => {
-  for (let i = 0; i < into.length; i++) into[i] = 0.1 + (((from + i) * 7919) % 1009) / 1009;
-  return into;
-};
+/**
+ * Away from zero, so that no number becomes subnormal in a billion steps, and gradients by so much that an L2 decay does
+ * not meet them halfway. bench/peers/pytorch.py has the same.
+ */
+const steady =
+  (scale: number) =>
+  (into: Float32Array, from = 0): Float32Array => {
+    for (let i = 0; i < into.length; i++) into[i] = scale * (0.1 + (((from + i) * 7919) % 1009) / 1009);
+    return into;
+  };
+const [param, grad] = [steady(1), steady(1e5)];
 
-export const speedModel = (length: number): Model => ({ length, param: steady, grad: steady });
+export const speedModel = (length: number): Model => ({ length, param, grad });
 
 /** Not a byte of the parameters is in memory before it is written: the model to start from is left out of the count. */
-export const memoryModel = (length: number): Model => ({ length, param: (into) => into, grad: steady });
+export const memoryModel = (length: number): Model => ({ length, param: (into) => into, grad });
 
 /** From zero, so that a parameter is its first update. */
 export const updateModel = (grads: ArrayLike<number>): Model => ({

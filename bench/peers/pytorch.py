@@ -61,7 +61,7 @@ class Contender:
 
     def open(self, request):
         length = request['length']
-        self.make(steady(length), steady(length))
+        self.make(steady(length), 1e5 * steady(length))
         end, done = time.perf_counter() + PATIENCE, 0
         while done < ELEMENTS and time.perf_counter() < end:
             self.step()

@@ -96,13 +96,13 @@ export const nadam: Algorithm<NadamOptions> = {
   identity: {},
   conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),
   derived: {
-    mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], raise(0.96, momentumDecay), step),
+    mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], decayOf(momentumDecay), step),
   },
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const { betas, momentumDecay, eps } = options;
     const [beta1] = betas;
-    const base = raise(0.96, momentumDecay);
+    const base = decayOf(momentumDecay);
     const mu = momentum(beta1, base, at.step);
     const next = momentum(beta1, base, at.step + 1);
     // Each of its factors is at most beta1.
@@ -115,6 +115,14 @@ export const nadam: Algorithm<NadamOptions> = {
     by.eps = denominator(eps * correction);
   },
 };
+
+const latest = { momentumDecay: 0, base: 1 };
+
+/** 0.96^momentumDecay, which is the same from step to step, and takes more than all else. */
+function decayOf(momentumDecay: number): number {
+  if (latest.momentumDecay !== momentumDecay) Object.assign(latest, { momentumDecay, base: raise(0.96, momentumDecay) });
+  return latest.base;
+}
 
 /** mu of step t, where base is 0.96^momentumDecay. */
 const momentum = (beta1: number, base: number, t: number): number => beta1 * (1 - 0.5 * power(base, t));
