@@ -58,7 +58,7 @@ export class Coefficients<Options extends GroupOptions> {
     progress.emaDecay = valueAt(decay, 'decay', count, where);
     this.#weightDecay = valueAt(weightDecay, 'weightDecay', count, where);
     if (group === undefined) return;
-    for (const name in this.state) this.#next[name] = this.state[name];
+    group.copy(this.#next, this.state);
     group.advance(this.#next, options, progress.eta);
   }
 
@@ -70,12 +70,15 @@ export class Coefficients<Options extends GroupOptions> {
     progress.decay = decays ? this.#weightDecay : 0;
     this.#algorithm.prepare(this.#by, this.#options, progress);
     const names = this.rule.scalars;
+    // Each option is finite, and yet a product of them may not be: then this is NaN.
+    let zero = 0;
     for (let k = 0; k < names.length; k++) {
       scalars[k] = this.#by[names[k]];
-      // Each option is finite, and yet a product of them may not be.
-      if (!Number.isFinite(scalars[k]))
-        throw unexpected(`${names[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
+      zero += 0 * scalars[k];
     }
+    if (zero === 0) return;
+    const k = scalars.findIndex((scalar) => !Number.isFinite(scalar));
+    throw unexpected(`${names[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
   }
 
   /** Tensors have taken the step. */
@@ -85,7 +88,7 @@ export class Coefficients<Options extends GroupOptions> {
 
   /** The group has taken the step. */
   commit(): void {
-    for (const name in this.state) this.state[name] = this.#next[name];
+    this.#algorithm.group?.copy(this.state, this.#next);
   }
 
   /** The scalars that take the parameters to the average, or back. */

@@ -99,6 +99,8 @@ export interface Algorithm<Options extends object> {
     /** Those that a step adds to, and that a step which was not done after all is subtracted from. */
     readonly sums: readonly string[];
     advance(state: GroupState, options: Readonly<Options>, eta: number): void;
+    /** Has one state be as another: by its names, since a loop over any names takes ten times as long. */
+    copy(to: GroupState, from: Readonly<GroupState>): void;
   };
   /** Where the parameters are not what is to be evaluated: the rule, and its scalars, that takes them there or back. */
   readonly average?: {

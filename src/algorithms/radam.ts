@@ -56,7 +56,7 @@ function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): 
  */
 export function rectification(beta2: number, t: number, least: number): number | undefined {
   const rhoInfinity = 2 / (1 - beta2) - 1;
-  const decayed = power(beta2, t);
+  const decayed = vanishes(beta2, t) ? 0 : power(beta2, t);
   const rho = rhoInfinity - (2 * t * decayed) / (1 - decayed);
   if (!(rho > least)) return undefined;
   return Math.sqrt(((rho - 4) * (rho - 2) * rhoInfinity) / ((rhoInfinity - 4) * (rhoInfinity - 2) * rho));
@@ -120,7 +120,8 @@ const latest = { momentumDecay: 0, base: 1 };
 
 /** 0.96^momentumDecay, which is the same from step to step, and takes more than all else. */
 function decayOf(momentumDecay: number): number {
-  if (latest.momentumDecay !== momentumDecay) Object.assign(latest, { momentumDecay, base: raise(0.96, momentumDecay) });
+  if (latest.momentumDecay !== momentumDecay)
+    Object.assign(latest, { momentumDecay, base: raise(0.96, momentumDecay) });
   return latest.base;
 }
 

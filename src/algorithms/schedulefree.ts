@@ -77,6 +77,12 @@ const group = <Options extends ScheduleFreeOptions>(
   first: { k: 0, weight_sum: 0, lr_max: -1, scheduled_lr: 0 },
   sums: ['k', 'weight_sum'],
   advance: (state, options, eta) => advance(state, options, options.lr * eta * factor(options, state.k)),
+  copy(to, { k, weight_sum, lr_max, scheduled_lr }) {
+    to.k = k;
+    to.weight_sum = weight_sum;
+    to.lr_max = lr_max;
+    to.scheduled_lr = scheduled_lr;
+  },
 });
 
 /** Upstream's eval() and train(): lerp of y towards z by 1 - 1/beta to x, and by 1 - beta back. */
