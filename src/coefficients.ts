@@ -70,13 +70,13 @@ export class Coefficients<Options extends GroupOptions> {
     progress.decay = decays ? this.#weightDecay : 0;
     this.#algorithm.prepare(this.#by, this.#options, progress);
     const names = this.rule.scalars;
-    // Each option is finite, and yet a product of them may not be: then this is NaN.
-    let zero = 0;
+    // Each option is finite, and yet a product of them may not be; a sum of f32 is, in f64.
+    let sum = 0;
     for (let k = 0; k < names.length; k++) {
       scalars[k] = this.#by[names[k]];
-      zero += 0 * scalars[k];
+      sum += scalars[k];
     }
-    if (zero === 0) return;
+    if (Number.isFinite(sum)) return;
     const k = scalars.findIndex((scalar) => !Number.isFinite(scalar));
     throw unexpected(`${names[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
   }

@@ -96,6 +96,18 @@ describe('where not all can run', () => {
     );
   });
 
+  test('a group without tensors is no obstacle', async () => {
+    const { backend } = await adamw([{ params: {} }, { params: params(1000) }], { backend: 'fastest' });
+    expect(backend.name).toBe('wasm');
+    expect(backend.reason).toContain('a step of 1007 parameters');
+  });
+
+  test('a mistake of the caller is refused, and not remembered', async () => {
+    const foreign = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+    await expect(backendOf(adamw, 4321, { wasm: foreign })).rejects.toThrow('has no kernel "adam"');
+    expect((await backendOf(adamw, 4321)).name).toBe('wasm');
+  });
+
   test('buffers of the GPU are stepped there, and nothing is measured', async () => {
     const { backend } = await adamw({ w: buffer(array(64, 1)) }, { backend: 'fastest', device });
     expect(backend).toEqual({ name: 'webgpu', reason: 'WebGPU, for parameters in GPU memory.' });

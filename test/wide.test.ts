@@ -89,25 +89,36 @@ test('where nothing is gained, nothing is changed, and flags are as they were', 
   expect(flags.toSorted()).toEqual([...narrow, ...wide].toSorted());
 });
 
-test('kernels that give other bits are not taken', async () => {
-  const twinstep = await fresh();
-  const before = await train(twinstep);
-  pretend('13.6');
-  const { Module } = WebAssembly;
-  vi.stubGlobal(
-    'WebAssembly',
-    Object.assign(Object.create(WebAssembly) as typeof WebAssembly, {
-      Module: function compile(bytes: Uint8Array<ArrayBuffer>) {
-        const isWide = String.fromCharCode(...bytes.subarray(-4)) === 'wide';
-        // The last f32x4.add of all becomes f32x4.sub.
-        const at = bytes.findLastIndex((byte, i) => byte === 0xe4 && bytes[i - 1] === 0xfd && bytes[i + 1] === 1);
-        return new Module(isWide ? bytes.with(at, 0xe5) : bytes);
-      },
-    }),
-  );
-  Object.assign(WebAssembly.Module, { exports: Module.exports });
-  expect(twinstep.enableWideSimd().reason).toMatch(
-    /^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/,
-  );
-  expect(difference(await train(twinstep), before)).toBeUndefined();
-});
+// Of the additions of all kernels some in each: which loop they are of, no name tells.
+const additions = readAdditions();
+test.each(additions.filter((_, i) => i % 6 === 0))(
+  'kernels that give other bits are not taken: byte %i',
+  async (at) => {
+    const twinstep = await fresh();
+    const before = await train(twinstep);
+    pretend('13.6');
+    const { Module } = WebAssembly;
+    vi.stubGlobal(
+      'WebAssembly',
+      Object.assign(Object.create(WebAssembly) as typeof WebAssembly, {
+        Module: function compile(bytes: Uint8Array<ArrayBuffer>) {
+          const isWide = String.fromCharCode(...bytes.subarray(-4)) === 'wide';
+          // An f32x4.add becomes f32x4.sub.
+          return new Module(isWide ? bytes.with(at, 0xe5) : bytes);
+        },
+      }),
+    );
+    Object.assign(WebAssembly.Module, { exports: Module.exports });
+    expect(twinstep.enableWideSimd().reason).toMatch(
+      /^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/,
+    );
+    expect(difference(await train(twinstep), before)).toBeUndefined();
+  },
+);
+
+/** Where core.wasm adds. */
+function readAdditions(): number[] {
+  const bytes = readFileSync(new URL('../dist/core.wasm', import.meta.url));
+  const isAddition = (at: number): boolean => bytes[at] === 0xe4 && bytes[at - 1] === 0xfd && bytes[at + 1] === 1;
+  return Array.from(bytes.keys()).filter(isAddition);
+}

@@ -2,7 +2,7 @@
 // tried, with gradients handed over and parameters taken back, as a caller does whose data are in CPU memory.
 
 import type { Tensor } from '../layout.js';
-import type { Backend, BackendName, Request } from './backend.js';
+import type { Backend, BackendName, Request, Run } from './backend.js';
 
 export interface Candidate {
   readonly name: BackendName;
@@ -18,24 +18,37 @@ export interface Ranking {
 }
 
 /** Milliseconds that all may take, with some to spare; asking for a GPU device, and compiling for it, are not counted. */
-const BUDGET = 70;
+const BUDGET = 50;
 /** Parameters of a first look, and the most that are tried: beyond, time grows with the number. */
 const FEW = 2 ** 14;
 const MANY = 2 ** 20;
+/** The most tensors of a section that are tried. */
+const TENSORS = 512;
+/** Scalars as a step has them that has become routine; any number will do for the others. */
+const routine: Readonly<Record<string, number>> = { grad_scale: 1, l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
 
 const rankings = new Map<string, Promise<Ranking>>();
-const devices = new WeakMap<object, number>();
-let deviceCount = 0;
+const numbers = new WeakMap<object, number>();
+let latest = 0;
 
 /** The ranking for such a request. It is measured once, as long as the process lives. */
 export function rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
-  const { device, sections, threads, keepGrads } = request;
-  if (device !== undefined && !devices.has(device)) devices.set(device, ++deviceCount);
+  const { device, wasm, sections, threads, keepGrads } = request;
   const sizes = sections.map(({ rule, tensors }) => [rule.name, ...tensors.map(({ length }) => length)]);
-  const key = JSON.stringify([sizes, threads, keepGrads, device && devices.get(device)]);
+  const key = JSON.stringify([sizes, threads, keepGrads, numberOf(device), numberOf(wasm)]);
   let ranking = rankings.get(key);
-  if (ranking === undefined) rankings.set(key, (ranking = measureAll(request, candidates)));
+  if (ranking === undefined) {
+    ranking = measureAll(request, candidates);
+    rankings.set(key, ranking);
+    ranking.catch(() => rankings.delete(key));
+  }
   return ranking;
+}
+
+/** Tells objects apart. */
+function numberOf(object: object | undefined): number | undefined {
+  if (object !== undefined && !numbers.has(object)) numbers.set(object, ++latest);
+  return object && numbers.get(object);
 }
 
 async function measureAll(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
@@ -48,8 +61,9 @@ async function measureAll(request: Request, candidates: readonly Candidate[]): P
       results.push({ candidate, ...trial });
       left -= trial.spent;
     } catch (error) {
-      // Whatever it is, another one may serve.
-      obstacles.push(`${candidate.title}: ${error instanceof Error ? error.message : error}`);
+      // A mistake of the caller's; whatever else it is, another one may serve.
+      if (error instanceof TypeError) throw error;
+      obstacles.push(`${candidate.title}: ${String((error as Error).message).replace(/\.$/, '')}`);
     }
   }
   results.sort((a, b) => a.milliseconds - b.milliseconds);
@@ -72,9 +86,10 @@ interface Trial {
 
 async function measure(request: Request, { open }: Candidate, budget: number): Promise<Trial> {
   const total = count(request);
+  const called = performance.now();
   const few = await makeTrial(request, open, Math.min(FEW, total));
   const { device } = few.backend;
-  const begun = performance.now();
+  const begun = device === undefined ? called : performance.now();
   const trial = (milliseconds: number, size: number): Trial => {
     return { milliseconds, spent: performance.now() - begun, isEstimate: size < total };
   };
@@ -97,14 +112,18 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
   }
 }
 
-const count = ({ sections }: Request): number =>
+const count = ({ sections }: Pick<Request, 'sections'>): number =>
   sections.reduce((sum, { tensors }) => tensors.reduce((of, { length }) => of + length, sum), 0);
 
-/** A backend over as many tensors as are asked for, but of `most` elements in all. */
+/** A backend over tensors as are asked for, but of `most` elements in all. */
 async function makeTrial(request: Request, open: Candidate['open'], most: number) {
-  const scale = most / Math.max(count(request), 1);
+  const picked = request.sections.map((section) => {
+    const stride = Math.ceil(section.tensors.length / TENSORS);
+    return { ...section, tensors: section.tensors.filter((_, i) => i % stride === 0) };
+  });
+  const scale = Math.min(1, most / Math.max(count({ sections: picked }), 1));
   const grads = new Map<Tensor, Float32Array>();
-  const sections = request.sections.map((section) => ({
+  const sections = picked.map((section) => ({
     ...section,
     tensors: section.tensors.map((tensor) => {
       const scaled = { ...tensor, length: Math.ceil(scale * tensor.length) };
@@ -113,18 +132,22 @@ async function makeTrial(request: Request, open: Candidate['open'], most: number
     }),
   }));
   const backend = await open({ ...request, sections, sources: grads });
-  const scalars = sections.map(({ index }) => backend.scalars(index, 0).fill(1e-3));
-  const params = sections.flatMap(({ index, tensors }) =>
+  const stepped = sections.filter(({ tensors }) => tensors.length > 0);
+  const runs = stepped.map(({ index, rule, tensors }): Run => {
+    const scalars = backend.scalars(index, 0);
+    for (const [k, name] of rule.scalars.entries()) scalars[k] = routine[name] ?? 1e-3;
+    return { first: 0, last: tensors.length - 1, scalars };
+  });
+  const params = stepped.flatMap(({ index, tensors }) =>
     tensors.map((tensor) => ({ section: index, tensor, array: 'param' })),
   );
 
   const step = async (): Promise<void> => {
     backend.begin(undefined);
     for (const { section, tensor } of params) backend.accept(section, tensor, grads.get(tensor));
-    for (const [i, { index, rule, tensors }] of sections.entries()) {
-      if (tensors.length > 0) backend.update(index, rule, { first: 0, last: tensors.length - 1, scalars: scalars[i] });
-    }
-    await backend.end();
+    for (const [i, { index, rule }] of stepped.entries()) backend.update(index, rule, runs[i]);
+    const refusal = await backend.end();
+    if (refusal !== undefined) throw refusal;
     // On the CPU the parameters are where their reader is.
     if (backend.device !== undefined) await backend.read(params);
   };
@@ -139,5 +162,5 @@ async function makeTrial(request: Request, open: Candidate['open'], most: number
     }
     return Math.min(...times);
   };
-  return { backend, size: count({ ...request, sections }), time };
+  return { backend, size: count({ sections }), time };
 }

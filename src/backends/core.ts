@@ -7,12 +7,12 @@ import { Unavailable } from './backend.js';
 /** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
 export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 
-let bringCore = (): WasmSource => {
-  throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
-};
 /** Makes other bytes of a module's bytes. */
 export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
 
+let bringCore = (): WasmSource => {
+  throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
+};
 let makeModule = (bytes: BufferSource): WebAssembly.Module => new WebAssembly.Module(bytes);
 /** Compiled so far, by what was changed in them. */
 const cores = /* @__PURE__ */ new Map<Change | undefined, WebAssembly.Module>();

@@ -39,21 +39,17 @@ function allocate(pages: number, shared: boolean): WebAssembly.Memory {
   }
 }
 
+/** On as many threads as are asked for, or on one, and with a remark on why. */
 export async function openWasm(request: Request): Promise<Backend> {
-  return openCpu(request, await openMachine(request));
-}
-
-/** With as many threads as are asked for, or with one, and a remark on why. */
-async function openMachine(request: Request): Promise<Machine> {
   const { threads, wasm } = request;
   let remark: string | undefined;
   if (threads > 1) {
     try {
-      return await (await late('threads')).openThreads(request);
+      return await openCpu(request, await (await late('threads')).openThreads(request));
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       remark = `One thread, not ${threads}: ${error.message}.`;
     }
   }
-  return { open: overMemories(getCore(wasm), false, (alone) => alone), threads: 1, remark };
+  return openCpu(request, { open: overMemories(getCore(wasm), false, (alone) => alone), threads: 1, remark });
 }

@@ -63,10 +63,13 @@ export class Board {
     const epoch = nextEpoch(words[EPOCH]);
     Atomics.store(words, OPEN, epoch);
     this.#announce(epoch);
-    this.#take(0, runs);
-    Atomics.store(words, OPEN, 0);
-    for (let active; (active = Atomics.load(words, ACTIVE)) > 0;) {
-      if (!this.#changes(ACTIVE, active, MAIN_LOOKOUT) && canSleep) Atomics.wait(words, ACTIVE, active, 1);
+    try {
+      this.#take(0, runs);
+    } finally {
+      Atomics.store(words, OPEN, 0);
+      for (let active; (active = Atomics.load(words, ACTIVE)) > 0;) {
+        if (!this.#changes(ACTIVE, active, MAIN_LOOKOUT) && canSleep) Atomics.wait(words, ACTIVE, active, 1);
+      }
     }
   }
 
@@ -79,7 +82,8 @@ export class Board {
   /** Takes part in jobs until there is a message that is not among the `read` ones. */
   serve(thread: number, runs: readonly RunKernel[], read: number): void {
     const words = this.#words;
-    const isAllRead = (): boolean => Atomics.load(words, MAIL) === read;
+    // A message may be read before it is announced.
+    const isAllRead = (): boolean => Atomics.load(words, MAIL) <= read;
     for (let seen = Atomics.load(words, EPOCH); isAllRead(); seen = Atomics.load(words, EPOCH)) {
       Atomics.add(words, ACTIVE, 1);
       if (isAllRead() && Atomics.load(words, OPEN) === seen) this.#take(thread, runs);

@@ -8,16 +8,11 @@ import { Team } from './team.js';
 
 export async function openThreads({ threads, wasm }: Request): Promise<Machine> {
   const module = getCore(wasm, importSharedMemory);
-  const team = await Team.join(threads);
-  const calls: number[] = [];
+  const team = await Team.start(threads);
   return {
     threads,
-    open: overMemories(module, true, (alone, call, memory) => {
-      const { index, run } = team.share(alone, call, module, memory);
-      calls.push(index);
-      return run;
-    }),
-    close: () => team.leave(calls),
+    open: overMemories(module, true, (alone, call, memory) => team.share(alone, call, module, memory)),
+    close: () => team.end(),
   };
 }
 

@@ -4,6 +4,8 @@
 /** What trying the slower way may cost, as a part of the time. */
 const PRICE = 0.01;
 const MOST_WAIT = 4096;
+/** What sharing has to come to for it to be chosen: less may be a clock's error. */
+const WORTH = 0.9;
 /** Jobs of a trial, of which the last one counts: when it comes, the threads that the first one woke are awake. */
 const TRIAL = 3;
 
@@ -17,7 +19,7 @@ export class Pace {
 
   prefersShared(bytes: number): boolean {
     const size = Math.clz32(bytes);
-    const isFaster = this.#shared[size] < this.#alone[size];
+    const isFaster = this.#shared[size] < WORTH * this.#alone[size];
     this.#wait[size] -= 1;
     return this.#wait[size] >= 0 ? isFaster : !isFaster;
   }
@@ -26,6 +28,11 @@ export class Pace {
     const size = Math.clz32(bytes);
     const wait = this.#wait[size];
     if (wait < 0 && wait > -TRIAL) return;
+    // The clock of a page may be too coarse to tell: then nothing is learnt.
+    if (milliseconds <= 0) {
+      if (wait < 0) this.#wait[size] = MOST_WAIT;
+      return;
+    }
     const times = isShared ? this.#shared : this.#alone;
     const before = times[size];
     // What held a job up once, for however long, need not do so again.

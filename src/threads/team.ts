@@ -1,5 +1,5 @@
-// Threads that run kernels together with the main one. Optimizers that want as many of them share a team, and it ends
-// with the last of them.
+// The threads of an optimizer that run kernels together with the main one. No two optimizers share them: a thread that
+// sleeps collects no garbage, and so would keep the memory of those that are gone.
 
 import { Unavailable } from '../backends/backend.js';
 import type { Call } from '../backends/call.js';
@@ -13,34 +13,13 @@ import type { Message } from './worker.js';
 const LEAST_BYTES = 65536;
 
 export class Team {
-  static readonly #teams = new Map<number, Promise<Team>>();
-
-  readonly size: number;
   readonly #board: Board;
   readonly #threads: readonly Thread[];
-  /** The calls of all optimizers, as the main thread makes them. */
+  /** All calls, as the main thread makes them. */
   readonly #runs: RunKernel[] = [];
-  #calls = 0;
-  #users = 0;
 
-  /** The team of `size` threads, started if there is none. Leave it by `leave`. */
-  static async join(size: number): Promise<Team> {
-    const teams = Team.#teams;
-    const starting = teams.get(size) ?? Team.#start(size);
-    teams.set(size, starting);
-    try {
-      const team = await starting;
-      // It may have ended meanwhile.
-      if (teams.get(size) !== starting) return await Team.join(size);
-      team.#users += 1;
-      return team;
-    } catch (error) {
-      if (teams.get(size) === starting) teams.delete(size);
-      throw error;
-    }
-  }
-
-  static async #start(size: number): Promise<Team> {
+  /** Starts all threads but the main one, or none. */
+  static async start(size: number): Promise<Team> {
     if (typeof SharedArrayBuffer === 'undefined') {
       throw new Unavailable('there is no SharedArrayBuffer, which a page has under cross-origin isolation');
     }
@@ -54,22 +33,22 @@ export class Team {
 
   private constructor(size: number, threads: readonly Thread[]) {
     const board = new SharedArrayBuffer(Board.bytes(size));
-    this.size = size;
     this.#board = new Board(board, size);
     this.#threads = threads;
     for (const [i, thread] of threads.entries()) thread.post({ board, size, thread: i + 1 });
     this.#board.announceMail();
   }
 
-  /** Has all threads take part in a call; gives it as the main thread makes it, and its number. */
-  share(alone: RunKernel, call: Call, module: WebAssembly.Module, memory: WebAssembly.Memory) {
-    const index = this.#calls++;
-    this.#runs[index] = alone;
-    this.#sendAll({ index, call, module, memory });
+  /** Has all threads take part in a call, and gives it as the main thread is to make it. */
+  share(alone: RunKernel, call: Call, module: WebAssembly.Module, memory: WebAssembly.Memory): RunKernel {
+    const index = this.#runs.push(alone) - 1;
+    const message: Message = { index, call, module, memory };
+    for (const thread of this.#threads) thread.post(message);
+    this.#board.announceMail();
     const board = this.#board;
     const runs = this.#runs;
     const pace = new Pace();
-    const run: RunKernel = (by, start, bytes, grad) => {
+    return (by, start, bytes, grad) => {
       if (bytes < LEAST_BYTES) return alone(by, start, bytes, grad);
       const isShared = pace.prefersShared(bytes);
       const begun = performance.now();
@@ -77,20 +56,11 @@ export class Team {
       else alone(by, start, bytes, grad);
       pace.took(bytes, isShared, performance.now() - begun);
     };
-    return { index, run };
   }
 
-  /** Has calls, and the memory behind them, be forgotten; the last one to leave ends the threads. */
-  leave(calls: readonly number[]): void {
-    for (const index of calls) delete this.#runs[index];
-    this.#users -= 1;
-    if (this.#users > 0) return this.#sendAll({ forget: calls });
-    Team.#teams.delete(this.size);
+  end(): void {
     for (const thread of this.#threads) thread.end();
-  }
-
-  #sendAll(message: Message): void {
-    for (const thread of this.#threads) thread.post(message);
+    // Not every runtime ends a thread that sleeps.
     this.#board.announceMail();
   }
 }

@@ -14,8 +14,7 @@ export type Message =
       readonly call: Call;
       readonly module: WebAssembly.Module;
       readonly memory: WebAssembly.Memory;
-    }
-  | { readonly forget: readonly number[] };
+    };
 
 const nodeThreads = nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;
 const port = nodeThreads?.parentPort ?? globalThis;
@@ -28,8 +27,6 @@ function receive(message: Message): void {
   if ('board' in message) {
     board = new Board(message.board, message.size);
     thread = message.thread;
-  } else if ('forget' in message) {
-    for (const index of message.forget) delete runs[index];
   } else {
     const { index, call, module, memory } = message;
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });

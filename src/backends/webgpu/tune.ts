@@ -35,16 +35,24 @@ export function workgroupSize(device: GPUDevice, rule: Rule, parameters: number)
   const { vendor, architecture, device: model, description } = device.adapterInfo ?? {};
   const adapter = [vendor, architecture, model, description].join(' ').trim();
   const isNamed = adapter !== '';
-  let size = isNamed ? ofAdapter.get(adapter) : ofDevice.get(device);
+  // Devices of one adapter may have other limits.
+  const key = `${adapter} ${largest(device)}`;
+  let size = isNamed ? ofAdapter.get(key) : ofDevice.get(device);
   if (size === undefined) {
     // Memory half as long as the optimizer's, and let go of before that is made.
     const bytes = Math.min(BYTES, alignDown((parameters * FLOAT) / 2));
-    size = fastest(device, rule, bytes).catch(() => WORKGROUP);
-    if (isNamed) ofAdapter.set(adapter, size);
+    size = fastest(device, rule, bytes).catch(() => {
+      ofAdapter.delete(key);
+      return WORKGROUP;
+    });
+    if (isNamed) ofAdapter.set(key, size);
     else ofDevice.set(device, size);
   }
   return size;
 }
+
+const largest = ({ limits }: GPUDevice): number =>
+  Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
 
 /** The size with which the kernel of a rule is fastest over arrays of so many bytes. */
 async function fastest(device: GPUDevice, rule: Rule, bytes: number): Promise<number> {
@@ -63,8 +71,7 @@ async function fastest(device: GPUDevice, rule: Rule, bytes: number): Promise<nu
     while (time < RUN && laps < MOST_LAPS) time = await run(pipelines.vec4, WORKGROUP, (laps *= 2));
     if (time < RUN || time > SLOW) return WORKGROUP;
 
-    const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = device.limits;
-    const sizes = SIZES.filter((size) => size <= Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX));
+    const sizes = SIZES.filter((size) => size <= largest(device));
     const compiled = await Promise.all(sizes.map((size) => kernels.compile(rule, 'vec4', size, arraysLayout)));
     const best = sizes.map(() => Infinity);
     for (let round = 0; round < ROUNDS; round++) {
