@@ -140,8 +140,8 @@ function watch<Options extends GroupOptions>(
 }
 
 /**
- * Runs what the steppers have prepared: gradients that were given are taken, all of them before the first update, and then each
- * run goes by `rule`, or its group's own.
+ * Runs what the steppers have prepared: gradients that were given are taken, all of them before the first update, and
+ * then each run goes by `rule`, or its group's own.
  */
 function update<Options extends GroupOptions>(
   backend: Backend,
