@@ -20,12 +20,17 @@ export function section(name: string, record: RunRecord): string {
   const parts = [
     `Measured on ${machine.cpu}, ${machine.cores} cores, by Node ${versions.node} on ${date.slice(0, 10)} ` +
       `([record](bench/record/${name})): nanoseconds per parameter of one step, and in parentheses the part of the ` +
-      'roof that it reaches, which is the slower of two probes in WebAssembly: one moves the same memory, the other ' +
-      'takes one root and one division for each element (native code with wider vectors may pass it). Error is the ' +
-      'largest of one update, relative to float64; bytes are those of memory per parameter, at most, gradients among ' +
-      'them.',
+      'roof that it reaches. The roof is the slower of two probes in WebAssembly, on one thread, with vectors of 128 ' +
+      'bits: one moves the same memory, the other takes one root and one division for each element. Two threads, wide ' +
+      'SIMD and native code pass it, and where memory is the limit it is right to some 5 %. Error is the largest of one ' +
+      'update, relative to float64; bytes are those of memory per parameter, at most, gradients among them. Ratios and ' +
+      'percentages are medians over rounds of what was measured in the same round, and so not the quotients of the ' +
+      'times printed here.',
     ...figures(record),
     table(record),
+    'Gradients are written into `optimizer.grads`, unless they are handed over to `step(gradients)`, or pass by ' +
+      '`keepGrads: false`, which is there for its memory. Wide is after `enableWideSimd()`. Folded loops have all that ' +
+      'depends on the step alone computed once, as the kernels have.',
     '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
     `The other optimizers, on WebAssembly; the last column is their time over that of AdamW, at ` +
       `${sizeName(common(record))}.`,
@@ -62,7 +67,7 @@ function figures(record: RunRecord): string[] {
   });
   return [
     `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)} others take so many times as ` +
-      `long, all on one thread: ${slower.join('; ')}.`,
+      `long, all on one thread (below 1 they are faster): ${slower.join('; ')}.`,
     gpuFigures(record),
   ];
 }

@@ -2,6 +2,7 @@
 // tried, with gradients handed over and parameters taken back, as a caller does whose data are in CPU memory.
 
 import type { Tensor } from '../layout.js';
+import { generation } from './core.js';
 import type { Backend, BackendName, Request, Run } from './backend.js';
 
 export interface Candidate {
@@ -35,7 +36,7 @@ let latest = 0;
 export function rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
   const { device, wasm, sections, threads, keepGrads } = request;
   const sizes = sections.map(({ rule, tensors }) => [rule.name, ...tensors.map(({ length }) => length)]);
-  const key = JSON.stringify([sizes, threads, keepGrads, numberOf(device), numberOf(wasm)]);
+  const key = JSON.stringify([sizes, threads, keepGrads, numberOf(device), numberOf(wasm), generation]);
   let ranking = rankings.get(key);
   if (ranking === undefined) {
     ranking = measureAll(request, candidates);

@@ -13,6 +13,8 @@ export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
 let bringCore = (): WasmSource => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
 };
+/** How often the way of compiling was changed. */
+export let generation = 0;
 let makeModule = (bytes: BufferSource): WebAssembly.Module => new WebAssembly.Module(bytes);
 /** Compiled so far, by what was changed in them. */
 const cores = /* @__PURE__ */ new Map<Change | undefined, WebAssembly.Module>();
@@ -26,6 +28,7 @@ export function provideCore(bring: () => WasmSource): void {
 export function compileBy(make: typeof makeModule): void {
   makeModule = make;
   cores.clear();
+  generation += 1;
 }
 
 /** The kernels, the caller's own if there are any; compiled at first use. */
