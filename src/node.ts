@@ -31,3 +31,7 @@ export interface NodeWorker extends Port {
 
 /** Its `process`, if any. */
 export const nodeProcess = (): NodeProcess | undefined => (globalThis as { process?: NodeProcess }).process;
+
+/** Its threads, if any. */
+export const nodeThreads = (): NodeThreads | undefined =>
+  nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;

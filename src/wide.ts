@@ -71,7 +71,7 @@ function withFlags<Result>(flags: readonly string[], set: (flag: string) => void
 
 /** With a custom section that does nothing: V8 gives the code that it has for bytes which it has seen before. */
 function tagged(source: BufferSource, tag: string): Uint8Array<ArrayBuffer> {
-  const name = Array.from(tag, (letter) => letter.charCodeAt(0));
+  const name = new TextEncoder().encode(tag);
   return Uint8Array.from([...bytesOf(source), 0, name.length + 1, name.length, ...name]);
 }
 

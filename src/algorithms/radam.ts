@@ -103,8 +103,8 @@ export const nadam: Algorithm<NadamOptions> = {
     const { betas, momentumDecay, eps } = options;
     const [beta1] = betas;
     const base = decayOf(momentumDecay);
-    const mu = momentum(beta1, base, at.step);
-    const next = momentum(beta1, base, at.step + 1);
+    const mu = momentum(beta1, power(base, at.step));
+    const next = momentum(beta1, power(base, at.step + 1));
     // Each of its factors is at most beta1.
     const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
     const correction = Math.sqrt(complement(betas[1], at.step));
@@ -125,15 +125,15 @@ function decayOf(momentumDecay: number): number {
   return latest.base;
 }
 
-/** mu of step t, where base is 0.96^momentumDecay. */
-const momentum = (beta1: number, base: number, t: number): number => beta1 * (1 - 0.5 * power(base, t));
+/** mu of the step whose power of `base`, 0.96^momentumDecay, is `decayed`. */
+const momentum = (beta1: number, decayed: number): number => beta1 * (1 - 0.5 * decayed);
 
 /** The product of the mu of all steps up to t, as today's options have them. */
 function momentumProduct(beta1: number, base: number, t: number): number {
   let product = 1;
   // Some thousand factors at most: by then they are beta1, or their product counts for nothing beside 1.
   for (let step = 1, decayed = base; step <= t && product > 2 ** -60; step++, decayed *= base) {
-    product *= decayed > 2 ** -54 ? beta1 * (1 - 0.5 * decayed) : power(beta1, t - step + 1);
+    product *= decayed > 2 ** -54 ? momentum(beta1, decayed) : power(beta1, t - step + 1);
     if (decayed <= 2 ** -54) break;
   }
   return product;

@@ -16,8 +16,9 @@ export async function openThreads({ threads, wasm }: Request): Promise<Machine> 
   };
 }
 
+const encoder = new TextEncoder();
 /** `import "env" "memory"`, of a memory that has at least 0 pages, or is shared and has 0 to 65536. */
-const IMPORT = [1, 3, ...text('env'), 6, ...text('memory'), 2];
+const IMPORT = [1, 3, ...encoder.encode('env'), 6, ...encoder.encode('memory'), 2];
 const ALONE = [2, IMPORT.length + 2, ...IMPORT, 0, 0];
 const SHARED = [2, IMPORT.length + 5, ...IMPORT, 3, 0, 0x80, 0x80, 4];
 
@@ -26,8 +27,4 @@ function importSharedMemory(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const at = bytes.findIndex((_, i) => ALONE.every((byte, k) => bytes[i + k] === byte));
   if (at < 0) throw new Unavailable("the module does not import its memory as the package's core.wasm does");
   return Uint8Array.from([...bytes.subarray(0, at), ...SHARED, ...bytes.subarray(at + ALONE.length)]);
-}
-
-function text(name: string): number[] {
-  return Array.from(name, (letter) => letter.charCodeAt(0));
 }

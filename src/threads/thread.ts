@@ -1,7 +1,7 @@
 // Starting a thread: worker_threads where they are, else a Web Worker. Its code is a text in this file, since a file
 // beside it is what not every bundler keeps.
 
-import { nodeProcess, type NodeThreads } from '../node.js';
+import { nodeThreads, type NodeThreads } from '../node.js';
 import code from './worker.js?text';
 import type { Message } from './worker.js';
 
@@ -12,8 +12,8 @@ export interface Thread {
 
 /** Rejects with the reason why it cannot run. */
 export function startThread(): Promise<Thread> {
-  const nodeThreads = nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;
-  return nodeThreads === undefined ? startWebWorker() : startNodeWorker(nodeThreads);
+  const threads = nodeThreads();
+  return threads === undefined ? startWebWorker() : startNodeWorker(threads);
 }
 
 function startNodeWorker({ Worker }: NodeThreads): Promise<Thread> {

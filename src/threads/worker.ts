@@ -3,7 +3,7 @@
 import { makeCall, type Call } from '../backends/call.js';
 import type { Kernel } from '../backends/core.js';
 import type { RunKernel } from '../backends/cpu.js';
-import { nodeProcess, type NodeThreads } from '../node.js';
+import { nodeThreads } from '../node.js';
 import { Board } from './board.js';
 
 /** What the main thread sends. */
@@ -16,8 +16,8 @@ export type Message =
       readonly memory: WebAssembly.Memory;
     };
 
-const nodeThreads = nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;
-const port = nodeThreads?.parentPort ?? globalThis;
+const parent = nodeThreads()?.parentPort;
+const port = parent ?? globalThis;
 const runs: RunKernel[] = [];
 let board: Board | undefined;
 let thread = 0;
@@ -36,6 +36,6 @@ function receive(message: Message): void {
   board!.serve(thread, runs, read);
 }
 
-if (nodeThreads !== undefined) nodeThreads.parentPort!.on('message', receive);
+if (parent) parent.on('message', receive);
 else globalThis.addEventListener('message', ({ data }: MessageEvent<Message>) => receive(data));
 port.postMessage('ready');
