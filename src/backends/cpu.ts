@@ -1,12 +1,12 @@
 // What the two CPU backends share: memories, laid out once, and live views into them.
 
-import { byName, type Section } from '../groups.js';
+import { byName, type Intake, type Section } from '../groups.js';
 import { begin, elements, end, layout, type Block, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { accumulate, norm } from '../vectors.js';
-import { Unavailable, type Backend, type Request } from './backend.js';
+import { Unavailable, type ArrayOf, type Backend, type Extension, type Request, type Run } from './backend.js';
 
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
 export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
@@ -31,129 +31,9 @@ interface Placed extends Block {
   readonly passing: Float32Array;
 }
 
+/** Over what a machine opens: memory for all sections of the request, or nothing is left of it. */
 export async function openCpu(request: Request, machine: Machine): Promise<Backend> {
-  const { keepGrads } = request;
-  const placed: Placed[] = [];
-  let params: Readonly<Record<string, Float32Array>> = {};
-  let grads: Readonly<Record<string, Float32Array>> = {};
-  /** The memory for each gradient, or where they are not kept, the gradient that is passing. */
-  const gradOf: Float32Array[] = [];
-
-  const view = ({ buffer, arrays }: Placed, { offset, length }: Tensor, array: string): Float32Array =>
-    new Float32Array(buffer, arrays[array] + offset, length);
-  const isGradient = ({ buffer, byteOffset }: Float32Array): boolean =>
-    placed.some(({ buffer: own, arrays: { grad }, bytes }) => {
-      return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
-    });
-  /** All of its memory. */
-  const buffers = new Set<ArrayBufferLike>();
-
-  const letGo = (): undefined => {
-    if (!keepGrads) gradOf.length = 0;
-  };
-
-  const backend: Backend = {
-    threads: machine.threads,
-    remark: machine.remark,
-    get params() {
-      return params;
-    },
-    get grads() {
-      return grads;
-    },
-    async extend({ sections, sources, memory }) {
-      if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
-      const { blocks, bytes } = layout(sections, keepGrads);
-      const { buffer, kernel } = machine.open(bytes);
-      const more = sections.map((section, i): Placed => {
-        const { rule, rules } = section;
-        const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
-        const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
-        const passing = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
-        return { ...blocks[i], section, buffer, kernels, scalarViews, passing };
-      });
-      for (const each of more) {
-        for (const tensor of each.section.tensors) {
-          if (tensor.length > 0) view(each, tensor, 'param').set(sources.get(tensor) as Float32Array);
-        }
-      }
-      const take = (): void => {
-        placed.push(...more);
-        buffers.add(buffer);
-        params = Object.freeze({ ...params, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'param')) });
-        if (!keepGrads) return;
-        grads = Object.freeze({ ...grads, ...byName(sections, (s, tensor) => view(placed[s], tensor, 'grad')) });
-        for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) gradOf[index] = grads[name];
-      };
-      return { take, drop() {} };
-    },
-    scalars: (s, k) => placed[s].scalarViews[k],
-    check({ name, length, index }, grad) {
-      const own = gradOf[index];
-      if (grad === own) return;
-      if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(name)}`, 'a Float32Array', grad);
-      if (grad.length !== length) {
-        throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
-      }
-      if (!buffers.has(grad.buffer) || length === 0) return;
-      if (isAt(grad, own) || isAt(grad, params[name])) return;
-      // Another tensor's parameter is taken before it changes, where gradients are kept.
-      if (keepGrads && !isGradient(grad)) return;
-      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
-    },
-    begin(encoder) {
-      if (encoder !== undefined) {
-        throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');
-      }
-    },
-    accept(_, { index }, grad) {
-      const own = gradOf[index];
-      if (!keepGrads) gradOf[index] = grad as Float32Array;
-      else if (grad !== own) own.set(grad as Float32Array);
-    },
-    update(s, rule, { first, last, scalars }) {
-      const { section, kernels, arrays, passing } = placed[s];
-      const { tensors } = section;
-      const kernel = kernels.get(rule)!;
-      if (keepGrads || rule.takesGrad === false) {
-        const start = begin(tensors[first]);
-        kernel(scalars.byteOffset, start, end(tensors[last]) - start, arrays.grad + start);
-      } else {
-        for (let i = first; i <= last; i++) {
-          const start = begin(tensors[i]);
-          const bytes = end(tensors[i]) - start;
-          const grad = gradOf[tensors[i].index];
-          if (grad.length === 0) continue;
-          passing.set(grad);
-          passing.fill(0, grad.length, elements(bytes));
-          kernel(scalars.byteOffset, start, bytes, arrays.grad);
-        }
-      }
-    },
-    accumulate(_, { index }, grad, isFirst) {
-      if (isFirst) gradOf[index].set(grad as Float32Array);
-      else accumulate(gradOf[index], grad as Float32Array);
-    },
-    end: letGo,
-    cancel: letGo,
-    read: (arrays) =>
-      Promise.resolve(arrays.map(({ section, tensor, array }) => view(placed[section], tensor, array).slice())),
-    norms: (sources) =>
-      Promise.resolve(
-        sources.map(({ section, tensor, array, grad }) =>
-          norm(grad === undefined ? view(placed[section], tensor, array) : (grad as Float32Array)),
-        ),
-      ),
-    zeroGrad() {
-      for (const grad of gradOf) grad.fill(0);
-    },
-    checkWrite() {},
-    write: ({ section, tensor, array }, values) => view(placed[section], tensor, array).set(values),
-    writeParam(arrays) {
-      for (const { section, tensor, array } of arrays) view(placed[section], tensor, array).set(params[tensor.name]);
-    },
-    dispose: () => machine.close?.(),
-  };
+  const backend = new CpuBackend(machine, request.keepGrads);
   try {
     (await backend.extend(request)).take();
   } catch (error) {
@@ -162,6 +42,158 @@ export async function openCpu(request: Request, machine: Machine): Promise<Backe
   }
   return backend;
 }
+
+class CpuBackend implements Backend {
+  readonly threads: number;
+  readonly remark: string | undefined;
+  params: Readonly<Record<string, Float32Array>> = {};
+  grads: Readonly<Record<string, Float32Array>> = {};
+
+  readonly #machine: Machine;
+  readonly #keepGrads: boolean;
+  readonly #placed: Placed[] = [];
+  /** All of its memory. */
+  readonly #buffers = new Set<ArrayBufferLike>();
+  /** The memory for each gradient, or where they are not kept, the gradient that is passing. */
+  readonly #gradOf: Float32Array[] = [];
+
+  constructor(machine: Machine, keepGrads: boolean) {
+    this.threads = machine.threads;
+    this.remark = machine.remark;
+    this.#machine = machine;
+    this.#keepGrads = keepGrads;
+  }
+
+  async extend({ sections, sources, memory }: Intake): Promise<Extension> {
+    if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
+    const { blocks, bytes } = layout(sections, this.#keepGrads);
+    const { buffer, kernel } = this.#machine.open(bytes);
+    const more = sections.map((section, i): Placed => {
+      const { rule, rules } = section;
+      const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
+      const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
+      const passing = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
+      return { ...blocks[i], section, buffer, kernels, scalarViews, passing };
+    });
+    for (const each of more) {
+      for (const tensor of each.section.tensors) {
+        if (tensor.length > 0) view(each, tensor, 'param').set(sources.get(tensor) as Float32Array);
+      }
+    }
+    const take = (): void => {
+      this.#placed.push(...more);
+      this.#buffers.add(buffer);
+      const views = (array: string) => byName(sections, (s, tensor) => view(this.#placed[s], tensor, array));
+      this.params = Object.freeze({ ...this.params, ...views('param') });
+      if (!this.#keepGrads) return;
+      this.grads = Object.freeze({ ...this.grads, ...views('grad') });
+      for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) this.#gradOf[index] = this.grads[name];
+    };
+    return { take, drop() {} };
+  }
+
+  scalars(s: number, k: number): Float32Array {
+    return this.#placed[s].scalarViews[k];
+  }
+
+  check({ name, length, index }: Tensor, grad: unknown): void {
+    const own = this.#gradOf[index];
+    if (grad === own) return;
+    if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(name)}`, 'a Float32Array', grad);
+    if (grad.length !== length) {
+      throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
+    }
+    if (!this.#buffers.has(grad.buffer) || length === 0) return;
+    if (isAt(grad, own) || isAt(grad, this.params[name])) return;
+    // Another tensor's parameter is taken before it changes, where gradients are kept.
+    if (this.#keepGrads && !this.#isGradient(grad)) return;
+    throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
+  }
+
+  begin(encoder: GPUCommandEncoder | undefined): void {
+    if (encoder === undefined) return;
+    throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');
+  }
+
+  accept(_: number, { index }: Tensor, grad: unknown): void {
+    const own = this.#gradOf[index];
+    if (!this.#keepGrads) this.#gradOf[index] = grad as Float32Array;
+    else if (grad !== own) own.set(grad as Float32Array);
+  }
+
+  update(s: number, rule: Rule, { first, last, scalars }: Run): void {
+    const { section, kernels, arrays, passing } = this.#placed[s];
+    const { tensors } = section;
+    const kernel = kernels.get(rule)!;
+    if (this.#keepGrads || rule.takesGrad === false) {
+      const start = begin(tensors[first]);
+      kernel(scalars.byteOffset, start, end(tensors[last]) - start, arrays.grad + start);
+      return;
+    }
+    for (let i = first; i <= last; i++) {
+      const start = begin(tensors[i]);
+      const bytes = end(tensors[i]) - start;
+      const grad = this.#gradOf[tensors[i].index];
+      if (grad.length === 0) continue;
+      passing.set(grad);
+      passing.fill(0, grad.length, elements(bytes));
+      kernel(scalars.byteOffset, start, bytes, arrays.grad);
+    }
+  }
+
+  accumulate(_: number, { index }: Tensor, grad: unknown, isFirst: boolean): void {
+    if (isFirst) this.#gradOf[index].set(grad as Float32Array);
+    else accumulate(this.#gradOf[index], grad as Float32Array);
+  }
+
+  end(): undefined {
+    this.cancel();
+  }
+
+  /** Lets go of gradients that have passed. */
+  cancel(): void {
+    if (!this.#keepGrads) this.#gradOf.length = 0;
+  }
+
+  async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
+    return arrays.map((array) => this.#view(array).slice());
+  }
+
+  async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
+    return sources.map(({ grad, ...array }) => norm(grad === undefined ? this.#view(array) : (grad as Float32Array)));
+  }
+
+  zeroGrad(): void {
+    for (const grad of this.#gradOf) grad.fill(0);
+  }
+
+  checkWrite(): void {}
+
+  write(array: ArrayOf, values: Float32Array): void {
+    this.#view(array).set(values);
+  }
+
+  writeParam(arrays: readonly ArrayOf[]): void {
+    for (const array of arrays) this.#view(array).set(this.params[array.tensor.name]);
+  }
+
+  dispose(): void {
+    this.#machine.close?.();
+  }
+
+  #view({ section, tensor, array }: ArrayOf): Float32Array {
+    return view(this.#placed[section], tensor, array);
+  }
+
+  #isGradient({ buffer, byteOffset }: Float32Array): boolean {
+    return this.#placed.some(({ buffer: own, arrays: { grad }, bytes }) => {
+      return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
+    });
+  }
+}
+
+const view = ({ buffer, arrays }: Placed, { offset, length }: Tensor, array: string): Float32Array =>
+  new Float32Array(buffer, arrays[array] + offset, length);
 
 const isAt = (a: Float32Array, b: Float32Array | undefined): boolean =>
   a.byteOffset === b?.byteOffset && a.buffer === b.buffer;
