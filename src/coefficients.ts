@@ -69,16 +69,17 @@ export class Coefficients<Options extends GroupOptions> {
     progress.isFirst = isFirst;
     progress.decay = decays ? this.#weightDecay : 0;
     this.#algorithm.prepare(this.#by, this.#options, progress);
-    const names = this.rule.scalars;
-    // Each option is finite, and yet a product of them may not be; a sum of f32 is, in f64.
+    // In the order of the rule's scalars, as it was made. Each option is finite, and yet a product of them may not be; a
+    // sum of f32 is, in f64.
+    let k = 0;
     let sum = 0;
-    for (let k = 0; k < names.length; k++) {
-      scalars[k] = this.#by[names[k]];
-      sum += scalars[k];
+    for (const name in this.#by) {
+      scalars[k] = this.#by[name];
+      sum += scalars[k++];
     }
     if (Number.isFinite(sum)) return;
-    const k = scalars.findIndex((scalar) => !Number.isFinite(scalar));
-    throw unexpected(`${names[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
+    const bad = scalars.findIndex((scalar) => !Number.isFinite(scalar));
+    throw unexpected(`${this.rule.scalars[bad]}${this.#where} at step ${progress.step}`, 'finite', scalars[bad]);
   }
 
   /** Tensors have taken the step. */

@@ -109,19 +109,28 @@ export function checkTogether<Options extends object>(
   if (conflict !== undefined) throw new TypeError(`Cannot take the options${where}: ${conflict}`);
 }
 
-/**
- * The options of a running group: an assignment is checked, takes effect at the next step, and changes nothing when
- * it is refused.
- */
+/** The options of a running group, as its owner sees them. */
+export interface Live<Options> {
+  /** An assignment is checked, takes effect at the next step, and changes nothing when it is refused. */
+  readonly shown: Options;
+  /** Assigns what has been checked. */
+  take(values: Readonly<Record<string, unknown>>): void;
+}
+
+/** Shows `options` with further properties, `readOnly`: on a copy, since an object with getters is slow to step from. */
 export function live<Options extends object>(
   algorithm: Algorithm<Options>,
   options: Options,
   readOnly: Readonly<Record<string, PropertyDescriptor>>,
   where: string,
-): Options {
-  const values = options as Record<string, unknown>;
-  Object.defineProperties(options, readOnly);
-  return new Proxy<Options>(options, {
+): Live<Options> {
+  const values = options as Readonly<Record<string, unknown>>;
+  const copy = Object.defineProperties({ ...options }, readOnly);
+  const take = (taken: Readonly<Record<string, unknown>>): void => {
+    Object.assign(options, taken);
+    Object.assign(copy, taken);
+  };
+  const shown = new Proxy<Options>(copy, {
     set(_, name, value) {
       const key = String(name);
       if (Object.hasOwn(readOnly, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
@@ -131,12 +140,13 @@ export function live<Options extends object>(
         throw new TypeError(`${key} decides the optimizer's memory and is fixed once it is made, got ${show(value)}.`);
       }
       checkTogether(algorithm, { ...options, [key]: next }, where);
-      values[key] = next;
+      take({ [key]: next });
       return true;
     },
     defineProperty: refuse,
     deleteProperty: refuse,
   });
+  return { shown, take };
 }
 
 function refuse(_: object, name: string | symbol): never {

@@ -5,7 +5,7 @@ import type { ArrayOf, Backend } from './backends/backend.js';
 import { Coefficients } from './coefficients.js';
 import type { Group, Section } from './groups.js';
 import type { Tensor } from './layout.js';
-import { camelCase, live } from './options.js';
+import { camelCase, live, type Live } from './options.js';
 import type { Rule } from './rules/rule.js';
 import { Runs, type Member } from './runs.js';
 
@@ -41,8 +41,7 @@ export class Stepper<Options extends GroupOptions> {
   /** False while the parameters are the average. */
   isTraining = true;
   readonly coefficients: Coefficients<Options>;
-  /** What `optimizer.groups` shows of it. */
-  readonly live: LiveGroup<Options>;
+  readonly options: Live<Options>;
 
   readonly #algorithm: Algorithm<Options>;
   /** Counts the steps that were made. */
@@ -58,7 +57,7 @@ export class Stepper<Options extends GroupOptions> {
     this.index = index;
     this.coefficients = new Coefficients(algorithm, group.options, group.where);
     this.rule = this.coefficients.rule;
-    this.live = this.#show();
+    this.options = this.#show();
     this.add(group.section, backend);
   }
 
@@ -77,7 +76,12 @@ export class Stepper<Options extends GroupOptions> {
     this.sections.length = this.members.length = 0;
   }
 
-  #show(): LiveGroup<Options> {
+  /** What `optimizer.groups` shows of it. */
+  get live(): LiveGroup<Options> {
+    return this.options.shown as LiveGroup<Options>;
+  }
+
+  #show(): Live<Options> {
     const { options, where } = this.group;
     const readOnly: Record<string, PropertyDescriptor> = {
       params: { get: () => [...this.names], enumerable: true },
@@ -88,7 +92,7 @@ export class Stepper<Options extends GroupOptions> {
     for (const name of Object.keys(this.state)) {
       readOnly[camelCase(name)] = { get: () => this.state[name], enumerable: true };
     }
-    return live(this.#algorithm, options, readOnly, where) as LiveGroup<Options>;
+    return live(this.#algorithm, options, readOnly, where);
   }
 
   /** The names of those tensors whose gradients are passed over. */

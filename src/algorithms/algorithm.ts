@@ -91,7 +91,7 @@ export interface Algorithm<Options extends object> {
   /** Why these options, each of them good, cannot stand together: a sentence. */
   conflict?(options: Readonly<Options>): string | undefined;
   rule(options: Readonly<Options>): Rule;
-  /** Sets every scalar of the rule in `by`, in f64; each is rounded to f32 once, afterwards. */
+  /** Sets every scalar of the rule in `by`, and no other, in f64; each is rounded to f32 once, afterwards. */
   prepare(by: Record<string, number>, options: Readonly<Options>, at: Progress): void;
   /** Where steps are counted by group: what is remembered at first, and one step of it, with lr times `eta`. */
   readonly group?: {

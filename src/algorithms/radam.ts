@@ -103,8 +103,9 @@ export const nadam: Algorithm<NadamOptions> = {
     const { betas, momentumDecay, eps } = options;
     const [beta1] = betas;
     const base = decayOf(momentumDecay);
-    const mu = momentum(beta1, power(base, at.step));
-    const next = momentum(beta1, power(base, at.step + 1));
+    const decayed = power(base, at.step);
+    const mu = momentum(beta1, decayed);
+    const next = momentum(beta1, decayed * base);
     // Each of its factors is at most beta1.
     const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
     const correction = Math.sqrt(complement(betas[1], at.step));

@@ -66,7 +66,7 @@ export function coefficients<Name extends AlgorithmName>(
   let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
   return {
     kernel: rule.name as KernelName,
-    options: live(algorithm, own, {}, '') as OptionsOf<Name>,
+    options: live(algorithm, own, {}, '').shown as OptionsOf<Name>,
     get step() {
       return step;
     },

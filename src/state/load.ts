@@ -38,7 +38,7 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   outcomes.replace();
   for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
     const stepper = steppers[group];
-    Object.assign(stepper.group.options, options);
+    stepper.options.take(options);
     Object.assign(stepper.state, state);
     stepper.isTraining = isTraining;
     loadSchedule();
