@@ -9,25 +9,9 @@
 // where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 // AMSGrad divides by the root of the largest v so far.
 
-import {
-  TURN,
-  Plain,
-  Full,
-  Unknown,
-  add,
-  div,
-  flush,
-  lerp,
-  load,
-  load_next,
-  max,
-  mul,
-  plus,
-  splat,
-  sqrt,
-  store,
-  sub,
-} from './simd';
+// prettier-ignore
+import { TURN, Plain, Full, Unknown, add, div, flush, largest, lerp, load, load_next, mul, plus, smallest_normal,
+         splat, sqrt, store, sub } from './simd';
 
 
 @unmanaged
@@ -49,18 +33,19 @@ function update<Known>(by: AdamScalars, param: usize, grad: usize, exp_avg: usiz
   const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), eps = splat(by.eps), decay = splat(by.decay);
+  const smallest = smallest_normal(bytes);
 
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
     const g0 = plus<Known>(mul(grad_scale, load(grad + i)), l2, p0);
     const g1 = plus<Known>(mul(grad_scale, load_next(grad + i)), l2, p1);
-    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight));
-    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight));
+    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight), smallest);
+    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), smallest);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
-    const h0 = amsgrad ? max(load(max_exp_avg_sq + i), v0) : v0;
-    const h1 = amsgrad ? max(load_next(max_exp_avg_sq + i), v1) : v1;
+    const h0 = amsgrad ? largest(load(max_exp_avg_sq + i), v0) : v0;
+    const h1 = amsgrad ? largest(load_next(max_exp_avg_sq + i), v1) : v1;
 
     store(exp_avg + i, m0, m1);
     store(exp_avg_sq + i, v0, v1);
@@ -85,9 +70,9 @@ export function adam(by: AdamScalars, param: usize, grad: usize, exp_avg: usize,
 export function adam_amsgrad(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                              max_exp_avg_sq: usize, bytes: usize): void {
   if (bytes == 0) return;
-  const is_plain = has_positive_weights(by) && by.l2 == 0;
-  if (is_plain) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
-  else update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
+  if (!has_positive_weights(by)) update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
+  else if (by.l2 == 0) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
+  else update<Full>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, true);
 }
 
 

@@ -8,25 +8,9 @@
 //
 // where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 
-import {
-  TURN,
-  Plain,
-  Full,
-  Unknown,
-  add,
-  div,
-  flush,
-  lerp,
-  load,
-  load_next,
-  mul,
-  plus,
-  scaled,
-  splat,
-  sqrt,
-  store,
-  sub,
-} from './simd';
+// prettier-ignore
+import { TURN, Plain, Full, Unknown, add, div, flush, lerp, load, load_next, mul, plus, scaled,
+         smallest_normal, splat, sqrt, store, sub } from './simd';
 
 
 @unmanaged
@@ -51,14 +35,15 @@ function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usi
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), grad_step = splat(by.grad_step), root_scale = splat(by.root_scale);
   const eps_root = splat(by.eps_root), eps = splat(by.eps), decay = splat(by.decay);
+  const smallest = smallest_normal(bytes);
 
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
     const g0 = plus<Known>(mul(grad_scale, load(grad + i)), l2, p0);
     const g1 = plus<Known>(mul(grad_scale, load_next(grad + i)), l2, p1);
-    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight));
-    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight));
+    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight), smallest);
+    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), smallest);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const direction0 = add(mul(step_size, m0), mul(grad_step, g0));

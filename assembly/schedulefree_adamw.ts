@@ -11,24 +11,9 @@
 // with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
 // Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
-import {
-  TURN,
-  Plain,
-  Unknown,
-  add,
-  div,
-  flush,
-  lerp,
-  load,
-  load_next,
-  mul,
-  plus,
-  scaled,
-  splat,
-  sqrt,
-  store,
-  sub,
-} from './simd';
+// prettier-ignore
+import { TURN, Plain, Unknown, add, div, flush, lerp, load, load_next, mul, plus, scaled, smallest_normal,
+         splat, sqrt, store, sub } from './simd';
 
 
 @unmanaged
@@ -53,15 +38,15 @@ function update<Known>(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, 
   const grad_scale = splat(by.grad_scale), square_weight = splat(by.square_weight), z_from_y = splat(by.z_from_y);
   const root_scale = splat(by.root_scale), eps = splat(by.eps), decay = splat(by.decay), z_decay = splat(by.z_decay);
   const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
-  const grad_weight = splat(inner ? by.grad_weight : 0);
+  const grad_weight = splat(inner ? by.grad_weight : 0), smallest = smallest_normal(bytes);
 
   let i: usize = 0;
   do {
     const g0 = mul(grad_scale, load(grad + i)), g1 = mul(grad_scale, load_next(grad + i));
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
-    const m0 = inner ? flush(lerp<Known>(load(exp_avg + i), g0, grad_weight)) : g0;
-    const m1 = inner ? flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight)) : g1;
+    const m0 = inner ? flush(lerp<Known>(load(exp_avg + i), g0, grad_weight), smallest) : g0;
+    const m1 = inner ? flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), smallest) : g1;
     const root0 = scaled<Known>(root_scale, sqrt(v0)), root1 = scaled<Known>(root_scale, sqrt(v1));
     const normalized0 = div(m0, add(root0, eps)), normalized1 = div(m1, add(root1, eps));
     const y0 = load(param + i), y1 = load_next(param + i);

@@ -27,7 +27,7 @@ fn flush(a: Real) -> Real {
   return select(a, Real(), (bitcast<Bits>(a) & EXPONENT) == Bits());
 }
 
-// The larger one; NaN if either is. Both are squares: as bits, a NaN is the largest of all numbers without sign.
+// The larger one of two squares; NaN if either is. As bits, NaN is the largest of all.
 fn largest(a: Real, b: Real) -> Real {
   return bitcast<Real>(max(bitcast<Bits>(a), bitcast<Bits>(b)));
 }

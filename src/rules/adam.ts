@@ -9,7 +9,7 @@
 // where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 // AMSGrad divides by the root of the largest v so far.
 
-import { add, div, flush, lerp, max, mul, plus, sqrt, sub } from '../f32.js';
+import { add, div, flush, largest, lerp, mul, plus, sqrt, sub } from '../f32.js';
 import { rule, type Arrays } from './rule.js';
 
 const scalars = ['grad_scale', 'l2', 'grad_weight', 'square_weight', 'step_size', 'eps', 'decay'] as const;
@@ -53,7 +53,7 @@ export const adam_amsgrad = /* @__PURE__ */ rule({
   update(from, to, arrays, by) {
     const { exp_avg_sq, max_exp_avg_sq } = arrays;
     update_moments(from, to, arrays, by);
-    for (let i = from; i < to; i++) max_exp_avg_sq[i] = max(max_exp_avg_sq[i], exp_avg_sq[i]);
+    for (let i = from; i < to; i++) max_exp_avg_sq[i] = largest(max_exp_avg_sq[i], exp_avg_sq[i]);
     update_param(from, to, max_exp_avg_sq, arrays, by);
   },
 });
