@@ -52,12 +52,15 @@ export function nodeRows(folder: string): Row[] {
   return rows;
 }
 
+/** What test/support/allocations.mjs prints. */
+type Taken = Record<string, { bytes: number; below: number }>;
+
 /** Bytes of heap that a step takes, by backend and the way of its gradients, in each Node. */
-export async function allocations(folder: string): Promise<{ version: string; taken: Record<string, number> }[]> {
+export async function allocations(folder: string): Promise<{ version: string; taken: Taken }[]> {
   const rows = [];
   for (const { runtime, from, file } of runtimes) {
     if (runtime !== 'Node') continue;
-    const args = ['--expose-gc', '--max-semi-space-size=512', 'allocations.mjs'];
+    const args = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512', 'allocations.mjs'];
     const taken = JSON.parse(await output(installed(`${from}/${file}`), args, folder));
     rows.push({ version: versionOf(from), taken });
   }

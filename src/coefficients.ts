@@ -3,6 +3,7 @@
 import type { Algorithm, Betas, GroupOptions, GroupState, Progress } from './algorithms/algorithm.js';
 import { valueAt } from './options.js';
 import type { Rule } from './rules/rule.js';
+import { scalarsOf, type Scalars } from './scalars.js';
 import { unexpected } from './sentences.js';
 
 const none: Betas = [0, 0];
@@ -18,7 +19,7 @@ export class Coefficients<Options extends GroupOptions> {
   readonly #algorithm: Algorithm<Options>;
   readonly #options: Readonly<Options>;
   readonly #where: string;
-  readonly #by: Record<string, number>;
+  readonly #scalars: Scalars;
   /** `state` after the step that is being made. */
   readonly #next: GroupState;
   #weightDecay = 0;
@@ -31,7 +32,7 @@ export class Coefficients<Options extends GroupOptions> {
     this.rule = algorithm.rule(options);
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
-    this.#by = Object.fromEntries(this.rule.scalars.map((name) => [name, 0]));
+    this.#scalars = scalarsOf(this.rule);
     const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1 };
     this.#progress = { ...numbers, isFirst: true, betas: none, group: this.#next };
   }
@@ -68,18 +69,17 @@ export class Coefficients<Options extends GroupOptions> {
     progress.step = completed + 1;
     progress.isFirst = isFirst;
     progress.decay = decays ? this.#weightDecay : 0;
-    this.#algorithm.prepare(this.#by, this.#options, progress);
-    // In the order of the rule's scalars, as it was made. Each option is finite, and yet a product of them may not be; a
-    // sum of f32 is, in f64.
-    let k = 0;
+    this.#algorithm.prepare(this.#scalars.by, this.#options, progress);
+    // Each option is finite, and yet a product of them may not be; a sum of f32 is, in f64.
+    const { values } = this.#scalars;
     let sum = 0;
-    for (const name in this.#by) {
-      scalars[k] = this.#by[name];
-      sum += scalars[k++];
+    for (let k = 0; k < values.length; k++) {
+      scalars[k] = values[k];
+      sum += scalars[k];
     }
     if (Number.isFinite(sum)) return;
-    const bad = scalars.findIndex((scalar) => !Number.isFinite(scalar));
-    throw unexpected(`${this.rule.scalars[bad]}${this.#where} at step ${progress.step}`, 'finite', scalars[bad]);
+    const k = scalars.findIndex((scalar) => !Number.isFinite(scalar));
+    throw unexpected(`${this.rule.scalars[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
   }
 
   /** Tensors have taken the step. */

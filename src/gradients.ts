@@ -1,9 +1,10 @@
 // Gradients on their way to a step.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
+import type { Backend } from './backends/backend.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
-import { perform } from './outcomes.js';
 import { checkFinished, checkTraining, memberOf, type Parts } from './parts.js';
+import type { Member } from './runs.js';
 import { expect, isRecord, show } from './sentences.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
@@ -38,18 +39,20 @@ const OWN = true;
 /** Gives every tensor the gradient that stands in the optimizer's own memory; if any were accumulated, those that were. */
 export function collectOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: Parts<Options>): void {
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
-  for (const { members } of steppers) {
-    for (const member of members) {
-      const takesPart = !member.tensor.isFrozen && (batches === 0 || member.hasSum);
-      member.grad = takesPart ? OWN : undefined;
+  for (let g = 0; g < steppers.length; g++) {
+    const { members } = steppers[g];
+    for (let i = 0; i < members.length; i++) {
+      const takesPart = !members[i].tensor.isFrozen && (batches === 0 || members[i].hasSum);
+      members[i].grad = takesPart ? OWN : undefined;
     }
   }
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */
 export function release<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
-  for (const { members } of steppers) {
-    for (const member of members) member.grad = undefined;
+  for (let g = 0; g < steppers.length; g++) {
+    const { members } = steppers[g];
+    for (let i = 0; i < members.length; i++) members[i].grad = undefined;
   }
 }
 
@@ -66,9 +69,7 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
     if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
     throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
   }
-  const outcome = perform(backend, undefined, () => {
-    for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
-  });
+  const outcome = add(backend, added);
   for (const member of added) member.hasSum = true;
   parts.batches += 1;
   release(parts);
@@ -77,6 +78,17 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
   parts.outcomes.watch(outcome, () => {
     if (parts.sums === sums) forgetSums(parts);
   });
+}
+
+function add(backend: Backend, added: readonly Member[]): ReturnType<Backend['end']> {
+  backend.begin(undefined);
+  try {
+    for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
+    return backend.end();
+  } catch (error) {
+    backend.cancel();
+    throw error;
+  }
 }
 
 /** Forgets what was accumulated. */

@@ -87,9 +87,12 @@ export function stepToTake<Options extends GroupOptions>(
   takesPart = hasGrad,
 ): number {
   if (isUnfinished) return step;
-  for (const { members } of steppers) {
+  for (let g = 0; g < steppers.length; g++) {
+    const { members } = steppers[g];
     // Where parts are announced the first of them begins a step, whichever tensor it is of.
-    for (const member of members) if (member.latest === step && (more || takesPart(member))) return step + 1;
+    for (let i = 0; i < members.length; i++) {
+      if (members[i].latest === step && (more || takesPart(members[i]))) return step + 1;
+    }
   }
   return step;
 }
@@ -101,8 +104,10 @@ export function keepBooks<Options extends GroupOptions>(
   takesPart = hasGrad,
 ): void {
   const step = stepToTake(parts, more, takesPart);
-  for (const { members } of parts.steppers) {
-    for (const member of members) {
+  for (let g = 0; g < parts.steppers.length; g++) {
+    const { members } = parts.steppers[g];
+    for (let i = 0; i < members.length; i++) {
+      const member = members[i];
       const isTaken = takesPart(member);
       if (isTaken) member.latest = step;
       member.isDone = more && (member.isDone || isTaken);

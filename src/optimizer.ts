@@ -23,6 +23,9 @@ type Making<Options extends GroupOptions> = Pick<
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'backend'
 > & { readonly choice: Choice };
 
+/** The options of a step that has none: one object, since a step allocates nothing. */
+const plainly: StepOptions = {};
+
 /**
  * An optimizer over named tensors. `Memory` is what `params` and `grads` show: live `Float32Array` views into the
  * optimizer's own memory on the CPU, `GPUBufferBinding`s on the GPU.
@@ -82,7 +85,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the GPU can tell, such as a buffer of another device, comes to light later: then the next call throws, the step was
    * not done, and it is not counted.
    */
-  step(grads?: Gradients, options: StepOptions = {}): void {
+  step(grads?: Gradients, options: StepOptions = plainly): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
     advance(this.#use(), arguments.length > 0, grads, undefined, options);
   }
@@ -94,7 +97,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   encode(
     encoder: GPUCommandEncoder,
     grads?: Readonly<Record<string, GpuMemory | null | undefined>>,
-    options: StepOptions = {},
+    options: StepOptions = plainly,
   ): void {
     expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
     advance(this.#use(), arguments.length > 1, grads, encoder, options);

@@ -1,22 +1,4 @@
-// Asking a machine to do something, and what it tells only later: whether it was done.
-
-import type { Backend } from './backends/backend.js';
-
-/** Has a backend do something: wholly, as far as it can tell by now, or not at all. */
-export function perform(
-  backend: Backend,
-  encoder: GPUCommandEncoder | undefined,
-  work: () => void,
-): Promise<Error | undefined> | undefined {
-  backend.begin(encoder);
-  try {
-    work();
-    return backend.end();
-  } catch (error) {
-    backend.cancel();
-    throw error;
-  }
-}
+// What a machine tells only later: whether what it was asked for was done.
 
 /** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {

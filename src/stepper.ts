@@ -125,7 +125,8 @@ export class Stepper<Options extends GroupOptions> {
   prepare(completed: number, gradFactor: number): void {
     const { coefficients } = this;
     coefficients.begin(completed, gradFactor);
-    for (const section of this.sections) {
+    for (let s = 0; s < this.sections.length; s++) {
+      const section = this.sections[s];
       section.find(takesPart, this.#shareScalars);
       for (let k = 0; k < section.count; k++) {
         const { first, scalars } = section.runs[k];
@@ -139,7 +140,8 @@ export class Stepper<Options extends GroupOptions> {
   commit(isLast: boolean): void {
     let isFrozen = true;
     let isStepped = false;
-    for (const { tensor, grad } of this.members) {
+    for (let i = 0; i < this.members.length; i++) {
+      const { tensor, grad } = this.members[i];
       isFrozen &&= tensor.isFrozen;
       if (grad !== undefined) {
         isStepped = true;

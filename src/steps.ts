@@ -1,10 +1,10 @@
-// Making a step: all that can be refused comes first, so that a refusal finds everything as it was.
+// Making a step: all that can be refused comes first, so that a refusal finds everything as it was. Loops are by index
+// here and in what a step calls: those of `for ... of` may allocate an iterator, which a step is not to.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
 import { keepBooks, stepToTake } from './journal.js';
-import { perform } from './outcomes.js';
 import { checkFinished, checkTraining, stepperOf, type Parts } from './parts.js';
 import type { Rule } from './rules/rule.js';
 import { expect, list, show } from './sentences.js';
@@ -45,12 +45,13 @@ export function advance<Options extends GroupOptions>(
     else collectOwn(parts);
     if (parts.isUnfinished) checkOnce(parts);
     const step = stepToTake(parts, more);
-    for (const stepper of steppers) stepper.prepare(step, gradScale / Math.max(batches, 1));
+    const factor = gradScale / Math.max(batches, 1);
+    for (let g = 0; g < steppers.length; g++) steppers[g].prepare(step, factor);
     parts.changes += 1;
     // What is handed over may stand in the memory of the sums.
     if (isGiven) parts.sums += 1;
     const outcome = update(backend, steppers, encoder, isGiven);
-    if (outcome === undefined) for (const stepper of steppers) stepper.commit(!more);
+    if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
     else commitForNow(parts, outcome, more);
     keepBooks(parts, more);
   } finally {
@@ -139,9 +140,19 @@ function watch<Options extends GroupOptions>(
   });
 }
 
+function acceptAll<Options extends GroupOptions>(backend: Backend, steppers: readonly Stepper<Options>[]): void {
+  for (let g = 0; g < steppers.length; g++) {
+    const { members } = steppers[g];
+    for (let i = 0; i < members.length; i++) {
+      const { section, tensor, grad } = members[i];
+      if (grad !== undefined) backend.accept(section, tensor, grad);
+    }
+  }
+}
+
 /**
  * Runs what the steppers have prepared: gradients that were given are taken, all of them before the first update, and
- * then each run goes by `rule`, or its group's own.
+ * then each run goes by `rule`, or its group's own. A machine does it wholly, as far as it can tell by now, or not at all.
  */
 function update<Options extends GroupOptions>(
   backend: Backend,
@@ -150,18 +161,19 @@ function update<Options extends GroupOptions>(
   isGiven: boolean,
   rule?: Rule,
 ): Promise<Error | undefined> | undefined {
-  return perform(backend, encoder, () => {
-    if (isGiven) {
-      for (const { members } of steppers) {
-        for (const { section, tensor, grad } of members) {
-          if (grad !== undefined) backend.accept(section, tensor, grad);
-        }
-      }
-    }
-    for (const { sections, rule: own } of steppers) {
-      for (const { section, runs, count } of sections) {
+  backend.begin(encoder);
+  try {
+    if (isGiven) acceptAll(backend, steppers);
+    for (let g = 0; g < steppers.length; g++) {
+      const { sections, rule: own } = steppers[g];
+      for (let s = 0; s < sections.length; s++) {
+        const { section, runs, count } = sections[s];
         for (let k = 0; k < count; k++) backend.update(section.index, rule ?? own, runs[k]);
       }
     }
-  });
+    return backend.end();
+  } catch (error) {
+    backend.cancel();
+    throw error;
+  }
 }

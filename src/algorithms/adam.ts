@@ -45,8 +45,9 @@ export interface AdamOptions extends CommonOptions {
  */
 function prepare(decoupled: boolean) {
   return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
-    const { step, eta } = at;
-    const [beta1, beta2] = at.betas;
+    const { step, eta, betas } = at;
+    const beta1 = betas[0];
+    const beta2 = betas[1];
     const lr = options.lr * eta;
     const correction1 = complement(beta1, step);
     const correction2 = complement(beta2, step);

@@ -78,10 +78,10 @@ export const radam: Algorithm<RadamOptions> = {
   identity: {},
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
-    const [beta1, beta2] = at.betas;
-    const stepSize = prepareMoments(by, options, at) / complement(beta1, at.step);
-    const rectified = rectification(beta2, at.step, 5);
-    by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(complement(beta2, at.step));
+    const { betas, step } = at;
+    const stepSize = prepareMoments(by, options, at) / complement(betas[0], step);
+    const rectified = rectification(betas[1], step, 5);
+    by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(complement(betas[1], step));
     by.grad_step = 0;
     by.root_scale = rectified === undefined ? 0 : 1;
     by.eps = rectified === undefined ? 1 : denominator(options.eps);
@@ -101,7 +101,7 @@ export const nadam: Algorithm<NadamOptions> = {
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const { betas, momentumDecay, eps } = options;
-    const [beta1] = betas;
+    const beta1 = betas[0];
     const base = decayOf(momentumDecay);
     const decayed = power(base, at.step);
     const mu = momentum(beta1, decayed);

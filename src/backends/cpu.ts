@@ -43,6 +43,9 @@ export async function openCpu(request: Request, machine: Machine): Promise<Backe
   return backend;
 }
 
+/** In place of a gradient. */
+const none = /* @__PURE__ */ new Float32Array(0);
+
 class CpuBackend implements Backend {
   readonly threads: number;
   readonly remark: string | undefined;
@@ -54,7 +57,7 @@ class CpuBackend implements Backend {
   readonly #placed: Placed[] = [];
   /** All of its memory. */
   readonly #buffers = new Set<ArrayBufferLike>();
-  /** The memory for each gradient, or where they are not kept, the gradient that is passing. */
+  /** The memory for each gradient, or where they are not kept, the gradient that is passing, if any. */
   readonly #gradOf: Float32Array[] = [];
 
   constructor(machine: Machine, keepGrads: boolean) {
@@ -85,9 +88,10 @@ class CpuBackend implements Backend {
       this.#buffers.add(buffer);
       const views = (array: string) => byName(sections, (s, tensor) => view(this.#placed[s], tensor, array));
       this.params = Object.freeze({ ...this.params, ...views('param') });
-      if (!this.#keepGrads) return;
-      this.grads = Object.freeze({ ...this.grads, ...views('grad') });
-      for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) this.#gradOf[index] = this.grads[name];
+      if (this.#keepGrads) this.grads = Object.freeze({ ...this.grads, ...views('grad') });
+      for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) {
+        this.#gradOf[index] = this.#keepGrads ? this.grads[name] : none;
+      }
     };
     return { take, drop() {} };
   }
@@ -152,7 +156,8 @@ class CpuBackend implements Backend {
 
   /** Lets go of gradients that have passed. */
   cancel(): void {
-    if (!this.#keepGrads) this.#gradOf.length = 0;
+    if (this.#keepGrads) return;
+    for (let i = 0; i < this.#gradOf.length; i++) this.#gradOf[i] = none;
   }
 
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
@@ -195,5 +200,4 @@ class CpuBackend implements Backend {
 const view = ({ buffer, arrays }: Placed, { offset, length }: Tensor, array: string): Float32Array =>
   new Float32Array(buffer, arrays[array] + offset, length);
 
-const isAt = (a: Float32Array, b: Float32Array | undefined): boolean =>
-  a.byteOffset === b?.byteOffset && a.buffer === b.buffer;
+const isAt = (a: Float32Array, b: Float32Array): boolean => a.byteOffset === b.byteOffset && a.buffer === b.buffer;

@@ -3,6 +3,7 @@
 
 import { arraysOf, elements } from '../layout.js';
 import type { Arrays, Rule } from '../rules/rule.js';
+import { scalarsOf } from '../scalars.js';
 import { Unavailable, type Backend, type Request } from './backend.js';
 import { openCpu, type Machine } from './cpu.js';
 
@@ -17,9 +18,9 @@ const open: Machine['open'] = (bytes) => {
       const whole = views(rule, (name) => view(name, 0, size));
       // Where gradients are not kept, the one that passes lies at another offset than its tensor.
       const single = new Map<number, Arrays>();
-      const by = Object.fromEntries(rule.scalars.map((name) => [name, 0]));
+      const { by, values } = scalarsOf(rule);
       return (scalars, start, length, grad) => {
-        for (let k = 0; k < rule.scalars.length; k++) by[rule.scalars[k]] = floats[elements(scalars) + k];
+        for (let k = 0; k < values.length; k++) values[k] = floats[elements(scalars) + k];
         if (grad === arrays.grad + start) return run(rule, whole, by, start, start + length);
         let own = single.get(start);
         if (own === undefined) {
