@@ -30,9 +30,12 @@ export interface Absence {
 const grads = updateGrads(4096);
 const everything: Most = { size: Infinity, because: '' };
 
-/** The contenders whose names contain `only`, and those that they are compared with. */
+/** The contenders whose names contain `only`, in whatever case, and those that they are compared with. */
 export function choose(only: string): ReadonlyMap<Contender, { isChosen: boolean }> {
-  const chosen = contenders.filter(({ name, optimizer }) => optimizer !== 'probe' && name.includes(only));
+  const text = only.toLowerCase();
+  const chosen = contenders.filter(({ name, optimizer }) => {
+    return optimizer !== 'probe' && name.toLowerCase().includes(text);
+  });
   const beside = new Set([BASELINE, ...chosen.flatMap(({ limits }) => Object.values(limits).flat())]);
   const all = contenders.filter((each) => chosen.includes(each) || beside.has(each.name));
   return new Map(all.map((each) => [each, { isChosen: chosen.includes(each) }]));

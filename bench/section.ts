@@ -1,8 +1,10 @@
 // The README's section on speed, from a record.
 
 import { BASELINE } from './contenders.js';
+import { optimizers } from './ours.js';
 import type { RunRecord } from './record.js';
 import { nanoseconds, percent, sizeName } from './table.js';
+import type { OptimizerName } from './truth.js';
 
 const BEGIN = '<!-- Written by `npm run docs` from the newest record of `npm run bench -- --record`. -->\n';
 const END = '\n<!-- As far as the record goes. -->';
@@ -89,6 +91,15 @@ function gpuFigures(record: RunRecord): string {
   );
 }
 
+const inShort = (error: number | undefined): string =>
+  error === undefined ? '' : error < 1 ? error.toExponential(0) : error.toFixed(0);
+
+/** As it is imported, and with what. */
+function title(optimizer: string): string {
+  const { algorithm } = optimizers[optimizer as OptimizerName];
+  return algorithm === optimizer ? `\`${optimizer}\`` : `\`${algorithm}\` with \`${optimizer}: true\``;
+}
+
 const markdown = (head: readonly string[], lines: readonly (readonly string[])[]): string =>
   [head, head.map((_, i) => (i === 0 ? '---' : '--:')), ...lines].map((line) => `| ${line.join(' | ')} |`).join('\n');
 
@@ -106,7 +117,7 @@ function table(record: RunRecord): string {
     .map(({ name, error, bytes }) => [
       name,
       ...settings.sizes.map((size) => (isHardware(name, record) ? cell(find(record, name, size)) : '')),
-      error?.toExponential(0) ?? '',
+      inShort(error),
       bytes?.toFixed(1) ?? '',
     ])
     .filter(([, ...cells]) => cells.some((each) => each !== ''));
@@ -119,9 +130,9 @@ function others(record: RunRecord): string {
   const lines = contenders
     .filter(({ name, optimizer }) => optimizer !== 'adamw' && name === `twinstep ${optimizer}, wasm`)
     .map(({ name, optimizer, error, bytes }) => [
-      `\`${optimizer}\``,
+      title(optimizer),
       ...settings.sizes.map((each) => cell(find(record, name, each, optimizer))),
-      error?.toExponential(0) ?? '',
+      inShort(error),
       bytes?.toFixed(1) ?? '',
       (1 / find(record, name, size, optimizer)!.ratios[BASELINE][1]).toFixed(2),
     ]);

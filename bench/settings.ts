@@ -33,8 +33,8 @@ export function readSettings(args: readonly string[]): Asked {
     },
   });
   const { only, memory, record, json, svg } = values;
-  if (record && (only !== '' || memory))
-    throw new TypeError('A record is of everything: --record goes with neither --only nor --memory.');
+  if (record && (only !== '' || memory || values.quick || values.sizes !== undefined))
+    throw new TypeError('A record is of everything: --record goes with none of --only, --memory, --quick and --sizes.');
   if (![...choose(only).values()].some(({ isChosen }) => isChosen))
     throw new TypeError(`Expected --only to be in the name of a contender, got ${JSON.stringify(only)}.`);
   const preset = values.quick ? quick : full;

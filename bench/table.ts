@@ -6,10 +6,13 @@ import type { RunRecord } from './record.js';
 /** A size as people say it. */
 export const sizeName = (size: number): string => size.toExponential().replace('e+', 'e');
 
-export const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
+export const percent = (part: number): string => `${part < 0.005 ? '<1' : (100 * part).toFixed(0)} %`;
 
-/** Three digits, as far as they are before the point or next to it. */
-export const nanoseconds = (ns: number): string => (ns < 100 ? ns.toPrecision(ns < 1 ? 2 : 3) : ns.toFixed(0));
+/** To a hundredth, or to three digits; what is shorter, to two. */
+export function nanoseconds(ns: number): string {
+  if (ns < 0.1) return ns.toPrecision(2);
+  return ns.toFixed(ns < 10 ? 2 : ns < 100 ? 1 : 0);
+}
 
 /** Lines of a table, their cells under each other: the first column to the left, the others to the right. */
 export function aligned(lines: readonly (readonly string[])[]): string[] {

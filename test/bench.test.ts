@@ -69,6 +69,8 @@ describe('settings', () => {
   test('a record is of everything', () => {
     expect(() => readSettings(['--record', '--only', 'wasm'])).toThrow('A record is of everything');
     expect(() => readSettings(['--record', '--memory'])).toThrow('A record is of everything');
+    expect(() => readSettings(['--record', '--quick'])).toThrow('A record is of everything');
+    expect(() => readSettings(['--record', '--sizes', '1e3'])).toThrow('A record is of everything');
   });
 });
 
