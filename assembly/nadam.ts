@@ -9,7 +9,7 @@
 // where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
 
 // prettier-ignore
-import { TURN, Plain, Full, Unknown, add, div, flush, lerp, load, load_next, mul, plus, scaled,
+import { TURN, Plain, Full, Unknown, add, div, flush, lerp, load, load_next, mul, plus, raised, scaled,
          smallest_normal, splat, sqrt, store, sub } from './simd';
 
 
@@ -48,8 +48,8 @@ function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usi
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const direction0 = add(mul(step_size, m0), mul(grad_step, g0));
     const direction1 = add(mul(step_size, m1), mul(grad_step, g1));
-    const root0 = scaled<Known>(root_scale, sqrt(add(v0, eps_root)));
-    const root1 = scaled<Known>(root_scale, sqrt(add(v1, eps_root)));
+    const root0 = scaled<Known>(root_scale, sqrt(raised<Known>(v0, eps_root)));
+    const root1 = scaled<Known>(root_scale, sqrt(raised<Known>(v1, eps_root)));
 
     store(exp_avg + i, m0, m1);
     store(exp_avg_sq + i, v0, v1);
@@ -64,8 +64,9 @@ function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usi
 export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                       bytes: usize): void {
   if (bytes == 0) return;
-  const is_positive = by.grad_weight > 0 && by.square_weight > 0;
-  if (is_positive && by.l2 == 0 && by.root_scale == 1) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
-  else if (is_positive && by.l2 != 0) update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);
-  else update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  const has_usual_root = by.root_scale == 1 && by.eps_root == 0;
+  const is_known = by.grad_weight > 0 && by.square_weight > 0 && has_usual_root;
+  if (!is_known) update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  else if (by.l2 == 0) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  else update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);
 }

@@ -60,20 +60,25 @@
 }
 
 /**
- * What a loop knows of its scalars when it is compiled: that weights are positive, and scales of terms zero (Plain) or not
- * (Full); or nothing, which costs a third of Adam's time. These are types, since flags would be variables to
- * AssemblyScript, and binaryen makes one loop that asks of two that differ in variables.
+ * What a loop knows of its scalars when it is compiled: that weights are positive, the root is as it is in most rules, and
+ * scales of terms are zero (Plain) or not (Full); or nothing, which costs a third of Adam's time. These are types, since
+ * flags would be variables to AssemblyScript, and binaryen makes one loop that asks of two that differ in variables.
  */
 export type Plain = bool;
 export type Full = f32;
 export type Unknown = i32;
+
+
+@inline function is_known<Known>(): bool {
+  return isBoolean<Known>() || isFloat<Known>();
+}
 
 /**
  * torch.lerp: from `a` towards `b` by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
  * speed; from `b` back towards `a` by one that is not, or the part of a large `a` that cancels would leave its rounding.
  */
 @inline export function lerp<Known>(a: v128, b: v128, weight: v128): v128 {
-  const base = isBoolean<Known>() || isFloat<Known>() ? a : v128.bitselect(a, b, f32x4.gt(weight, splat(0)));
+  const base = is_known<Known>() ? a : v128.bitselect(a, b, f32x4.gt(weight, splat(0)));
   return add(base, mul(weight, sub(b, a)));
 }
 
@@ -84,9 +89,14 @@ export type Unknown = i32;
   return isFloat<Known>() ? sum : v128.bitselect(a, sum, f32x4.eq(scale, splat(0)));
 }
 
-/** scale*a, and where a loop is Plain `a`: the scale is 1. */
+/** scale*a, a scale that is 1 as far as is known. */
 @inline export function scaled<Known>(scale: v128, a: v128): v128 {
-  return isBoolean<Known>() ? a : mul(scale, a);
+  return is_known<Known>() ? a : mul(scale, a);
+}
+
+/** a + more, which is 0 as far as is known. */
+@inline export function raised<Known>(a: v128, more: v128): v128 {
+  return is_known<Known>() ? a : add(a, more);
 }
 
 /**

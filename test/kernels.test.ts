@@ -25,7 +25,8 @@ const scalars = (rule: Rule, seed: number): Float32Array => {
 /** Scalars that a loop of WASM is made for: weights are positive, and of the terms that a rule may lack there are none, or all. */
 const known = (rule: Rule, seed: number): Float32Array => {
   const hasTerms = seed % 2 === 0;
-  const fixed: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
+  const terms: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0 };
+  const fixed: Record<string, number> = { ...terms, root_scale: 1, eps_root: 0 };
   const drawn = random(seed);
   return Float32Array.from(rule.scalars, (name) => fixed[name] ?? 10 ** (-4 * drawn()));
 };
