@@ -26,8 +26,7 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   const names = Object.keys(optimizer.params);
   const copies = await Promise.all(names.map((name) => optimizer.read(name)));
   const params = Object.fromEntries(names.map((name, i) => [name, copies[i]]));
-  const { device, backend } = optimizer;
-  const average = await createEma(params, { ...options, backend: backend.name, device, keepGrads: false });
+  const average = await createEma(params, { ...options, ...optimizer.machine, keepGrads: false });
   return average as Optimizer<unknown, EmaOptions> as Optimizer<Shown, EmaOptions>;
 }
 

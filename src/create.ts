@@ -85,7 +85,8 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
     const { groups, intake } = readGroups(algorithm, params, ours);
     const opened = await choose({ ...intake, device, wasm, keepGrads, threads }, wanted);
     try {
-      return new Optimizer({ algorithm, common: ours, memory: intake.memory, keepGrads, ...opened }, groups);
+      const making = { algorithm, common: ours, memory: intake.memory, keepGrads, wasm, ...opened };
+      return new Optimizer(making, groups);
     } catch (error) {
       opened.backend.dispose();
       throw error;

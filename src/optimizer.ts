@@ -2,6 +2,7 @@
 
 import { addGroup, addTensors } from './adding.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
+import type { WasmSource } from './backends/core.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, forgetSums, norms, type Gradients, type Norms } from './gradients.js';
 import type { Group, ParamGroup, Tensors } from './groups.js';
@@ -20,7 +21,7 @@ import { advance, switchMode, type StepOptions } from './steps.js';
 /** What an optimizer is made of, besides its groups. */
 type Making<Options extends GroupOptions> = Pick<
   Parts<Options>,
-  'algorithm' | 'common' | 'memory' | 'keepGrads' | 'backend'
+  'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'
 > & { readonly choice: Choice };
 
 /** The options of a step that has none: one object, since a step allocates nothing. */
@@ -239,6 +240,11 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#parts.backend.dispose();
     for (const stepper of this.#parts.steppers) stepper.letGo();
     this.#parts = undefined;
+  }
+
+  /** What another optimizer on the same machine is made with. @internal */
+  get machine(): { backend: Choice['name']; device: GPUDevice | undefined; wasm: WasmSource | undefined } {
+    return { backend: this.backend.name, device: this.device, wasm: this.#use().wasm };
   }
 
   /** What `loadStateDict` does, done or refused at once. @internal */

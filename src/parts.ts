@@ -2,6 +2,7 @@
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
+import type { WasmSource } from './backends/core.js';
 import type { Journal } from './journal.js';
 import type { Stretch } from './memory.js';
 import type { Outcomes } from './outcomes.js';
@@ -18,6 +19,8 @@ export interface Parts<Options extends GroupOptions> {
   readonly memory: Stretch['kind'];
   /** Whether there is memory for all gradients. */
   readonly keepGrads: boolean;
+  /** The kernels of the CPU, if the caller brought them. */
+  readonly wasm: WasmSource | undefined;
   readonly backend: Backend;
   readonly outcomes: Outcomes;
   readonly steppers: Stepper<Options>[];

@@ -86,6 +86,14 @@ describe('kernels that the caller hands over', () => {
     expect(difference(own.params.w, plain.params.w)).toBeUndefined();
   });
 
+  test('run its averages, too, where there are no others', async () => {
+    const entry = new URL('../dist/fastly.js', import.meta.url).href;
+    const { adamw: create, ema, lookahead } = (await import(entry)) as typeof import('twinstep');
+    const optimizer = await create(params, { wasm: bytes });
+    const { slow } = await lookahead(optimizer);
+    for (const average of [await ema(optimizer), slow]) expect(average.backend.name).toBe('wasm');
+  });
+
   test.each([
     ['core.wasm', 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got "core.wasm".'],
     [null, 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got null.'],
