@@ -2,13 +2,20 @@
 
 import type { Section, Sources } from '../../groups.js';
 import type { Arena, Tensor } from '../../layout.js';
-import { COPY_DST, COPY_SRC, isFloat32Array, STORAGE } from '../../memory.js';
+import { COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../../memory.js';
 
 /** Where an array of a tensor begins. */
 export interface Place {
   readonly buffer: GPUBuffer;
   readonly offset: number;
 }
+
+/** Where a gradient lies that passed `check`: asking the buffer itself again would be dear. */
+export const placeOf = (grad: unknown): Place => {
+  const memory = grad as GpuMemory;
+  const isWhole = 'getMappedRange' in memory;
+  return isWhole ? { buffer: memory, offset: 0 } : { buffer: memory.buffer, offset: memory.offset ?? 0 };
+};
 
 /** An arena: one buffer for each array, so that each may be as large as a binding. */
 interface Buffers {

@@ -6,11 +6,12 @@ import { checkUsage, isFloat32Array } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { show } from '../../sentences.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
-import { WebGPU, type Placed } from '../webgpu.js';
+import { WebGPU } from '../webgpu.js';
 import { complaint, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
 import { Kernels, type Kernel } from './kernel.js';
 import { SectionMemory } from './memory.js';
+import type { Placed } from './recording.js';
 import { workgroupSize } from './tune.js';
 
 export async function openWebGPU(request: Request): Promise<Backend> {
