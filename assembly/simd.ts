@@ -54,9 +54,9 @@
   return f32x4.sqrt(a);
 }
 
-/** The larger one of two squares; NaN if either is. As bits, NaN is the largest of all; f32x4.max is ten instructions. */
+/** The larger one; NaN if either is. In three instructions, of which f32x4.max, on x64, has ten. */
 @inline export function largest(a: v128, b: v128): v128 {
-  return i32x4.max_u(a, b);
+  return v128.or(f32x4.pmax(b, a), f32x4.ne(a, a));
 }
 
 /**
@@ -101,7 +101,7 @@ export type Unknown = i32;
 
 /**
  * 2^-126, which `flush` compares with. A constant V8 would build anew in every turn, a tenth of the time of a wide kernel;
- * what it cannot foresee stays in a register. `bytes` is a multiple of TURN, and so its last bit is zero.
+ * what it cannot foresee stays in a register. `bytes` are of whole numbers, and so its last bit is zero.
  */
 @inline export function smallest_normal(bytes: usize): v128 {
   return splat(reinterpret<f32>(0x00800000 | ((<i32>bytes) & 1)));

@@ -8,6 +8,9 @@ import type { OptimizerName } from './truth.js';
 /** Whether an adapter of that name computes on the CPU. */
 export const isSoftware = (adapter: string): boolean => /swiftshader|llvmpipe|lavapipe/i.test(adapter);
 
+/** The most that software steps in the bench. */
+const SMALL = 1000;
+
 interface Gpu {
   readonly device: GPUDevice;
   readonly version: string;
@@ -22,8 +25,8 @@ export async function openGpu(name: OptimizerName): Promise<Gpu> {
   if (typeof opened === 'string') throw new Error(`${opened}.`);
   const { device, adapter: version } = opened;
   if (!isSoftware(version)) return { device, version };
-  const because = `${version} is software, which shows with one optimizer that it runs, and nothing of its speed`;
-  return { device, version, most: { size: name === 'adamw' ? 1e3 : 0, because } };
+  const because = `${version} is software: that it runs is shown by AdamW, up to ${SMALL} parameters, and its speed says nothing`;
+  return { device, version, most: { size: name === 'adamw' ? SMALL : 0, because } };
 }
 
 /** Counts the bytes of all buffers from now on; asked, it tells the most that there were at once. */

@@ -91,8 +91,7 @@ function gpuFigures(record: RunRecord): string {
   );
 }
 
-const inShort = (error: number | undefined): string =>
-  error === undefined ? '' : error < 1 ? error.toExponential(0) : error.toFixed(0);
+const inShort = (error: number | undefined): string => error?.toExponential(0).replace('e+0', '') ?? '';
 
 /** As it is imported, and with what. */
 function title(optimizer: string): string {

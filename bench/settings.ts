@@ -1,5 +1,6 @@
 // What `npm run bench -- ...` is asked for.
 
+import { closeSync, openSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Settings } from './compare.js';
 import { choose } from './enter.js';
@@ -38,7 +39,8 @@ export function readSettings(args: readonly string[]): Asked {
   if (![...choose(only).values()].some(({ isChosen }) => isChosen))
     throw new TypeError(`Expected --only to be in the name of a contender, got ${JSON.stringify(only)}.`);
   const preset = values.quick ? quick : full;
-  const sizes = values.sizes === undefined ? preset.sizes : values.sizes.split(',').map(readSize);
+  const sizes = values.sizes === undefined ? preset.sizes : [...new Set(values.sizes.split(',').map(readSize))];
+  for (const file of [json, svg]) if (file !== undefined) checkWritable(file);
   return { ...preset, sizes, only, memoryAlone: memory, record, json, svg };
 }
 
@@ -48,4 +50,14 @@ function readSize(text: string): number {
   throw new RangeError(
     `Expected sizes as whole numbers from 1 to 1e8 with commas between, got ${JSON.stringify(text)}.`,
   );
+}
+
+/** Throws now what would be lost at the end. */
+function checkWritable(file: string): void {
+  try {
+    closeSync(openSync(file, 'a'));
+  } catch (cause) {
+    const why = (cause as Error).message;
+    throw new TypeError(`Expected a file that can be written, got ${JSON.stringify(file)}: ${why}.`, { cause });
+  }
 }

@@ -1,7 +1,7 @@
 // From an algorithm to the function that makes its optimizers.
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
-import { isWasmSource, type WasmSource } from './backends/core.js';
+import { isWasmSource, keep, type WasmSource } from './backends/core.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
@@ -85,7 +85,7 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
     const { groups, intake } = readGroups(algorithm, params, ours);
     const opened = await choose({ ...intake, device, wasm, keepGrads, threads }, wanted);
     try {
-      const making = { algorithm, common: ours, memory: intake.memory, keepGrads, wasm, ...opened };
+      const making = { algorithm, common: ours, memory: intake.memory, keepGrads, wasm: wasm && keep(wasm), ...opened };
       return new Optimizer(making, groups);
     } catch (error) {
       opened.backend.dispose();

@@ -12,8 +12,8 @@ export const mul = (a: number, b: number): number => fround(a * b);
 export const div = (a: number, b: number): number => fround(a / b);
 export const sqrt = (a: number): number => fround(Math.sqrt(a));
 
-/** The larger one of two squares; NaN if either is. */
-export const largest = (a: number, b: number): number => Math.max(a, b);
+/** The larger one; NaN if either is. */
+export const largest = (a: number, b: number): number => (b < a || Number.isNaN(a) ? a : b);
 
 /**
  * torch.lerp: from `a` towards `b` by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same

@@ -24,10 +24,13 @@ export interface Norms {
 export function collect<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
+  let i = 0;
   for (const name in grads) {
     const grad = grads[name];
+    const next = parts.inOrder[i++];
     if (grad === null || grad === undefined) continue;
-    const member = memberOf(parts, name);
+    // To look it up takes as long as all else that is asked of a gradient.
+    const member = next?.tensor.name === name ? next : memberOf(parts, name);
     parts.backend.check(member.tensor, grad, encoded);
     if (!member.tensor.isFrozen) member.grad = grad;
   }

@@ -46,6 +46,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     const live: LiveGroup<Options>[] = (this.groups = []);
     const state = {
       members: new Map(),
+      inOrder: [],
       step: 0,
       batches: 0,
       sums: 0,

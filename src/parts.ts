@@ -27,6 +27,8 @@ export interface Parts<Options extends GroupOptions> {
   /** What `optimizer.groups` shows of them. */
   readonly groups: LiveGroup<Options>[];
   readonly members: Map<string, Member>;
+  /** The same in the caller's order, in which gradients are likely to come, too. */
+  readonly inOrder: Member[];
   /** The step that the optimizer is at, from 0. */
   step: number;
   readonly journal: Journal;
@@ -48,9 +50,12 @@ export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, s
   register(parts, stepper.members);
 }
 
-/** Has members be found by name. */
+/** Has members be found. */
 export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
-  for (const member of members) parts.members.set(member.tensor.name, member);
+  for (const member of members) {
+    parts.members.set(member.tensor.name, member);
+    parts.inOrder[member.tensor.index] = member;
+  }
 }
 
 export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): Member {

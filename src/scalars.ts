@@ -1,5 +1,5 @@
 // A place for the scalars of a rule, by name and in their order: a number that is read or written by a name which varies
-// would be an object on its way, and a step is to allocate none.
+// would be an object on its way, and a step on the CPU is to allocate none.
 
 import type { Rule } from './rules/rule.js';
 

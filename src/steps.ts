@@ -1,5 +1,5 @@
 // Making a step: all that can be refused comes first, so that a refusal finds everything as it was. Loops are by index
-// here and in what a step calls: those of `for ... of` may allocate an iterator, which a step is not to.
+// in what a step on the CPU calls: those of `for ... of` may allocate an iterator, which such a step is not to.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
@@ -97,8 +97,10 @@ function checkOptions(options: StepOptions): void {
 
 /** Throws where a tensor has its second gradient within a step in parts. */
 function checkOnce<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
-  for (const { members } of steppers) {
-    for (const { grad, isDone, tensor } of members) {
+  for (let g = 0; g < steppers.length; g++) {
+    const { members } = steppers[g];
+    for (let i = 0; i < members.length; i++) {
+      const { grad, isDone, tensor } = members[i];
       if (grad === undefined || !isDone) continue;
       throw new Error(`The gradient of ${show(tensor.name)} came a second time within one step.`);
     }

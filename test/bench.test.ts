@@ -45,8 +45,11 @@ describe('statistics', () => {
 
 describe('settings', () => {
   test('sizes, and what goes into which file', () => {
-    const asked = readSettings(['--sizes', '1e3,5000', '--only', 'adamw', '--json', 'a.json', '--svg', 'a.svg']);
-    expect(asked).toMatchObject({ sizes: [1000, 5000], only: 'adamw', json: 'a.json', svg: 'a.svg', record: false });
+    const folder = mkdtempSync(join(tmpdir(), 'twinstep-bench-'));
+    const [json, svg] = ['a.json', 'a.svg'].map((name) => join(folder, name));
+    const asked = readSettings(['--sizes', '1e3,5000,1000', '--only', 'adamw', '--json', json, '--svg', svg]);
+    expect(asked).toMatchObject({ sizes: [1000, 5000], only: 'adamw', json, svg, record: false });
+    rmSync(folder, { recursive: true });
   });
 
   test('a quick run takes less of everything', () => {
@@ -58,6 +61,7 @@ describe('settings', () => {
 
   test.each([
     ['--fast', "Unknown option '--fast'"],
+    ['--json=/nowhere/a.json', 'Expected a file that can be written, got "/nowhere/a.json": ENOENT'],
     ['1e3', "Unexpected argument '1e3'"],
     ['--sizes=1e3,many', 'Expected sizes as whole numbers from 1 to 1e8 with commas between, got "many".'],
     ['--sizes=0', 'got "0".'],

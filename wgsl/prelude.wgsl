@@ -27,7 +27,9 @@ fn flush(a: Real) -> Real {
   return select(a, Real(), (bitcast<Bits>(a) & EXPONENT) == Bits());
 }
 
-// The larger one of two squares; NaN if either is. As bits, NaN is the largest of all.
+// The larger one of two squares; NaN if either is: as bits, which order numbers without sign, it is the largest of all.
+// A zero may have come with a sign.
 fn largest(a: Real, b: Real) -> Real {
-  return bitcast<Real>(max(bitcast<Bits>(a), bitcast<Bits>(b)));
+  let signless = Bits(0x7fffffffu);
+  return bitcast<Real>(max(bitcast<Bits>(a) & signless, bitcast<Bits>(b) & signless));
 }

@@ -39,6 +39,10 @@ export function getCore(own: WasmSource | undefined, change?: Change): WebAssemb
   return core;
 }
 
+/** What stays as it is, whatever the caller does with what was handed over. */
+export const keep = (source: WasmSource): WasmSource =>
+  isModule(source) ? source : bytesOf(source as BufferSource).slice();
+
 /** The kernels as bytes. */
 export function coreBytes(): Uint8Array<ArrayBuffer> {
   const source = bringCore();

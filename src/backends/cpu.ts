@@ -55,8 +55,8 @@ class CpuBackend implements Backend {
   readonly #machine: Machine;
   readonly #keepGrads: boolean;
   readonly #placed: Placed[] = [];
-  /** All of its memory. */
-  readonly #buffers = new Set<ArrayBufferLike>();
+  /** All of its memory: one buffer, and one more for each time that sections were added. */
+  readonly #buffers: ArrayBufferLike[] = [];
   /** The memory for each gradient, or where they are not kept, the gradient that is passing, if any. */
   readonly #gradOf: Float32Array[] = [];
 
@@ -85,7 +85,7 @@ class CpuBackend implements Backend {
     }
     const take = (): void => {
       this.#placed.push(...more);
-      this.#buffers.add(buffer);
+      this.#buffers.push(buffer);
       const views = (array: string) => byName(sections, (s, tensor) => view(this.#placed[s], tensor, array));
       this.params = Object.freeze({ ...this.params, ...views('param') });
       if (this.#keepGrads) this.grads = Object.freeze({ ...this.grads, ...views('grad') });
@@ -107,7 +107,7 @@ class CpuBackend implements Backend {
     if (grad.length !== length) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
     }
-    if (!this.#buffers.has(grad.buffer) || length === 0) return;
+    if (!this.#buffers.includes(grad.buffer) || length === 0) return;
     if (isAt(grad, own) || isAt(grad, this.params[name])) return;
     // Another tensor's parameter is taken before it changes, where gradients are kept.
     if (this.#keepGrads && !this.#isGradient(grad)) return;

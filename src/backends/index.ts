@@ -40,7 +40,7 @@ async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking>
       obstacles.push(`by measurement: ${error.message}`);
     }
   }
-  obstacles.push('WebGPU: Float32Arrays are stepped where they are, unless it is asked for by name');
+  obstacles.push('WebGPU: parameters in CPU memory are stepped there, unless it is asked for by name');
   return { order: backends.filter(({ name }) => name !== 'webgpu'), cause, obstacles };
 }
 
