@@ -5,7 +5,7 @@
 
 import * as twinstep from 'twinstep';
 
-const STEPS = 500_000;
+const STEPS = 1_000_000;
 /** What is left is the engine's own, and falls with the number of steps. */
 const NOTHING = 8;
 /** A fraction that is handed over passes three calls which are not inlined: it is an object of 16 bytes for each. */
@@ -42,7 +42,7 @@ for (const [algorithm, backend, way] of cases) {
   const steps = (count) => {
     for (let t = 0; t < count; t++) step(optimizer);
   };
-  steps(100_000);
+  steps(300_000);
   globalThis.gc();
   const before = process.memoryUsage().heapUsed;
   steps(STEPS);
