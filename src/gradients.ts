@@ -3,6 +3,7 @@
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
+import { perform } from './outcomes.js';
 import { checkFinished, checkTraining, memberOf, type Parts } from './parts.js';
 import type { Member } from './runs.js';
 import { expect, isRecord, show } from './sentences.js';
@@ -72,7 +73,7 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
     if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
     throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
   }
-  const outcome = add(backend, added);
+  const outcome = perform(backend, undefined, added, add);
   for (const member of added) member.hasSum = true;
   parts.batches += 1;
   release(parts);
@@ -83,15 +84,8 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
   });
 }
 
-function add(backend: Backend, added: readonly Member[]): ReturnType<Backend['end']> {
-  backend.begin(undefined);
-  try {
-    for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
-    return backend.end();
-  } catch (error) {
-    backend.cancel();
-    throw error;
-  }
+function add(backend: Backend, added: readonly Member[]): void {
+  for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
 }
 
 /** Forgets what was accumulated. */

@@ -1,4 +1,26 @@
-// What a machine tells only later: whether what it was asked for was done.
+// Asking a machine to do something, and what it tells only later: whether it was done.
+
+import type { Backend } from './backends/backend.js';
+
+/**
+ * Has a backend do something: wholly, as far as it can tell by now, or not at all. What it is about is handed to `work`,
+ * since a function that held on to it would be one more object of each step.
+ */
+export function perform<Task>(
+  backend: Backend,
+  encoder: GPUCommandEncoder | undefined,
+  task: Task,
+  work: (backend: Backend, task: Task) => void,
+): ReturnType<Backend['end']> {
+  backend.begin(encoder);
+  try {
+    work(backend, task);
+    return backend.end();
+  } catch (error) {
+    backend.cancel();
+    throw error;
+  }
+}
 
 /** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {

@@ -5,6 +5,7 @@ import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
 import { keepBooks, stepToTake } from './journal.js';
+import { perform } from './outcomes.js';
 import { checkFinished, checkTraining, stepperOf, type Parts } from './parts.js';
 import type { Rule } from './rules/rule.js';
 import { expect, list, show } from './sentences.js';
@@ -50,7 +51,7 @@ export function advance<Options extends GroupOptions>(
     parts.changes += 1;
     // What is handed over may stand in the memory of the sums.
     if (isGiven) parts.sums += 1;
-    const outcome = update(backend, steppers, encoder, isGiven);
+    const outcome = perform(backend, encoder, steppers, isGiven ? updateByGiven : update);
     if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
     else commitForNow(parts, outcome, more);
     keepBooks(parts, more);
@@ -123,7 +124,8 @@ export function switchMode<Options extends GroupOptions>(
   release(parts);
   for (const stepper of changing) stepper.prepareSwitch(!isTraining);
   parts.changes += 1;
-  const outcome = update(backend, changing, undefined, false, algorithm.average.rule);
+  const { rule } = algorithm.average;
+  const outcome = perform(backend, undefined, changing, () => update(backend, changing, rule));
   for (const stepper of changing) stepper.isTraining = isTraining;
   const undo = changing.map((stepper) => () => {
     stepper.isTraining = !isTraining;
@@ -142,7 +144,8 @@ function watch<Options extends GroupOptions>(
   });
 }
 
-function acceptAll<Options extends GroupOptions>(backend: Backend, steppers: readonly Stepper<Options>[]): void {
+/** What the steppers have prepared, by gradients that were given: all of them are taken before the first update. */
+function updateByGiven<Options extends GroupOptions>(backend: Backend, steppers: readonly Stepper<Options>[]): void {
   for (let g = 0; g < steppers.length; g++) {
     const { members } = steppers[g];
     for (let i = 0; i < members.length; i++) {
@@ -150,32 +153,20 @@ function acceptAll<Options extends GroupOptions>(backend: Backend, steppers: rea
       if (grad !== undefined) backend.accept(section, tensor, grad);
     }
   }
+  update(backend, steppers);
 }
 
-/**
- * Runs what the steppers have prepared: gradients that were given are taken, all of them before the first update, and
- * then each run goes by `rule`, or its group's own. A machine does it wholly, as far as it can tell by now, or not at all.
- */
+/** Runs what the steppers have prepared, each run by `rule`, or its group's own. */
 function update<Options extends GroupOptions>(
   backend: Backend,
   steppers: readonly Stepper<Options>[],
-  encoder: GPUCommandEncoder | undefined,
-  isGiven: boolean,
   rule?: Rule,
-): Promise<Error | undefined> | undefined {
-  backend.begin(encoder);
-  try {
-    if (isGiven) acceptAll(backend, steppers);
-    for (let g = 0; g < steppers.length; g++) {
-      const { sections, rule: own } = steppers[g];
-      for (let s = 0; s < sections.length; s++) {
-        const { section, runs, count } = sections[s];
-        for (let k = 0; k < count; k++) backend.update(section.index, rule ?? own, runs[k]);
-      }
+): void {
+  for (let g = 0; g < steppers.length; g++) {
+    const { sections, rule: own } = steppers[g];
+    for (let s = 0; s < sections.length; s++) {
+      const { section, runs, count } = sections[s];
+      for (let k = 0; k < count; k++) backend.update(section.index, rule ?? own, runs[k]);
     }
-    return backend.end();
-  } catch (error) {
-    backend.cancel();
-    throw error;
   }
 }
