@@ -65,9 +65,11 @@ export class Journal {
       for (const member of parts.members.values()) member.isDone = done.includes(member);
     }
     for (const entry of entries) {
+      const { more } = entry;
       const stepped = new Set(entry.stepped);
+      const takesPart: TakesPart = (member) => stepped.has(member);
       Object.assign(entry, find(parts, entry.stepped));
-      if (!entry.isRefused) keepBooks(parts, entry.more, (member) => stepped.has(member));
+      if (!entry.isRefused) keepBooks(parts, stepToTake(parts, more, takesPart), more, takesPart);
     }
   }
 }
@@ -97,13 +99,13 @@ export function stepToTake<Options extends GroupOptions>(
   return step;
 }
 
-/** Counts the step that is made, by the tensors that have a gradient. */
+/** Counts the step that is made, of the number that `stepToTake` gave, by the tensors that have a gradient. */
 export function keepBooks<Options extends GroupOptions>(
   parts: Parts<Options>,
+  step: number,
   more: boolean,
   takesPart = hasGrad,
 ): void {
-  const step = stepToTake(parts, more, takesPart);
   for (let g = 0; g < parts.steppers.length; g++) {
     const { members } = parts.steppers[g];
     for (let i = 0; i < members.length; i++) {

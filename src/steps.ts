@@ -54,7 +54,7 @@ export function advance<Options extends GroupOptions>(
     const outcome = perform(backend, encoder, steppers, isGiven ? updateByGiven : update);
     if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
     else commitForNow(parts, outcome, more);
-    keepBooks(parts, more);
+    keepBooks(parts, step, more);
   } finally {
     release(parts);
   }
