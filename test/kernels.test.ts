@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { rectification } from '../src/algorithms/radam.js';
 import { arraysOf } from '../src/layout.js';
-import { complement, power, raise } from '../src/power.js';
+import { complement, decayed, power, raise } from '../src/power.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
 import { webgpu } from './support/backends.js';
@@ -209,6 +209,21 @@ test.each([0, 0.1, 0.5, 0.9, 0.999, 0.999999])(
     for (let k = 0; k < 1e5; k = Math.ceil(1.01 * k + 1)) expect(complement(base, k)).toBe(1 - power(base, k));
   },
 );
+
+test.each([0.6, 0.9, 0.95, 0.999, 0.999999])('what is left of %f, step by step, is its nearest power', (base) => {
+  for (let t = 0; (1 - base) * t <= 40 && t < 2000; t++) expect(decayed(base, t)).toBe(nearestPower(base, t));
+  expect(decayed(base, Math.ceil(41 / (1 - base)))).toBe(0);
+});
+
+test('what is left after some steps does not depend on what was asked for before', () => {
+  const bases = [0.9, 0.95, 0.98, 0.99, 0.999, 0.9999];
+  const exponents = Array.from({ length: 390 }, (_, t) => t);
+  const inOrder = bases.map((base) => exponents.map((t) => decayed(base, t)));
+  for (let k = 0; k < 20_000; k++) {
+    const [b, t] = [(k * 7919) % bases.length, (k * 104_729) % exponents.length];
+    expect(decayed(bases[b], t)).toBe(inOrder[b][t]);
+  }
+});
 
 test('power underflows to zero and overflows to Infinity, and never below zero or to NaN', () => {
   for (const base of [0.1, 0.3, 0.5, 0.77, 0.9, 0.95]) {

@@ -1,6 +1,6 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
-import { complement, power, raise, vanishes } from '../power.js';
+import { complement, decayed, power, raise, vanishes } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -56,8 +56,8 @@ function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): 
  */
 export function rectification(beta2: number, t: number, least: number): number | undefined {
   const rhoInfinity = 2 / (1 - beta2) - 1;
-  const decayed = vanishes(beta2, t) ? 0 : power(beta2, t);
-  const rho = rhoInfinity - (2 * t * decayed) / (1 - decayed);
+  const rest = decayed(beta2, t);
+  const rho = rhoInfinity - (2 * t * rest) / (1 - rest);
   if (!(rho > least)) return undefined;
   return Math.sqrt(((rho - 4) * (rho - 2) * rhoInfinity) / ((rhoInfinity - 4) * (rhoInfinity - 2) * rho));
 }
@@ -103,9 +103,9 @@ export const nadam: Algorithm<NadamOptions> = {
     const { betas, momentumDecay, eps } = options;
     const beta1 = betas[0];
     const base = decayOf(momentumDecay);
-    const decayed = power(base, at.step);
-    const mu = momentum(beta1, decayed);
-    const next = momentum(beta1, decayed * base);
+    const rest = decayed(base, at.step);
+    const mu = momentum(beta1, rest);
+    const next = momentum(beta1, rest * base);
     // Each of its factors is at most beta1.
     const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
     const correction = Math.sqrt(complement(betas[1], at.step));
@@ -126,16 +126,16 @@ function decayOf(momentumDecay: number): number {
   return latest.base;
 }
 
-/** mu of the step whose power of `base`, 0.96^momentumDecay, is `decayed`. */
-const momentum = (beta1: number, decayed: number): number => beta1 * (1 - 0.5 * decayed);
+/** mu of the step whose power of `base`, 0.96^momentumDecay, is `rest`. */
+const momentum = (beta1: number, rest: number): number => beta1 * (1 - 0.5 * rest);
 
 /** The product of the mu of all steps up to t, as today's options have them. */
 function momentumProduct(beta1: number, base: number, t: number): number {
   let product = 1;
   // Some thousand factors at most: by then they are beta1, or their product counts for nothing beside 1.
-  for (let step = 1, decayed = base; step <= t && product > 2 ** -60; step++, decayed *= base) {
-    product *= decayed > 2 ** -54 ? momentum(beta1, decayed) : power(beta1, t - step + 1);
-    if (decayed <= 2 ** -54) break;
+  for (let step = 1, rest = base; step <= t && product > 2 ** -60; step++, rest *= base) {
+    product *= rest > 2 ** -54 ? momentum(beta1, rest) : power(beta1, t - step + 1);
+    if (rest <= 2 ** -54) break;
   }
   return product;
 }
