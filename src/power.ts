@@ -104,6 +104,9 @@ function upperHalf(a: number): number {
 
 /** base**exponent for any exponent of at least 0, and a base of at least 0 where it is not whole. */
 export function raise(base: number, exponent: number): number {
+  // What Schedule-Free asks for at every step, unless it is told otherwise.
+  if (exponent === 0) return 1;
+  if (exponent === 2) return base * base;
   const whole = Math.floor(exponent);
   return whole === exponent ? power(base, exponent) : power(base, whole) * part(Math.sqrt(base), exponent - whole);
 }

@@ -245,6 +245,9 @@ test('raise takes any exponent, by square roots, to two roundings', () => {
       );
     }
   }
+  for (const base of [0, 1e-200, 1 / 3, 1, 1.1, 7e154, 1e200, Infinity]) {
+    expect([0, 2].map((exponent) => raise(base, exponent))).toEqual([0, 2].map((exponent) => power(base, exponent)));
+  }
   expect([raise(0, 0), raise(0, 0.3), raise(2, 3), raise(9, 0.5), raise(16, 0.75)]).toEqual([1, 0, 8, 3, 8]);
 });
 
