@@ -34,8 +34,8 @@ export function section(name: string, record: RunRecord): string {
       '`keepGrads: false`, which is there for its memory. Wide is after `enableWideSimd()`. Folded loops have all that ' +
       'depends on the step alone computed once, as the kernels have.',
     '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
-    `The other optimizers, on WebAssembly; the last column is their time over that of AdamW, at ` +
-      `${sizeName(common(record))}.`,
+    'The other optimizers, on WebAssembly, and those of others, on one thread; the last column is their time over that ' +
+      `of our AdamW, at ${sizeName(common(record))}.`,
     others(record),
   ];
   return `\n${parts.join('\n\n')}\n`;
@@ -59,7 +59,7 @@ const times = (ratio: number): string => (ratio < 10 ? ratio.toPrecision(2) : ra
 function figures(record: RunRecord): string[] {
   const size = common(record);
   const slower = record.contenders
-    .filter(({ optimizer, name }) => optimizer === 'adamw' && !name.startsWith('twinstep'))
+    .filter(({ optimizer, name }) => optimizer === 'adamw' && isPeer(name))
     .map(({ name }) => ({ name, row: find(record, name, size) }))
     // Those on a GPU have no roof on one thread.
     .filter(({ row }) => row?.ratios.roof !== undefined)
@@ -109,6 +109,9 @@ const cell = (row: Row | undefined): string => {
     : `${nanoseconds(row.ns)} (${percent(row.ratios.roof[1])})`;
 };
 
+const ofBaseline = (row: Row | undefined): string =>
+  row === undefined ? '' : (1 / row.ratios[BASELINE][1]).toFixed(2);
+
 function table(record: RunRecord): string {
   const { contenders, settings } = record;
   const lines = contenders
@@ -123,17 +126,21 @@ function table(record: RunRecord): string {
   return markdown(['', ...settings.sizes.map(sizeName), 'error', 'bytes'], lines);
 }
 
+const isOther = (optimizer: string): boolean => optimizer !== 'adamw' && optimizer !== 'probe';
+const isOurs = (name: string, optimizer: string): boolean => name === `twinstep ${optimizer}, wasm`;
+const isPeer = (name: string): boolean => !name.startsWith('twinstep');
+
 function others(record: RunRecord): string {
   const { contenders, settings } = record;
   const size = common(record);
   const lines = contenders
-    .filter(({ name, optimizer }) => optimizer !== 'adamw' && name === `twinstep ${optimizer}, wasm`)
+    .filter(({ name, optimizer }) => isOther(optimizer) && (isOurs(name, optimizer) || isPeer(name)))
     .map(({ name, optimizer, error, bytes }) => [
-      title(optimizer),
+      isPeer(name) ? name : title(optimizer),
       ...settings.sizes.map((each) => cell(find(record, name, each, optimizer))),
       inShort(error),
       bytes?.toFixed(1) ?? '',
-      (1 / find(record, name, size, optimizer)!.ratios[BASELINE][1]).toFixed(2),
+      ofBaseline(find(record, name, size, optimizer)),
     ]);
   return markdown(['', ...settings.sizes.map(sizeName), 'error', 'bytes', 'of AdamW'], lines);
 }
