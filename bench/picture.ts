@@ -16,7 +16,7 @@ const FAMILIES = [
   ['js-pytorch', '#92400e'],
   ['torch', '#dc2626'],
 ] as const;
-const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'arrow', 'pin'];
+const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'arrow', 'pin', 'roundRect'];
 
 interface Line {
   readonly name: string;

@@ -65,7 +65,8 @@ export class Process {
 
   end(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.#process.exitCode !== null || this.#process.pid === undefined) return resolve();
+      const { exitCode, signalCode, pid } = this.#process;
+      if (exitCode !== null || signalCode !== null || pid === undefined) return resolve();
       this.#process.on('exit', () => resolve());
       this.#process.stdin!.end();
     });

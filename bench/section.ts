@@ -24,18 +24,18 @@ export function section(name: string, record: RunRecord): string {
       `([record](bench/record/${name})): nanoseconds per parameter of one step, and in parentheses the part of the ` +
       'roof that it reaches. The roof is the slower of two probes in WebAssembly, on one thread, with vectors of 128 ' +
       'bits: one moves the same memory, the other takes one root and one division for each element. Two threads, wide ' +
-      'SIMD and native code pass it, and where memory is the limit it is right to some 5 %. Error is the largest of one ' +
-      'update, relative to float64; bytes are those of memory per parameter, at most, gradients among them. Ratios and ' +
-      'percentages are medians over rounds of what was measured in the same round, and so not the quotients of the ' +
-      'times printed here.',
+      'SIMD and native code can pass it, and where memory is the limit it is right to some 5 %. Error is the largest ' +
+      'relative error of the first update, against float64 (js-pytorch corrects no bias); bytes are peak memory per ' +
+      'parameter, gradients included. Ratios and percentages are medians of ratios taken within a round, and so not ' +
+      'the quotients of the times printed here.',
     ...figures(record),
     table(record),
     'Gradients are written into `optimizer.grads`, unless they are handed over to `step(gradients)`, or pass by ' +
       '`keepGrads: false`, which is there for its memory. Wide is after `enableWideSimd()`. Folded loops have all that ' +
       'depends on the step alone computed once, as the kernels have.',
     '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
-    'The other optimizers, on WebAssembly, and those of others, on one thread; the last column is their time over that ' +
-      `of our AdamW, at ${sizeName(common(record))}.`,
+    'The other optimizers on WebAssembly, and other libraries, all on one thread; the last column is their time over that ' +
+      `of twinstep's AdamW, at ${sizeName(common(record))}.`,
     others(record),
   ];
   return `\n${parts.join('\n\n')}\n`;
@@ -68,15 +68,16 @@ function figures(record: RunRecord): string[] {
     return `${percent(find(record, BASELINE, each)!.ratios.roof[1])} at ${sizeName(each)}`;
   });
   return [
-    `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)} others take so many times as ` +
-      `long, all on one thread (below 1 they are faster): ${slower.join('; ')}.`,
+    `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)}, on one thread, others take this ` +
+      `many times as long as it (below 1 is faster): ${slower.join('; ')}.`,
     gpuFigures(record),
   ];
 }
 
 function gpuFigures(record: RunRecord): string {
   const { machine, settings } = record;
-  if (!machine.hasGpu) return 'There was no GPU: of WebGPU only memory and errors could be measured, in software.';
+  if (!machine.hasGpu)
+    return 'There was no GPU: WebGPU ran in software, which shows its memory and errors, not its speed.';
   const wins = settings.sizes.find((size) => {
     const [gpu, cpu] = ['twinstep adamw, webgpu', BASELINE].map((name) => find(record, name, size));
     return gpu !== undefined && cpu !== undefined && gpu.ns < cpu.ns;

@@ -60,8 +60,8 @@ export const bounds: readonly Bound[] = [
     show: megabytes,
   },
   {
-    // encode() leaves a page of 64 runs, and its bind group, to the collector: here an object in 16 steps. A tenth of
-    // these may be there still, and all of them must not.
+    // encode() leaves a page of 64 runs, and its bind group, to the collector: here an object in 16 steps. At most
+    // a quarter of these may be left.
     what: 'GPU objects',
     grew: (early, late) => late.gpuObjects - early.gpuObjects,
     most: (steps) => steps / 64,

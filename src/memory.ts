@@ -37,8 +37,6 @@ const isBinding = (value: unknown): value is GPUBufferBinding =>
   Object.hasOwn(value, 'buffer') &&
   isBuffer((value as { buffer: unknown }).buffer);
 
-export const isGpuMemory = (value: unknown): value is GpuMemory => isBuffer(value) || isBinding(value);
-
 /** Where `memory` lies. Throws a sentence about `role` and `name` for anything but a sound array or GPU buffer. */
 export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
   if (isFloat32Array(memory)) {

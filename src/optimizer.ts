@@ -81,7 +81,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * `step()` takes what stands in `optimizer.grads`, for every tensor. Arrays handed over are copied there.
    *
    * With `more` the step goes on with the next call: gradients may be handed over as a backward pass gives them, and need
-   * not be kept. Only Schedule-Free, which counts steps by group, has to be told.
+   * not be kept. Only Schedule-Free, which counts steps by group, and Lookahead have to be told.
    *
    * Throws a sentence for a name that does not exist, a wrong type or length, and then nothing has changed. What only
    * the GPU can tell, such as a buffer of another device, comes to light later: then the next call throws, the step was

@@ -34,11 +34,11 @@ function square(found: Power, base: number, exponent: number): void {
   for (let rest = exponent; rest > 0; rest = Math.floor(rest / 2)) {
     if (rest % 2 === 1) {
       const product = high * factor;
-      low = roundedOff(high, factor, product) + high * factorLow + low * factor;
+      low = roundedOff(high, factor, product) + high * factorLow + low * (factor + factorLow);
       high = product;
     }
     const product = factor * factor;
-    factorLow = roundedOff(factor, factor, product) + 2 * factor * factorLow;
+    factorLow = roundedOff(factor, factor, product) + factorLow * (2 * factor + factorLow);
     factor = product;
   }
   found.base = base;

@@ -135,12 +135,10 @@ describe.each(backends)('%s', (...[, backend]) => {
       await expect(loading).rejects.toThrow(sentence);
       expect(await ahead.stateDict()).toEqual(before);
     }
-    const weights = await readAll(late.optimizer, params());
     const loading = late.loadStateDict(dict, { params: await readAll(other.optimizer, params()) });
     for (const each of [late, other]) each.step(tensors(lengths, 50));
     await loading;
     expect(await late.stateDict()).toEqual(await other.stateDict());
-    expect(weights).toBeDefined();
   });
 
   test('what is frozen stays as it is, and what is added has slow weights, too', async () => {

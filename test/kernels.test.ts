@@ -121,9 +121,9 @@ describe.each(table)('%s', (...[, rule]) => {
           const finite = expected.filter(Number.isFinite);
           const bound = webgpuRoundings(webgpu!.adapter, 1) * ROUNDING * largest(finite);
           for (let i = 0; i < LENGTH; i++) {
-            const isClose = Number.isFinite(expected[i]) && Math.abs(actual[i] - expected[i]) <= bound;
-            if (!isClose && Number.isFinite(expected[i]))
-              expect.fail(`${name}[${i}]: ${actual[i]}, not ${expected[i]}`);
+            // WGSL may assume that no number is infinite or NaN, and so make anything of one.
+            if (!Number.isFinite(expected[i]) || Math.abs(actual[i] - expected[i]) <= bound) continue;
+            expect.fail(`${name}[${i}]: ${actual[i]}, not ${expected[i]}`);
           }
         }
       }
@@ -199,7 +199,7 @@ test('every file of kernels is in the table', () => {
 
 test.each([0, 1, 2, 3, 5, 10, 1000, 1e6, 2 ** 31 + 5])('power is the nearest number, also to the %f', (exponent) => {
   for (const base of [0, 0.5, 0.9, 0.999, 0.999999, 1 - 1e-7, 1 - 1e-9]) {
-    expect(power(base, exponent)).toBeCloseTo(nearestPower(base, exponent), 17);
+    expect(power(base, exponent)).toBe(nearestPower(base, exponent));
   }
 });
 

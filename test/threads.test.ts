@@ -67,7 +67,7 @@ test('all threads have their part of the work', async () => {
     optimizer.step();
     shares.push(taken);
   }
-  // None are taken where the step is not shared, as that is tried now and then.
+  // Of some 32 pieces. None are taken where the step is not shared, as that is tried now and then.
   expect(shares.some((share) => share > 0 && share < 24)).toBe(true);
   optimizer.dispose();
 });

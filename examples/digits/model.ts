@@ -1,6 +1,6 @@
 // A small classifier and its gradients, by hand: relu(x W1' + b1) W2' + b2, with the mean cross-entropy as loss.
 
-export const PIXELS = 64;
+const PIXELS = 64;
 const HIDDEN = 32;
 const CLASSES = 10;
 

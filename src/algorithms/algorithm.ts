@@ -19,7 +19,7 @@ export interface CommonOptions {
    */
   gradScale: number;
   /**
-   * The multiplier of lr, at least 0, as a function of completed steps: the tensor's own, for Schedule-Free the group's.
+   * The multiplier of lr, at least 0, as a function of completed steps: the optimizer's, for Schedule-Free the group's.
    * Default: always 1. `twinstep/schedules` has the usual ones.
    */
   schedule: Schedule | undefined;

@@ -43,8 +43,9 @@ export function difference(a: Float32Array, b: Float32Array): string | undefined
   return undefined;
 }
 
+/** The largest magnitude; NaN if any is NaN, so that no bound lets it through. */
 export const largest = (values: ArrayLike<number>): number => {
   let most = 0;
-  for (let i = 0; i < values.length; i++) if (Math.abs(values[i]) > most) most = Math.abs(values[i]);
+  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
   return most;
 };
