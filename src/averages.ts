@@ -21,7 +21,7 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
   options: Partial<EmaOptions> = {},
 ): Promise<Optimizer<Shown, EmaOptions>> {
-  checkOptimizer(optimizer);
+  checkOptimizer(optimizer, 'what is averaged');
   expect(isRecord(options), 'the options of ema', 'a record', options);
   const names = Object.keys(optimizer.params);
   const copies = await Promise.all(names.map((name) => optimizer.read(name)));
@@ -30,6 +30,6 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   return average as Optimizer<unknown, EmaOptions> as Optimizer<Shown, EmaOptions>;
 }
 
-export function checkOptimizer(value: unknown): void {
-  expect(value instanceof Optimizer, 'what is averaged', 'an optimizer', value);
+export function checkOptimizer(value: unknown, what: string): void {
+  expect(value instanceof Optimizer, what, 'an optimizer', value);
 }

@@ -13,7 +13,7 @@ export class Coefficients<Options extends GroupOptions> {
   readonly rule: Rule;
   /** What the group remembers; empty where tensors count for themselves. */
   readonly state: GroupState;
-  /** lr times the multiplier of the latest step. */
+  /** lr times the multiplier of the latest step; 0 before the first, and once a state was loaded. */
   scheduledLr = 0;
 
   readonly #algorithm: Algorithm<Options>;
@@ -90,6 +90,12 @@ export class Coefficients<Options extends GroupOptions> {
   /** The group has taken the step. */
   commit(): void {
     this.#algorithm.group?.copy(this.state, this.#next);
+  }
+
+  /** Goes on from what a state dict has. */
+  load(state: Readonly<GroupState>): void {
+    Object.assign(this.state, state);
+    this.scheduledLr = 0;
   }
 
   /** The scalars that take the parameters to the average, or back. */

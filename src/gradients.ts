@@ -1,7 +1,7 @@
 // Gradients on their way to a step.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
-import type { Backend } from './backends/backend.js';
+import type { ArrayOf, Backend } from './backends/backend.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
 import { perform } from './outcomes.js';
 import { checkFinished, checkTraining, memberOf, type Parts } from './parts.js';
@@ -66,22 +66,25 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
   checkFinished(parts);
   checkTraining(parts);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
-  collect(parts, grads);
-  const added = [...members.values()].filter(({ grad }) => grad !== undefined);
-  for (const { tensor, grad } of added) {
-    const { name } = tensor;
-    if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
-    throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
+  try {
+    collect(parts, grads);
+    const added = [...members.values()].filter(({ grad }) => grad !== undefined);
+    for (const { tensor, grad } of added) {
+      const { name } = tensor;
+      if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
+      throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
+    }
+    const outcome = perform(backend, undefined, added, add);
+    for (const member of added) member.hasSum = true;
+    parts.batches += 1;
+    // Should the device refuse this batch later, the sum is dropped, unless it has been taken or dropped since.
+    const { sums } = parts;
+    parts.outcomes.watch(outcome, () => {
+      if (parts.sums === sums) forgetSums(parts);
+    });
+  } finally {
+    release(parts);
   }
-  const outcome = perform(backend, undefined, added, add);
-  for (const member of added) member.hasSum = true;
-  parts.batches += 1;
-  release(parts);
-  // The sum without one of its batches is none; unless it has been taken or dropped since.
-  const { sums } = parts;
-  parts.outcomes.watch(outcome, () => {
-    if (parts.sums === sums) forgetSums(parts);
-  });
 }
 
 function add(backend: Backend, added: readonly Member[]): void {
@@ -100,22 +103,30 @@ export async function norms<Options extends GroupOptions>(
   parts: Parts<Options>,
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {
-  if (grads !== undefined) collect(parts, grads.given);
-  else if (parts.keepGrads) collectOwn(parts);
-  const members = [...parts.members.values()];
-  const withGrad = members.filter(({ grad }) => grad !== undefined);
-  const sources = [
-    ...members.map(({ section, tensor }) => ({ section, tensor, array: 'param' })),
-    ...withGrad.map(({ section, tensor, grad }) => {
-      return { section, tensor, array: 'grad', grad: grads === undefined ? undefined : grad };
-    }),
-  ];
+  const ofGrads = gradSources(parts, grads);
+  const ofParams = [...parts.members.values()].map(({ section, tensor }) => ({ section, tensor, array: 'param' }));
   const batches = grads === undefined ? Math.max(parts.batches, 1) : 1;
-  release(parts);
-  const values = await parts.outcomes.settle(parts.backend.norms(sources));
-  const byName = new Map(members.map(({ tensor }, i): [string, Norms] => [tensor.name, { param: values[i] }]));
-  for (const [i, { tensor }] of withGrad.entries()) {
-    byName.get(tensor.name)!.grad = values[members.length + i] / batches;
+  const values = await parts.outcomes.settle(parts.backend.norms([...ofParams, ...ofGrads]));
+  const byName = new Map(ofParams.map(({ tensor }, i): [string, Norms] => [tensor.name, { param: values[i] }]));
+  for (const [i, { tensor }] of ofGrads.entries()) {
+    byName.get(tensor.name)!.grad = values[ofParams.length + i] / batches;
   }
   return Object.fromEntries(byName);
+}
+
+/** Where the gradients are that a step would take. */
+function gradSources<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  grads: { given: unknown } | undefined,
+): (ArrayOf & { readonly grad?: unknown })[] {
+  try {
+    if (grads !== undefined) collect(parts, grads.given);
+    else if (parts.keepGrads) collectOwn(parts);
+    const withGrad = [...parts.members.values()].filter(({ grad }) => grad !== undefined);
+    return withGrad.map(({ section, tensor, grad }) => {
+      return { section, tensor, array: 'grad', grad: grads === undefined ? undefined : grad };
+    });
+  } finally {
+    release(parts);
+  }
 }

@@ -5,9 +5,9 @@ import type { EmaOptions } from './algorithms/index.js';
 import { checkOptimizer, ema, type Memory } from './averages.js';
 import type { Gradients } from './gradients.js';
 import type { ParamGroup, Tensors } from './groups.js';
-import { checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
+import { bufferOf, checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
 import type { Optimizer } from './optimizer.js';
-import { expect, isCount, isRecord, list, show } from './sentences.js';
+import { expect, expectOptions, isCount, isRecord, list, show } from './sentences.js';
 import type { SavedGroup, StateDict, TensorState } from './state/dict.js';
 import type { StepOptions } from './steps.js';
 
@@ -32,13 +32,11 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   optimizer: Optimizer<Shown, Options>,
   options: LookaheadOptions = {},
 ): Promise<Lookahead<Shown, Options>> {
-  checkOptimizer(optimizer);
-  expect(isRecord(options), 'the options of lookahead', 'a record', options);
-  const { k = 5, alpha = 0.5, ...strangers } = options as LookaheadOptions;
-  const unknown = Object.keys(strangers);
-  if (unknown.length > 0) throw new TypeError(`Lookahead has the options "k" and "alpha", got ${list(unknown)}.`);
+  checkOptimizer(optimizer, 'what Lookahead is over');
+  expectOptions(options, 'lookahead', ['k', 'alpha']);
+  const { k = 5, alpha = 0.5 } = options as LookaheadOptions;
   expect(isCount(k, 1), 'k', 'a whole number of at least 1', k);
-  expect(alpha > 0 && alpha <= 1, 'alpha', 'a number of more than 0 and at most 1', alpha);
+  expect(Number.isFinite(alpha) && alpha > 0 && alpha <= 1, 'alpha', 'a number of more than 0 and at most 1', alpha);
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
   checkParams(optimizer.params);
@@ -92,12 +90,14 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Adds a group to the optimizer, and to the slow weights. */
   async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
+    checkParams(group?.params);
     await this.optimizer.addParamGroup(group);
     await this.#follow();
   }
 
   /** Adds tensors to a group of the optimizer, and to the slow weights. */
   async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
+    checkParams(params);
     await this.optimizer.addParams(group, params);
     await this.#follow();
   }
@@ -195,9 +195,14 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
 type EncodeArguments = [grads?: Readonly<Record<string, GpuMemory | null | undefined>>, options?: StepOptions];
 
-function checkParams(params: Readonly<Record<string, Memory>>): void {
-  for (const [name, param] of Object.entries(params)) {
-    if (!isFloat32Array(param)) checkUsage(param.buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
+/** Throws for buffers that cannot be copied from and to, before an optimizer takes them: it gives none back. */
+function checkParams(params: unknown): void {
+  // What is no record of tensors, the optimizer refuses.
+  for (const [name, param] of Object.entries(isRecord(params) ? params : {})) {
+    const buffer = bufferOf(param);
+    if (buffer === undefined) continue;
+    checkUsage(buffer, 'COPY_SRC', `Lookahead of ${show(name)}`);
+    checkUsage(buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
   }
 }
 

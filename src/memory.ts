@@ -37,6 +37,12 @@ const isBinding = (value: unknown): value is GPUBufferBinding =>
   Object.hasOwn(value, 'buffer') &&
   isBuffer((value as { buffer: unknown }).buffer);
 
+/** The buffer that `value` is, or is a part of; undefined if it is anything else. */
+export function bufferOf(value: unknown): GPUBuffer | undefined {
+  if (isBuffer(value)) return value;
+  return isBinding(value) ? value.buffer : undefined;
+}
+
 /** Where `memory` lies. Throws a sentence about `role` and `name` for anything but a sound array or GPU buffer. */
 export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
   if (isFloat32Array(memory)) {

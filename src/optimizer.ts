@@ -11,7 +11,7 @@ import type { GpuMemory } from './memory.js';
 import { Outcomes } from './outcomes.js';
 import { checkFinished, completedSteps, memberOf, stepperOf, takeGroup, type Parts } from './parts.js';
 import { readParam } from './reading.js';
-import { expect, isRecord } from './sentences.js';
+import { expect, expectOptions } from './sentences.js';
 import type { StateDict } from './state/dict.js';
 import { load } from './state/load.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
@@ -78,7 +78,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /**
    * One step of every tensor that has a gradient in `grads`; the others, and their step counters, stay as they are.
-   * `step()` takes what stands in `optimizer.grads`, for every tensor. Arrays handed over are copied there.
+   * `step()`, or with options `step(optimizer.grads, options)`, takes what stands in `optimizer.grads`, for every tensor.
+   * Arrays handed over are copied there.
    *
    * With `more` the step goes on with the next call: gradients may be handed over as a backward pass gives them, and need
    * not be kept. Only Schedule-Free, which counts steps by group, and Lookahead have to be told.
@@ -126,7 +127,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * where they were accumulated, and before `gradScale`. In f64 on the CPU, from sums in f32 on the GPU.
    */
   async norms(grads?: Gradients): Promise<Record<string, Norms>> {
-    return norms(this.#use(), arguments.length === 0 ? undefined : { given: grads });
+    const parts = this.#use();
+    const isOwn = arguments.length === 0 || grads === parts.backend.grads;
+    return norms(parts, isOwn ? undefined : { given: grads });
   }
 
   /**
@@ -172,8 +175,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * changes. On the GPU its buffer needs COPY_SRC usage.
    */
   async read(name: string, options: { average?: boolean } = {}): Promise<Float32Array> {
-    expect(isRecord(options), 'the options of read', 'a record', options);
-    return readParam(this.#use(), name, options.average ?? false);
+    expectOptions(options, 'read', ['average']);
+    const { average = false } = options;
+    expect(typeof average === 'boolean', 'average', 'true or false', average);
+    return readParam(this.#use(), name, average);
   }
 
   /**
@@ -250,7 +255,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** What `loadStateDict` does, done or refused at once. @internal */
   loadNow(dict: unknown, options: { params?: Tensors<Float32Array> }): void {
-    expect(isRecord(options), 'the options of loadStateDict', 'a record', options);
+    expectOptions(options, 'loadStateDict', ['params']);
     load(this.#use(), dict, options.params);
   }
 

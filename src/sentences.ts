@@ -13,6 +13,17 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return Object.prototype.toString.call(value) === '[object Object]';
 }
 
+/** Throws unless the options of `what` are a record, of these names alone. */
+export function expectOptions(
+  options: unknown,
+  what: string,
+  names: readonly string[],
+): asserts options is Record<string, unknown> {
+  expect(isRecord(options), `the options of ${what}`, 'a record', options);
+  const strangers = Object.keys(options).filter((name) => !names.includes(name));
+  if (strangers.length > 0) throw new TypeError(`Unknown option ${list(strangers)}; ${what} has ${list(names)}.`);
+}
+
 /** A whole number, small enough to be exact, of at least `least`. */
 export function isCount(value: unknown, least = 0): value is number {
   return Number.isSafeInteger(value) && (value as number) >= least;

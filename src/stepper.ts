@@ -14,7 +14,10 @@ export type LiveGroup<Options> = Options & {
   /** The names of its tensors, and of those that are frozen. */
   readonly params: readonly string[];
   readonly frozen: readonly string[];
-  /** lr times all multipliers, as the latest step took it; 0 before the first. */
+  /**
+   * lr times all multipliers, as the latest step took it; 0 before the first, and but for Schedule-Free, which saves it,
+   * after a state dict was loaded.
+   */
   readonly scheduledLr: number;
   /**
    * Schedule-Free's: whether the parameters are y and not the average, completed steps, the sum of the weights of its

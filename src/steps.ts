@@ -19,15 +19,16 @@ export interface StepOptions {
   gradScale?: number;
 }
 
-/** A step by the gradients given, or by the optimizer's own. */
+/** A step by the gradients handed over; without any, or with `optimizer.grads` itself, by the optimizer's own. */
 export function advance<Options extends GroupOptions>(
   parts: Parts<Options>,
-  isGiven: boolean,
+  isHandedOver: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
   options: StepOptions,
 ): void {
   const { steppers, backend, batches } = parts;
+  const isGiven = isHandedOver && grads !== backend.grads;
   checkOptions(options);
   const { more = false, gradScale = 1 } = options;
   checkTraining(parts);
@@ -89,7 +90,7 @@ function checkOptions(options: StepOptions): void {
   const { more = false, gradScale = 1 } = options;
   for (const name in options) {
     if (!stepOptions.includes(name))
-      throw new TypeError(`A step has the options ${list(stepOptions)}, got ${show(name)}.`);
+      throw new TypeError(`Unknown option ${show(name)}; a step has ${list(stepOptions)}.`);
   }
   expect(typeof more === 'boolean', 'more', 'true or false', more);
   const isFinite = Number.isFinite(gradScale);

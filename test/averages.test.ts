@@ -5,7 +5,7 @@ import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
 import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { describe, expect, test } from 'vitest';
 import { backends } from './support/backends.js';
-import { any, buffer, contents, COPY_SRC, device, STORAGE } from './support/gpu.js';
+import { any, buffer, contents, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';
 import { array, largest, tensors } from './support/numbers.js';
 import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING } from './support/tolerances.js';
@@ -194,8 +194,9 @@ describe.each(backends)('%s', (...[, backend]) => {
     [{ k: 0 }, 'Expected k to be a whole number of at least 1, got 0.'],
     [{ k: 1.5 }, 'Expected k to be a whole number of at least 1, got 1.5.'],
     [{ alpha: 0 }, 'Expected alpha to be a number of more than 0 and at most 1, got 0.'],
+    [{ alpha: '0.5' } as object, 'Expected alpha to be a number of more than 0 and at most 1, got "0.5".'],
     [{ alpha: 2 }, 'Expected alpha to be a number of more than 0 and at most 1, got 2.'],
-    [{ K: 3 } as object, 'Lookahead has the options "k" and "alpha", got "K".'],
+    [{ K: 3 } as object, 'Unknown option "K"; lookahead has "k", "alpha".'],
     [5 as never, 'Expected the options of lookahead to be a record, got 5.'],
   ])('Lookahead refuses %o', async (options, sentence) => {
     await expect(lookahead(await adamw(params(), backend), options)).rejects.toThrow(sentence);
@@ -206,7 +207,7 @@ test('what is no optimizer, or has an average itself, is refused', async () => {
   const free = await adamwScheduleFree(params());
   await expect(lookahead(free)).rejects.toThrow('Expected the optimizer to be one without an average of its own');
   await expect(lookahead(any(undefined))).rejects.toThrow(
-    'Expected what is averaged to be an optimizer, got undefined.',
+    'Expected what Lookahead is over to be an optimizer, got undefined.',
   );
   await expect(ema(any(free.params))).rejects.toThrow('Expected what is averaged to be an optimizer, got an Object.');
   await expect(ema(free, any(0.9))).rejects.toThrow('Expected the options of ema to be a record, got 0.9.');
@@ -232,4 +233,10 @@ test('in the caller’s buffers, stepped or encoded, averages and Lookahead are 
   const readOnly = device.createBuffer({ size: 256, usage: STORAGE | COPY_SRC });
   const refused = lookahead(await adamw({ w: readOnly }, { device }));
   await expect(refused).rejects.toThrow('Lookahead of "w" takes COPY_DST usage of its GPUBuffer');
+  // What is added cannot be taken out again, and so is refused before.
+  await expect(step.addParams(0, { b: { buffer: readOnly } })).rejects.toThrow('Lookahead of "b" takes COPY_DST usage');
+  const writeOnly = device.createBuffer({ size: 256, usage: STORAGE | COPY_DST });
+  await expect(step.addParamGroup({ params: { b: writeOnly } })).rejects.toThrow('of "b" takes COPY_SRC usage');
+  await expect(step.addParamGroup(any(null))).rejects.toThrow('got null.');
+  step.step({ w: buffer(array(70, 20)) });
 });

@@ -297,6 +297,10 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
   test('asking for a name that does not exist', async () => {
     expect(() => optimizer.stepOf('v')).toThrow('There is no parameter "v"; there are "w", "b".');
     await expect(optimizer.read('v')).rejects.toThrow('There is no parameter "v"; there are "w", "b".');
+    await expect(optimizer.read('w', any({ avarage: true }))).rejects.toThrow(
+      'Unknown option "avarage"; read has "average".',
+    );
+    await expect(optimizer.read('w', any({ average: 'no' }))).rejects.toThrow('average to be true or false, got "no".');
     await expectUndisturbed();
   });
 
@@ -377,6 +381,12 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected exp_avg in the state of "b" to be a Float32Array, got undefined.',
     ],
   ];
+  test('a state dict with options that do not exist', async () => {
+    const loading = optimizer.loadStateDict(await optimizer.stateDict(), any({ parms: {} }));
+    await expect(loading).rejects.toThrow('Unknown option "parms"; loadStateDict has "params".');
+    await expectUndisturbed();
+  });
+
   test.each(dicts)('a state dict %s', async (...[, given, message]) => {
     await expect(optimizer.loadStateDict(any(given))).rejects.toThrow(message);
     await expectUndisturbed();

@@ -49,6 +49,23 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(accumulated, params()), await readAll(scaled, params()));
   });
 
+  test('step(optimizer.grads, options) is step() with options, also of a mean', async () => {
+    const [own, given] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
+    const [batch, another] = [tensors(lengths, 2), tensors(lengths, 3)];
+    for (const each of [batch, another]) own.accumulate(each);
+    const mean = times(sum(batch, another), 1 / 2);
+    expect(await own.norms(own.grads)).toEqual(await own.norms());
+    own.step(own.grads, { gradScale: 0.25 });
+    given.step(mean, { gradScale: 0.25 });
+    same(await readAll(own, params()), await readAll(given, params()));
+    own.accumulate(another);
+    own.step();
+    given.step(another);
+    same(await readAll(own, params()), await readAll(given, params()));
+    const passing = await adamw(params(), { ...backend, keepGrads: false });
+    expect(() => passing.step(passing.grads)).toThrow('keeps no gradients (keepGrads: false): hand them over.');
+  });
+
   test('a batch without a gradient for a tensor adds nothing to it, and a tensor without any is not stepped', async () => {
     const [accumulated, mean] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
     const { w1, w3 } = tensors(lengths, 2);
@@ -121,7 +138,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(clipped, grads), await readAll(plain, grads));
     expect(() => clipped.step(grads, { gradScale: NaN })).toThrow('Expected gradScale to be a finite number, got NaN.');
     expect(() => clipped.step(grads, any({ scale: 1 }))).toThrow(
-      'A step has the options "more", "gradScale", got "scale".',
+      'Unknown option "scale"; a step has "more", "gradScale".',
     );
     expect(() => clipped.step(grads, any(null))).toThrow('Expected the options of a step to be a record, got null.');
   });

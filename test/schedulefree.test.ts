@@ -206,6 +206,16 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(optimizer.groups.map(({ trainMode }) => trainMode)).toEqual([true, true]);
   });
 
+  test('a state dict that does not say how many steps are completed goes on from k', async () => {
+    const [optimizer, resumed] = await Promise.all([1, 2].map(() => sgdScheduleFree({ w: array(3, 1) }, backend)));
+    for (let t = 0; t < 9; t++) optimizer.step({ w: array(3, t) });
+    const dict = await optimizer.stateDict();
+    const { completed_steps: _, left_out: __, ...upstreams } = dict.param_groups[0];
+    await resumed.loadStateDict({ ...dict, param_groups: [upstreams as (typeof dict.param_groups)[0]] });
+    expect([resumed.completedSteps, resumed.groups[0].k, resumed.groups[0].scheduledLr]).toEqual([9, 9, 1]);
+    expect(await resumed.stateDict()).toEqual(dict);
+  });
+
   test('a state dict of another algorithm or without what the group remembers is refused', async () => {
     const optimizer = await adamwScheduleFree({ w: array(3, 1) }, backend);
     optimizer.step({ w: array(3, 2) });
@@ -241,6 +251,9 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
 
   test('weightDecay may be a function of completed steps', async () => {
     const weightDecay = debiasedDecay(0.5, 0.9);
+    expect(() => debiasedDecay(0.5, '0.9' as never)).toThrow(
+      'Expected beta2 to be a number of at least 0 and less than',
+    );
     expect([0, 1, 2].map(weightDecay)).toEqual([0, 0.5 * Math.sqrt(1 - 0.9), 0.5 * Math.sqrt(1 - 0.9 * 0.9)]);
     for (const create of [adam, adamwScheduleFree as unknown as typeof adam]) {
       const scheduled = await create(tensors(lengths, 1), { weightDecay, ...backend });

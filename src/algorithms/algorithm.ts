@@ -132,6 +132,6 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
  */
 export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {
   expect(Number.isFinite(lambda0) && lambda0 >= 0, 'lambda0', 'a finite number of at least 0', lambda0);
-  expect(beta2 >= 0 && beta2 < 1, 'beta2', 'a number of at least 0 and less than 1', beta2);
+  expect(Number.isFinite(beta2) && beta2 >= 0 && beta2 < 1, 'beta2', 'a number of at least 0 and less than 1', beta2);
   return (completedSteps) => lambda0 * Math.sqrt(complement(beta2, completedSteps));
 }

@@ -4,7 +4,7 @@ import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { Coefficients } from '../coefficients.js';
 import { live, resolve } from '../options.js';
-import { expect, isCount, list } from '../sentences.js';
+import { expect, expectOptions, isCount, isRecord, list } from '../sentences.js';
 import type { KernelName } from './table.js';
 
 export type AlgorithmName = keyof typeof algorithms;
@@ -26,9 +26,12 @@ export interface StepCoefficients<Options> {
   readonly step: number;
   /** What `coefficients(name, options, state)` goes on from. */
   readonly state: CoefficientsState;
-  /** Begins the next step. Throws what the options' functions give reason for, and then it has not begun. */
+  /** Begins the next step. Throws if one of the options' functions throws or gives a bad value: then it has not begun. */
   next(): void;
-  /** The scalars of this step, in the kernel's order: for a tensor that does not decay, or that takes its first. */
+  /**
+   * The scalars of this step, in the kernel's order. Of the tensor: whether it decays (default true), and whether this is
+   * its first step (default: whether it is the first of all).
+   */
   scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Float32Array<ArrayBuffer>;
   /** Schedule-Free's: the scalars of the kernel `extrapolate` that take parameters to their average, or back. */
   average(toAverage: boolean): Float32Array<ArrayBuffer>;
@@ -44,6 +47,8 @@ export function coefficients<Name extends AlgorithmName>(
   state: CoefficientsState = { step: 0 },
 ): StepCoefficients<OptionsOf<Name>> {
   expect(Object.hasOwn(algorithms, name), 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
+  expect(isRecord(options), `the options of ${name}`, 'a record', options);
+  expect(isRecord(state), 'the state', 'a record', state);
   const algorithm = algorithms[name] as unknown as Parameters<typeof resolve<GroupOptions>>[0];
   const own = resolve(algorithm, options as Record<string, unknown>, {}, '');
   expect(own.decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', own.decayMask);
@@ -80,7 +85,9 @@ export function coefficients<Name extends AlgorithmName>(
       arithmetic.commit();
       step += 1;
     },
-    scalars({ decays = true, isFirst = step === 1 } = {}) {
+    scalars(tensor = {}) {
+      expectOptions(tensor, 'scalars', ['decays', 'isFirst']);
+      const { decays = true, isFirst = step === 1 } = tensor;
       expect(current.length > 0, 'the step', 'begun by next()', step);
       return current[Number(isFirst)][Number(decays)].slice();
     },

@@ -3,7 +3,7 @@
 import { lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
 import { FLOAT } from '../layout.js';
 import { COMPUTE } from '../memory.js';
-import { expect, list } from '../sentences.js';
+import { expect, expectOptions, list } from '../sentences.js';
 import { kernels, type KernelDescription, type KernelName } from './table.js';
 
 /** A kernel's source, and how it is bound. */
@@ -29,10 +29,9 @@ export interface WgslKernel extends KernelDescription {
  * The WGSL kernel `name`, four elements at a time, or with `lanes` 1 one, for arrays that do not divide by four. Throws
  * a sentence for a name that is not in `kernels`.
  */
-export function wgslKernel(
-  name: KernelName,
-  { lanes: count = 4, workgroupSize = WORKGROUP }: { lanes?: 1 | 4; workgroupSize?: number } = {},
-): WgslKernel {
+export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroupSize?: number } = {}): WgslKernel {
+  expectOptions(options, 'wgslKernel', ['lanes', 'workgroupSize']);
+  const { lanes: count = 4, workgroupSize = WORKGROUP } = options;
   expect(Object.hasOwn(kernels, name), 'the kernel', `one of ${list(Object.keys(kernels), Infinity)}`, name);
   expect(count === 1 || count === 4, 'lanes', '1 or 4', count);
   const isSize = Number.isInteger(workgroupSize) && workgroupSize > 0;

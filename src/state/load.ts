@@ -10,7 +10,7 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   const loaded = parse(algorithm, steppers, dict);
   const values = params === undefined ? [] : parseParams(steppers, params);
   for (const [source] of values) backend.checkWrite(source);
-  // One that is the optimizer's own memory would change while it is still to be taken.
+  // Values in the optimizer's own memory could be overwritten before they are read: those are copied.
   const own = new Set(Object.values(backend.params as Record<string, { buffer: unknown }>).map(({ buffer }) => buffer));
   // Memory first: a lost device throws there, with nothing taken over yet.
   const taken = values.map(([source, array]) => [source, own.has(array.buffer) ? array.slice() : array] as const);
@@ -24,8 +24,10 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
     }
   }
   parts.changes += 1;
-  // PyTorch's dicts do not say: then it is the tensors' own count.
-  const counts = loaded.flatMap(({ completed, tensors }) => completed ?? tensors.map(({ step }) => step));
+  // Other systems' dicts have no completed_steps: then it is what groups count, or tensors.
+  const counts = loaded.flatMap(
+    ({ completed, state, tensors }) => completed ?? state.k ?? tensors.map(({ step }) => step),
+  );
   const completed = counts.reduce((most, count) => Math.max(most, count), 0);
   const took = loaded.flatMap(({ leftOut, tensors }) =>
     tensors.filter(({ member }) => !leftOut.has(member.tensor.name)).map(({ member }) => member),
@@ -39,7 +41,7 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
     const stepper = steppers[group];
     stepper.options.take(options);
-    Object.assign(stepper.state, state);
+    stepper.coefficients.load(state);
     stepper.isTraining = isTraining;
     loadSchedule();
     for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
