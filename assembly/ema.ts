@@ -3,7 +3,7 @@
 //
 //   p = lerp(p, grad, weight)
 //
-// where lerp(a, b, weight) is a + weight*(b - a).
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
 
 import { TURN, Full, Unknown, lerp, load, load_next, splat, store } from './simd';
 

@@ -60,9 +60,9 @@
 }
 
 /**
- * What a loop knows of its scalars when it is compiled: that weights are positive, the root is as it is in most rules, and
- * scales of terms are zero (Plain) or not (Full); or nothing, which costs a third of Adam's time. These are types, since
- * flags would be variables to AssemblyScript, and binaryen makes one loop that asks of two that differ in variables.
+ * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, the root unscaled and not raised, and
+ * scales in `plus` zero (Plain) or not (Full). Unknown: nothing, which costs a third of Adam's time. These are types,
+ * since flags are variables to AssemblyScript, and binaryen merges loops that differ in variables into one that tests.
  */
 export type Plain = bool;
 export type Full = f32;
@@ -74,8 +74,8 @@ export type Unknown = i32;
 }
 
 /**
- * torch.lerp: from `a` towards `b` by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
- * speed; from `b` back towards `a` by one that is not, or the part of a large `a` that cancels would leave its rounding.
+ * torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b at half its error.
+ * weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large `a` that mostly cancels leaves no error.
  */
 @inline export function lerp<Known>(a: v128, b: v128, weight: v128): v128 {
   const base = is_known<Known>() ? a : v128.bitselect(a, b, f32x4.gt(weight, splat(0)));
@@ -89,19 +89,19 @@ export type Unknown = i32;
   return isFloat<Known>() ? sum : v128.bitselect(a, sum, f32x4.eq(scale, splat(0)));
 }
 
-/** scale*a, a scale that is 1 as far as is known. */
+/** scale*a; all loops but Unknown take the scale to be 1. */
 @inline export function scaled<Known>(scale: v128, a: v128): v128 {
   return is_known<Known>() ? a : mul(scale, a);
 }
 
-/** a + more, which is 0 as far as is known. */
+/** a + more; all loops but Unknown take `more` to be 0. */
 @inline export function raised<Known>(a: v128, more: v128): v128 {
   return is_known<Known>() ? a : add(a, more);
 }
 
 /**
- * 2^-126, which `flush` compares with. A constant V8 would build anew in every turn, a tenth of the time of a wide kernel;
- * what it cannot foresee stays in a register. `bytes` are of whole numbers, and so its last bit is zero.
+ * 2^-126, which `flush` compares with. V8 would rebuild a constant in every turn, a tenth of a wide kernel's time; so
+ * this depends on `bytes`, and stays in a register. The last bit of `bytes`, a multiple of 4, is always 0.
  */
 @inline export function smallest_normal(bytes: usize): v128 {
   return splat(reinterpret<f32>(0x00800000 | ((<i32>bytes) & 1)));

@@ -15,7 +15,7 @@ const createEma = /* @__PURE__ */ creator(algorithms.ema);
 /**
  * An exponential moving average of the weights of `optimizer`, on the same machine: it begins as a copy of them, and
  * `average.step(optimizer.params)` takes them in. `average.params` and `read` are the averages; it is saved, loaded and
- * put into checkpoints as any optimizer is. Throws a sentence for a `decay` that is not as documented.
+ * put into checkpoints as any optimizer is. Rejects with an Error for a `decay` that is not as documented.
  */
 export async function ema<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,

@@ -43,8 +43,8 @@ export class Coefficients<Options extends GroupOptions> {
   }
 
   /**
-   * Begins a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`. Throws what
-   * the caller's functions give reason for.
+   * Begins a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`. Throws if
+   * one of the caller's functions throws or gives a bad value.
    */
   begin(completed: number, gradFactor: number): void {
     const { group } = this.#algorithm;

@@ -16,8 +16,8 @@ export const sqrt = (a: number): number => fround(Math.sqrt(a));
 export const largest = (a: number, b: number): number => (b < a || Number.isNaN(a) ? a : b);
 
 /**
- * torch.lerp: from `a` towards `b` by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
- * speed; from `b` back towards `a` by one that is not, or the part of a large `a` that cancels would leave its rounding.
+ * torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b at half its error.
+ * weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large `a` that mostly cancels leaves no error.
  */
 export const lerp = (a: number, b: number, weight: number): number => add(weight > 0 ? a : b, mul(weight, sub(b, a)));
 

@@ -8,7 +8,7 @@ import { creator } from './create.js';
  * Names, defaults and checks of torch.optim.Adam.
  *
  * `params` is a record of flat tensors by name, of any lengths, or an array of groups `{ params, lr, ... }` with
- * options of their own. Throws a sentence for any option or tensor that is not as documented.
+ * options of their own. Rejects with a TypeError or RangeError for any option or tensor that is not as documented.
  */
 export const adam = /* @__PURE__ */ creator(algorithms.adam);
 

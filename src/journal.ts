@@ -1,6 +1,5 @@
-// Which step of the optimizer a tensor took last: what schedules count, and what a step in parts takes once. Schedules
-// count for all tensors alike, so that one which is left out or comes late keeps up; and a step may be taken one tensor at
-// a time, so that it ends where a tensor has its second gradient.
+// Which step of the optimizer each tensor took last. Schedules count the optimizer's steps, so that a tensor that is
+// left out or comes late keeps up. A step may be taken one tensor at a time: it ends when one gets a second gradient.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Parts } from './parts.js';

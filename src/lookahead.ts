@@ -26,7 +26,7 @@ export interface LookaheadOptions {
  * weights go by `alpha` towards its weights, which then begin anew from there; its moments go on. It is stepped, added to,
  * saved and loaded in place of the optimizer; everything else is done with `lookahead.optimizer` as ever. Frozen tensors
  * stay as they are. On the GPU the caller's buffers need COPY_SRC and COPY_DST usage, and a step that the device refuses
- * late has had its turn all the same. Throws a sentence for what is not as documented.
+ * late has had its turn all the same. Throws an Error for what is not as documented.
  */
 export async function lookahead<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
@@ -130,7 +130,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
 
-  /** Takes over what `stateDict()` gave, as the optimizer does: wholly, or with a sentence not at all. */
+  /** Takes over what `stateDict()` gave, as the optimizer does: wholly, or with an error not at all. */
   async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
     this.#checkNames();
     const { own, params } = part(dict);
@@ -166,7 +166,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return Object.fromEntries(Object.entries(this.optimizer.params).filter(([name]) => !frozen.has(name)));
   }
 
-  /** Has the optimizer go on from the slow weights. */
+  /** Sets the optimizer's parameters to the slow weights. */
   #beginAnew(encoder: GPUCommandEncoder | undefined): void {
     for (const [name, to] of Object.entries(this.#unfrozen())) {
       const from = this.slow.params[name];

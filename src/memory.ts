@@ -43,7 +43,7 @@ export function bufferOf(value: unknown): GPUBuffer | undefined {
   return isBinding(value) ? value.buffer : undefined;
 }
 
-/** Where `memory` lies. Throws a sentence about `role` and `name` for anything but a sound array or GPU buffer. */
+/** Where `memory` lies. Throws an Error about `role` and `name` for anything but a sound array or GPU buffer. */
 export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
   if (isFloat32Array(memory)) {
     return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };

@@ -84,7 +84,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * With `more` the step goes on with the next call: gradients may be handed over as a backward pass gives them, and need
    * not be kept. Only Schedule-Free, which counts steps by group, and Lookahead have to be told.
    *
-   * Throws a sentence for a name that does not exist, a wrong type or length, and then nothing has changed. What only
+   * Throws an Error for a name that does not exist, a wrong type or length, and then nothing has changed. What only
    * the GPU can tell, such as a buffer of another device, comes to light later: then the next call throws, the step was
    * not done, and it is not counted.
    */
@@ -153,7 +153,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#freeze(which, true);
   }
 
-  /** Has a tensor, or all of a group, be stepped again, from where they stopped. */
+  /** Lets a tensor, or all of a group, be stepped again, from where they stopped. */
   unfreeze(which: string | number): void {
     this.#freeze(which, false);
   }
@@ -171,8 +171,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * A copy of a parameter as it is now, flattened; with `average` of Schedule-Free's x, in either mode, and nothing
-   * changes. On the GPU its buffer needs COPY_SRC usage.
+   * A copy of a parameter as it is now, flat; with `average`, of Schedule-Free's average x instead, in either mode. On
+   * the GPU its buffer needs COPY_SRC usage.
    */
   async read(name: string, options: { average?: boolean } = {}): Promise<Float32Array> {
     expectOptions(options, 'read', ['average']);
@@ -182,24 +182,24 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * Has the parameters of all groups, or of one, be what gradients are taken of: for Schedule-Free y, for the others what
-   * they always are.
+   * Switches all groups, or one, to train mode, where gradients are taken: Schedule-Free's parameters become y. Other
+   * algorithms have no modes.
    */
   train(group?: number): void {
     switchMode(this.#use(), true, group);
   }
 
   /**
-   * Has the parameters of all groups, or of one, be what is to be evaluated and saved: for Schedule-Free the average x.
-   * Then no step is taken. On the GPU it is a submit of its own: steps that are encoded are to be submitted before.
+   * Switches all groups, or one, to eval mode: Schedule-Free's parameters become the average x, to evaluate and save.
+   * `step` then throws until `train()`. On the GPU this submits at once: submit steps that are encoded before.
    */
   eval(group?: number): void {
     switchMode(this.#use(), false, group);
   }
 
   /**
-   * One step by gradients that `closure` takes while the parameters are y; before and after they are the average x
-   * (upstream's Closure variants, of which this costs two passes over the parameters more). One at a time.
+   * One step by the gradients that `closure` gives. While it runs the parameters are y, before and after the average x
+   * (upstream's Closure variants, at the cost of two more passes over the parameters). Await each call before the next.
    */
   async stepClosure(closure: () => Gradients | Promise<Gradients>): Promise<void> {
     expect(typeof closure === 'function', 'the closure', 'a function that gives gradients', closure);
@@ -207,7 +207,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     try {
       this.step(await closure());
     } catch (error) {
-      // An error of the closure's is the one to be heard of, and not what a step before it may have come to.
+      // Throw the closure's error, not a late failure of an earlier step: hence not this.eval(), which checks for one.
       if (this.#parts !== undefined) switchMode(this.#parts, false, undefined);
       throw error;
     }
@@ -215,16 +215,16 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * All that the optimizer remembers now, in PyTorch's shape and words, and what a schedule with a memory does; the
-   * parameters themselves, functions and the decay mask are not part of it. The arrays are copies.
+   * The state of the optimizer, and of a schedule that has any, in PyTorch's shape and names. Parameters, functions and
+   * the decay mask are not part of it. The arrays are copies.
    */
   async stateDict(): Promise<StateDict> {
     return save(this.#use());
   }
 
   /**
-   * The state dict as it is now but for its arrays, these, and the parameters, to be read one at a time: a copy of all
-   * would be too much of a large model. Reading one throws once the optimizer has been stepped or changed otherwise.
+   * The state dict without its arrays; `params` and `arrays` are read one at a time, since a copy of a large model may
+   * be too much. A read throws once the optimizer has been stepped or otherwise changed.
    */
   lazyStateDict(): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
     return saveLazily(this.#use());
@@ -232,7 +232,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /**
    * Takes over a state dict of the same algorithm over the same names, of any backend, with its options; with `params`
-   * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. Throws a sentence for
+   * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. Throws an Error for
    * what does not fit, and then nothing has changed.
    */
   async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {

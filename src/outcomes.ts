@@ -3,8 +3,8 @@
 import type { Backend } from './backends/backend.js';
 
 /**
- * Has a backend do something: wholly, as far as it can tell by now, or not at all. What it is about is handed to `work`,
- * since a function that held on to it would be one more object of each step.
+ * Calls `work` between the backend's `begin` and `end`; if it throws, cancels and rethrows. `task` is handed on, since
+ * a closure over it would be one more object per step.
  */
 export function perform<Task>(
   backend: Backend,
@@ -24,16 +24,16 @@ export function perform<Task>(
 
 /** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {
-  /** Kept once it is certain what of all so far was done. */
+  /** Resolves once the outcome of everything so far is known. */
   #settled: Promise<unknown> | undefined;
-  /** What was not done, and whether a caller has heard of it. */
+  /** Errors that came late, and how many of them `check` need not throw any more. */
   #failures: Error[] = [];
   #heard = 0;
   #isDisposed = false;
-  /** How often all was replaced: what comes to light of before counts no more. */
+  /** How often the state was replaced as a whole: failures from before are ignored. */
   #replaced = 0;
 
-  /** Has `undo` take back what turns out not to have been done, and the next call throw why. */
+  /** If it turns out not to have been done, calls `undo`, and the next `check` throws why. */
   watch(outcome: Promise<Error | undefined> | undefined, undo: () => void): void {
     if (outcome === undefined) return;
     const replaced = this.#replaced;
@@ -53,7 +53,7 @@ export class Outcomes {
     });
   }
 
-  /** What was read, once it is certain that all before it was done; else why not, whoever has heard of it already. */
+  /** The values read, once all before is known to be done; else throws why not, even if `check` threw it already. */
   async settle<Read>(read: Promise<Read>): Promise<Read> {
     const before = this.#failures.length;
     const [values] = await Promise.all([read, this.#settled]);

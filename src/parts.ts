@@ -32,8 +32,9 @@ export interface Parts<Options extends GroupOptions> {
   /** The step that the optimizer is at, from 0. */
   step: number;
   readonly journal: Journal;
-  /** How many batches of gradients were accumulated since the last step, and which sum of them it is. */
+  /** How many batches of gradients were accumulated since the last step. */
   batches: number;
+  /** Goes up when the sums are taken, dropped or overwritten: a late undo compares it. */
   sums: number;
   /** Whether the latest step has gradients still to come. */
   isUnfinished: boolean;
@@ -50,7 +51,7 @@ export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, s
   register(parts, stepper.members);
 }
 
-/** Has members be found. */
+/** Makes members known by name, and in the caller's order. */
 export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
   for (const member of members) {
     parts.members.set(member.tensor.name, member);

@@ -54,13 +54,12 @@ export const vanishes = (base: number, exponent: number): boolean => (1 - base) 
 const latest: readonly Power[] = /* @__PURE__ */ Array.from({ length: 4 }, none);
 let oldest = 0;
 
-/** From how many powers one is found by squaring, and the others each from the one before. */
+/** Of so many consecutive powers the first is found by squaring, each other from the one before. */
 const STRETCH = 16;
 
 /**
- * What is left after so many steps of what each multiplies by `base`, a number below 1: base**exponent, or 0 where that
- * counts for nothing beside 1. One step after another takes a product each, and squaring ten times as long; but the
- * result is the same whatever was asked for before.
+ * base**exponent for a base of at most 1, or 0 where that counts for nothing beside 1. Consecutive exponents take one
+ * product each, squaring ten times as long; the result does not depend on what was asked for before.
  */
 export function decayed(base: number, exponent: number): number {
   if (vanishes(base, exponent)) return 0;

@@ -70,7 +70,7 @@ export class Stepper<Options extends GroupOptions> {
     this.sections.push(runs);
     this.members.push(...runs.members);
     this.names.push(...section.names);
-    backend.writeParam(this.fromParam(runs.members));
+    backend.copyParamTo(this.fromParam(runs.members));
     return runs.members;
   }
 
@@ -104,7 +104,7 @@ export class Stepper<Options extends GroupOptions> {
     return this.names.filter((name) => frozen.has(name));
   }
 
-  /** Arrays that are to be the parameter, since their tensor has not begun. */
+  /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet. */
   fromParam(members: readonly Member[] = this.members): ArrayOf[] {
     const begins = members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
     const { fromParam = [] } = this.rule;
@@ -123,7 +123,7 @@ export class Stepper<Options extends GroupOptions> {
 
   /**
    * Finds the runs of a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`,
-   * and writes the scalars of each. Throws what the caller's functions give reason for.
+   * and writes the scalars of each. Throws if one of the caller's functions throws or gives a bad value.
    */
   prepare(completed: number, gradFactor: number): void {
     const { coefficients } = this;
@@ -169,7 +169,7 @@ export class Stepper<Options extends GroupOptions> {
       for (const tensor of stepped) tensor.step -= 1;
       const isLatest = this.#commits === commits;
       if (isLatest) coefficients.scheduledLr = scheduledLr;
-      // Of steps that were made before or since, all but the sums stays: lr_max is the largest of all.
+      // If other steps were made or undone since, only the sums are taken back: lr_max stays the largest of all.
       const isAlone = isLatest && Object.keys(state).every((name) => state[name] === after[name]);
       if (isAlone) Object.assign(state, before);
       else for (const name of sums) state[name] -= after[name] - before[name];

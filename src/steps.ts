@@ -50,7 +50,7 @@ export function advance<Options extends GroupOptions>(
     const factor = gradScale / Math.max(batches, 1);
     for (let g = 0; g < steppers.length; g++) steppers[g].prepare(step, factor);
     parts.changes += 1;
-    // What is handed over may stand in the memory of the sums.
+    // Gradients handed over may overwrite the sums: void them for late undos.
     if (isGiven) parts.sums += 1;
     const outcome = perform(backend, encoder, steppers, isGiven ? updateByGiven : update);
     if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
@@ -109,14 +109,14 @@ function checkOnce<Options extends GroupOptions>({ steppers }: Parts<Options>): 
   }
 }
 
-/** Has the parameters of all groups, or of one, be what is trained, or the average. */
+/** Switches all groups, or one, to train mode or to eval mode. */
 export function switchMode<Options extends GroupOptions>(
   parts: Parts<Options>,
   isTraining: boolean,
   group: number | undefined,
 ): void {
   const { algorithm, steppers, backend } = parts;
-  // A refusal that came to light in eval mode may have opened the step again, which ends in training.
+  // A late refusal may have reopened a step in parts, even in eval mode; only train mode can finish it.
   if (!isTraining) checkFinished(parts);
   const chosen = group === undefined ? steppers : [stepperOf(parts, group)];
   const changing = chosen.filter((stepper) => stepper.isTraining !== isTraining);

@@ -21,9 +21,9 @@ const LEAST_GAIN = 1.2;
 let answer: WideSimd | undefined;
 
 /**
- * Has the WebAssembly kernels of optimizers that are made from now on take 256 bits at once, where the engine can
+ * Makes the WebAssembly kernels of optimizers that are made from now on take 256 bits at once, where the engine can
  * (Node 24 and newer, on x64 with AVX2): up to twice as fast while all fits the cache, with the same bits. V8's flags
- * are as before when it returns. Where it cannot, or gives other bits, or gains nothing, all stays as it was, and
+ * are as before when it returns. Where the engine cannot, or gives other bits, or gains nothing, nothing changes, and
  * `reason` says why.
  */
 export function enableWideSimd(): WideSimd {

@@ -6,7 +6,7 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a), and the term of l2 is left out if l2 is zero.
 
 struct NadamScalars {
   grad_scale: f32,

@@ -22,7 +22,7 @@ fn norm(@builtin(global_invocation_id) id: vec3u) {
   for (var i = id.x; i < arrayLength(&values); i += n) {
     largest = max(largest, bitcast<u32>(values[i]) & MAGNITUDE);
   }
-  // By an infinite, NaN or subnormal number, which a GPU may take for zero, nothing is divided.
+  // Never divide by an infinite, NaN or subnormal number: a GPU may take the last for zero.
   var squares = 1.0;
   if (largest >= SMALLEST_NORMAL && largest < INFINITE) {
     squares = 0.0;

@@ -8,8 +8,8 @@ fn element(id: vec3u, workgroups: vec3u) -> u32 {
   return id.y * workgroups.x * WORKGROUP + id.x;
 }
 
-// torch.lerp: from a towards b by a positive weight, half the rounding error of (1 - weight)*a + weight*b at the same
-// speed; from b back towards a by one that is not, or the part of a large a that cancels would leave its rounding.
+// torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b at half its error.
+// weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large a that mostly cancels leaves no error.
 fn lerp(a: Real, b: Real, weight: f32) -> Real {
   return select(b, a, weight > 0.0) + weight * (b - a);
 }
@@ -27,8 +27,8 @@ fn flush(a: Real) -> Real {
   return select(a, Real(), (bitcast<Bits>(a) & EXPONENT) == Bits());
 }
 
-// The larger one of two squares; NaN if either is: as bits, which order numbers without sign, it is the largest of all.
-// A zero may have come with a sign.
+// The larger of two squares, NaN if either is NaN: compared as bits, which order numbers without a sign, and NaN above
+// all. The mask is for -0.
 fn largest(a: Real, b: Real) -> Real {
   let signless = Bits(0x7fffffffu);
   return bitcast<Real>(max(bitcast<Bits>(a) & signless, bitcast<Bits>(b) & signless));

@@ -8,7 +8,8 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
+// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). z_from_y is 1 at a tensor's first
+// step, else 0; terms of z_from_y and z_decay are left out if zero.
 // Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
 struct ScheduleFreeAdamwScalars {

@@ -6,7 +6,7 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// with the z before its step in all but the last line, and the terms of z_from_y and z_decay left out if these are zero.
+// line by line. z_from_y is 1 at a tensor's first step, else 0; terms of z_from_y and z_decay are left out if zero.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,

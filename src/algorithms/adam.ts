@@ -22,7 +22,9 @@ export interface AdamOptions extends CommonOptions {
    * for `schedule`. Default [0.9, 0.999].
    */
   betas: Betas | ((completedSteps: number) => Betas);
-  /** Added to the root of the second moment, at least 0. Default 1e-8. Zero acts as 2^-126, so 0/0 stays 0. */
+  /**
+   * Added to the root of the bias-corrected second moment, at least 0. Default 1e-8. Zero acts as 2^-126, so 0/0 stays 0.
+   */
   eps: number;
   /** Divide by the largest second moment so far (arXiv 1904.09237). Fixed at creation. Default false. */
   amsgrad: boolean;
@@ -33,7 +35,10 @@ export interface AdamOptions extends CommonOptions {
   couple: boolean;
   /** Keras' form: eps is added to the root of the uncorrected second moment. Default false. */
   epsHat: boolean;
-  /** Optax' nesterov: the step that the next one would take with this gradient again. Fixed at creation. Default false. */
+  /**
+   * Optax' nesterov: the first moment is what the next step's would be with this gradient again. Fixed at creation.
+   * Default false.
+   */
   nesterov: boolean;
   /** Optax' eps_root, at least 0: added to the bias-corrected second moment under the root. Fixed. Default 0. */
   epsRoot: number;

@@ -99,7 +99,7 @@ export interface Algorithm<Options extends object> {
     /** Those that a step adds to, and that a step which was not done after all is subtracted from. */
     readonly sums: readonly string[];
     advance(state: GroupState, options: Readonly<Options>, eta: number): void;
-    /** Has one state be as another: by its names, since a loop over any names takes ten times as long. */
+    /** Copies a state: by its names, since a loop over any names takes ten times as long. */
     copy(to: GroupState, from: Readonly<GroupState>): void;
   };
   /** Where the parameters are not what is to be evaluated: the rule, and its scalars, that takes them there or back. */
@@ -110,8 +110,8 @@ export interface Algorithm<Options extends object> {
 }
 
 /**
- * The weight with which `lerp` makes an exponential average of decay rate `beta`: 1 - beta from the old value, or where
- * that is most of the way, -beta from the new one. Either is taken in f64.
+ * The weight for which lerp(average, value, weight) is an exponential average of decay rate `beta`: 1 - beta, or for
+ * beta < 0.5 -beta, which `lerp` (f32.ts) applies from the new value. Both are computed in f64.
  */
 export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 - beta);
 
@@ -128,7 +128,7 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 
 /**
  * A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps.
- * Throws a sentence for a lambda0 below 0, or a beta2 that is not at least 0 and less than 1.
+ * Throws an Error for a lambda0 below 0, or a beta2 that is not at least 0 and less than 1.
  */
 export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {
   expect(Number.isFinite(lambda0) && lambda0 >= 0, 'lambda0', 'a finite number of at least 0', lambda0);

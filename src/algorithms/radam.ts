@@ -20,7 +20,7 @@ import {
 export interface RadamOptions extends CommonOptions {
   /** As in `adam`. */
   betas: Betas | ((completedSteps: number) => Betas);
-  /** Added to the root of the second moment, at least 0. Default 1e-8. */
+  /** Added to the root of the second moment, bias-corrected for `nadam` only, at least 0. Default 1e-8. */
   eps: number;
   /** Whether weight decay is AdamW's and not an L2 term in the gradient. Fixed at creation. Default false. */
   decoupledWeightDecay: boolean;

@@ -20,9 +20,9 @@ import { rectification } from './radam.js';
 
 /** What all of them have; names and defaults are upstream's unless said otherwise. */
 export interface ScheduleFreeOptions extends CommonOptions {
-  /** The power of the step by which iterates weigh in the average. Default 0. */
+  /** Exponent of the step in an iterate's weight in the average, step^r * lrMax^weightLrPower. Default 0. */
   r: number;
-  /** The power of the largest lr so far by which they do. Default 2. */
+  /** Exponent of lrMax, the largest lr so far, in that weight. Default 2. */
   weightLrPower: number;
   /** Where weight decay is taken: at y, where the gradient is, or at z. Default 'y'. */
   decayAt: 'y' | 'z';
@@ -46,7 +46,7 @@ export interface RadamScheduleFreeOptions extends ScheduleFreeOptions {
   betas: Betas;
   /** As in `adamwScheduleFree`. */
   eps: number;
-  /** Whether the first steps, too early for the second moment, are left out and not SGD's. Default true. */
+  /** While rho <= 4, too early for the second moment: true takes an lr of 0, false steps like SGD. Default true. */
   silentSgdPhase: boolean;
 }
 
@@ -116,8 +116,8 @@ function prepareIterates(
 }
 
 /**
- * Has d be divided by sqrt(v/root^2) + eps, and by `correction`: the factor root/correction is not that of each element,
- * but in the steps, and its inverse in the decay.
+ * Divides the gradient's part of d by (sqrt(v)/root + eps)*correction. The factor root/correction is not applied to
+ * each element: it multiplies the steps, and divides the decays.
  */
 function normalizeBy(
   by: ScalarsOf<typeof rules.schedulefree_adamw>,

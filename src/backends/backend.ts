@@ -42,7 +42,7 @@ export interface Backend {
   extend(intake: Intake): Promise<Extension>;
   /** Where the scalars of a section's run k are to be written before its `update`. */
   scalars(section: number, k: number): Float32Array;
-  /** Throws a sentence unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
+  /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
   /** Begins a step, recorded into the caller's encoder if there is one. Throws where there can be none. */
   begin(encoder: GPUCommandEncoder | undefined): void;
@@ -62,11 +62,11 @@ export interface Backend {
   norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
   /** Fills the optimizer's own gradients with zeros. */
   zeroGrad(): void;
-  /** Throws a sentence unless `write` can write this array. */
+  /** Throws an Error unless `write` can write this array. */
   checkWrite(array: ArrayOf): void;
   write(array: ArrayOf, values: Float32Array): void;
-  /** Has arrays be the parameters as they are now. */
-  writeParam(arrays: readonly ArrayOf[]): void;
+  /** Copies the current parameters into these arrays. */
+  copyParamTo(arrays: readonly ArrayOf[]): void;
   dispose(): void;
 }
 

@@ -7,7 +7,7 @@ import { Unavailable } from './backend.js';
 /** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
 export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 
-/** Makes other bytes of a module's bytes. */
+/** Rewrites a module's bytes before they are compiled. */
 export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
 
 let bringCore = (): WasmSource => {
@@ -19,12 +19,12 @@ let makeModule = (bytes: BufferSource): WebAssembly.Module => new WebAssembly.Mo
 /** Compiled so far, by what was changed in them. */
 const cores = /* @__PURE__ */ new Map<Change | undefined, WebAssembly.Module>();
 
-/** Has `bring` give the kernels, when they are needed. */
+/** Sets what gives the kernels when they are needed. */
 export function provideCore(bring: () => WasmSource): void {
   bringCore = bring;
 }
 
-/** Has `make` compile modules from now on. */
+/** Sets what compiles modules from now on. */
 export function compileBy(make: typeof makeModule): void {
   makeModule = make;
   cores.clear();
@@ -39,7 +39,7 @@ export function getCore(own: WasmSource | undefined, change?: Change): WebAssemb
   return core;
 }
 
-/** What stays as it is, whatever the caller does with what was handed over. */
+/** A copy of the bytes, which the caller may change later; a compiled module as it is. */
 export const keep = (source: WasmSource): WasmSource =>
   isModule(source) ? source : bytesOf(source as BufferSource).slice();
 
@@ -85,7 +85,7 @@ function compile(source: WasmSource, change?: Change): WebAssembly.Module {
 /** Addresses of the scalars and of each array, then the bytes of each. */
 export type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 
-/** The kernels over a memory, by name. Throws a sentence where the module is some other. */
+/** The kernels over a memory, by name. Throws an Error where the module is some other. */
 export function bind(module: WebAssembly.Module, memory: WebAssembly.Memory): (name: string) => Kernel {
   const names = new Set(WebAssembly.Module.exports(module).map(({ name }) => name));
   const check = (name: string): void => {

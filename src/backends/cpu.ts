@@ -178,7 +178,7 @@ class CpuBackend implements Backend {
     this.#view(array).set(values);
   }
 
-  writeParam(arrays: readonly ArrayOf[]): void {
+  copyParamTo(arrays: readonly ArrayOf[]): void {
     for (const array of arrays) this.#view(array).set(this.params[array.tensor.name]);
   }
 

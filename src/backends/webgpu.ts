@@ -143,7 +143,7 @@ export class WebGPU implements Backend {
     this.#placed[array.section].memory.upload(this.#placeOf(array), values);
   }
 
-  writeParam(arrays: readonly ArrayOf[]): void {
+  copyParamTo(arrays: readonly ArrayOf[]): void {
     if (arrays.length === 0) return;
     const encoder = this.device.createCommandEncoder({ label: 'twinstep' });
     for (const to of arrays) {

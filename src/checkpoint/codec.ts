@@ -19,7 +19,7 @@ export interface Checkpoint {
 }
 
 /**
- * The bytes of a checkpoint: those of `saveCheckpoint`, without an optimizer. Throws a sentence where parameters, state
+ * The bytes of a checkpoint: those of `saveCheckpoint`, without an optimizer. Throws an Error where parameters, state
  * dict and shapes are not of the same tensors, and for what JSON cannot hold.
  */
 export function encodeCheckpoint(
@@ -55,7 +55,7 @@ export function encodeCheckpoint(
   );
 }
 
-/** What a checkpoint of these bytes holds, its arrays copies. Throws a sentence for anything but a sound one. */
+/** What a checkpoint of these bytes holds, its arrays copies. Throws an Error for anything but a sound one. */
 export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
   const { metadata, tensors } = parseSafetensors(bytes);
   const entries = Array.from(tensors, ([name, { dtype, shape }]) => ({ name, dtype, shape }));

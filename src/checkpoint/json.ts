@@ -5,7 +5,7 @@ import { expect, isRecord, show, unexpected } from '../sentences.js';
 /** How deep arrays and records may lie in each other: thousands would overflow the stack of some engines' parsers. */
 const MOST_LEVELS = 100;
 
-/** A value as JSON that gives just this value again. Throws a sentence for what JSON would drop or change: NaN, a Date. */
+/** A value as JSON that gives just this value again. Throws an Error for what JSON would drop or change: NaN, a Date. */
 export function writeJson(value: unknown, what: string, levels = MOST_LEVELS): string {
   if (value === null || typeof value === 'boolean') return String(value);
   if (typeof value === 'string') return JSON.stringify(value);
@@ -32,7 +32,7 @@ function isPlain(value: unknown): value is Record<string, unknown> {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** What `text` says. Throws a sentence for what is not JSON, and for what JSON.parse passes over in silence. */
+/** What `text` says. Throws an Error for what is not JSON, and for what JSON.parse passes over in silence. */
 export function readJson(text: string, what: string): unknown {
   let value: unknown;
   try {

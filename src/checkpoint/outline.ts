@@ -54,7 +54,7 @@ interface Remembered {
   readonly state: TensorState | undefined;
 }
 
-/** What a dict remembers, by name. Throws a sentence unless names, indices and states fit each other. */
+/** What a dict remembers, by name. Throws an Error unless names, indices and states fit each other. */
 export function statesOf(dict: unknown): Map<string, Remembered> {
   const isDict = isRecord(dict) && isRecord(dict.state) && Array.isArray(dict.param_groups);
   expect(isDict, 'the state dict', 'a record with state and param_groups', dict);

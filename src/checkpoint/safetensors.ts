@@ -13,7 +13,7 @@ export interface SafeTensor {
 
 /**
  * The tensors of a file by name, in the order of their data, each a view of the bytes handed over, and the strings that
- * the file has as `__metadata__`. Throws a sentence for a file that breaks any rule of the format.
+ * the file has as `__metadata__`. Throws an Error for a file that breaks any rule of the format.
  */
 export function parseSafetensors(file: Uint8Array | ArrayBuffer): {
   metadata: ReadonlyMap<string, string>;
@@ -34,7 +34,7 @@ export function parseSafetensors(file: Uint8Array | ArrayBuffer): {
 
 /**
  * A file of these tensors, their data in the order in which they are listed. The same input gives the same bytes. Throws
- * a sentence for a tensor whose bytes do not have the length of its shape, or a name that is not well-formed Unicode.
+ * an Error for a tensor whose bytes do not have the length of its shape, or a name that is not well-formed Unicode.
  */
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,

@@ -66,7 +66,7 @@ export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOpt
 }
 
 /**
- * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata. Throws a sentence
+ * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata. Throws an Error
  * for what is no sound checkpoint, or of other tensors or another algorithm: then nothing has changed, and a stream is
  * cancelled. GPU buffers of the caller's need COPY_DST usage.
  */

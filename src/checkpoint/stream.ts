@@ -20,8 +20,8 @@ interface ByteReader {
 const FIRST_BYTES = 2 ** 16;
 
 /**
- * The outline of a checkpoint, handed to `accept` before any data are taken in, and the arrays of its parts. Throws a
- * sentence for a stream that is not just one sound checkpoint, and then cancels it.
+ * The outline of a checkpoint, handed to `accept` before any data are taken in, and the arrays of its parts. Throws an
+ * Error for a stream that is not just one sound checkpoint, and then cancels it.
  */
 export async function readStream(
   stream: ByteStream,

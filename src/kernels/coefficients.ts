@@ -39,7 +39,7 @@ export interface StepCoefficients<Options> {
 
 /**
  * What the kernel of an algorithm is told at each step, all tensors stepping together: the bias corrections, the
- * schedule, decay and Schedule-Free's sums, in f64 and rounded once. Throws a sentence for an unknown name or option.
+ * schedule, decay and Schedule-Free's sums, in f64 and rounded once. Throws an Error for an unknown name or option.
  */
 export function coefficients<Name extends AlgorithmName>(
   name: Name,

@@ -1,6 +1,6 @@
 // The WGSL kernels for the caller's own pipelines.
 
-import { lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
+import { inRows, lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
 import { FLOAT } from '../layout.js';
 import { COMPUTE } from '../memory.js';
 import { expect, expectOptions, list } from '../sentences.js';
@@ -27,7 +27,7 @@ export interface WgslKernel extends KernelDescription {
 
 /**
  * The WGSL kernel `name`, four elements at a time, or with `lanes` 1 one, for arrays that do not divide by four. Throws
- * a sentence for a name that is not in `kernels`.
+ * an Error for a name that is not in `kernels`.
  */
 export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroupSize?: number } = {}): WgslKernel {
   expectOptions(options, 'wgslKernel', ['lanes', 'workgroupSize']);
@@ -54,7 +54,7 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
         entries: kernel.arrays.map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
       },
     ],
-    workgroups: (elements, most = 65_535) => fold(Math.ceil(elements / count / workgroupSize), most),
+    workgroups: (elements, most = 65_535) => inRows(Math.ceil(elements / count / workgroupSize), most),
   };
 }
 
@@ -62,10 +62,4 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
 function uniformBytes(code: string): number {
   const [, fields] = /struct \w+Scalars\s*\{([^}]*)\}/.exec(code)!;
   return FLOAT * fields.split('f32').slice(1).length;
-}
-
-/** So many workgroups in rows of at most `most`. */
-function fold(count: number, most: number): [number, number] {
-  const rows = Math.max(1, Math.ceil(count / most));
-  return [Math.ceil(count / rows), rows];
 }

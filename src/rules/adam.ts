@@ -6,7 +6,7 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, weight) is a + weight*(b - a), and the term of l2 is left out if that is zero.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a), and the term of l2 is left out if l2 is zero.
 // AMSGrad divides by the root of the largest v so far.
 
 import { add, div, flush, largest, lerp, mul, plus, sqrt, sub } from '../f32.js';

@@ -9,17 +9,17 @@ export interface ReduceOnPlateauOptions {
   readonly mode?: 'min' | 'max';
   /** What the multiplier is multiplied by, at least 0 and less than 1. Default 0.1. */
   readonly factor?: number;
-  /** How many metrics in a row may be no better before it is. Default 10. */
+  /** How many metrics in a row may be no better before a reduction. Default 10. */
   readonly patience?: number;
   /** How much better than the best a metric has to be. Default 1e-4. */
   readonly threshold?: number;
   /** Whether `threshold` is a part of the best, or is added to it. Default 'rel'. */
   readonly thresholdMode?: 'rel' | 'abs';
-  /** For how many metrics after a reduction none counts as no better. Default 0. */
+  /** For how many metrics after a reduction none is counted as bad. Default 0. */
   readonly cooldown?: number;
   /** The least multiplier, from 0 to 1: PyTorch's min_lr divided by lr. Default 0. */
   readonly etaMin?: number;
-  /** A reduction by no more than this is left undone: PyTorch's, divided by lr. Default 1e-8. */
+  /** A reduction by this much or less is not made: PyTorch's eps, divided by lr. Default 1e-8. */
   readonly eps?: number;
 }
 

@@ -9,7 +9,7 @@ export type Schedule = (completedSteps: number) => number;
 export interface ScheduleMemory {
   /** What it remembers: plain numbers, null, and records and arrays of them. */
   stateDict(): Record<string, unknown>;
-  /** Takes over what `stateDict()` gave. Throws a sentence for anything else, and then nothing has changed. */
+  /** Takes over what `stateDict()` gave. Throws an Error for anything else, and then nothing has changed. */
   loadStateDict(dict: unknown): void;
 }
 

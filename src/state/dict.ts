@@ -13,11 +13,11 @@ import { completedSteps, type Parts } from '../parts.js';
 export type TensorState = Record<string, number | Float32Array>;
 
 /**
- * The whole state, as torch.optim's `state_dict()` has it: tensors by their index over all groups, absent before their
- * first step, and each group's options in snake_case. Beside PyTorch's, `param_names` tells the index of a name,
- * `frozen` names the tensors whose gradients are passed over, `no_decay` those that the decay mask spares, `functions` the
- * options that are functions, whose present value stands in their place; `completed_steps` is what schedules count, `left_out` names
- * the tensors that did not take the latest of these, and `schedule` the memory of one that has any.
+ * The whole state, as torch.optim's `state_dict()` has it: `state` by index over all groups, absent before a tensor's
+ * first step, and each group's options in snake_case. Further keys: `param_names` (in the order of `params`), `frozen`,
+ * `no_decay` (names that the decay mask spares), `functions` (options that are functions, saved as their present
+ * value), `completed_steps` (what schedules count), `left_out` (names that did not take the latest of these steps), and
+ * `schedule` (the state of one that has any).
  */
 export interface StateDict {
   state: Record<number, TensorState>;

@@ -22,7 +22,7 @@ export function namesOf(saved: Record<string, unknown>, names: string[], where: 
   return given as string[];
 }
 
-/** Which tensors are frozen: where the dict does not say, as PyTorch's do not, those that are. */
+/** Which tensors are to be frozen; if the dict does not say, as PyTorch's do not, those that are now. */
 export function frozenOf<Options extends GroupOptions>(
   { frozen: saved }: Record<string, unknown>,
   { names, frozen }: Stepper<Options>,

@@ -46,5 +46,5 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
     loadSchedule();
     for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
   }
-  backend.writeParam(steppers.flatMap((stepper) => stepper.fromParam()));
+  backend.copyParamTo(steppers.flatMap((stepper) => stepper.fromParam()));
 }

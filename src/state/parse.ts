@@ -31,7 +31,7 @@ export interface Loaded {
   }[];
 }
 
-/** Reads a dict for these groups. Throws a sentence for anything that does not fit them, and changes nothing. */
+/** Reads a dict for these groups. Throws an Error for anything that does not fit them, and changes nothing. */
 export function parse<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   steppers: readonly Stepper<Options>[],
@@ -76,7 +76,7 @@ export function parse<Options extends GroupOptions>(
   return loaded;
 }
 
-/** Reads values for all parameters, and says where each belongs. Throws a sentence for a name or length amiss. */
+/** Reads values for all parameters, and says where each belongs. Throws an Error for a name or length amiss. */
 export function parseParams<Options extends GroupOptions>(
   steppers: readonly Stepper<Options>[],
   params: unknown,

@@ -73,7 +73,7 @@ export class Board {
     }
   }
 
-  /** Has the other threads look for a message. */
+  /** Tells the other threads to look for a message. */
   announceMail(): void {
     Atomics.add(this.#words, MAIL, 1);
     this.#announce(nextEpoch(this.#words[EPOCH]));

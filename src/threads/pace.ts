@@ -4,7 +4,7 @@
 /** What trying the slower way may cost, as a part of the time. */
 const PRICE = 0.01;
 const MOST_WAIT = 4096;
-/** What sharing has to come to for it to be chosen: less may be a clock's error. */
+/** Sharing must take less than this part of the time alone: a smaller gain may be clock error. */
 const WORTH = 0.9;
 /** Jobs of a trial, of which the last one counts: when it comes, the threads that the first one woke are awake. */
 const TRIAL = 3;

@@ -39,7 +39,7 @@ export class Team {
     this.#board.announceMail();
   }
 
-  /** Has all threads take part in a call, and gives it as the main thread is to make it. */
+  /** Makes a call known to all threads, and gives the function by which the main thread makes it. */
   share(alone: RunKernel, call: Call, module: WebAssembly.Module, memory: WebAssembly.Memory): RunKernel {
     const index = this.#runs.push(alone) - 1;
     const message: Message = { index, call, module, memory };

@@ -47,14 +47,14 @@ export class Dispatches {
     });
   }
 
-  /** Of one tensor and a gradient in the caller's buffer. `isNew` is told when it had to be bound. */
-  bound(tensor: Tensor, grad: Place, isNew: () => void): readonly Dispatch[] {
+  /** Of one tensor and a gradient in the caller's buffer. `onNew` is told when it had to be bound. */
+  bound(tensor: Tensor, grad: Place, onNew: () => void): readonly Dispatch[] {
     let ofTensor = this.#bound.get(tensor);
     if (ofTensor === undefined) this.#bound.set(tensor, (ofTensor = new WeakMap()));
     let ofBuffer = ofTensor.get(grad.buffer);
     if (ofBuffer === undefined) ofTensor.set(grad.buffer, (ofBuffer = new Map()));
     return remember(ofBuffer, grad.offset, MOST_OFFSETS, () => {
-      isNew();
+      onNew();
       return this.#make(tensor, grad, tensor.length * FLOAT);
     });
   }

@@ -3,7 +3,7 @@
 import { arraysOf, elements } from '../../layout.js';
 import { COMPUTE } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import { lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
+import { inRows, lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
 
 /** A rule on a device. */
 export interface Kernel {
@@ -104,6 +104,5 @@ export function workgroups(
   workgroup = WORKGROUP,
 ): [x: number, y: number] {
   const count = Math.ceil(elements(bytes) / lanes[flavour] / workgroup);
-  const y = Math.ceil(count / device.limits.maxComputeWorkgroupsPerDimension);
-  return [Math.ceil(count / y), y];
+  return inRows(count, device.limits.maxComputeWorkgroupsPerDimension);
 }

@@ -48,7 +48,7 @@ export class Recording {
     this.#encodeScalars = new Uniforms(device, scalarsLayout, false);
   }
 
-  /** Has room for so many runs a step. */
+  /** Makes room for so many runs a step. */
   reserve(runs: number): void {
     this.#stepScalars.reserve(runs);
     this.#encodeScalars.reserve(Math.max(runs, 64));
@@ -62,9 +62,9 @@ export class Recording {
 
   /** Binds a gradient where it is, or uploads it for this step alone. */
   bind({ section, memory, dispatches }: Placed, tensor: Tensor, grad: unknown): void {
-    const isNew = (): void => void this.#new.push(tensor.name);
+    const onNew = (): void => void this.#new.push(tensor.name);
     const place = this.#placeOf(memory, grad);
-    this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, isNew));
+    this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, onNew));
   }
 
   update({ section, memory, dispatches: ofRule }: Placed, rule: Rule, { first, last, scalars }: Run): void {

@@ -39,3 +39,9 @@ export const shader = (name: string, flavour: Flavour): string =>
 
 /** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
 export const WORKGROUP = 64;
+
+/** So many workgroups, in rows of at most `most`. */
+export function inRows(count: number, most: number): [x: number, y: number] {
+  const rows = Math.max(1, Math.ceil(count / most));
+  return [Math.ceil(count / rows), rows];
+}

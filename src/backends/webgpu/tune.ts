@@ -19,7 +19,7 @@ const RUN = 2;
 const SLOW = 10;
 const MOST_LAPS = 1024;
 const ROUNDS = 2;
-/** What another size has to be better by, so that noise does not choose. */
+/** Another size must take less than this part of the time, so that noise does not choose. */
 const GAIN = 0.95;
 const QUERY_RESOLVE = 0x200;
 /** Two numbers of 64 bits. */

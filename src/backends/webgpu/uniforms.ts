@@ -24,7 +24,7 @@ export class Uniforms {
     this.#layout = layout;
   }
 
-  /** Has the pages to come hold so many blocks. */
+  /** Sets how many blocks the pages to come hold. */
   reserve(blocks: number): void {
     if (this.#isReused) this.#page?.buffer.destroy();
     this.#staging = new Float32Array(elements(blocks * ALIGNMENT));
