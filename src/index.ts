@@ -8,7 +8,8 @@ import { creator } from './create.js';
  * Names, defaults and checks of torch.optim.Adam.
  *
  * `params` is a record of flat tensors by name, of any lengths, or an array of groups `{ params, lr, ... }` with
- * options of their own. Rejects with a TypeError or RangeError for any option or tensor that is not as documented.
+ * options of their own. Resolves to an `Optimizer`, whose `step` takes gradients of the same names and lengths. Rejects
+ * with a TypeError or RangeError for any option or tensor that is not as documented.
  */
 export const adam = /* @__PURE__ */ creator(algorithms.adam);
 
@@ -25,13 +26,19 @@ export const adamw = /* @__PURE__ */ creator(algorithms.adamw);
  */
 export const adamwScheduleFree = /* @__PURE__ */ creator(algorithms.adamwScheduleFree);
 
-/** Schedule-Free RAdam, which needs no warm-up: upstream's RAdamScheduleFree. Modes are as for `adamwScheduleFree`. */
+/**
+ * Schedule-Free RAdam (arXiv 2405.15682, 1908.03265), which needs no warm-up: upstream's RAdamScheduleFree. Modes and
+ * errors are as for `adamwScheduleFree`.
+ */
 export const radamScheduleFree = /* @__PURE__ */ creator(algorithms.radamScheduleFree);
 
-/** Schedule-Free SGD: upstream's SGDScheduleFree. Modes are as for `adamwScheduleFree`. */
+/** Schedule-Free SGD (arXiv 2405.15682): upstream's SGDScheduleFree. Modes and errors are as for `adamwScheduleFree`. */
 export const sgdScheduleFree = /* @__PURE__ */ creator(algorithms.sgdScheduleFree);
 
-/** NAdam, Adam with Nesterov momentum: names, defaults and arithmetic of torch.optim.NAdam. Otherwise as `adam`. */
+/**
+ * NAdam, Adam with Nesterov momentum (Dozat 2016, Incorporating Nesterov Momentum into Adam): names, defaults and
+ * arithmetic of torch.optim.NAdam. Otherwise as `adam`.
+ */
 export const nadam = /* @__PURE__ */ creator(algorithms.nadam);
 
 /** RAdam (arXiv 1908.03265): names, defaults and arithmetic of torch.optim.RAdam. Otherwise as `adam`. */

@@ -1,4 +1,4 @@
-// From the table to byte addresses: the only file that counts bytes.
+// From the table to byte addresses: the only file that lays out the memory of tensors.
 //
 // The arrays of a rule (parameter, gradient, slots) are laid out alike: a tensor is at the same offset in each, so one
 // kernel call can run over neighbouring tensors. Every array starts on 256 bytes, WebGPU's offset alignment and a

@@ -11,7 +11,7 @@ import * as twinstep from 'twinstep';
 import * as checkpoint from 'twinstep/checkpoint';
 import * as kernels from 'twinstep/kernels';
 import * as schedules from 'twinstep/schedules';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { buffer, device } from './support/gpu.js';
 import { array } from './support/numbers.js';
 
@@ -63,11 +63,19 @@ async function surroundings(): Promise<Record<string, unknown>> {
   };
 }
 
-test('there are examples', () => {
+test('there are examples, and the first learns what it says', async () => {
   expect(examples.length).toBeGreaterThan(10);
+  const print = vi.spyOn(console, 'log').mockImplementation(() => {});
+  await run(examples[0]);
+  const [printed] = print.mock.calls;
+  print.mockRestore();
+  expect(examples[0]).toContain(`// about ${printed.map((x: number) => Math.round(x)).join(' and ')}`);
+  for (const x of printed) expect(Math.abs(x - Math.round(x))).toBeLessThan(0.01);
 });
 
-test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s', async (_, code) => {
+test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s', (_, code) => run(code));
+
+async function run(code: string): Promise<void> {
   const imports = [...code.matchAll(/^import \{ ([^}]+) \} from '([^']+)';$/gm)];
   const modules: Record<string, object> = {
     twinstep,
@@ -90,4 +98,4 @@ test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s',
     ...args: string[]
   ) => (...args: unknown[]) => Promise<void>;
   await new AsyncFunction(...Object.keys(known), `{ ${body} }`)(...Object.values(known));
-});
+}

@@ -127,7 +127,8 @@ export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 
 /**
- * A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps.
+ * A weight decay that grows as the second moment's memory does: lambda0*sqrt(1 - beta2^t) after t completed steps, and so
+ * 0 at the first.
  * Throws an Error for a lambda0 below 0, or a beta2 that is not at least 0 and less than 1.
  */
 export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {

@@ -9,7 +9,7 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
   readonly name: string;
   /** What the kernel is told each step: number i is the f32 at byte 4*i, in all three languages. */
   readonly scalars: readonly Scalar[];
-  /** What is remembered per parameter, zero at first, in PyTorch's words. */
+  /** What is remembered per parameter, in PyTorch's words: zero at first, but for `fromParam`. */
   readonly slots: readonly Slot[];
   /** Slots that begin not at zero but at the parameter. */
   readonly fromParam?: readonly Slot[];

@@ -1,5 +1,6 @@
-// The public names of twinstep/schedules: pure functions of completed steps that give a multiplier of lr, for the
-// option `schedule`. Names are PyTorch's without "LR", in camelCase, and so are arguments, in one record.
+// The public names of twinstep/schedules: functions from completed steps to a multiplier of lr, for the option `schedule`.
+// Names are PyTorch's where it has the schedule, without "LR" or "Scheduler", in camelCase, and so are arguments, in one
+// record.
 
 export { constant, exponential, inverseSqrt, linear, multiStep, polynomial, step } from './decays.js';
 export { cosineAnnealing, cosineAnnealingWarmRestarts, cosineDecay } from './cosines.js';
