@@ -3,17 +3,17 @@
 //
 //   g = grad_scale*grad
 //   v = lerp(v, g*g, square_weight)
-//   z = z + z_from_y*(y - z)
+//   z = either(z, y, z_from_y)
 //   d = g / (root_scale*sqrt(v) + eps) + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). z_from_y is 1 at a tensor's first
-// step, else 0; terms of z_from_y and z_decay are left out if zero.
+// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
+// not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
 // Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
 // prettier-ignore
-import { TURN, Plain, Unknown, add, div, flush, lerp, load, load_next, mul, plus, scaled, smallest_normal,
+import { TURN, Plain, Unknown, add, div, either, flush, lerp, load, load_next, mul, plus, scaled, smallest_normal,
          splat, sqrt, store, sub } from './simd';
 
 
@@ -51,9 +51,7 @@ function update<Known>(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, 
     const root0 = scaled<Known>(root_scale, sqrt(v0)), root1 = scaled<Known>(root_scale, sqrt(v1));
     const normalized0 = div(m0, add(root0, eps)), normalized1 = div(m1, add(root1, eps));
     const y0 = load(param + i), y1 = load_next(param + i);
-    let z0 = load(z + i), z1 = load_next(z + i);
-    z0 = plus<Known>(z0, z_from_y, sub(y0, z0));
-    z1 = plus<Known>(z1, z_from_y, sub(y1, z1));
+    const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
     const d0 = add(normalized0, plus<Known>(mul(decay, y0), z_decay, z0));
     const d1 = add(normalized1, plus<Known>(mul(decay, y1), z_decay, z1));
 

@@ -1,14 +1,15 @@
 // Schedule-Free SGD (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
 // What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
 //
-//   z = z + z_from_y*(y - z)
+//   z = either(z, y, z_from_y)
 //   d = grad_scale*grad + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line. z_from_y is 1 at a tensor's first step, else 0; terms of z_from_y and z_decay are left out if zero.
+// line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
+// the term of z_decay is left out if that is zero.
 
-import { TURN, Plain, Unknown, add, load, load_next, mul, plus, splat, store, sub } from './simd';
+import { TURN, Plain, Unknown, add, either, load, load_next, mul, plus, splat, store, sub } from './simd';
 
 
 @unmanaged
@@ -32,9 +33,7 @@ function update<Known>(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z:
   let i: usize = 0;
   do {
     const y0 = load(param + i), y1 = load_next(param + i);
-    let z0 = load(z + i), z1 = load_next(z + i);
-    z0 = plus<Known>(z0, z_from_y, sub(y0, z0));
-    z1 = plus<Known>(z1, z_from_y, sub(y1, z1));
+    const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
     const d0 = add(mul(grad_scale, load(grad + i)), plus<Known>(mul(decay, y0), z_decay, z0));
     const d1 = add(mul(grad_scale, load_next(grad + i)), plus<Known>(mul(decay, y1), z_decay, z1));
 

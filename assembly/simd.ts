@@ -82,6 +82,11 @@ export type Unknown = i32;
   return add(base, mul(weight, sub(b, a)));
 }
 
+/** `b` if the flag is not 0, else `a`; Plain loops take it to be 0. */
+@inline export function either<Known>(a: v128, b: v128, flag: v128): v128 {
+  return isBoolean<Known>() ? a : v128.bitselect(a, b, f32x4.eq(flag, splat(0)));
+}
+
 /** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
 @inline export function plus<Known>(a: v128, scale: v128, b: v128): v128 {
   if (isBoolean<Known>()) return a;

@@ -21,6 +21,9 @@ export const largest = (a: number, b: number): number => (b < a || Number.isNaN(
  */
 export const lerp = (a: number, b: number, weight: number): number => add(weight > 0 ? a : b, mul(weight, sub(b, a)));
 
+/** `b` if the flag is not 0, else `a`. */
+export const either = (a: number, b: number, flag: number): number => (flag === 0 ? a : b);
+
 /** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
 export const plus = (a: number, scale: number, b: number): number => (scale === 0 ? a : add(a, mul(scale, b)));
 

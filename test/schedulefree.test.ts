@@ -178,6 +178,18 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect([...z]).toEqual([6, 6, 6]);
   });
 
+  test('z begins at y to the bit, however far from there the parameter was made', async () => {
+    const w = Float32Array.of(1e8, 3e-5, -7, 0);
+    const optimizer = await sgdScheduleFree({ w }, { ...backend, lr: 0 });
+    await optimizer.loadStateDict(await optimizer.stateDict(), { params: { w: Float32Array.of(1, 1e6, 0.1, -0) } });
+    const { w: param } = optimizer.params as unknown as Record<string, Float32Array | GPUBufferBinding>;
+    const pretrained = Float32Array.of(1.1, 0.1, 3e7, -0);
+    if (param instanceof Float32Array) param.set(pretrained);
+    else webgpu!.device.queue.writeBuffer(param.buffer, param.offset!, pretrained);
+    optimizer.step({ w: new Float32Array(4) });
+    expect((await optimizer.stateDict()).state[0].z).toEqual(pretrained);
+  });
+
   test('groups remember and show what upstream does', async () => {
     const options = { lr: 0.5, warmupSteps: 4, ...backend };
     const optimizer = await adamwScheduleFree(

@@ -14,6 +14,11 @@ fn lerp(a: Real, b: Real, weight: f32) -> Real {
   return select(b, a, weight > 0.0) + weight * (b - a);
 }
 
+// b if the flag is not 0, else a.
+fn either(a: Real, b: Real, flag: f32) -> Real {
+  return select(b, a, flag == 0.0);
+}
+
 // a + scale*b, and of a scale of zero a alone, whatever b is.
 fn plus(a: Real, scale: f32, b: Real) -> Real {
   return select(a + scale * b, a, scale == 0.0);

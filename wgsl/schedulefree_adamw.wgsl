@@ -3,13 +3,13 @@
 //
 //   g = grad_scale*grad
 //   v = lerp(v, g*g, square_weight)
-//   z = z + z_from_y*(y - z)
+//   z = either(z, y, z_from_y)
 //   d = g / (root_scale*sqrt(v) + eps) + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). z_from_y is 1 at a tensor's first
-// step, else 0; terms of z_from_y and z_decay are left out if zero.
+// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
+// not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
 // Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
 struct ScheduleFreeAdamwScalars {
@@ -38,7 +38,7 @@ struct ScheduleFreeAdamwScalars {
 fn update_iterates(i: u32, m: Real, v: Real) {
   let y = param[i];
   let before = z[i];
-  let z0 = plus(before, by.z_from_y, y - before);
+  let z0 = either(before, y, by.z_from_y);
   let d = m / (by.root_scale * sqrt(v) + by.eps) + plus(by.decay * y, by.z_decay, z0);
   exp_avg_sq[i] = v;
   param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;

@@ -1,12 +1,13 @@
 // Schedule-Free SGD (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
 // What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
 //
-//   z = z + z_from_y*(y - z)
+//   z = either(z, y, z_from_y)
 //   d = grad_scale*grad + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line. z_from_y is 1 at a tensor's first step, else 0; terms of z_from_y and z_decay are left out if zero.
+// line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
+// the term of z_decay is left out if that is zero.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,
@@ -30,7 +31,7 @@ fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   if (i >= arrayLength(&param)) { return; }
   let y = param[i];
   let before = z[i];
-  let z0 = plus(before, by.z_from_y, y - before);
+  let z0 = either(before, y, by.z_from_y);
   let d = by.grad_scale * grad[i] + plus(by.decay * y, by.z_decay, z0);
   param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
   z[i] = z0 - by.z_step * d;

@@ -3,16 +3,16 @@
 //
 //   g = grad_scale*grad
 //   v = lerp(v, g*g, square_weight)
-//   z = z + z_from_y*(y - z)
+//   z = either(z, y, z_from_y)
 //   d = g / (root_scale*sqrt(v) + eps) + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). z_from_y is 1 at a tensor's first
-// step, else 0; terms of z_from_y and z_decay are left out if zero.
+// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
+// not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
 // Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
 
-import { add, div, flush, lerp, mul, plus, sqrt, sub } from '../f32.js';
+import { add, div, either, flush, lerp, mul, plus, sqrt, sub } from '../f32.js';
 import { append, rule, type Arrays } from './rule.js';
 
 const scalars = [
@@ -46,7 +46,7 @@ function update_iterates(from: number, to: number, direction: Float32Array, scal
   const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = by;
   for (let i = from; i < to; i++) {
     const y = param[i];
-    const z0 = plus(z[i], z_from_y, sub(y, z[i]));
+    const z0 = either(z[i], y, z_from_y);
     const normalized = div(mul(scale, direction[i]), add(mul(root_scale, sqrt(exp_avg_sq[i])), eps));
     const d = add(normalized, plus(mul(decay, y), z_decay, z0));
     param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));

@@ -1,14 +1,15 @@
 // Schedule-Free SGD (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
 // What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
 //
-//   z = z + z_from_y*(y - z)
+//   z = either(z, y, z_from_y)
 //   d = grad_scale*grad + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line. z_from_y is 1 at a tensor's first step, else 0; terms of z_from_y and z_decay are left out if zero.
+// line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
+// the term of z_decay is left out if that is zero.
 
-import { add, mul, plus, sub } from '../f32.js';
+import { add, either, mul, plus, sub } from '../f32.js';
 import { rule } from './rule.js';
 
 export const schedulefree_sgd = /* @__PURE__ */ rule({
@@ -19,7 +20,7 @@ export const schedulefree_sgd = /* @__PURE__ */ rule({
   update(from, to, { param, grad, z }, { grad_scale, z_from_y, decay, z_decay, average_weight, y_step, z_step }) {
     for (let i = from; i < to; i++) {
       const y = param[i];
-      const z0 = plus(z[i], z_from_y, sub(y, z[i]));
+      const z0 = either(z[i], y, z_from_y);
       const d = add(mul(grad_scale, grad[i]), plus(mul(decay, y), z_decay, z0));
       param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
       z[i] = sub(z0, mul(z_step, d));
