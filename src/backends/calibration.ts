@@ -1,9 +1,10 @@
 // backend: 'fastest'. Which backend is that depends on the machine, on the sizes, and on where the data are: so it is
 // tried, with gradients handed over and parameters taken back, as a caller does whose data are in CPU memory.
 
+import type { Section } from '../groups.js';
 import type { Tensor } from '../layout.js';
+import type { ArrayOf, Backend, BackendName, Request, Run } from './backend.js';
 import { generation } from './core.js';
-import type { Backend, BackendName, Request, Run } from './backend.js';
 
 export interface Candidate {
   readonly name: BackendName;
@@ -54,13 +55,13 @@ function numberOf(object: object | undefined): number | undefined {
 
 async function measureAll(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
   const obstacles: string[] = [];
-  const results: (Trial & { readonly candidate: Candidate })[] = [];
+  const results: (Result & { readonly candidate: Candidate })[] = [];
   let left = BUDGET;
   for (const [i, candidate] of candidates.entries()) {
     try {
-      const trial = await measure(request, candidate, left / (candidates.length - i));
-      results.push({ candidate, ...trial });
-      left -= trial.spent;
+      const result = await measure(request, candidate, left / (candidates.length - i));
+      results.push({ candidate, ...result });
+      left -= result.spent;
     } catch (error) {
       // A mistake of the caller's; whatever else it is, another one may serve.
       if (error instanceof TypeError) throw error;
@@ -78,20 +79,20 @@ async function measureAll(request: Request, candidates: readonly Candidate[]): P
 }
 
 /** Milliseconds of a step on a candidate, and those that it took to find out. */
-interface Trial {
+interface Result {
   readonly milliseconds: number;
   readonly spent: number;
   /** Whether the step was one of fewer parameters. */
   readonly isEstimate: boolean;
 }
 
-async function measure(request: Request, { open }: Candidate, budget: number): Promise<Trial> {
+async function measure(request: Request, { open }: Candidate, budget: number): Promise<Result> {
   const total = count(request);
   const called = performance.now();
-  const few = await makeTrial(request, open, Math.min(FEW, total));
+  const few = await Trial.open(request, open, Math.min(FEW, total));
   const { device } = few.backend;
   const begun = device === undefined ? called : performance.now();
-  const trial = (milliseconds: number, size: number): Trial => {
+  const result = (milliseconds: number, size: number): Result => {
     return { milliseconds, spent: performance.now() - begun, isEstimate: size < total };
   };
   try {
@@ -99,12 +100,12 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
     // As many as a few steps of them are likely to leave time for.
     const affordable = (few.size * budget) / (8 * least);
     const size = Math.min(total, MANY, affordable);
-    if (size <= few.size) return trial((least * total) / few.size, few.size);
-    const many = await makeTrial({ ...request, device: device ?? request.device }, open, size);
+    if (size <= few.size) return result((least * total) / few.size, few.size);
+    const many = await Trial.open({ ...request, device: device ?? request.device }, open, size);
     try {
       const more = await many.time(budget - (performance.now() - begun));
       const rate = more > least ? (more - least) / (many.size - few.size) : more / many.size;
-      return trial(more + rate * Math.max(0, total - many.size), many.size);
+      return result(more + rate * Math.max(0, total - many.size), many.size);
     } finally {
       many.backend.dispose();
     }
@@ -116,8 +117,65 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
 const count = ({ sections }: Pick<Request, 'sections'>): number =>
   sections.reduce((sum, { tensors }) => tensors.reduce((of, { length }) => of + length, sum), 0);
 
-/** A backend over tensors as are asked for, but of `most` elements in all. */
-async function makeTrial(request: Request, open: Candidate['open'], most: number) {
+/** A backend over tensors as those that are asked for, but fewer or smaller ones. */
+class Trial {
+  readonly backend: Backend;
+  /** How many elements there are. */
+  readonly size: number;
+  readonly #sections: readonly Section[];
+  readonly #grads: ReadonlyMap<Tensor, Float32Array>;
+  /** One of each section. */
+  readonly #runs: readonly Run[];
+  readonly #params: readonly ArrayOf[];
+
+  /** Over `most` elements in all. */
+  static async open(request: Request, open: Candidate['open'], most: number): Promise<Trial> {
+    const { sections, grads } = sample(request, most);
+    return new Trial(await open({ ...request, sections, sources: grads }), sections, grads);
+  }
+
+  private constructor(backend: Backend, sections: readonly Section[], grads: ReadonlyMap<Tensor, Float32Array>) {
+    this.backend = backend;
+    this.size = count({ sections });
+    this.#sections = sections.filter(({ tensors }) => tensors.length > 0);
+    this.#grads = grads;
+    this.#runs = this.#sections.map(({ index, rule, tensors }) => {
+      const scalars = backend.scalars(index, 0);
+      for (const [k, name] of rule.scalars.entries()) scalars[k] = routine[name] ?? 1e-3;
+      return { first: 0, last: tensors.length - 1, scalars };
+    });
+    this.#params = this.#sections.flatMap(({ index, tensors }) =>
+      tensors.map((tensor) => ({ section: index, tensor, array: 'param' })),
+    );
+  }
+
+  /** Milliseconds of a step, the fastest of those that the budget has room for. */
+  async time(budget: number): Promise<number> {
+    // What is compiled at first use, and memory that is not there before.
+    for (let warmUp = 0; warmUp < 2; warmUp++) await this.#step();
+    const times: number[] = [];
+    for (const end = performance.now() + budget; times.length < 2 || (performance.now() < end && times.length < 50);) {
+      const begun = performance.now();
+      await this.#step();
+      times.push(performance.now() - begun);
+    }
+    return Math.min(...times);
+  }
+
+  async #step(): Promise<void> {
+    const { backend } = this;
+    backend.begin(undefined);
+    for (const { section, tensor } of this.#params) backend.accept(section, tensor, this.#grads.get(tensor));
+    for (const [i, { index, rule }] of this.#sections.entries()) backend.update(index, rule, this.#runs[i]);
+    const refusal = await backend.end();
+    if (refusal !== undefined) throw refusal;
+    // On the CPU the parameters are where their reader is.
+    if (backend.device !== undefined) await backend.read(this.#params);
+  }
+}
+
+/** Of each section some tensors, scaled so that there are `most` elements in all, and a gradient for each. */
+function sample(request: Request, most: number): { sections: Section[]; grads: Map<Tensor, Float32Array> } {
   const picked = request.sections.map((section) => {
     const stride = Math.ceil(section.tensors.length / TENSORS);
     return { ...section, tensors: section.tensors.filter((_, i) => i % stride === 0) };
@@ -132,36 +190,5 @@ async function makeTrial(request: Request, open: Candidate['open'], most: number
       return scaled;
     }),
   }));
-  const backend = await open({ ...request, sections, sources: grads });
-  const stepped = sections.filter(({ tensors }) => tensors.length > 0);
-  const runs = stepped.map(({ index, rule, tensors }): Run => {
-    const scalars = backend.scalars(index, 0);
-    for (const [k, name] of rule.scalars.entries()) scalars[k] = routine[name] ?? 1e-3;
-    return { first: 0, last: tensors.length - 1, scalars };
-  });
-  const params = stepped.flatMap(({ index, tensors }) =>
-    tensors.map((tensor) => ({ section: index, tensor, array: 'param' })),
-  );
-
-  const step = async (): Promise<void> => {
-    backend.begin(undefined);
-    for (const { section, tensor } of params) backend.accept(section, tensor, grads.get(tensor));
-    for (const [i, { index, rule }] of stepped.entries()) backend.update(index, rule, runs[i]);
-    const refusal = await backend.end();
-    if (refusal !== undefined) throw refusal;
-    // On the CPU the parameters are where their reader is.
-    if (backend.device !== undefined) await backend.read(params);
-  };
-  const time = async (budget: number): Promise<number> => {
-    // What is compiled at first use, and memory that is not there before.
-    for (let warmUp = 0; warmUp < 2; warmUp++) await step();
-    const times: number[] = [];
-    for (const end = performance.now() + budget; times.length < 2 || (performance.now() < end && times.length < 50);) {
-      const begun = performance.now();
-      await step();
-      times.push(performance.now() - begun);
-    }
-    return Math.min(...times);
-  };
-  return { backend, size: count({ sections }), time };
+  return { sections, grads };
 }
