@@ -44,7 +44,7 @@ export class Stepper<Options extends GroupOptions> {
   /** False while the parameters are the average. */
   isTraining = true;
   readonly coefficients: Coefficients<Options>;
-  readonly options: Live<Options>;
+  readonly liveOptions: Live<Options>;
 
   readonly #algorithm: Algorithm<Options>;
   /** Counts the steps that were made. */
@@ -60,7 +60,7 @@ export class Stepper<Options extends GroupOptions> {
     this.index = index;
     this.coefficients = new Coefficients(algorithm, group.options, group.where);
     this.rule = this.coefficients.rule;
-    this.options = this.#show();
+    this.liveOptions = this.#show();
     this.add(group.section, backend);
   }
 
@@ -81,7 +81,7 @@ export class Stepper<Options extends GroupOptions> {
 
   /** What `optimizer.groups` shows of it. */
   get live(): LiveGroup<Options> {
-    return this.options.shown as LiveGroup<Options>;
+    return this.liveOptions.shown as LiveGroup<Options>;
   }
 
   #show(): Live<Options> {

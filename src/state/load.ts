@@ -2,7 +2,7 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import { checkWhole, type Parts } from '../parts.js';
-import { parse, parseParams } from './parse.js';
+import { parse, parseParams, type Loaded } from './parse.js';
 
 export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, params: unknown): void {
   const { algorithm, steppers, backend, outcomes } = parts;
@@ -24,6 +24,22 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
     }
   }
   parts.changes += 1;
+  takeCounts(parts, loaded);
+  parts.journal.clear();
+  outcomes.replace();
+  for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
+    const stepper = steppers[group];
+    stepper.liveOptions.take(options);
+    stepper.coefficients.load(state);
+    stepper.isTraining = isTraining;
+    loadSchedule();
+    for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
+  }
+  backend.copyParamTo(steppers.flatMap((stepper) => stepper.fromParam()));
+}
+
+/** How many steps are completed, and who took the latest of them. */
+function takeCounts<Options extends GroupOptions>(parts: Parts<Options>, loaded: readonly Loaded[]): void {
   // Other systems' dicts have no completed_steps: then it is what groups count, or tensors.
   const counts = loaded.flatMap(
     ({ completed, state, tensors }) => completed ?? state.k ?? tensors.map(({ step }) => step),
@@ -36,15 +52,4 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   parts.step = took.length > 0 ? Math.max(0, completed - 1) : completed;
   for (const member of parts.members.values()) member.latest = -1;
   if (completed > 0) for (const member of took) member.latest = parts.step;
-  parts.journal.clear();
-  outcomes.replace();
-  for (const [group, { options, state, isTraining, loadSchedule, tensors }] of loaded.entries()) {
-    const stepper = steppers[group];
-    stepper.options.take(options);
-    stepper.coefficients.load(state);
-    stepper.isTraining = isTraining;
-    loadSchedule();
-    for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
-  }
-  backend.copyParamTo(steppers.flatMap((stepper) => stepper.fromParam()));
 }
