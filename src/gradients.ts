@@ -4,7 +4,7 @@ import type { GroupOptions } from './algorithms/algorithm.js';
 import type { ArrayOf, Backend } from './backends/backend.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
 import { perform } from './outcomes.js';
-import { checkFinished, checkTraining, memberOf, type Parts } from './parts.js';
+import { checkFinished, checkIdle, checkTraining, memberOf, type Parts } from './parts.js';
 import type { Member } from './runs.js';
 import { expect, isRecord, show } from './sentences.js';
 
@@ -63,6 +63,7 @@ export function release<Options extends GroupOptions>({ steppers }: Parts<Option
 /** Adds gradients to those that were accumulated. */
 export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown): void {
   const { keepGrads, backend, members } = parts;
+  checkIdle(parts);
   checkFinished(parts);
   checkTraining(parts);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
@@ -103,6 +104,7 @@ export async function norms<Options extends GroupOptions>(
   parts: Parts<Options>,
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {
+  checkIdle(parts);
   const ofGrads = gradSources(parts, grads);
   const ofParams = [...parts.members.values()].map(({ section, tensor }) => ({ section, tensor, array: 'param' }));
   const batches = grads === undefined ? Math.max(parts.batches, 1) : 1;

@@ -83,8 +83,9 @@ export function layout(
 ): { blocks: Block[]; bytes: number } {
   let bytes = ALIGNMENT;
   const take = (size: number): number => (bytes += size) - size;
-  const passing = sections.flatMap(({ tensors }) => tensors).map(({ length }) => align(length * FLOAT));
-  const shared = keepGrads ? undefined : take(Math.max(0, ...passing));
+  const lengths = sections.flatMap(({ tensors }) => tensors).map(({ length }) => length);
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
+  const shared = keepGrads ? undefined : take(align(longest * FLOAT));
   const blocks = sections.map(({ rule, tensors }) => {
     const [arena = { bytes: 0 }] = pack(tensors);
     const place = (name: string): number => (name === 'grad' ? shared : undefined) ?? take(arena.bytes);

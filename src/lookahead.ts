@@ -17,7 +17,7 @@ const SLOT = 'slow_param';
 export interface LookaheadOptions {
   /** How many steps are looked ahead, at least 1. Default 5. */
   k?: number;
-  /** How far the slow weights go towards those k steps ahead, more than 0 and at most 1. Default 0.5. */
+  /** How far the slow weights go towards those k steps ahead, at least 2^-53 and at most 1. Default 0.5. */
   alpha?: number;
 }
 
@@ -36,7 +36,8 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   expectOptions(options, 'lookahead', ['k', 'alpha']);
   const { k = 5, alpha = 0.5 } = options as LookaheadOptions;
   expect(isCount(k, 1), 'k', 'a whole number of at least 1', k);
-  expect(Number.isFinite(alpha) && alpha > 0 && alpha <= 1, 'alpha', 'a number of more than 0 and at most 1', alpha);
+  const isShare = Number.isFinite(alpha) && alpha >= 2 ** -53 && alpha <= 1;
+  expect(isShare, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
   checkParams(optimizer.params);
@@ -53,6 +54,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   readonly #k: number;
   /** The completed steps that have had their turn, if it was one. */
   #seen: number;
+  /** Whether parameters are being added. */
+  #isAdding = false;
   /** The optimizer's `params` when the slow weights were last known to be of the same names. */
   #known: object;
 
@@ -90,16 +93,12 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Adds a group to the optimizer, and to the slow weights. */
   async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
-    checkParams(group?.params);
-    await this.optimizer.addParamGroup(group);
-    await this.#follow();
+    await this.#add(group?.params, () => this.optimizer.addParamGroup(group));
   }
 
   /** Adds tensors to a group of the optimizer, and to the slow weights. */
   async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
-    checkParams(params);
-    await this.optimizer.addParams(group, params);
-    await this.#follow();
+    await this.#add(params, () => this.optimizer.addParams(group, params));
   }
 
   /** A copy of a parameter of the optimizer, as its own `read`. */
@@ -175,7 +174,19 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     }
   }
 
-  /** Makes slow weights of what has been added to the optimizer. */
+  /** Adds to the optimizer, and makes slow weights of what was added. */
+  async #add(given: unknown, add: () => Promise<void>): Promise<void> {
+    if (this.#isAdding) throw new Error('Parameters are being added already: await that first.');
+    checkParams(given);
+    this.#isAdding = true;
+    try {
+      await add();
+      await this.#follow();
+    } finally {
+      this.#isAdding = false;
+    }
+  }
+
   async #follow(): Promise<void> {
     const added = Object.keys(this.optimizer.params).filter((name) => !Object.hasOwn(this.slow.params, name));
     const values = await Promise.all(added.map((name) => this.optimizer.read(name)));

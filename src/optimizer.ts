@@ -52,6 +52,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       sums: 0,
       isUnfinished: false,
       isAdding: false,
+      isStepping: false,
       changes: 0,
     };
     this.#parts = { ...making, ...state, outcomes: this.#outcomes, journal: new Journal(), steppers: [], groups: live };

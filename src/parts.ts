@@ -40,6 +40,8 @@ export interface Parts<Options extends GroupOptions> {
   isUnfinished: boolean;
   /** Whether parameters are being added. */
   isAdding: boolean;
+  /** Whether a step is being taken. */
+  isStepping: boolean;
   /** Counts whatever changes the state. */
   changes: number;
 }
@@ -88,7 +90,12 @@ export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>):
   throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
 }
 
-/** Throws in the midst of a step, for what must not be done there. */
+/** Throws where a function of the options, which a step asks, calls its own optimizer: gradients are on their way. */
+export function checkIdle<Options extends GroupOptions>({ isStepping }: Parts<Options>): void {
+  if (isStepping) throw new Error('A step is being taken: its schedule cannot step, accumulate or ask for norms.');
+}
+
+/** Throws between the parts of a step, for what must not be done there. */
 export function checkFinished<Options extends GroupOptions>({ isUnfinished }: Parts<Options>): void {
   if (!isUnfinished) return;
   throw new Error('A step is unfinished: its last gradients are to come, by a step() without `more`.');

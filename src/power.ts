@@ -72,11 +72,12 @@ export function decayed(base: number, exponent: number): number {
     square(latest[k], base, start);
   }
   const found = latest[k];
-  for (; found.exponent < exponent; found.exponent++) {
+  for (let left = exponent - found.exponent; left > 0; left--) {
     const product = found.high * base;
     found.low = roundedOff(found.high, base, product) + found.low * base;
     found.high = product;
   }
+  found.exponent = exponent;
   return nearest(found);
 }
 

@@ -68,8 +68,9 @@ export class Stepper<Options extends GroupOptions> {
   add(section: Section, backend: Backend): readonly Member[] {
     const runs = new Runs(this.index, section, backend);
     this.sections.push(runs);
-    this.members.push(...runs.members);
-    this.names.push(...section.names);
+    // One by one, here and elsewhere, since a call takes some 100,000 arguments at most.
+    for (const member of runs.members) this.members.push(member);
+    for (const name of section.names) this.names.push(name);
     backend.copyParamTo(this.fromParam(runs.members));
     return runs.members;
   }

@@ -6,7 +6,7 @@ import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
 import { keepBooks, stepToTake } from './journal.js';
 import { perform } from './outcomes.js';
-import { checkFinished, checkTraining, stepperOf, type Parts } from './parts.js';
+import { checkFinished, checkIdle, checkTraining, stepperOf, type Parts } from './parts.js';
 import type { Rule } from './rules/rule.js';
 import { expect, list, show } from './sentences.js';
 import type { Stepper } from './stepper.js';
@@ -29,6 +29,7 @@ export function advance<Options extends GroupOptions>(
 ): void {
   const { steppers, backend, batches } = parts;
   const isGiven = isHandedOver && grads !== backend.grads;
+  checkIdle(parts);
   checkOptions(options);
   const { more = false, gradScale = 1 } = options;
   checkTraining(parts);
@@ -42,6 +43,7 @@ export function advance<Options extends GroupOptions>(
       'Accumulated gradients are taken by step(): what encode() records may be submitted after the next batch has come.',
     );
   }
+  parts.isStepping = true;
   try {
     if (isGiven) collect(parts, grads, encoder !== undefined);
     else collectOwn(parts);
@@ -58,6 +60,7 @@ export function advance<Options extends GroupOptions>(
     keepBooks(parts, step, more);
   } finally {
     release(parts);
+    parts.isStepping = false;
   }
   if (batches > 0) forgetSums(parts);
 }

@@ -141,6 +141,20 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(await late.stateDict()).toEqual(await other.stateDict());
   });
 
+  test('a second addition before the first is done is refused, and neither is done by half', async () => {
+    const ahead = await lookahead(await adamw({ a: array(3, 1) }, backend), { k: 1 });
+    const first = ahead.addParams(0, { b: array(2, 2) });
+    for (let i = 0; i < 4; i++) await Promise.resolve();
+    await expect(ahead.addParams(0, { c: array(2, 3) })).rejects.toThrow('Parameters are being added already');
+    await first;
+    expect([ahead.optimizer, ahead.slow].map(({ params: own }) => Object.keys(own))).toEqual([
+      ['a', 'b'],
+      ['a', 'b'],
+    ]);
+    await ahead.addParams(0, { c: array(2, 3) });
+    ahead.step({ a: array(3, 4), b: array(2, 5), c: array(2, 6) });
+  });
+
   test('what is frozen stays as it is, and what is added has slow weights, too', async () => {
     const ahead = await lookahead(await adamw(params(), backend), { k: 2 });
     ahead.step(tensors(lengths, 10));
@@ -193,9 +207,9 @@ describe.each(backends)('%s', (...[, backend]) => {
   test.each([
     [{ k: 0 }, 'Expected k to be a whole number of at least 1, got 0.'],
     [{ k: 1.5 }, 'Expected k to be a whole number of at least 1, got 1.5.'],
-    [{ alpha: 0 }, 'Expected alpha to be a number of more than 0 and at most 1, got 0.'],
-    [{ alpha: '0.5' } as object, 'Expected alpha to be a number of more than 0 and at most 1, got "0.5".'],
-    [{ alpha: 2 }, 'Expected alpha to be a number of more than 0 and at most 1, got 2.'],
+    [{ alpha: 1e-17 }, 'Expected alpha to be a number of at least 2^-53 and at most 1, got 1e-17.'],
+    [{ alpha: '0.5' } as object, 'Expected alpha to be a number of at least 2^-53 and at most 1, got "0.5".'],
+    [{ alpha: 2 }, 'Expected alpha to be a number of at least 2^-53 and at most 1, got 2.'],
     [{ K: 3 } as object, 'Unknown option "K"; lookahead has "k", "alpha".'],
     [5 as never, 'Expected the options of lookahead to be a record, got 5.'],
   ])('Lookahead refuses %o', async (options, sentence) => {

@@ -40,6 +40,20 @@ test('steps as the backend does that it chose', async () => {
   }
 });
 
+test.each([
+  ['600 tensors', Array.from({ length: 600 }, (_, i) => 8 + (i % 2))],
+  [
+    '512 layers, whose biases are few of the parameters',
+    Array.from({ length: 1024 }, (_, i) => (i % 2 === 0 ? 1 : 900)),
+  ],
+  ['tensors of no elements', [0, 0]],
+])('%s are tried as what they are', async (_, lengths) => {
+  const tensors = Object.fromEntries(lengths.map((length, i) => [`w${i}`, new Float32Array(length)]));
+  const { name, reason } = (await adamw(tensors, { backend: 'fastest' })).backend;
+  expect(reason).toMatch(new RegExp(`^[\\w ]+, the fastest here: ${MILLISECONDS}, [\\w ]+ ${MILLISECONDS} for a step`));
+  if (lengths[0] > 0) expect(name).toBe('wasm');
+});
+
 test('measures once for the same sizes, kernels, threads and device, and anew for others', async () => {
   const first = await backendOf(adamw, 5000);
   expect(await backendOf(adamw, 5000)).toEqual(first);

@@ -143,6 +143,36 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(() => clipped.step(grads, any(null))).toThrow('Expected the options of a step to be a record, got null.');
   });
 
+  test('what a step asks may not call back into it', async () => {
+    let calls: (() => unknown)[] = [];
+    const schedule = (): number => {
+      for (const call of calls) call();
+      return 1;
+    };
+    const optimizer = await adamw(params(), { ...backend, schedule });
+    const grads = tensors(lengths, 2);
+    const busy = 'A step is being taken: its schedule cannot step, accumulate or ask for norms.';
+    for (const call of [() => optimizer.step(grads), () => optimizer.accumulate(grads)]) {
+      calls = [call];
+      expect(() => optimizer.step(grads)).toThrow(busy);
+      expect(optimizer.completedSteps).toBe(0);
+    }
+    const asked: Promise<unknown>[] = [];
+    calls = [() => asked.push(expect(optimizer.norms()).rejects.toThrow(busy))];
+    optimizer.step(grads);
+    await Promise.all(asked);
+    const plain = await adamw(params(), backend);
+    plain.step(grads);
+    same(await readAll(optimizer, params()), await readAll(plain, params()));
+  });
+
+  test('norms and sums that are refused leave nothing behind', async () => {
+    const optimizer = await adamw(params(), { ...backend, keepGrads: false });
+    const before = await optimizer.norms();
+    await expect(optimizer.norms({ w1: array(1, 1), x: array(1, 1) })).rejects.toThrow('There is no parameter "x"');
+    expect(await optimizer.norms()).toEqual(before);
+  });
+
   test('an empty tensor before others does not stop them', async () => {
     const make = (keepGrads: boolean) =>
       adamw({ a: array(1, 1), empty: new Float32Array(0), b: array(1, 2) }, { ...backend, keepGrads });

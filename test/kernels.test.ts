@@ -218,6 +218,12 @@ test.each([0.6, 0.9, 0.95, 0.999, 0.999999])('what is left of %f, step by step, 
   expect(decayed(base, Math.ceil(41 / (1 - base)))).toBe(0);
 });
 
+test('what is left is found for steps beyond those that a number can count one by one', () => {
+  const base = 1 - 2 ** -53;
+  for (const t of [2 ** 53 - 1, 2 ** 53, 2 ** 53 + 2])
+    expect(decayed(base, t)).toBeCloseTo(Math.exp(-t * 2 ** -53), 12);
+});
+
 test('what is left after some steps does not depend on what was asked for before', () => {
   const bases = [0.9, 0.95, 0.98, 0.99, 0.999, 0.9999];
   const exponents = Array.from({ length: 390 }, (_, t) => t);

@@ -255,6 +255,8 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     broken.param_groups[0].weight_sum = 1;
     broken.param_groups[0].train_mode = 1;
     await expect(optimizer.loadStateDict(broken)).rejects.toThrow('Expected train_mode in param_groups[0]');
+    broken.param_groups[0].k = 2 ** 53;
+    await expect(optimizer.loadStateDict(broken)).rejects.toThrow('Expected k in param_groups[0] to be a whole number');
     expect(await optimizer.stateDict()).toEqual(dict);
   });
 

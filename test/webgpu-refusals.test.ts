@@ -96,6 +96,19 @@ describe('is refused', () => {
     expect(() => uploaded.step({ w: uploaded.params.w })).toThrow('The gradient of "w" overlaps the parameter itself.');
   });
 
+  test('a gradient that is another parameter, wherever that lies in its buffer', async () => {
+    const shared = device.createBuffer({ size: 2048, usage: STORAGE | COPY_SRC | COPY_DST });
+    const at = (offset: number) => ({ buffer: shared, offset, size: 48 });
+    const optimizer = await adam({ w: ok(), late: at(1024), early: at(256) }, { device });
+    expect(() => optimizer.step({ w: at(1024) })).toThrow('The gradient of "w" overlaps the parameter "late".');
+    expect(() => optimizer.step({ late: at(256) })).toThrow('"late" overlaps the parameter "early".');
+    expect(() => optimizer.step({ late: at(0), w: { buffer: shared, offset: 0 } })).not.toThrow();
+    await optimizer.addParams(0, { later: at(512) });
+    expect(() => optimizer.step({ w: at(512) })).toThrow('"w" overlaps the parameter "later".');
+    optimizer.step({ w: at(1536), early: at(768), late: at(0) });
+    expect(optimizer.stepOf('w')).toBe(2);
+  });
+
   test('an empty array among buffers', async () => {
     await expect(adam(any({ w: ok(), e: new Float32Array(0) }), { device })).rejects.toThrow(
       'Expected all parameters in one kind of memory, got "w" on the GPU and "e" on the CPU.',

@@ -24,8 +24,9 @@ const BUDGET = 50;
 /** Parameters of a first look, and the most that are tried: beyond, time grows with the number. */
 const FEW = 2 ** 14;
 const MANY = 2 ** 20;
-/** The most tensors of a section that are tried. */
+/** The most tensors of a section that are tried, and the ratio that no pattern among them follows. */
 const TENSORS = 512;
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
 /** Scalars as a step has them that has become routine; any number will do for the others. */
 const routine: Readonly<Record<string, number>> = { grad_scale: 1, l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
 
@@ -88,8 +89,10 @@ interface Result {
 
 async function measure(request: Request, { open }: Candidate, budget: number): Promise<Result> {
   const total = count(request);
+  const picked = pick(request);
+  const most = count(picked);
   const called = performance.now();
-  const few = await Trial.open(request, open, Math.min(FEW, total));
+  const few = await Trial.open(picked, open, Math.min(FEW, most));
   const { device } = few.backend;
   const begun = device === undefined ? called : performance.now();
   const result = (milliseconds: number, size: number): Result => {
@@ -99,9 +102,9 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
     const least = await few.time(budget / 4);
     // As many as a few steps of them are likely to leave time for.
     const affordable = (few.size * budget) / (8 * least);
-    const size = Math.min(total, MANY, affordable);
-    if (size <= few.size) return result((least * total) / few.size, few.size);
-    const many = await Trial.open({ ...request, device: device ?? request.device }, open, size);
+    const size = Math.min(most, MANY, affordable);
+    if (size <= few.size) return result((least * total) / Math.max(few.size, 1), few.size);
+    const many = await Trial.open({ ...picked, device: device ?? request.device }, open, size);
     try {
       const more = await many.time(budget - (performance.now() - begun));
       const rate = more > least ? (more - least) / (many.size - few.size) : more / many.size;
@@ -117,7 +120,20 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
 const count = ({ sections }: Pick<Request, 'sections'>): number =>
   sections.reduce((sum, { tensors }) => tensors.reduce((of, { length }) => of + length, sum), 0);
 
-/** A backend over tensors as those that are asked for, but fewer or smaller ones. */
+/** The request for some of its tensors: of many in a section, those at unequal distances, since layers repeat themselves. */
+function pick(request: Request): Request {
+  const sections = request.sections.map((section) => {
+    const { tensors } = section;
+    if (tensors.length <= TENSORS) return section;
+    const some = Array.from({ length: TENSORS }, (_, i) => {
+      return tensors[Math.floor(((i + ((i * GOLDEN) % 1)) * tensors.length) / TENSORS)];
+    });
+    return { ...section, tensors: some };
+  });
+  return { ...request, sections };
+}
+
+/** A backend over tensors as those that are asked for, but smaller ones. */
 class Trial {
   readonly backend: Backend;
   /** How many elements there are. */
@@ -130,7 +146,7 @@ class Trial {
 
   /** Over `most` elements in all. */
   static async open(request: Request, open: Candidate['open'], most: number): Promise<Trial> {
-    const { sections, grads } = sample(request, most);
+    const { sections, grads } = shrink(request, most);
     return new Trial(await open({ ...request, sections, sources: grads }), sections, grads);
   }
 
@@ -174,15 +190,11 @@ class Trial {
   }
 }
 
-/** Of each section some tensors, scaled so that there are `most` elements in all, and a gradient for each. */
-function sample(request: Request, most: number): { sections: Section[]; grads: Map<Tensor, Float32Array> } {
-  const picked = request.sections.map((section) => {
-    const stride = Math.ceil(section.tensors.length / TENSORS);
-    return { ...section, tensors: section.tensors.filter((_, i) => i % stride === 0) };
-  });
-  const scale = Math.min(1, most / Math.max(count({ sections: picked }), 1));
+/** The tensors, scaled so that there are `most` elements in all, and a gradient for each. */
+function shrink(request: Request, most: number): { sections: Section[]; grads: Map<Tensor, Float32Array> } {
+  const scale = Math.min(1, most / Math.max(count(request), 1));
   const grads = new Map<Tensor, Float32Array>();
-  const sections = picked.map((section) => ({
+  const sections = request.sections.map((section) => ({
     ...section,
     tensors: section.tensors.map((tensor) => {
       const scaled = { ...tensor, length: Math.ceil(scale * tensor.length) };

@@ -84,7 +84,7 @@ class CpuBackend implements Backend {
       }
     }
     const take = (): void => {
-      this.#placed.push(...more);
+      for (const each of more) this.#placed.push(each);
       this.#buffers.push(buffer);
       const views = (array: string) => byName(sections, (s, tensor) => view(this.#placed[s], tensor, array));
       this.params = Object.freeze({ ...this.params, ...views('param') });

@@ -2,7 +2,7 @@
 
 import { byName, type Intake } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { checkUsage, isFloat32Array, locate, overlap } from '../memory.js';
+import { checkUsage, isFloat32Array, locate } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show } from '../sentences.js';
 import { norm } from '../vectors.js';
@@ -10,6 +10,7 @@ import type { ArrayOf, Backend, Extension, Run } from './backend.js';
 import { Kernels } from './webgpu/kernel.js';
 import { placeOf, type Place } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
+import { Occupied } from './webgpu/occupied.js';
 import { readBack, type Source } from './webgpu/read.js';
 import { Recording, type Placed } from './webgpu/recording.js';
 
@@ -23,6 +24,7 @@ export class WebGPU implements Backend {
   readonly #place: (intake: Intake) => Promise<Placed[]>;
   readonly #placed: Placed[] = [];
   readonly #recording: Recording;
+  readonly #occupied = new Occupied();
   /** What `grads` has shown so far. */
   readonly #shown = new Map<string, GPUBufferBinding>();
 
@@ -44,9 +46,10 @@ export class WebGPU implements Backend {
     const { sections } = intake;
     const placed = await this.#place(intake);
     const take = (): void => {
-      this.#placed.push(...placed);
+      for (const each of placed) this.#placed.push(each);
       this.#recording.reserve(this.#placed.reduce((sum, { section }) => sum + section.tensors.length, 0));
       const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
+      this.#occupied.add(params);
       this.params = Object.freeze({ ...this.params, ...params });
       const grads = this.#keepGrads ? byName(sections, (s, tensor) => this.#showGrad(s, tensor)) : {};
       // Not spread, which would ask for memory of all.
@@ -69,10 +72,11 @@ export class WebGPU implements Backend {
     if (kind === 'CPU' && encoded) {
       throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
     }
-    const { buffer: own, offset: ownOffset = 0 } = this.params[name];
-    const size = length * FLOAT;
-    if (overlap({ kind, buffer, offset, bytes: size }, { kind: 'GPU', buffer: own, offset: ownOffset, bytes: size })) {
-      throw new TypeError(`The gradient of ${show(name)} overlaps the parameter itself.`);
+    const under = this.#occupied.at(buffer as GPUBuffer, offset, length * FLOAT);
+    if (under !== undefined) {
+      // Which of them would be stepped first is nothing to build on.
+      const whose = under === name ? 'itself' : show(under);
+      throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
     }
     const shown = this.#shown.get(name);
     const isOwn = shown !== undefined && buffer === shown.buffer && offset === shown.offset;

@@ -66,7 +66,7 @@ export function parseState<Options extends GroupOptions>(
   for (const [name, first] of Object.entries(algorithm.group?.first ?? {})) {
     const value = saved[name];
     const least = Math.min(first, 0);
-    const isGood = Number.isFinite(value) && (value as number) >= least && (name !== 'k' || Number.isInteger(value));
+    const isGood = name === 'k' ? isCount(value) : Number.isFinite(value) && (value as number) >= least;
     expect(isGood, name + where, `a ${name === 'k' ? 'whole' : 'finite'} number of at least ${least}`, value);
     state[name] = value as number;
   }

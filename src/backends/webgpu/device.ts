@@ -9,7 +9,8 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   if (gpu === undefined) throw new Unavailable('there is no navigator.gpu; pass a GPUDevice as the option device');
   const adapter = await gpu.requestAdapter();
   if (adapter === null) throw new Unavailable('navigator.gpu has no adapter');
-  const needed = Math.max(...sections.map(({ tensors }) => pack(tensors)[0]?.bytes ?? 0));
+  const sizes = sections.map(({ tensors }) => pack(tensors)[0]?.bytes ?? 0);
+  const needed = sizes.reduce((most, bytes) => Math.max(most, bytes), 0);
   // What every device has unasked; asking for more than is needed may cost speed.
   const guaranteed = { maxStorageBufferBindingSize: 128 * 2 ** 20, maxBufferSize: 256 * 2 ** 20 } as const;
   const requiredLimits: Record<string, number> = {};
