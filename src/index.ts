@@ -8,8 +8,8 @@ import { creator } from './create.js';
  * Names, defaults and checks of torch.optim.Adam.
  *
  * `params` is a record of flat tensors by name, of any lengths, or an array of groups `{ params, lr, ... }` with
- * options of their own. Resolves to an `Optimizer`, whose `step` takes gradients of the same names and lengths. Rejects
- * with a TypeError or RangeError for any option or tensor that is not as documented.
+ * options of their own, read until the promise resolves: to an `Optimizer`, whose `step` takes gradients of the same
+ * names and lengths. Rejects with a TypeError or RangeError for any option or tensor that is not as documented.
  */
 export const adam = /* @__PURE__ */ creator(algorithms.adam);
 

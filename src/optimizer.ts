@@ -209,7 +209,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       this.step(await closure());
     } catch (error) {
       // Throw the closure's error, not a late failure of an earlier step: hence not this.eval(), which checks for one.
-      if (this.#parts !== undefined) switchMode(this.#parts, false, undefined);
+      if (this.#parts?.isUnfinished === false) switchMode(this.#parts, false, undefined);
       throw error;
     }
     this.eval();

@@ -126,6 +126,11 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       const error = new Error('no gradients');
       await expect(optimizer.stepClosure(() => Promise.reject(error))).rejects.toBe(error);
       expect(() => run(optimizer, 6, 7)).toThrow('eval mode');
+      const byHalf = (): Promise<never> => {
+        optimizer.step({ w3: array(3, 6) }, { more: true });
+        return Promise.reject(error);
+      };
+      await expect(optimizer.stepClosure(byHalf)).rejects.toBe(error);
     });
 
     test.each(['train', 'eval'] as const)('saved in %s mode, resumed, equal to a run without a break', async (mode) => {
