@@ -10,8 +10,16 @@ export const unexpected = (what: string, wanted: string, value: unknown): TypeEr
 
 /** A record: an object with named properties, as opposed to an array, a Map, a Promise or anything else of a class. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
-  return Object.prototype.toString.call(value) === '[object Object]';
+  try {
+    return tagOf(value) === 'Object';
+  } catch {
+    // A revoked Proxy, or a tag that throws.
+    return false;
+  }
 }
+
+/** 'Map' for a Map. */
+const tagOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 /** Throws unless the options of `what` are a record, of these names alone. */
 export function expectOptions(
@@ -29,17 +37,31 @@ export function isCount(value: unknown, least = 0): value is number {
   return Number.isSafeInteger(value) && (value as number) >= least;
 }
 
-/** A value as a message shows it: short, and telling a string or a bigint from a number. */
+/** A value as a message shows it: short, and telling a string or a bigint from a number. Never throws. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'string') return JSON.stringify(cut(value));
+  // Writing a long bigint in decimals takes the square of its length.
+  if (typeof value === 'bigint') return BigInt.asIntN(128, value) === value ? `${value}n` : 'a bigint of over 128 bits';
   if (typeof value === 'function') return 'a function';
-  if (typeof value !== 'object' || value === null) return String(value);
-  const isShort = Array.isArray(value) && value.length <= 4 && value.every((item) => !Array.isArray(item));
-  if (isShort) return `[${Array.from(value, show).join(', ')}]`;
-  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  if (typeof value !== 'object' || value === null) return cut(String(value));
+  try {
+    return cut(showObject(value));
+  } catch {
+    return 'an object that throws when it is read';
+  }
+}
+
+const cut = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+
+function showObject(value: object): string {
+  if (Array.isArray(value) && value.length <= 4) {
+    // By index: an array of the caller's may have another iterator.
+    const items = Array.from({ length: value.length }, (_, i): unknown => value[i]);
+    if (!items.some(Array.isArray)) return `[${items.map(show).join(', ')}]`;
+  }
   // A record's own `constructor` may be anything.
-  const name = isRecord(value) && typeof value.constructor === 'function' ? value.constructor.name : tag;
+  const isNamed = isRecord(value) && typeof value.constructor === 'function';
+  const name = cut(String(isNamed ? value.constructor.name : tagOf(value)));
   const length = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as { length?: number }).length : undefined;
   return length !== undefined ? `${name}(${length})` : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
 }

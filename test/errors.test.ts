@@ -184,6 +184,53 @@ describe('creation is refused', () => {
     await expect(adamw(any(tensors), any(options))).rejects.toThrow(message);
   });
 
+  const revoked = (target: object): object => {
+    const { proxy, revoke } = Proxy.revocable(target, {});
+    revoke();
+    return proxy;
+  };
+  const thrower = (): never => {
+    throw new Error('no');
+  };
+  const getter = (name: string | symbol, at = {}): object => Object.defineProperty(at, name, { get: thrower });
+  const named = (name: unknown): object => ({ constructor: Object.defineProperty(() => 0, 'name', { value: name }) });
+  const endless = function* (): Generator<number> {
+    for (;;) yield 1;
+  };
+  const throws = 'an object that throws when it is read.';
+  // Whatever comes, the refusal is made, in no time, and is short. Functions, since vitest would print the values.
+  const hostile: [string, () => unknown, string][] = [
+    ['a revoked Proxy', () => revoked({}), throws],
+    ['a revoked Proxy of a list', () => revoked([]), throws],
+    ['a list with a revoked Proxy', () => [1, revoked({})], throws],
+    ['a list whose items throw', () => getter('0', [0]), throws],
+    ['a list with an endless iterator', () => Object.assign([1, 2], { [Symbol.iterator]: endless }), '[1, 2].'],
+    ['a list in lists', () => [[[[]]]], 'Array(1).'],
+    ['a tag that throws', () => getter(Symbol.toStringTag), throws],
+    ['a constructor that throws', () => getter('constructor'), throws],
+    ['a name that is a Symbol', () => named(Symbol('x')), 'a Symbol(x).'],
+    ['a long name', () => named('L'.repeat(1e6)), `a ${'L'.repeat(78)}….`],
+    ['no prototype', () => Object.create(null), 'an Object.'],
+    ['a long Symbol', () => Symbol('s'.repeat(1e6)), `Symbol(${'s'.repeat(73)}….`],
+    ['a long text', () => 's'.repeat(1e8), `"${'s'.repeat(80)}…".`],
+    ['a bigint', () => -(2n ** 127n), '-170141183460469231731687303715884105728n.'],
+    ['a long bigint', () => 1n << 10_000_000n, 'a bigint of over 128 bits.'],
+  ];
+  test.each(hostile)('but not by an error of its own: %s', async (...[, make, shown]) => {
+    const optimizer = await adamw({ w });
+    const given = any({ w: make() });
+    const before = performance.now();
+    expect(() => optimizer.step(given)).toThrow(
+      new TypeError(`Expected gradient "w" to be a Float32Array, got ${shown}`),
+    );
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
+
+  test('options that cannot be read', async () => {
+    const message = 'Expected options to be a record, got an object that throws when it is read.';
+    await expect(adamw({ w }, any(revoked({})))).rejects.toThrow(message);
+  });
+
   test('but not neighbours in one buffer', async () => {
     const optimizer = await adamw({ a: memory.subarray(0, 4), b: memory.subarray(4) });
     expect(optimizer.params.b).toHaveLength(4);
