@@ -128,7 +128,7 @@ describe('at the edges', () => {
   });
 
   test('cosineAnnealing repeats itself to the bit', () => {
-    const schedule = cosineAnnealing({ tMax: 37, etaMin: 0.1 });
+    const schedule = cosineAnnealing({ tMax: 37, minLrRate: 0.1 });
     for (let t = 0; t < 74; t++) {
       for (const waves of [1, 2, 1000, 1e10]) expect(schedule(t + 74 * waves)).toBe(schedule(t));
     }
@@ -141,7 +141,7 @@ describe('at the edges', () => {
     [7, 10],
     [1, 1000],
   ])('warm restarts from %i by %i begin at 1, where they should and nowhere else', (t0, tMult) => {
-    const schedule = cosineAnnealingWarmRestarts({ t0, tMult, etaMin: 0.01 });
+    const schedule = cosineAnnealingWarmRestarts({ t0, tMult, minLrRate: 0.01 });
     for (let start = t0, length = t0 * tMult; start + length < Number.MAX_SAFE_INTEGER;) {
       expect(schedule(start)).toBe(1);
       expect(schedule(start - 1) < 1 || length === tMult).toBe(true);
@@ -191,10 +191,10 @@ describe('creation is refused', () => {
     [() => cosineAnnealing({ tMax: 1.5 }), `Expected tMax ${whole} 1, got 1.5.`],
     [() => cosineAnnealing(any({})), `Expected tMax ${whole} 1, got undefined.`],
     [() => cosineAnnealing(any({ tMax: null })), `Expected tMax ${whole} 1, got null.`],
-    [() => cosineAnnealing(any({ T_max: 10 })), 'Unknown option "T_max", got 10; cosineAnnealing has "tMax", "etaMin".'],
+    [() => cosineAnnealing(any({ T_max: 10 })), 'Unknown option "T_max", got 10; cosineAnnealing has "tMax", "minLrRate".'],
     [() => cosineAnnealing(any(10)), 'Expected the options of cosineAnnealing to be a record, got 10.'],
     [() => cosineAnnealing(any(undefined)), 'Expected the options of cosineAnnealing to be a record, got undefined.'],
-    [() => cosineAnnealing({ tMax: 5, etaMin: -1 }), 'Expected etaMin to be a finite number of at least 0, got -1.'],
+    [() => cosineAnnealing({ tMax: 5, minLrRate: -1 }), 'Expected minLrRate to be a finite number of at least 0, got -1.'],
     [() => cosineDecay({ decaySteps: -1 }), `Expected decaySteps ${whole} 0, got -1.`],
     [() => cosineDecay({ decaySteps: 5, exponent: Infinity }), 'Expected exponent to be a finite number of at least 0, got Infinity.'],
     [() => cosineAnnealingWarmRestarts({ t0: 5, tMult: 1.5 }), `Expected tMult ${whole} 1, got 1.5.`],
@@ -230,7 +230,15 @@ describe('creation is refused', () => {
     [() => chained(any({ gamma: 1 })), 'Expected schedules[0] of chained to be a function from completed steps'],
     [() => reduceOnPlateau({ factor: 1 }), 'Expected factor to be a number of at least 0 and less than 1, got 1.'],
     [() => reduceOnPlateau(any({ mode: 'least' })), 'Expected mode to be one of "min", "max", got "least".'],
-    [() => reduceOnPlateau(any({ min_lr: 0.1 })), 'Unknown option "min_lr", got 0.1; reduceOnPlateau has "mode", "factor",'],
+    [() => reduceOnPlateau(any({ last_epoch: 1 })), 'Unknown option "last_epoch", got 1; reduceOnPlateau has "mode", "factor",'],
+    [
+      () => cosineAnnealing(any({ tMax: 100, etaMin: 1e-5 })),
+      'etaMin is an absolute lr in PyTorch, and cosineAnnealing takes minLrRate, a fraction of lr: divide it by lr, got 0.00001.',
+    ],
+    [() => cosineAnnealingWarmRestarts(any({ t0: 5, eta_min: 0 })), 'cosineAnnealingWarmRestarts takes minLrRate, a fraction of lr'],
+    [() => reduceOnPlateau(any({ min_lr: 0.1 })), 'min_lr is an absolute lr in PyTorch, and reduceOnPlateau takes minLrRate'],
+    [() => reduceOnPlateau(any({ eps: 0 })), 'eps is an absolute lr in PyTorch, and reduceOnPlateau takes minReduction'],
+    [() => step(any({ stepSize: 5, eps: 0 })), 'Unknown option "eps", got 0; step has "stepSize", "gamma".'],
     [() => reduceOnPlateau().step(any('0.5')), 'Expected the metric to be a number, got "0.5".'],
   ]; // prettier-ignore
   test.each(refused.map(([refuse, message]) => [message, refuse] as const))('%s', (message, refuse) => {

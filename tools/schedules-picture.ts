@@ -15,7 +15,7 @@ export const panels: readonly Panel[] = [
   { of: call('constant', { factor: 0.5, totalIters: 30 }) },
   { of: call('linear', { startFactor: 1, endFactor: 0.1, totalIters: 80 }) },
   { of: call('linearWarmup', { totalIters: 20 }, call('cosineDecay', { decaySteps: 80 })) },
-  { of: call('cosineAnnealing', { tMax: 40, etaMin: 0.1 }) },
+  { of: call('cosineAnnealing', { tMax: 40, minLrRate: 0.1 }) },
   { of: call('cosineDecay', { decaySteps: 80, alpha: 0.1 }) },
   { of: call('cosineAnnealingWarmRestarts', { t0: 15, tMult: 2 }) },
   { of: call('polynomial', { totalIters: 80, power: 2 }) },

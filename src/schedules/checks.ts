@@ -44,6 +44,15 @@ export const oneOf = <Word extends string>(words: readonly Word[], fallback: Wor
   fallback,
 });
 
+/** PyTorch's options that are an absolute lr, and ours, fractions of lr, in their place. */
+const fractions: Readonly<Record<string, string>> = {
+  etaMin: 'minLrRate',
+  eta_min: 'minLrRate',
+  minLr: 'minLrRate',
+  min_lr: 'minLrRate',
+  eps: 'minReduction',
+};
+
 type Checks<Values> = { readonly [Name in keyof Values]: Check<Values[Name]> };
 
 /** The options that were given to the schedule `name`, checked, and the others as they are by default. */
@@ -51,6 +60,11 @@ export function read<Values extends object>(name: string, given: unknown, checks
   expect(isRecord(given), `the options of ${name}`, 'a record', given);
   for (const [key, value] of Object.entries(given)) {
     if (Object.hasOwn(checks, key)) continue;
+    const fraction = Object.hasOwn(fractions, key) ? fractions[key] : '';
+    if (Object.hasOwn(checks, fraction)) {
+      const instead = `${name} takes ${fraction}, a fraction of lr: divide it by lr`;
+      throw new TypeError(`${key} is an absolute lr in PyTorch, and ${instead}, got ${show(value)}.`);
+    }
     const known = list(Object.keys(checks), Infinity);
     throw new TypeError(`Unknown option ${show(key)}, got ${show(value)}; ${name} has ${known}.`);
   }

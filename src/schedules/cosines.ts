@@ -8,19 +8,19 @@ import { schedule, type Schedule } from './schedule.js';
 const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(x);
 
 export interface CosineAnnealingOptions {
-  /** After how many steps it is `etaMin`, at least 1. */
+  /** After how many steps it is `minLrRate`, at least 1. */
   readonly tMax: number;
-  /** The multiplier at `tMax`: PyTorch's eta_min divided by lr. Default 0. */
-  readonly etaMin?: number;
+  /** The multiplier at `tMax`, at least 0: PyTorch's eta_min, which is an absolute lr, divided by lr. Default 0. */
+  readonly minLrRate?: number;
 }
 
 /**
- * etaMin + (1 - etaMin)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. Past `tMax` it rises again, to 1 at 2*tMax,
+ * minLrRate + (1 - minLrRate)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. Past `tMax` it rises again, to 1 at 2*tMax,
  * as torch's does; `cosineDecay` stays where it is.
  */
 export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
-  const { tMax, etaMin } = read('cosineAnnealing', options, { tMax: whole(1), etaMin: notNegative(0) });
-  return schedule((t) => fallTo(etaMin, (t % (2 * tMax)) / tMax));
+  const { tMax, minLrRate } = read('cosineAnnealing', options, { tMax: whole(1), minLrRate: notNegative(0) });
+  return schedule((t) => fallTo(minLrRate, (t % (2 * tMax)) / tMax));
 }
 
 export interface CosineDecayOptions {
@@ -50,23 +50,23 @@ export interface CosineAnnealingWarmRestartsOptions {
   readonly t0: number;
   /** How many times as long as the one before each next cycle is, a whole number of at least 1. Default 1. */
   readonly tMult?: number;
-  /** The multiplier that each cycle falls towards: PyTorch's eta_min divided by lr. Default 0. */
-  readonly etaMin?: number;
+  /** The multiplier that each cycle falls towards: PyTorch's eta_min, an absolute lr, divided by lr. Default 0. */
+  readonly minLrRate?: number;
 }
 
 /** Cosine annealing that begins anew, at 1, after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */
 export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestartsOptions): Schedule {
-  const { t0, tMult, etaMin } = read('cosineAnnealingWarmRestarts', options, {
+  const { t0, tMult, minLrRate } = read('cosineAnnealingWarmRestarts', options, {
     t0: whole(1),
     tMult: whole(1, 1),
-    etaMin: notNegative(0),
+    minLrRate: notNegative(0),
   });
   return schedule((t) => {
-    if (tMult === 1) return fallTo(etaMin, (t % t0) / t0);
+    if (tMult === 1) return fallTo(minLrRate, (t % t0) / t0);
     // In whole numbers: a logarithm would miss the first step of a cycle now and then.
     let rest = t;
     let length = t0;
     for (; rest >= length; length *= tMult) rest -= length;
-    return fallTo(etaMin, rest / length);
+    return fallTo(minLrRate, rest / length);
   });
 }

@@ -17,10 +17,10 @@ export interface ReduceOnPlateauOptions {
   readonly thresholdMode?: 'rel' | 'abs';
   /** For how many metrics after a reduction none is counted as bad. Default 0. */
   readonly cooldown?: number;
-  /** The least multiplier, from 0 to 1: PyTorch's min_lr divided by lr. Default 0. */
-  readonly etaMin?: number;
-  /** A reduction by this much or less is not made: PyTorch's eps, divided by lr. Default 1e-8. */
-  readonly eps?: number;
+  /** The least multiplier, from 0 to 1: PyTorch's min_lr, an absolute lr, divided by lr. Default 0. */
+  readonly minLrRate?: number;
+  /** The multiplier is not reduced by this much or less: PyTorch's eps, an absolute lr, divided by lr. Default 1e-8. */
+  readonly minReduction?: number;
 }
 
 /** The memory of `reduceOnPlateau`, in PyTorch's words, but for the multiplier, which there is lr itself. */
@@ -66,16 +66,20 @@ const memory: Readonly<Record<keyof PlateauState & string, Check<unknown>>> = {
  * a row are no better than the best so far. It is the one schedule with a memory, which the optimizer's state dicts hold.
  */
 export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnPlateau {
-  const { mode, factor, patience, threshold, thresholdMode, cooldown, etaMin, eps } = read('reduceOnPlateau', options, {
-    mode: oneOf(['min', 'max'] as const, 'min'),
-    factor: rate(0.1),
-    patience: whole(0, 10),
-    threshold: notNegative(1e-4),
-    thresholdMode: oneOf(['rel', 'abs'] as const, 'rel'),
-    cooldown: whole(0, 0),
-    etaMin: share(0),
-    eps: notNegative(1e-8),
-  });
+  const { mode, factor, patience, threshold, thresholdMode, cooldown, minLrRate, minReduction } = read(
+    'reduceOnPlateau',
+    options,
+    {
+      mode: oneOf(['min', 'max'] as const, 'min'),
+      factor: rate(0.1),
+      patience: whole(0, 10),
+      threshold: notNegative(1e-4),
+      thresholdMode: oneOf(['rel', 'abs'] as const, 'rel'),
+      cooldown: whole(0, 0),
+      minLrRate: share(0),
+      minReduction: notNegative(1e-8),
+    },
+  );
   const isBetter = better[`${mode} ${thresholdMode}`];
   const worst = mode === 'min' ? Infinity : -Infinity;
   const state: PlateauState = { best: null, num_bad_epochs: 0, cooldown_counter: 0, last_epoch: 0, multiplier: 1 };
@@ -91,8 +95,8 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
       state.num_bad_epochs = 0;
     }
     if (state.num_bad_epochs <= patience) return;
-    const reduced = Math.max(state.multiplier * factor, etaMin);
-    if (state.multiplier - reduced > eps) state.multiplier = reduced;
+    const reduced = Math.max(state.multiplier * factor, minLrRate);
+    if (state.multiplier - reduced > minReduction) state.multiplier = reduced;
     state.cooldown_counter = cooldown;
     state.num_bad_epochs = 0;
   };

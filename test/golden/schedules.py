@@ -58,8 +58,8 @@ def case(ours, source, values, **more):
 
 
 def snake(name):
-    # T_max, T_0 and T_mult are the names that PyTorch spells otherwise.
-    special = {"tMax": "T_max", "t0": "T_0", "tMult": "T_mult"}
+    # The names that PyTorch spells otherwise. With an lr of 1 a fraction of lr is an absolute one.
+    special = {"tMax": "T_max", "t0": "T_0", "tMult": "T_mult", "minLrRate": "eta_min"}
     return special.get(name, "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
 
 
@@ -76,11 +76,11 @@ of_torch("linear", "LinearLR", 12)
 of_torch("linear", "LinearLR", 60, startFactor=0.01, endFactor=0.7, totalIters=50)
 of_torch("linear", "LinearLR", 30, startFactor=1.0, endFactor=0.0, totalIters=20)
 of_torch("cosineAnnealing", "CosineAnnealingLR", 50, tMax=10)
-of_torch("cosineAnnealing", "CosineAnnealingLR", 70, tMax=23, etaMin=0.05)
-of_torch("cosineAnnealing", "CosineAnnealingLR", 250, tMax=100, etaMin=0.3)
+of_torch("cosineAnnealing", "CosineAnnealingLR", 70, tMax=23, minLrRate=0.05)
+of_torch("cosineAnnealing", "CosineAnnealingLR", 250, tMax=100, minLrRate=0.3)
 of_torch("cosineAnnealing", "CosineAnnealingLR", 5, tMax=1)
 of_torch("cosineAnnealingWarmRestarts", "CosineAnnealingWarmRestarts", 40, t0=7)
-of_torch("cosineAnnealingWarmRestarts", "CosineAnnealingWarmRestarts", 100, t0=3, tMult=2, etaMin=0.01)
+of_torch("cosineAnnealingWarmRestarts", "CosineAnnealingWarmRestarts", 100, t0=3, tMult=2, minLrRate=0.01)
 of_torch("cosineAnnealingWarmRestarts", "CosineAnnealingWarmRestarts", 130, t0=1, tMult=3)
 of_torch("polynomial", "PolynomialLR", 10)
 of_torch("polynomial", "PolynomialLR", 60, totalIters=50, power=2)
@@ -220,15 +220,15 @@ plateaus = []
 for options, metrics in (
     ({}, falling),
     ({"patience": 0, "factor": 0.5}, falling),
-    ({"patience": 2, "cooldown": 3, "factor": 0.3, "etaMin": 0.01}, falling),
+    ({"patience": 2, "cooldown": 3, "factor": 0.3, "minLrRate": 0.01}, falling),
     ({"patience": 1, "factor": 0.7, "thresholdMode": "abs", "threshold": 0.05}, falling),
     ({"mode": "max", "patience": 2, "factor": 0.5}, [-metric for metric in falling]),
     ({"mode": "max", "patience": 1, "thresholdMode": "abs", "threshold": 0.01, "cooldown": 1}, falling),
-    ({"patience": 1, "factor": 0.5, "eps": 0.1}, [1.0] * 20),
+    ({"patience": 1, "factor": 0.5, "minReduction": 0.1}, [1.0] * 20),
     ({"patience": 1, "factor": 0.5}, [None, None, None, 2.0, None, 1.0, None, None, 1.0]),
 ):
     adamw = optimizer()
-    names = {"thresholdMode": "threshold_mode", "etaMin": "min_lr"}
+    names = {"thresholdMode": "threshold_mode", "minLrRate": "min_lr", "minReduction": "eps"}
     arguments = {names.get(key, key): value for key, value in options.items()}
     scheduler = schedulers.ReduceLROnPlateau(adamw, **arguments)
     states = []
