@@ -3,7 +3,6 @@
 import type { GroupOptions } from './algorithms/algorithm.js';
 import { Unavailable } from './backends/backend.js';
 import { readGroups, readTensors, type Existing, type Intake } from './groups.js';
-import { locate, type Stretch } from './memory.js';
 import { register, stepperOf, takeGroup, type Parts } from './parts.js';
 import { show } from './sentences.js';
 import { Stepper } from './stepper.js';
@@ -63,14 +62,14 @@ async function extend<Options extends GroupOptions>(
   }
 }
 
-function existing<Options extends GroupOptions>({ steppers, members, memory, backend }: Parts<Options>): Existing {
-  // Parameters that were copied cannot overlap with what is still to be.
-  const copied: Stretch = { kind: memory, buffer: {}, offset: 0, bytes: 0 };
-  const where = (name: string): Stretch =>
-    memory === 'CPU' ? copied : locate(backend.params[name], 'parameter', name);
+function existing<Options extends GroupOptions>(parts: Parts<Options>): Existing {
+  const { steppers, members, inOrder, memory, backend } = parts;
   return {
     groups: steppers.length,
-    sections: steppers.reduce((sum, { sections }) => sum + sections.length, 0),
-    stretches: new Map([...members.keys()].map((name) => [name, where(name)])),
+    sections: parts.sections,
+    tensors: inOrder.length,
+    one: [inOrder[0].tensor.name, memory],
+    has: (name) => members.has(name),
+    at: (stretch) => backend.paramAt?.(stretch),
   };
 }

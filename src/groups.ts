@@ -2,7 +2,7 @@
 
 import type { Algorithm, CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { FLOAT, type Tensor } from './layout.js';
-import { checkSeparate, isFloat32Array, locate, type Stretch } from './memory.js';
+import { checkSeparate, isFloat32Array, locate, type Located, type Stretch } from './memory.js';
 import { resolve } from './options.js';
 import type { Rule } from './rules/rule.js';
 import { expect, isRecord, list, show } from './sentences.js';
@@ -41,15 +41,15 @@ export interface Group<Options = object> {
 /** Where each tensor comes from, an array or GPU memory: only needed while its memory is made, and not kept. */
 export type Sources = ReadonlyMap<Tensor, Float32Array | Stretch>;
 
-/** What an optimizer has already when more is added. */
-export interface Existing {
+/** What an optimizer has already when more is added: asked for what is added alone, so that adding costs what it adds. */
+export interface Existing extends Located {
   readonly groups: number;
   readonly sections: number;
-  /** Where its tensors lie; nowhere, if they were copied. */
-  readonly stretches: ReadonlyMap<string, Stretch>;
+  readonly tensors: number;
+  has(name: string): boolean;
 }
 
-const nothing: Existing = { groups: 0, sections: 0, stretches: new Map() };
+const nothing: Existing = { groups: 0, sections: 0, tensors: 0, has: () => false, at: () => undefined };
 
 /** New tensors, and where they come from. */
 export interface Intake {
@@ -67,11 +67,12 @@ export function readGroups<Options extends GroupOptions>(
 ): { groups: Group<Options>[]; intake: Intake } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
+  // The first place of each.
+  const first = new Map(given.map((group, i): [unknown, number] => [group, i]).toReversed());
   const entries = given.map((group, i) => {
     const number = existing.groups + i;
     expect(isRecord(group), `group ${number}`, 'a record with params', group);
-    if (given.indexOf(group) < i)
-      throw new TypeError(`Group ${i} is the same object as group ${given.indexOf(group)}.`);
+    if (first.get(group)! < i) throw new TypeError(`Group ${i} is the same object as group ${first.get(group)}.`);
     const { params: record, ...own } = group;
     const where = isList ? ` of group ${number}` : '';
     const options = resolve(algorithm, own, common, where);
@@ -92,25 +93,28 @@ export function readTensors<Options extends GroupOptions>(
   entries: readonly { options: Options; record: unknown; where: string; ownMask?: boolean }[],
   existing: Existing,
 ): Intake {
-  const stretches = new Map(existing.stretches);
+  const stretches = new Map<string, Stretch>();
   const named = entries.map(({ record, where }) => {
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const names = Object.keys(record);
     for (const name of names) {
-      if (stretches.has(name)) throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
+      if (existing.has(name) || stretches.has(name))
+        throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
       stretches.set(name, locate(record[name], 'parameter', name));
     }
     return { names, record };
   });
-  checkSeparate(stretches);
+  checkSeparate(stretches, existing);
+  const isKnown = (name: string): boolean => existing.has(name) || stretches.has(name);
 
   const sources = new Map<Tensor, Float32Array | Stretch>();
   const sections = entries.map(({ options, where, ownMask = false }, i): Section => {
     const { names, record } = named[i];
-    const decays = readMask(options.decayMask, names, ownMask ? names : [...stretches.keys()], where);
+    const own = new Set(names);
+    const decays = readMask(options.decayMask, names, ownMask ? (name) => own.has(name) : isKnown, where);
     const tensors = names.map((name, n) => ({
       name,
-      index: existing.stretches.size + sources.size + n,
+      index: existing.tensors + sources.size + n,
       length: stretches.get(name)!.bytes / FLOAT,
       decays: decays[n],
       isFrozen: false,
@@ -127,29 +131,32 @@ export function readTensors<Options extends GroupOptions>(
     const rules = algorithm.average === undefined ? [rule] : [rule, algorithm.average.rule];
     return { index: existing.sections + i, rule, rules, names, tensors };
   });
-  return { sections, sources, memory: stretches.values().next().value?.kind ?? 'CPU' };
+  const [, kind] = existing.one ?? [];
+  return { sections, sources, memory: kind ?? stretches.values().next().value?.kind ?? 'CPU' };
 }
 
-/** A record of something for each tensor, in the order in which the caller listed them. */
+/** Something for each tensor by name, in the order in which the caller listed them. */
 export function byName<Value>(
   sections: readonly Section[],
   make: (section: number, tensor: Tensor) => Value,
-): Record<string, Value> {
-  return Object.fromEntries(
-    sections.flatMap(({ index, names, tensors }) => {
-      const made = new Map(tensors.map((tensor) => [tensor.name, make(index, tensor)]));
-      return names.map((name) => [name, made.get(name)!]);
-    }),
-  );
+): [string, Value][] {
+  return sections.flatMap(({ index, names, tensors }) => {
+    const made = new Map(tensors.map((tensor) => [tensor.name, make(index, tensor)]));
+    return names.map((name): [string, Value] => [name, made.get(name)!]);
+  });
 }
 
-/** Whether each of `names` decays. A record must name them all, and nothing outside of `known`. */
-function readMask(mask: CommonOptions['decayMask'], names: string[], known: string[], where: string): boolean[] {
+/** Whether each of `names` decays. A record must name them all, and nothing that is not known. */
+function readMask(
+  mask: CommonOptions['decayMask'],
+  names: string[],
+  isKnown: (name: string) => boolean,
+  where: string,
+): boolean[] {
   if (mask === undefined) return names.map(() => true);
   const isPredicate = typeof mask === 'function';
   if (!isPredicate) {
-    const parameters = new Set(known);
-    const strangers = Object.keys(mask).filter((name) => !parameters.has(name));
+    const strangers = Object.keys(mask).filter((name) => !isKnown(name));
     const missing = names.filter((name) => !Object.hasOwn(mask, name));
     if (strangers.length > 0) throw new TypeError(`decayMask${where} names ${list(strangers)}, which is no parameter.`);
     if (missing.length > 0) throw new TypeError(`decayMask${where} does not say whether ${list(missing)} decays.`);

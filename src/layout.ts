@@ -74,14 +74,15 @@ export interface Block {
 }
 
 /**
- * Lays out sections in one memory. Byte 0 stays unused, so that no address is null. Where gradients are not kept, all
- * share one array, as long as the largest tensor.
+ * Lays out sections in one memory, from byte `from` on, to byte `bytes`. Byte 0 stays unused, so that no address
+ * is null. Where gradients are not kept, all share one array, as long as the largest tensor.
  */
 export function layout(
   sections: readonly { rule: Rule; tensors: readonly Tensor[] }[],
   keepGrads: boolean,
+  from = ALIGNMENT,
 ): { blocks: Block[]; bytes: number } {
-  let bytes = ALIGNMENT;
+  let bytes = from;
   const take = (size: number): number => (bytes += size) - size;
   const lengths = sections.flatMap(({ tensors }) => tensors).map(({ length }) => length);
   const longest = lengths.reduce((most, length) => Math.max(most, length), 0);

@@ -54,8 +54,9 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   readonly #k: number;
   /** The completed steps that have had their turn, if it was one. */
   #seen: number;
-  /** Whether parameters are being added. */
+  /** Whether parameters are being added, and which have no slow weights yet. */
   #isAdding = false;
+  readonly #added = new Set<string>();
   /** The optimizer's `params` when the slow weights were last known to be of the same names. */
   #known: object;
 
@@ -178,17 +179,19 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   async #add(given: unknown, add: () => Promise<void>): Promise<void> {
     if (this.#isAdding) throw new Error('Parameters are being added already: await that first.');
     checkParams(given);
+    const names = isRecord(given) ? Object.keys(given) : [];
     this.#isAdding = true;
     try {
       await add();
-      await this.#follow();
+      for (const name of names) this.#added.add(name);
+      await this.#follow([...this.#added]);
+      this.#added.clear();
     } finally {
       this.#isAdding = false;
     }
   }
 
-  async #follow(): Promise<void> {
-    const added = Object.keys(this.optimizer.params).filter((name) => !Object.hasOwn(this.slow.params, name));
+  async #follow(added: readonly string[]): Promise<void> {
     const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
     await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
   }

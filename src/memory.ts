@@ -92,18 +92,33 @@ export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, wh
 export const overlap = (a: Stretch, b: Stretch): boolean =>
   a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 
-/** Throws unless the named stretches are all of one kind and no two of them share a byte. */
-export function checkSeparate(stretches: ReadonlyMap<string, Stretch>): void {
+const overlapping = (...names: string[]): TypeError =>
+  new TypeError(`Expected every parameter in memory of its own, but ${list(names)} overlap.`);
+
+/** Tensors that have their memory already. */
+export interface Located {
+  /** One of them, and the kind of memory that all of them came from. */
+  readonly one?: readonly [name: string, kind: Stretch['kind']];
+  /** The tensor that has some of these bytes, if any. */
+  at(stretch: Stretch): string | undefined;
+}
+
+/** Throws unless the named stretches, and those of `existing`, are all of one kind and no two of them share a byte. */
+export function checkSeparate(stretches: ReadonlyMap<string, Stretch>, existing: Located): void {
   const entries = [...stretches];
+  if (entries.length === 0) return;
+  const [other, otherKind] = existing.one ?? [entries[0][0], entries[0][1].kind];
   const byBuffer = new Map<object, typeof entries>();
   for (const entry of entries) {
-    const [name, { buffer, kind, bytes }] = entry;
-    const [other, { kind: otherKind }] = entries[0];
+    const [name, stretch] = entry;
+    const { buffer, kind, bytes } = stretch;
     if (kind !== otherKind) {
       const both = `${show(other)} on the ${otherKind} and ${show(name)} on the ${kind}`;
       throw new TypeError(`Expected all parameters in one kind of memory, got ${both}.`);
     }
     if (bytes === 0) continue;
+    const under = existing.at(stretch);
+    if (under !== undefined) throw overlapping(under, name);
     const neighbours = byBuffer.get(buffer);
     if (neighbours === undefined) byBuffer.set(buffer, [entry]);
     else neighbours.push(entry);
@@ -111,11 +126,8 @@ export function checkSeparate(stretches: ReadonlyMap<string, Stretch>): void {
   for (const neighbours of byBuffer.values()) {
     neighbours.sort((a, b) => a[1].offset - b[1].offset);
     for (let i = 1; i < neighbours.length; i++) {
-      const pair = neighbours.slice(i - 1, i + 1);
-      if (overlap(pair[0][1], pair[1][1])) {
-        const names = list(pair.map(([name]) => name));
-        throw new TypeError(`Expected every parameter in memory of its own, but ${names} overlap.`);
-      }
+      const [[a, before], [b, after]] = neighbours.slice(i - 1, i + 1);
+      if (overlap(before, after)) throw overlapping(a, b);
     }
   }
 }

@@ -47,6 +47,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     const state = {
       members: new Map(),
       inOrder: [],
+      sections: 0,
       step: 0,
       batches: 0,
       sums: 0,

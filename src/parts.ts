@@ -24,6 +24,8 @@ export interface Parts<Options extends GroupOptions> {
   readonly backend: Backend;
   readonly outcomes: Outcomes;
   readonly steppers: Stepper<Options>[];
+  /** How many sections of tensors they have, all together. */
+  sections: number;
   /** What `optimizer.groups` shows of them. */
   readonly groups: LiveGroup<Options>[];
   readonly members: Map<string, Member>;
@@ -53,8 +55,9 @@ export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, s
   register(parts, stepper.members);
 }
 
-/** Makes members known by name, and in the caller's order. */
+/** Makes the members of a new section known by name, and in the caller's order. */
 export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
+  parts.sections += 1;
   for (const member of members) {
     parts.members.set(member.tensor.name, member);
     parts.inOrder[member.tensor.index] = member;

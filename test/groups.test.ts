@@ -61,6 +61,38 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expect(late).rejects.toThrow('disposed of');
   });
 
+  test('adding tensors one by one takes time in proportion to their number', async () => {
+    // Processor time, which other processes do not add to. What takes the square of the number takes a hundred times.
+    const timeOf = async (count: number): Promise<number> => {
+      const optimizer = await adamw(tensors(lengths, 1), backend);
+      const start = process.cpuUsage();
+      for (let i = 0; i < count; i += 2) {
+        await optimizer.addParams(0, { [`x${i}`]: x() });
+        await optimizer.addParamGroup({ params: { [`x${i + 1}`]: x() } });
+      }
+      const { user, system } = process.cpuUsage(start);
+      optimizer.dispose();
+      return user + system;
+    };
+    await timeOf(400);
+    expect(await timeOf(4000)).toBeLessThan(40 * (await timeOf(400)));
+  });
+
+  test('tensors that were added one by one are stepped as those of one record, and listed in the order they came', async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `x${i}`);
+    const made = (seed: number) => Object.fromEntries(names.map((name, i) => [name, array(1 + (i % 70), seed + i)]));
+    const params = made(1);
+    const [apart, whole] = [await adamw({ x0: params.x0 }, backend), await adamw(params, backend)];
+    for (const name of names.slice(1)) await apart.addParams(0, { [name]: params[name] });
+    for (const seed of [500, 1000]) for (const optimizer of [apart, whole]) optimizer.step(made(seed));
+    same(await readAll(apart, params), await readAll(whole, params));
+    for (const shown of [apart.params, apart.grads]) {
+      expect(Object.keys(shown)).toEqual(names);
+      expect(Object.isFrozen(shown)).toBe(true);
+    }
+    expect(apart.params).toBe(apart.params);
+  });
+
   test('a group that is added has the options that the optimizer was made with', async () => {
     const schedule = (): number => 0.5;
     const optimizer = await adamw([{ params: tensors(lengths, 1), lr: 0.25 }], { ...backend, lr: 0.125, schedule });
@@ -135,6 +167,13 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
+test.each(['wasm', 'reference'] as const)('%s: small tensors that are added share a memory', async (backend) => {
+  const optimizer = await adamw(tensors(lengths, 1), { backend });
+  for (let i = 0; i < 400; i++) await optimizer.addParams(0, { [`x${i}`]: x() });
+  const buffers = new Set(Object.values(optimizer.params).map((each) => each.buffer));
+  expect(buffers.size).toBe(2);
+});
+
 test('on the CPU no GPU buffers can be added', async () => {
   const optimizer = await adamw(tensors(lengths, 1));
   const added = optimizer.addParamGroup({ params: { x: any(buffer(x())) } });
@@ -146,6 +185,9 @@ test('buffers of the caller’s are added where they are, and must not overlap o
   const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
   const optimizer = await adamwScheduleFree({ first }, { device, lr: 0.1 });
   await expect(optimizer.addParamGroup({ params: { again: first } })).rejects.toThrow('"first", "again" overlap');
+  const part = { buffer: first, offset: 0, size: 4 };
+  await expect(optimizer.addParams(0, { fresh: buffer(x()), part })).rejects.toThrow('"first", "part" overlap');
+  await expect(optimizer.addParams(0, { s: second, t: second })).rejects.toThrow('"s", "t" overlap');
   const unread = buffer(array(4, 1), STORAGE);
   const needs = 'z of "unread" begins at the parameter, which takes COPY_SRC usage';
   await expect(optimizer.addParams(0, { unread })).rejects.toThrow(needs);

@@ -2,6 +2,7 @@
 
 import type { Intake } from '../groups.js';
 import type { Tensor } from '../layout.js';
+import type { Stretch } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import type { WasmSource } from './core.js';
 
@@ -38,6 +39,8 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
+  /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
+  paramAt?(stretch: Stretch): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
   extend(intake: Intake): Promise<Extension>;
   /** Where the scalars of a section's run k are to be written before its `update`. */

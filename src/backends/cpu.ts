@@ -7,6 +7,7 @@ import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { accumulate, norm } from '../vectors.js';
 import { Unavailable, type ArrayOf, type Backend, type Extension, type Request, type Run } from './backend.js';
+import { GrowingRecord } from './growing.js';
 
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
 export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
@@ -43,20 +44,24 @@ export async function openCpu(request: Request, machine: Machine): Promise<Backe
   return backend;
 }
 
+/** The least memory that is opened for what is added, so that tensors which come one by one share it. */
+const ROOM = 2 ** 20;
+
 /** In place of a gradient. */
 const none = /* @__PURE__ */ new Float32Array(0);
 
 class CpuBackend implements Backend {
   readonly threads: number;
   readonly remark: string | undefined;
-  params: Readonly<Record<string, Float32Array>> = {};
-  grads: Readonly<Record<string, Float32Array>> = {};
-
   readonly #machine: Machine;
   readonly #keepGrads: boolean;
   readonly #placed: Placed[] = [];
-  /** All of its memory: one buffer, and one more for each time that sections were added. */
-  readonly #buffers: ArrayBufferLike[] = [];
+  /** All of its memory, and which sections lie in each buffer. */
+  readonly #buffers = new Map<ArrayBufferLike, Placed[]>();
+  /** The memory that was opened last, its length, and from which byte on it is free. */
+  #room: (ReturnType<Machine['open']> & { readonly length: number; free: number }) | undefined;
+  readonly #params = new GrowingRecord<Float32Array>(Object.fromEntries);
+  readonly #grads = new GrowingRecord<Float32Array>(Object.fromEntries);
   /** The memory for each gradient, or where they are not kept, the gradient that is passing, if any. */
   readonly #gradOf: Float32Array[] = [];
 
@@ -67,10 +72,24 @@ class CpuBackend implements Backend {
     this.#keepGrads = keepGrads;
   }
 
+  get params(): Readonly<Record<string, Float32Array>> {
+    return this.#params.record;
+  }
+
+  get grads(): Readonly<Record<string, Float32Array>> {
+    return this.#grads.record;
+  }
+
   async extend({ sections, sources, memory }: Intake): Promise<Extension> {
     if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
-    const { blocks, bytes } = layout(sections, this.#keepGrads);
-    const { buffer, kernel } = this.#machine.open(bytes);
+    let room = this.#room;
+    let { blocks, bytes } = layout(sections, this.#keepGrads, room?.free);
+    if (room === undefined || bytes > room.length) {
+      ({ blocks, bytes } = layout(sections, this.#keepGrads));
+      const length = room === undefined ? bytes : Math.max(bytes, ROOM);
+      room = { ...this.#machine.open(length), length, free: 0 };
+    }
+    const { buffer, kernel } = room;
     const more = sections.map((section, i): Placed => {
       const { rule, rules } = section;
       const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
@@ -84,14 +103,18 @@ class CpuBackend implements Backend {
       }
     }
     const take = (): void => {
-      for (const each of more) this.#placed.push(each);
-      this.#buffers.push(buffer);
-      const views = (array: string) => byName(sections, (s, tensor) => view(this.#placed[s], tensor, array));
-      this.params = Object.freeze({ ...this.params, ...views('param') });
-      if (this.#keepGrads) this.grads = Object.freeze({ ...this.grads, ...views('grad') });
-      for (const { name, index } of sections.flatMap(({ tensors }) => tensors)) {
-        this.#gradOf[index] = this.#keepGrads ? this.grads[name] : none;
+      this.#room = room;
+      room.free = bytes;
+      if (!this.#buffers.has(buffer)) this.#buffers.set(buffer, []);
+      for (const each of more) {
+        this.#placed.push(each);
+        this.#buffers.get(buffer)!.push(each);
       }
+      this.#params.add(byName(sections, (s, tensor) => view(this.#placed[s], tensor, 'param')));
+      const grads = byName(sections, (s, tensor) => {
+        return (this.#gradOf[tensor.index] = this.#keepGrads ? view(this.#placed[s], tensor, 'grad') : none);
+      });
+      if (this.#keepGrads) this.#grads.add(grads);
     };
     return { take, drop() {} };
   }
@@ -107,7 +130,7 @@ class CpuBackend implements Backend {
     if (grad.length !== length) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
     }
-    if (!this.#buffers.includes(grad.buffer) || length === 0) return;
+    if (!this.#buffers.has(grad.buffer) || length === 0) return;
     if (isAt(grad, own) || isAt(grad, this.params[name])) return;
     // Another tensor's parameter is taken before it changes, where gradients are kept.
     if (this.#keepGrads && !this.#isGradient(grad)) return;
@@ -191,9 +214,8 @@ class CpuBackend implements Backend {
   }
 
   #isGradient({ buffer, byteOffset }: Float32Array): boolean {
-    return this.#placed.some(({ buffer: own, arrays: { grad }, bytes }) => {
-      return buffer === own && byteOffset >= grad && byteOffset < grad + bytes;
-    });
+    const placed = this.#buffers.get(buffer)!;
+    return placed.some(({ arrays: { grad }, bytes }) => byteOffset >= grad && byteOffset < grad + bytes);
   }
 }
 

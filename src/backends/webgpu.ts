@@ -2,11 +2,12 @@
 
 import { byName, type Intake } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { checkUsage, isFloat32Array, locate } from '../memory.js';
+import { checkUsage, isFloat32Array, locate, type Stretch } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show } from '../sentences.js';
 import { norm } from '../vectors.js';
 import type { ArrayOf, Backend, Extension, Run } from './backend.js';
+import { GrowingRecord } from './growing.js';
 import { Kernels } from './webgpu/kernel.js';
 import { placeOf, type Place } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
@@ -15,14 +16,19 @@ import { readBack, type Source } from './webgpu/read.js';
 import { Recording, type Placed } from './webgpu/recording.js';
 
 export class WebGPU implements Backend {
-  params: Readonly<Record<string, GPUBufferBinding>> = {};
-  grads: Readonly<Record<string, GPUBufferBinding>> = {};
-
   readonly device: GPUDevice;
   readonly #ownsDevice: boolean;
   readonly #keepGrads: boolean;
-  readonly #place: (intake: Intake) => Promise<Placed[]>;
+  readonly #place: (intake: Intake, own: Set<object>) => Promise<Placed[]>;
   readonly #placed: Placed[] = [];
+  readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
+  readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
+    Object.defineProperties({}, Object.fromEntries(properties)),
+  );
+  /** The buffers that are its own. */
+  readonly #own = new Set<object>();
+  /** How many tensors it has. */
+  #tensors = 0;
   readonly #recording: Recording;
   readonly #occupied = new Occupied();
   /** What `grads` has shown so far. */
@@ -33,7 +39,7 @@ export class WebGPU implements Backend {
     device: GPUDevice,
     ownsDevice: boolean,
     keepGrads: boolean,
-    place: (intake: Intake) => Promise<Placed[]>,
+    place: (intake: Intake, own: Set<object>) => Promise<Placed[]>,
   ) {
     this.device = device;
     this.#ownsDevice = ownsDevice;
@@ -42,19 +48,31 @@ export class WebGPU implements Backend {
     this.#recording = new Recording(device);
   }
 
+  get params(): Readonly<Record<string, GPUBufferBinding>> {
+    return this.#params.record;
+  }
+
+  get grads(): Readonly<Record<string, GPUBufferBinding>> {
+    return this.#grads.record;
+  }
+
+  paramAt({ buffer, offset, bytes }: Stretch): string | undefined {
+    return this.#occupied.at(buffer, offset, bytes);
+  }
+
   async extend(intake: Intake): Promise<Extension> {
     const { sections } = intake;
-    const placed = await this.#place(intake);
+    const placed = await this.#place(intake, this.#own);
     const take = (): void => {
-      for (const each of placed) this.#placed.push(each);
-      this.#recording.reserve(this.#placed.reduce((sum, { section }) => sum + section.tensors.length, 0));
+      for (const each of placed) {
+        this.#placed.push(each);
+        this.#tensors += each.section.tensors.length;
+      }
+      this.#recording.reserve(this.#tensors);
       const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
       this.#occupied.add(params);
-      this.params = Object.freeze({ ...this.params, ...params });
-      const grads = this.#keepGrads ? byName(sections, (s, tensor) => this.#showGrad(s, tensor)) : {};
-      // Not spread, which would ask for memory of all.
-      const shown = Object.getOwnPropertyDescriptors(this.grads);
-      this.grads = Object.freeze(Object.defineProperties({}, { ...shown, ...grads }));
+      this.#params.add(params);
+      if (this.#keepGrads) this.#grads.add(byName(sections, (s, tensor) => this.#showGrad(s, tensor)));
     };
     return { take, drop: () => placed.forEach(({ memory }) => memory.destroy()) };
   }
@@ -72,7 +90,7 @@ export class WebGPU implements Backend {
     if (kind === 'CPU' && encoded) {
       throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
     }
-    const under = this.#occupied.at(buffer as GPUBuffer, offset, length * FLOAT);
+    const under = this.#occupied.at(buffer, offset, length * FLOAT);
     if (under !== undefined) {
       // Which of them would be stepped first is nothing to build on.
       const whose = under === name ? 'itself' : show(under);
@@ -80,7 +98,7 @@ export class WebGPU implements Backend {
     }
     const shown = this.#shown.get(name);
     const isOwn = shown !== undefined && buffer === shown.buffer && offset === shown.offset;
-    if (!isOwn && this.#placed.some(({ memory }) => memory.owns(buffer))) {
+    if (!isOwn && this.#own.has(buffer)) {
       throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     }
   }

@@ -31,13 +31,14 @@ export class SectionMemory {
   readonly #device: GPUDevice;
   readonly #section: Section;
   readonly #arenas: readonly Buffers[];
-  readonly #own = new Set<object>();
+  readonly #own: Set<object>;
   readonly #callers = new Map<Tensor, Place>();
 
-  /** Uploads the parameters that are Float32Arrays. */
-  constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources) {
+  /** Uploads the parameters that are Float32Arrays. The buffers that it makes are put into `own`, until `destroy`. */
+  constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources, own: Set<object>) {
     this.#device = device;
     this.#section = section;
+    this.#own = own;
     for (const tensor of section.tensors) {
       const source = sources.get(tensor)!;
       if (isFloat32Array(source)) continue;
@@ -58,11 +59,6 @@ export class SectionMemory {
   /** Whether the parameter lies in the caller's buffer. */
   isCallers(tensor: Tensor): boolean {
     return this.#callers.has(tensor);
-  }
-
-  /** Whether a buffer is one of its own. */
-  owns(buffer: object): boolean {
-    return this.#own.has(buffer);
   }
 
   param(tensor: Tensor): Place {
@@ -95,7 +91,11 @@ export class SectionMemory {
 
   destroy(): void {
     for (const { param, grad, slots } of this.#arenas) {
-      for (const buffer of [param, grad, ...slots]) buffer?.destroy();
+      for (const buffer of [param, grad, ...slots]) {
+        if (buffer === undefined) continue;
+        this.#own.delete(buffer);
+        buffer.destroy();
+      }
     }
   }
 

@@ -9,32 +9,34 @@ interface Taken {
 /** Parameters never overlap each other. */
 export class Occupied {
   /** In the order of their bytes. */
-  readonly #byBuffer = new Map<GPUBuffer, readonly Taken[]>();
+  readonly #byBuffer = new Map<object, Taken[]>();
 
-  add(params: Readonly<Record<string, GPUBufferBinding>>): void {
-    const added = new Map<GPUBuffer, Taken[]>();
-    for (const [name, { buffer, offset = 0, size = 0 }] of Object.entries(params)) {
+  add(params: readonly [string, GPUBufferBinding][]): void {
+    for (const [name, { buffer, offset = 0, size = 0 }] of params) {
       if (size === 0) continue;
-      if (!added.has(buffer)) added.set(buffer, [...(this.#byBuffer.get(buffer) ?? [])]);
-      added.get(buffer)!.push({ name, begin: offset, end: offset + size });
-    }
-    for (const [buffer, taken] of added) {
-      taken.sort((a, b) => a.begin - b.begin);
-      this.#byBuffer.set(buffer, taken);
+      let taken = this.#byBuffer.get(buffer);
+      if (taken === undefined) this.#byBuffer.set(buffer, (taken = []));
+      taken.splice(firstAfter(taken, offset), 0, { name, begin: offset, end: offset + size });
     }
   }
 
   /** The first parameter that has some of these bytes. */
-  at(buffer: GPUBuffer, begin: number, bytes: number): string | undefined {
+  at(buffer: object, begin: number, bytes: number): string | undefined {
     const taken = this.#byBuffer.get(buffer);
-    if (taken === undefined) return undefined;
-    let low = 0;
-    let high = taken.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (taken[middle].end <= begin) low = middle + 1;
-      else high = middle;
-    }
-    return low < taken.length && taken[low].begin < begin + bytes ? taken[low].name : undefined;
+    if (taken === undefined || bytes === 0) return undefined;
+    const i = firstAfter(taken, begin);
+    return i < taken.length && taken[i].begin < begin + bytes ? taken[i].name : undefined;
   }
+}
+
+/** The place of the first that does not end by `begin`. */
+function firstAfter(taken: readonly Taken[], begin: number): number {
+  let low = 0;
+  let high = taken.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (taken[middle].end <= begin) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

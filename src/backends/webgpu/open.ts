@@ -33,13 +33,13 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
   // By now a device that was lost before has said so.
   await Promise.race([device.lost, undefined]);
   kernels.checkAlive();
-  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (intake) => place(intake, device));
+  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (intake, own) => place(intake, device, own));
   (await backend.extend(request)).take();
   return backend;
 }
 
 /** Memory for new sections, and what is to be dispatched over it. */
-async function place(intake: Intake, device: GPUDevice): Promise<Placed[]> {
+async function place(intake: Intake, device: GPUDevice, own: Set<object>): Promise<Placed[]> {
   const { sections, sources } = intake;
   const arenas = packAll(intake, device.limits);
   checkCopies(intake);
@@ -48,7 +48,7 @@ async function place(intake: Intake, device: GPUDevice): Promise<Placed[]> {
 
   let memories: SectionMemory[] = [];
   const trouble = await complaint(device, () => {
-    memories = sections.map((section, i) => new SectionMemory(device, section, arenas[i], sources));
+    memories = sections.map((section, i) => new SectionMemory(device, section, arenas[i], sources, own));
   });
   if (trouble !== undefined) {
     memories.forEach((memory) => memory.destroy());

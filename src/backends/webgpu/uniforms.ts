@@ -24,10 +24,12 @@ export class Uniforms {
     this.#layout = layout;
   }
 
-  /** Sets how many blocks the pages to come hold. */
+  /** Makes pages hold so many blocks: those to come, and twice as many as before if not enough, since more may follow. */
   reserve(blocks: number): void {
+    const before = this.#staging.byteLength / ALIGNMENT;
+    if (blocks <= before) return;
     if (this.#isReused) this.#page?.buffer.destroy();
-    this.#staging = new Float32Array(elements(blocks * ALIGNMENT));
+    this.#staging = new Float32Array(elements(Math.max(blocks, 2 * before) * ALIGNMENT));
     this.#page = undefined;
     this.rewind();
   }

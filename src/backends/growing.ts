@@ -1,0 +1,21 @@
+// What `optimizer.params` and `optimizer.grads` are.
+
+/** A frozen record that grows: made anew when it is looked at after it grew, so that to grow costs what is added. */
+export class GrowingRecord<Entry, Value = Entry> {
+  readonly #make: (entries: Iterable<[string, Entry]>) => Readonly<Record<string, Value>>;
+  readonly #entries: [string, Entry][] = [];
+  #record: Readonly<Record<string, Value>> | undefined;
+
+  constructor(make: (entries: Iterable<[string, Entry]>) => Readonly<Record<string, Value>>) {
+    this.#make = make;
+  }
+
+  add(entries: readonly [string, Entry][]): void {
+    for (const entry of entries) this.#entries.push(entry);
+    this.#record = undefined;
+  }
+
+  get record(): Readonly<Record<string, Value>> {
+    return (this.#record ??= Object.freeze(this.#make(this.#entries)));
+  }
+}
