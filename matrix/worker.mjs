@@ -1,5 +1,5 @@
 // examples/worker in workerd, as a bundler and Cloudflare would have it: bundled by esbuild against the package as it
-// ships, over a KV of miniflare's. Alone: `node matrix/worker.mjs`, after `npm run build`, with two folders to choose:
+// ships, over Durable Objects of miniflare's. Alone: `node matrix/worker.mjs`, after `npm run build`, with two folders to choose:
 // `--package` one where twinstep is installed, `--tools` one where esbuild and miniflare are.
 
 import { readFileSync, statSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { checks } from './worker/checks.mjs';
+import { checks, SECRET } from './worker/checks.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '..');
@@ -29,13 +29,16 @@ export async function testWorker({ packageFolder = root, toolsFolder = here, log
   try {
     const { sizes, modules } = await bundle(esbuild, packageFolder, folder);
     const start = async () => {
+      let logged = '';
       const before = performance.now();
       const miniflare = new Miniflare({
         modules,
         modulesRoot: folder,
         compatibilityDate: compatibilityDate(),
-        kvNamespaces: ['MODELS'],
-        kvPersist: join(folder, 'kv'),
+        bindings: { SECRET },
+        durableObjects: { MODELS: { className: 'UserModel', useSQLite: true } },
+        durableObjectsPersist: join(folder, 'models'),
+        handleRuntimeStdio: (_, stderr) => stderr.on('data', (chunk) => (logged += chunk)),
       });
       running.add(miniflare);
       const url = await miniflare.ready;
@@ -45,7 +48,10 @@ export async function testWorker({ packageFolder = root, toolsFolder = here, log
       };
       const ask = (path, init) => fetch(new URL(path, url), init);
       const milliseconds = performance.now() - before;
-      return { url, fetch: ask, stop, milliseconds, kv: await miniflare.getKVNamespace('MODELS') };
+      const models = await miniflare.getDurableObjectNamespace('MODELS');
+      /** Through the door of `tested`; with `init`, puts what is stored. */
+      const stored = async (user, init) => (await models.getByName(user).fetch('https://door/', init)).json();
+      return { url, fetch: ask, stop, milliseconds, stored, logged: () => logged };
     };
 
     // The parts of the example in Node, with the package's entry for Node.
@@ -64,10 +70,9 @@ export async function testWorker({ packageFolder = root, toolsFolder = here, log
   }
 }
 
-/** What Cloudflare would be sent: one module of JavaScript, and the kernels beside it. */
+/** What Cloudflare would be sent: one module of JavaScript, and the kernels beside it; and the same as it is tested. */
 async function bundle(esbuild, packageFolder, folder) {
   const options = {
-    entryPoints: [join(example, 'worker.ts')],
     bundle: true,
     format: 'esm',
     target: 'es2022',
@@ -78,7 +83,7 @@ async function bundle(esbuild, packageFolder, folder) {
     outdir: folder,
     logLevel: 'warning',
   };
-  const { metafile } = await esbuild.build(options);
+  const { metafile } = await esbuild.build({ ...options, stdin: { contents: tested, resolveDir: example } });
   const inputs = Object.keys(metafile.inputs).filter((path) => path.includes('dist/'));
   const has = (name) => inputs.some((path) => path.endsWith(`dist/${name}`));
   if (!has('workerd.js') || !has('core.wasm') || has('index.js') || has('core.js')) {
@@ -87,10 +92,15 @@ async function bundle(esbuild, packageFolder, folder) {
   const files = Object.keys(metafile.outputs).map((path) => resolve(path));
   const script = files.find((path) => path.endsWith('.js'));
   const kernels = files.find((path) => path.endsWith('.wasm'));
-  const { outputFiles } = await esbuild.build({ ...options, minify: true, write: false });
-  const minified = outputFiles.find(({ path }) => path.endsWith('.js')).contents;
+  const shipped = { ...options, entryPoints: [join(example, 'worker.ts')], write: false };
+  const [plain, minified] = await Promise.all(
+    [false, true].map(async (minify) => {
+      const { outputFiles } = await esbuild.build({ ...shipped, minify });
+      return outputFiles.find(({ path }) => path.endsWith('.js')).contents;
+    }),
+  );
   const sizes = {
-    'bundle, bytes': statSync(script).size,
+    'bundle, bytes': plain.length,
     'bundle minified, bytes': minified.length,
     'bundle minified and gzipped, bytes': gzipSync(minified).length,
     'core.wasm, bytes': statSync(kernels).size,
@@ -102,11 +112,31 @@ async function bundle(esbuild, packageFolder, folder) {
   return { sizes, modules };
 }
 
+/** The Worker, with a door through which the checks read and change what an object stores. */
+const tested = `import { UserModel as Shipped } from './worker.ts';
+  export { default } from './worker.ts';
+  export class UserModel extends Shipped {
+    constructor(state) {
+      super(state);
+      this.storage = state.storage;
+    }
+    async fetch(request) {
+      if (request.url !== 'https://door/') return super.fetch(request);
+      if (request.method === 'PUT') {
+        const { bytes, sha256 } = await request.json();
+        await this.storage.put('clicks-1', { bytes: Uint8Array.from(bytes), sha256 });
+      }
+      if (request.method === 'POST') await this.alarm();
+      const { bytes, sha256 } = (await this.storage.get('clicks-1')) ?? {};
+      return Response.json({ bytes: bytes && [...bytes], sha256, alarm: await this.storage.getAlarm() });
+    }
+  }`;
+
 /** The example's parts, and of the package what the checks need besides. */
 function bundleForNode(esbuild, packageFolder, folder) {
   return esbuild.build({
     stdin: {
-      contents: `export { default as worker } from './worker.ts';
+      contents: `export { default as worker, UserModel } from './worker.ts';
         export * from './model.ts';
         export * from './features.ts';
         export { saveCheckpoint } from 'twinstep/checkpoint';

@@ -2,7 +2,7 @@
 
 import type { Features } from './features.js';
 import type { Example } from './model.js';
-import { Refusal, show } from './refusal.js';
+import { isRecord, Refusal, show } from './refusal.js';
 
 const MOST_BYTES = 2 ** 16;
 const MOST_ITEMS = 100;
@@ -45,8 +45,9 @@ function oneOrMore<Item>(value: unknown, what: string, read: (value: unknown, wh
 
 /** The fields of a record that has these and no others: a misspelt one is told, and not passed over. */
 function fields(value: unknown, what: string, names: readonly string[]): Record<string, unknown> {
-  const isGood = isRecord(value) && names.every((name) => name in value) && Object.keys(value).length === names.length;
-  expect(isGood, what, `a record of just ${names.join(' and ')}`, isRecord(value) ? Object.keys(value) : value);
+  const given = isRecord(value) ? Object.keys(value) : undefined;
+  const isGood = given?.length === names.length && names.every((name) => given.includes(name));
+  expect(isGood, what, `a record of just ${names.join(' and ')}`, given ?? value);
   return value as Record<string, unknown>;
 }
 
@@ -61,18 +62,24 @@ async function readJson(request: Request): Promise<unknown> {
 
 /** Taken in as it comes, and no further than it may go, since a length need not be declared. */
 async function readText(request: Request): Promise<string> {
-  const refuse = (length: string): never => {
+  const refuse = (length: string | number): never => {
     throw new Refusal(413, `Expected a body of at most ${MOST_BYTES} bytes, got ${length}.`);
   };
-  const declared = request.headers.get('content-length');
-  if (Number(declared) > MOST_BYTES) refuse(declared!);
+  const declared = Number(request.headers.get('content-length'));
+  if (declared > MOST_BYTES) refuse(declared);
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.length;
-    if (size > MOST_BYTES) refuse('more');
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request.body ?? []) {
+      size += chunk.length;
+      if (size > MOST_BYTES) break;
+      chunks.push(chunk);
+    }
+  } catch {
+    // The client has left, which is no error of the Worker's.
+    throw new Refusal(400, `Expected a whole body, got one that broke off after ${size} bytes.`);
   }
+  if (size > MOST_BYTES) refuse('more');
   const bytes = await new Blob(chunks).arrayBuffer();
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
@@ -84,6 +91,3 @@ async function readText(request: Request): Promise<string> {
 function expect(ok: boolean, what: string, wanted: string, value: unknown): asserts ok {
   if (!ok) throw new Refusal(400, `Expected ${what} to be ${wanted}, got ${show(value)}.`);
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,57 +1,66 @@
-// Where models live: Workers KV, for each user one checkpoint with weights, moments and step counters. An isolate may
-// be gone before the next request comes, so that nothing is kept anywhere else.
-//
-// KV has no transactions, and the last write wins: two requests of one user at once begin at the same state, and one of
-// the two updates is lost. A place far away may read what was there a minute ago, and a key takes one write a second.
-// For hints of what to show that will do. Where every click counts, give each user a Durable Object: all requests of the
-// user meet in it, `ctx.blockConcurrencyWhile` takes them one after another, and `ctx.storage` holds what KV holds here.
+// Where a model lives: in the storage of its Durable Object, as one checkpoint with weights, moments and step counters.
+// The object may be gone before the next request comes, so that nothing is kept anywhere else.
 
 import { loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { newModel, type Model } from './model.js';
 import { Refusal, show } from './refusal.js';
 
 /** What is used here of the class of this name in @cloudflare/workers-types. */
-export interface KVNamespace {
-  getWithMetadata(key: string, type: 'arrayBuffer'): Promise<{ value: ArrayBuffer | null; metadata: unknown }>;
-  put(key: string, value: Uint8Array<ArrayBuffer>, options: { metadata: unknown }): Promise<void>;
-  delete(key: string): Promise<void>;
+export interface DurableObjectStorage {
+  get(key: string): Promise<unknown>;
+  put(key: string, value: unknown): Promise<void>;
+  setAlarm(time: number): Promise<void>;
+  deleteAlarm(): Promise<void>;
+  deleteAll(): Promise<void>;
 }
 
-/** The user's model, and how many bytes it was stored in: 0 for a new one, of a user not seen before. */
-export async function loadModel(kv: KVNamespace, user: string): Promise<{ model: Model; bytes: number }> {
-  const { value, metadata } = await reached(kv.getWithMetadata(keyOf(user), 'arrayBuffer'));
-  if (value === null) return { model: await newModel(), bytes: 0 };
+/** A model is forgotten so long after its last click. */
+const MOST_MILLISECONDS = 90 * 24 * 3600 * 1000;
+
+/** Change the number with the features or the model: what the old ones have learned says nothing about new ones. */
+const KEY = 'clicks-1';
+
+interface Stored {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly sha256: string;
+}
+
+/** The user's model, and how many bytes it was stored in: 0 for a new one. */
+export async function loadModel(storage: DurableObjectStorage, user: string): Promise<{ model: Model; bytes: number }> {
+  const stored = (await reached(storage.get(KEY))) as Stored | undefined;
+  if (stored === undefined) return { model: await newModel(), bytes: 0 };
+  const { bytes, sha256: expected } = stored;
   const refuse = (what: string): never => {
     const advice = `DELETE /users/${user} forgets it.`;
-    throw new Refusal(500, `The stored model of ${show(user)}, of ${value.byteLength} bytes, ${what} ${advice}`);
+    throw new Refusal(500, `The stored model of ${show(user)}, of ${bytes.length} bytes, ${what} ${advice}`);
   };
   // A checkpoint tells by itself that its header is broken, but a weight that has changed only its sum can tell.
-  const expected = (metadata as { sha256?: unknown } | null)?.sha256;
-  const sum = await sha256(value);
+  const sum = await sha256(bytes);
   if (sum !== expected) refuse(`is damaged: its SHA-256 was ${show(expected)}, and is ${show(sum)}.`);
   const model = await newModel();
   // Its options come back, too: a new lr in newModel() is for new users, unless it is assigned to the group here.
-  await loadCheckpoint(model, value).catch((error: Error) => refuse(`is none of this Worker's: ${error.message}`));
-  return { model, bytes: value.byteLength };
+  await loadCheckpoint(model, bytes).catch((error: Error) => refuse(`is none of this Worker's: ${error.message}`));
+  return { model, bytes: bytes.length };
 }
 
-export async function saveModel(kv: KVNamespace, user: string, model: Model): Promise<void> {
+/** Both writes are made, or none. */
+export async function saveModel(storage: DurableObjectStorage, model: Model): Promise<void> {
   const bytes = await saveCheckpoint(model);
-  await reached(kv.put(keyOf(user), bytes, { metadata: { sha256: await sha256(bytes) } }));
+  const stored: Stored = { bytes, sha256: await sha256(bytes) };
+  await reached(Promise.all([storage.put(KEY, stored), storage.setAlarm(Date.now() + MOST_MILLISECONDS)]));
 }
 
-export const deleteModel = (kv: KVNamespace, user: string): Promise<void> => reached(kv.delete(keyOf(user)));
+export async function deleteModel(storage: DurableObjectStorage): Promise<void> {
+  await reached(Promise.all([storage.deleteAlarm(), storage.deleteAll()]));
+}
 
-/** Change the number with the features or the model: what the old ones have learned says nothing about new ones. */
-const keyOf = (user: string): string => `clicks-1/${user}`;
-
-/** Whether a write that failed was made after all, KV does not say. */
+/** Whether a write that failed was made after all, the storage does not say. */
 const reached = <Result>(operation: Promise<Result>): Promise<Result> =>
   operation.catch((error: Error) => {
-    throw new Refusal(503, `The store of models gave an error: ${error.message}`, { 'retry-after': '1' });
+    throw new Refusal(503, `The storage of the model gave an error: ${error.message}`, { 'retry-after': '1' });
   });
 
-async function sha256(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<string> {
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   const sum = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return Array.from(sum, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,102 +1,67 @@
-// A Cloudflare Worker that learns what each user clicks on, a step a request. Routes, and what they answer.
+// A Cloudflare Worker that learns what each user clicks on, a step a request. Here are the routes, and what a request
+// has to pass before it comes to the user's model (user-model.ts).
 
-import { learn, predict, type Model } from './model.js';
-import { Refusal, show } from './refusal.js';
+import { authorize } from './auth.js';
+import { answered, Refusal, show } from './refusal.js';
 import { readExamples, readItems } from './requests.js';
-import { deleteModel, loadModel, saveModel, type KVNamespace } from './storage.js';
+import type { Task } from './user-model.js';
+
+export { UserModel } from './user-model.js';
 
 interface Env {
-  readonly MODELS: KVNamespace;
+  readonly SECRET: string;
+  readonly MODELS: DurableObjectNamespace;
 }
 
-type Handler = (kv: KVNamespace, user: string, request: Request) => Promise<Response>;
+/** What is used here of the class of this name in @cloudflare/workers-types. */
+interface DurableObjectNamespace {
+  getByName(name: string): { fetch(url: string, init: RequestInit): Promise<Response> };
+}
+
+type Read = (request: Request) => Promise<Task>;
 
 /** Of /users/ID, /users/ID/clicks and /users/ID/predict, by method. */
-const routes = new Map<string | undefined, ReadonlyMap<string, Handler>>([
-  [undefined, new Map([['GET', describe], ['DELETE', forget]])], // prettier-ignore
-  ['clicks', new Map([['POST', learnFromClicks]])],
-  ['predict', new Map([['POST', answerPredictions]])],
+const routes = new Map<string | undefined, ReadonlyMap<string, Read>>([
+  [
+    undefined,
+    new Map<string, Read>([
+      ['GET', async () => ({ kind: 'describe' })],
+      ['DELETE', async () => ({ kind: 'forget' })],
+    ]),
+  ],
+  ['clicks', new Map([['POST', async (request) => ({ kind: 'learn', examples: await readExamples(request) })]])],
+  ['predict', new Map([['POST', async (request) => ({ kind: 'predict', items: await readItems(request) })]])],
 ]);
 
 export default {
-  async fetch(request: Request, { MODELS }: Env): Promise<Response> {
-    try {
-      return await route(request, MODELS);
-    } catch (error) {
-      if (error instanceof Refusal) {
-        return Response.json({ error: error.message }, { status: error.status, headers: error.headers });
-      }
-      console.error(error);
-      return Response.json({ error: 'The Worker failed; its log says why.' }, { status: 500 });
-    }
-  },
+  fetch: (request: Request, env: Env): Promise<Response> => answered(() => route(request, env)),
 };
 
-async function route(request: Request, kv: KVNamespace): Promise<Response> {
+async function route(request: Request, { SECRET, MODELS }: Env): Promise<Response> {
   const { pathname } = new URL(request.url);
   const [, user, what] = /^\/users\/([^/]*)(?:\/([^/]+))?$/.exec(pathname) ?? [];
-  const handlers = routes.get(what);
-  if (user === undefined || handlers === undefined) {
+  const readers = routes.get(what);
+  if (user === undefined || readers === undefined) {
     throw new Refusal(404, `Expected /users/ID, /users/ID/clicks or /users/ID/predict, got ${show(pathname)}.`);
   }
-  const handler = handlers.get(request.method);
-  if (handler === undefined) {
-    const methods = [...handlers.keys()];
+  // The runtime sends no body for HEAD.
+  const read = readers.get(request.method === 'HEAD' ? 'GET' : request.method);
+  if (read === undefined) {
+    const methods = [...readers.keys()];
     const sentence = `Expected ${methods.join(' or ')} for ${show(pathname)}, got ${show(request.method)}.`;
     throw new Refusal(405, sentence, { allow: methods.join(', ') });
   }
   if (!/^[\w-]{1,64}$/.test(user)) {
     throw new Refusal(400, `Expected ID to be 1 to 64 letters, digits, "-" or "_", got ${show(user)}.`);
   }
-  return handler(kv, user, request);
+  // The body comes first: it is short, needs no secret, and nothing is stored before the token is checked.
+  const task = await read(request);
+  await authorize(request, user, SECRET);
+  const init = { method: 'POST', body: JSON.stringify({ user, task }) };
+  return MODELS.getByName(user)
+    .fetch('https://user-model/', init)
+    .catch((error: Error) => {
+      const sentence = `The model of ${show(user)} cannot be reached: ${error.message}`;
+      throw new Refusal(503, sentence, { 'retry-after': '1' });
+    });
 }
-
-async function learnFromClicks(kv: KVNamespace, user: string, request: Request): Promise<Response> {
-  const examples = await readExamples(request);
-  return withModel(kv, user, async (model) => {
-    const { probabilities, loss } = learn(model, [examples].flat());
-    // Waited for: who is told of a step can rely on it.
-    await saveModel(kv, user, model);
-    const probability = Array.isArray(examples) ? probabilities : probabilities[0];
-    return Response.json({ probability, loss, steps: stepsOf(model) });
-  });
-}
-
-async function answerPredictions(kv: KVNamespace, user: string, request: Request): Promise<Response> {
-  const items = await readItems(request);
-  return withModel(kv, user, async (model) => {
-    const steps = stepsOf(model);
-    if (!Array.isArray(items)) return Response.json({ probability: predict(model, items), steps });
-    const probability = items.map((item) => predict(model, item));
-    const ranking = [...items.keys()].toSorted((a, b) => probability[b] - probability[a]);
-    return Response.json({ probability, ranking, steps });
-  });
-}
-
-async function describe(kv: KVNamespace, user: string): Promise<Response> {
-  return withModel(kv, user, async (model, bytes) => {
-    if (bytes === 0) throw new Refusal(404, `There is no model of the user ${show(user)}.`);
-    return Response.json({ user, steps: stepsOf(model), bytes, backend: model.backend.name });
-  });
-}
-
-async function forget(kv: KVNamespace, user: string): Promise<Response> {
-  await deleteModel(kv, user);
-  return new Response(null, { status: 204 });
-}
-
-/** The user's model for the time of one request: nothing of it is left for the next, whoever that is. */
-async function withModel(
-  kv: KVNamespace,
-  user: string,
-  use: (model: Model, bytes: number) => Promise<Response>,
-): Promise<Response> {
-  const { model, bytes } = await loadModel(kv, user);
-  try {
-    return await use(model, bytes);
-  } finally {
-    model.dispose();
-  }
-}
-
-const stepsOf = (model: Model): number => model.stepOf('bias');

@@ -36,6 +36,8 @@ const many = (count) =>
 const list = (count) => JSON.stringify({ features: Array.from({ length: count }, () => ({})) });
 const pair = (features, clicked = true) => JSON.stringify({ features, clicked });
 
+const nested = (depth) => '['.repeat(depth) + ']'.repeat(depth);
+
 export const bad = [
   path('/'),
   path('/users'),
@@ -99,6 +101,17 @@ export const bad = [
   clicks(
     '{"features":{"a":1e999},"clicked":true}',
     'Expected "a" in features of the body to be a text, or a number of -1000 to 1000, got Infinity.',
+  ),
+  ...[100, 5000, 32_768].map((depth) =>
+    clicks(nested(depth), 'Expected item 0 of the body to be a record of just features and clicked, got [[…]].'),
+  ),
+  clicks(
+    `{"features":{"a":${nested(30_000)}},"clicked":true}`,
+    'Expected "a" in features of the body to be a text, or a number of -1000 to 1000, got [[…]].',
+  ),
+  clicks(
+    `{"features":{},"clicked":${'{"a":'.repeat(9000)}1${'}'.repeat(9000)}}`,
+    'Expected clicked of the body to be true or false, got {…}.',
   ),
   clicks(' '.repeat(65_537), 'Expected a body of at most 65536 bytes, got 65537.', 413),
   clicks(chunks(70), 'Expected a body of at most 65536 bytes, got more.', 413),
