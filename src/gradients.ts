@@ -75,7 +75,7 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
       if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
       throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
     }
-    const outcome = perform(backend, undefined, added, add);
+    const outcome = perform(backend, undefined, added, add, 'a batch of gradients');
     for (const member of added) member.hasSum = true;
     parts.batches += 1;
     // Should the device refuse this batch later, the sum is dropped, unless it has been taken or dropped since.
@@ -90,6 +90,13 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
 
 function add(backend: Backend, added: readonly Member[]): void {
   for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
+}
+
+/** Fills the optimizer's own gradients with zeros, and forgets what was accumulated. */
+export function zeroGrad<Options extends GroupOptions>(parts: Parts<Options>): void {
+  const outcome = perform(parts.backend, undefined, undefined, (backend) => backend.zeroGrad(), 'zeroGrad()');
+  parts.outcomes.watch(outcome, () => {});
+  forgetSums(parts);
 }
 
 /** Forgets what was accumulated. */

@@ -77,10 +77,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     else this.optimizer.step(grads, options);
     if (!this.#isTurn(options)) return;
     this.slow.step(this.#unfrozen());
-    const { device } = this.optimizer;
-    const encoder = device?.createCommandEncoder({ label: 'twinstep lookahead' });
-    this.#beginAnew(encoder);
-    if (encoder !== undefined) device!.queue.submit([encoder.finish()]);
+    this.#beginAnew(undefined);
   }
 
   /** The same, recorded into the caller's encoder. */
@@ -168,11 +165,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Sets the optimizer's parameters to the slow weights. */
   #beginAnew(encoder: GPUCommandEncoder | undefined): void {
-    for (const [name, to] of Object.entries(this.#unfrozen())) {
-      const from = this.slow.params[name];
-      if (isFloat32Array(to)) to.set(from as Float32Array);
-      else copy(encoder!, from as GPUBufferBinding, to);
-    }
+    const names = Object.keys(this.#unfrozen());
+    this.optimizer.overwrite(Object.fromEntries(names.map((name) => [name, this.slow.params[name]])), encoder);
   }
 
   /** Adds to the optimizer, and makes slow weights of what was added. */
@@ -218,10 +212,6 @@ function checkParams(params: unknown): void {
     checkUsage(buffer, 'COPY_SRC', `Lookahead of ${show(name)}`);
     checkUsage(buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
   }
-}
-
-function copy(encoder: GPUCommandEncoder, from: GPUBufferBinding, to: GPUBufferBinding): void {
-  encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, from.size ?? 0);
 }
 
 /** The state of each tensor of a dict by name, of those that have none a new one. */

@@ -4,11 +4,11 @@ import { addGroup, addTensors } from './adding.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import type { WasmSource } from './backends/core.js';
 import type { Choice } from './backends/index.js';
-import { accumulate, forgetSums, norms, type Gradients, type Norms } from './gradients.js';
+import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './gradients.js';
 import type { Group, ParamGroup, Tensors } from './groups.js';
 import { Journal } from './journal.js';
 import type { GpuMemory } from './memory.js';
-import { Outcomes } from './outcomes.js';
+import { Outcomes, perform } from './outcomes.js';
 import { checkFinished, completedSteps, memberOf, stepperOf, takeGroup, type Parts } from './parts.js';
 import { readParam } from './reading.js';
 import { expect, expectOptions } from './sentences.js';
@@ -37,12 +37,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** The live options of each group: an assignment takes effect at the next step, a bad value is refused. */
   readonly groups: readonly LiveGroup<Options>[];
 
-  readonly #outcomes = new Outcomes();
+  readonly #outcomes: Outcomes;
   /** Undefined once it has been disposed of. */
   #parts: Parts<Options> | undefined;
 
   /** Use `adam`, `adamw`, ... */
   constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
+    this.#outcomes = new Outcomes(making.backend);
     const live: LiveGroup<Options>[] = (this.groups = []);
     const state = {
       members: new Map(),
@@ -119,9 +120,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Drops what was accumulated, and fills `optimizer.grads` with zeros. */
   zeroGrad(): void {
-    const parts = this.#use();
-    parts.backend.zeroGrad();
-    forgetSums(parts);
+    zeroGrad(this.#use());
   }
 
   /**
@@ -214,6 +213,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       throw error;
     }
     this.eval();
+    // A device that was lost meanwhile says so by now.
+    await undefined;
+    this.#outcomes.check();
   }
 
   /**
@@ -253,6 +255,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** What another optimizer on the same machine is made with. @internal */
   get machine(): { backend: Choice['name']; device: GPUDevice | undefined; wasm: WasmSource | undefined } {
     return { backend: this.backend.name, device: this.device, wasm: this.#use().wasm };
+  }
+
+  /** Copies the params of another optimizer on the same machine over those of the same names. @internal */
+  overwrite(params: Readonly<Record<string, Memory>>, encoder: GPUCommandEncoder | undefined): void {
+    const { backend, outcomes } = this.#use();
+    const outcome = perform(backend, encoder, params, (on) => on.copyOver(params));
+    outcomes.watch(outcome, () => {});
   }
 
   /** What `loadStateDict` does, done or refused at once. @internal */

@@ -4,15 +4,16 @@ import type { Backend } from './backends/backend.js';
 
 /**
  * Calls `work` between the backend's `begin` and `end`; if it throws, cancels and rethrows. `task` is handed on, since
- * a closure over it would be one more object per step.
+ * a closure over it would be one more object per step. `what` is done is for errors.
  */
 export function perform<Task>(
   backend: Backend,
   encoder: GPUCommandEncoder | undefined,
   task: Task,
   work: (backend: Backend, task: Task) => void,
+  what = 'a step',
 ): ReturnType<Backend['end']> {
-  backend.begin(encoder);
+  backend.begin(encoder, what);
   try {
     work(backend, task);
     return backend.end();
@@ -24,6 +25,7 @@ export function perform<Task>(
 
 /** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {
+  readonly #backend: Backend;
   /** Resolves once the outcome of everything so far is known. */
   #settled: Promise<unknown> | undefined;
   /** Errors that came late, and how many of them `check` need not throw any more. */
@@ -32,6 +34,10 @@ export class Outcomes {
   #isDisposed = false;
   /** How often the state was replaced as a whole: failures from before are ignored. */
   #replaced = 0;
+
+  constructor(backend: Backend) {
+    this.#backend = backend;
+  }
 
   /** If it turns out not to have been done, calls `undo`, and the next `check` throws why. */
   watch(outcome: Promise<Error | undefined> | undefined, undo: () => void): void {
@@ -62,9 +68,10 @@ export class Outcomes {
     return values;
   }
 
-  /** Throws what has come to light, once; and whenever the optimizer has been disposed of. */
+  /** Throws what has come to light, once; and whenever the optimizer has been disposed of, or its device is lost. */
   check(): void {
     if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
+    this.#backend.checkAlive?.();
     if (this.#failures.length === this.#heard) return;
     const failure = this.#failures[this.#heard];
     this.#heard = this.#failures.length;

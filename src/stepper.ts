@@ -71,7 +71,6 @@ export class Stepper<Options extends GroupOptions> {
     // One by one, here and elsewhere, since a call takes some 100,000 arguments at most.
     for (const member of runs.members) this.members.push(member);
     for (const name of section.names) this.names.push(name);
-    backend.copyParamTo(this.fromParam(runs.members));
     return runs.members;
   }
 
@@ -106,8 +105,8 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet. */
-  fromParam(members: readonly Member[] = this.members): ArrayOf[] {
-    const begins = members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
+  fromParam(): ArrayOf[] {
+    const begins = this.members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
     const { fromParam = [] } = this.rule;
     return begins.flatMap(({ section, tensor }) => fromParam.map((array) => ({ section, tensor, array })));
   }

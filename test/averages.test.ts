@@ -3,7 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
 import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { openDevice } from '../tools/dawn.js';
 import { backends } from './support/backends.js';
 import { any, buffer, contents, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';
 import { array, largest, tensors } from './support/numbers.js';
@@ -69,6 +70,19 @@ describe.each(backends)('%s', (...[, backend]) => {
     const optimizer = await adamw(params(), backend);
     await expect(ema(optimizer, { decay: any(decay) })).rejects.toThrow('Expected decay to be a number of at least 0');
     await expect(ema(optimizer, any({ lr: 1 }))).rejects.toThrow('Unknown option "lr", got 1; ema has "decay"');
+  });
+
+  test.each([
+    [{ backend: 'reference' }, '"backend", got "reference"'],
+    [{ decay: 0.9, keepGrads: true }, '"keepGrads", got true'],
+    [{ threads: 3 }, '"threads", got 3'],
+    [{ device: undefined }, '"device", got undefined'],
+    [{ wasm: new Uint8Array(8) }, '"wasm", got Uint8Array(8)'],
+  ])('an average with %o is refused: it runs where its optimizer does', async (options, what) => {
+    const optimizer = await adamw(params(), backend);
+    const sentence = `Unknown option ${what}; ema has "decay", and runs where its optimizer does.`;
+    await expect(ema(optimizer, any(options))).rejects.toThrow(sentence);
+    expect((await ema(optimizer)).backend.name).toBe(optimizer.backend.name);
   });
 
   test('Lookahead goes every k steps by alpha towards the optimizer, which begins anew from there', async () => {
@@ -225,6 +239,64 @@ test('what is no optimizer, or has an average itself, is refused', async () => {
   );
   await expect(ema(any(free.params))).rejects.toThrow('Expected what is averaged to be an optimizer, got an Object.');
   await expect(ema(free, any(0.9))).rejects.toThrow('Expected the options of ema to be a record, got 0.9.');
+});
+
+describe('a device that was requested for an optimizer', () => {
+  // Each order in which it, its average, and an average of that are disposed of.
+  const orders = ['012', '021', '102', '120', '201', '210'].map((order) => Array.from(order, Number));
+
+  test.each(orders)('lives as long as one of its averages: disposed of in the order %i, %i, %i', async (...order) => {
+    const { optimizer, own } = await withOwnDevice();
+    const average = await ema(optimizer, { decay: 0.5 });
+    const all = [optimizer, average, await ema(average, { decay: 0.5 })];
+    const destroy = vi.spyOn(own, 'destroy');
+    for (const [n, i] of order.entries()) {
+      expect(destroy).not.toHaveBeenCalled();
+      all[i].dispose();
+      all[i].dispose();
+      for (const left of order.slice(n + 1)) {
+        all[left].step({ w: array(4, 5) });
+        expect(await all[left].read('w')).toEqual(await all[left].read('w'));
+      }
+    }
+    expect(destroy).toHaveBeenCalledTimes(1);
+  });
+
+  test('goes with Lookahead, and when nothing else is on it, at once', async () => {
+    const { optimizer, own } = await withOwnDevice();
+    const ahead = await lookahead(optimizer);
+    const other = await adamw({ w: array(4, 1) }, { backend: 'webgpu', device: own });
+    await expect(adamw({ w: [] as never }, { backend: 'webgpu', device: own })).rejects.toThrow('got []');
+    const destroy = vi.spyOn(own, 'destroy');
+    ahead.dispose();
+    other.step({ w: array(4, 2) });
+    await other.read('w');
+    expect(destroy).not.toHaveBeenCalled();
+    other.dispose();
+    expect(destroy).toHaveBeenCalledTimes(1);
+  });
+
+  test('of the caller’s is left alone', async () => {
+    const destroy = vi.spyOn(device, 'destroy');
+    const optimizer = await adamw({ w: array(4, 1) }, { backend: 'webgpu', device });
+    const average = await ema(optimizer);
+    optimizer.dispose();
+    average.dispose();
+    expect(destroy).not.toHaveBeenCalled();
+    destroy.mockRestore();
+  });
+
+  /** An optimizer that asks navigator.gpu for its device. */
+  async function withOwnDevice() {
+    const opened = await openDevice();
+    if (typeof opened === 'string') throw new Error(opened);
+    const { device: own } = opened;
+    const requestAdapter = async () => ({ limits: own.limits, requestDevice: async () => own });
+    vi.stubGlobal('navigator', { gpu: { requestAdapter } });
+    const optimizer = await adamw({ w: array(4, 1) }, { backend: 'webgpu' });
+    vi.unstubAllGlobals();
+    return { optimizer, own };
+  }
 });
 
 test('in the caller’s buffers, stepped or encoded, averages and Lookahead are what they are on the CPU', async () => {

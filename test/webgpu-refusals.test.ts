@@ -1,6 +1,7 @@
 // What WebGPU refuses: a sentence, and nothing changed.
 
-import { adam, adamwScheduleFree } from 'twinstep';
+import { adam, adamwScheduleFree, ema } from 'twinstep';
+import { checkpointStream, saveCheckpoint } from 'twinstep/checkpoint';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
 import { COPY_DST, COPY_SRC, STORAGE, any, buffer, device, expectClose } from './support/gpu.js';
@@ -233,19 +234,208 @@ describe('is refused', () => {
       'Reading "w" takes COPY_SRC usage of its GPUBuffer, got usage 136.',
     );
   });
+});
 
-  test('all, once the device is lost', async () => {
-    const other = await openDevice();
-    if (typeof other === 'string') throw new Error(other);
-    const optimizer = await adam({ w: array(4, 1) }, { device: other.device, backend: 'webgpu' });
-    other.device.destroy();
-    await other.device.lost;
-    expect(() => optimizer.step({ w: array(4, 2) })).toThrow('The GPU device was lost: ');
-    await expect(optimizer.read('w')).rejects.toThrow('The GPU device was lost: ');
-    await expect(optimizer.loadStateDict({ state: {}, param_groups: [any({ params: [0] })] })).rejects.toThrow(
-      'The GPU device was lost: ',
-    );
-    const again = adam({ w: array(4, 1) }, { device: other.device, backend: 'webgpu' });
-    await expect(again).rejects.toThrow('The GPU device was lost: ');
+describe('what throws at once: nothing is done, no error scope is left, and the next call works', () => {
+  const off = new Error('the layer is off');
+  const make = () => adamwScheduleFree({ w: array(70, 1) }, { device, backend: 'webgpu', lr: 0.1 });
+  const grads = () => ({ w: buffer(array(70, 2)) });
+  /** The same, except that some of its methods are others. */
+  const wrapped = <Wrapped extends object>(target: Wrapped, others: Record<string, () => unknown>): Wrapped =>
+    new Proxy(target, {
+      get(_, name) {
+        if (Object.hasOwn(others, name)) return others[String(name)];
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  const thrown = (): never => {
+    throw off;
+  };
+
+  /** Two steps, and what was tried before the second has changed nothing. */
+  async function expectUntouched(attempt: (optimizer: Awaited<ReturnType<typeof make>>) => unknown): Promise<void> {
+    const [optimizer, plain] = await Promise.all([make(), make()]);
+    for (const each of [optimizer, plain]) each.step(grads());
+    const before = await optimizer.stateDict();
+    await attempt(optimizer);
+    await expect(device.popErrorScope()).rejects.toThrow();
+    expect(await optimizer.stateDict()).toEqual(before);
+    expect([optimizer.stepOf('w'), optimizer.completedSteps, optimizer.groups[0].trainMode]).toEqual([1, 1, true]);
+    for (const each of [optimizer, plain]) each.step(grads());
+    expect(await optimizer.stateDict()).toEqual(await plain.stateDict());
+    expect(difference(await optimizer.read('w'), await plain.read('w'))).toBeUndefined();
+  }
+
+  test.each(['setPipeline', 'setBindGroup', 'dispatchWorkgroups', 'end'])('%s of the caller’s pass', async (method) => {
+    await expectUntouched((optimizer) => {
+      const encoder = device.createCommandEncoder();
+      const beginComputePass = () => wrapped(encoder.beginComputePass(), { [method]: thrown });
+      expect(() => optimizer.encode(wrapped(encoder, { beginComputePass }), grads())).toThrow(off);
+    });
+  });
+
+  test('beginComputePass of the caller’s encoder, or one that gives no pass', async () => {
+    for (const [beginComputePass, error] of [
+      [thrown, off],
+      [() => undefined, "Expected the encoder's pass to be a GPUComputePassEncoder, got undefined."],
+      [() => ({}), "Expected the encoder's pass to be a GPUComputePassEncoder, got an Object."],
+    ] as const) {
+      await expectUntouched((optimizer) => {
+        const encoder = wrapped(device.createCommandEncoder(), { beginComputePass });
+        expect(() => optimizer.encode(encoder, grads())).toThrow(error);
+      });
+    }
+  });
+
+  test('an encoder of which the first pass went well', async () => {
+    await expectUntouched((optimizer) => {
+      const encoder = device.createCommandEncoder();
+      const end = vi.fn(thrown);
+      const beginComputePass = () => wrapped(encoder.beginComputePass(), { end });
+      for (let i = 0; i < 3; i++) {
+        expect(() => optimizer.encode(wrapped(encoder, { beginComputePass }), grads())).toThrow(off);
+      }
+      // A pass is ended once.
+      expect(end).toHaveBeenCalledTimes(3);
+    });
+  });
+
+  type Made = Awaited<ReturnType<typeof make>>;
+  const calls: [string, (optimizer: Made) => unknown][] = [
+    ['step', (optimizer) => optimizer.step({ w: array(70, 2) })],
+    ['accumulate', (optimizer) => optimizer.accumulate(grads())],
+    ['eval', (optimizer) => optimizer.eval()],
+    ['zeroGrad', (optimizer) => optimizer.zeroGrad()],
+    ['read', (optimizer) => optimizer.read('w')],
+    ['norms', (optimizer) => optimizer.norms()],
+    ['stateDict', (optimizer) => optimizer.stateDict()],
+    ['grads', (optimizer) => optimizer.grads.w],
+    ['addParams', (optimizer) => optimizer.addParams(0, { more: array(3, 1) })],
+  ];
+  const methods: Record<string, (typeof calls)[number][0][]> = {
+    createCommandEncoder: ['step', 'accumulate', 'eval', 'zeroGrad', 'read', 'norms', 'stateDict'],
+    submit: ['step', 'accumulate', 'eval', 'zeroGrad', 'read', 'norms', 'stateDict'],
+    writeBuffer: ['step', 'eval', 'addParams'],
+    createBuffer: ['read', 'norms', 'stateDict', 'grads', 'addParams'],
+    pushErrorScope: calls.map(([name]) => name),
+  };
+  const pairs = Object.entries(methods).flatMap(([method, names]) => names.map((name) => [method, name] as const));
+  test.each(pairs)('%s of the device, in %s', async (method, name) => {
+    const [, call] = calls.find(([each]) => each === name)!;
+    await expectUntouched(async (optimizer) => {
+      const on: Record<string, () => never> = any(method in device.queue ? device.queue : device);
+      const spy = vi.spyOn(on, method).mockImplementation(thrown);
+      const outcome = (async () => call(optimizer))();
+      await expect(outcome).rejects.toThrow(off);
+      spy.mockRestore();
+    });
+  });
+});
+
+describe('a device that is lost', () => {
+  const open = async (): Promise<GPUDevice> => {
+    const opened = await openDevice();
+    if (typeof opened === 'string') throw new Error(opened);
+    return opened.device;
+  };
+  const lost = "The GPU device was lost: device was destroyed, and the optimizer's state with it.";
+  const make = (on: GPUDevice) => adamwScheduleFree({ w: array(64, 1) }, { device: on, backend: 'webgpu' });
+  type Made = Awaited<ReturnType<typeof make>>;
+  const grads = { w: array(64, 2) };
+
+  const promises: [string, (optimizer: Made, dict: never) => Promise<unknown>][] = [
+    ['read', (optimizer) => optimizer.read('w')],
+    ['read of the average', (optimizer) => optimizer.read('w', { average: true })],
+    ['norms', (optimizer) => optimizer.norms()],
+    ['stateDict', (optimizer) => optimizer.stateDict()],
+    ['a lazy state dict', async (optimizer) => optimizer.lazyStateDict().params[0].read()],
+    ['saveCheckpoint', (optimizer) => saveCheckpoint(optimizer)],
+    ['checkpointStream', async (optimizer) => new Response(checkpointStream(optimizer)).arrayBuffer()],
+    ['stepClosure', (optimizer) => optimizer.stepClosure(async () => grads)],
+    ['addParams', (optimizer) => optimizer.addParams(0, { v: array(4, 1) })],
+    ['addParamGroup', (optimizer) => optimizer.addParamGroup({ params: { v: array(4, 1) } })],
+    ['an average', (optimizer) => ema(optimizer)],
+  ];
+
+  test.each(promises)('%s, under way or later', async (_, call) => {
+    const on = await open();
+    const optimizer = await make(on);
+    optimizer.step(grads);
+    const dict = await optimizer.stateDict();
+    const pending = call(optimizer, any(dict));
+    on.destroy();
+    await expect(pending).rejects.toThrow(lost);
+    await expect(call(optimizer, any(dict))).rejects.toThrow(lost);
+    // Again, since it is so for ever.
+    await expect(call(optimizer, any(dict))).rejects.toThrow(lost);
+    optimizer.dispose();
+  });
+
+  const calls: [string, (optimizer: Made, encoder: GPUCommandEncoder) => unknown][] = [
+    ['step', (optimizer) => optimizer.step(grads)],
+    ['encode', (optimizer, encoder) => optimizer.encode(encoder)],
+    ['accumulate', (optimizer) => optimizer.accumulate(grads)],
+    ['zeroGrad', (optimizer) => optimizer.zeroGrad()],
+    ['train', (optimizer) => optimizer.train()],
+    ['eval', (optimizer) => optimizer.eval()],
+    ['freeze', (optimizer) => optimizer.freeze('w')],
+    ['stepOf', (optimizer) => optimizer.stepOf('w')],
+    ['params', (optimizer) => optimizer.params],
+    ['grads', (optimizer) => optimizer.grads.w],
+  ];
+
+  test.each(calls)('%s', async (_, call) => {
+    const on = await open();
+    const [optimizer, encoder] = [await make(on), on.createCommandEncoder()];
+    optimizer.step(grads);
+    on.destroy();
+    await on.lost;
+    for (let i = 0; i < 2; i++) expect(() => call(optimizer, encoder)).toThrow(lost);
+    optimizer.dispose();
+  });
+
+  test('a step at once after it cannot know: the next call says so', async () => {
+    const on = await open();
+    const optimizer = await make(on);
+    on.destroy();
+    optimizer.step(grads);
+    optimizer.zeroGrad();
+    await on.lost;
+    expect(() => optimizer.step(grads)).toThrow(lost);
+    expect(() => optimizer.completedSteps).toThrow(lost);
+  });
+
+  test('while an optimizer is made on it, or before', async () => {
+    const on = await open();
+    const pending = make(on);
+    on.destroy();
+    await expect(pending).rejects.toThrow('The GPU device was lost: device was destroyed.');
+    await expect(make(on)).rejects.toThrow('The GPU device was lost: device was destroyed.');
+  });
+
+  test('without a word of why', async () => {
+    for (const [reason, why] of [
+      ['destroyed', 'it was destroyed'],
+      ['unknown', 'no reason was given'],
+    ]) {
+      const on = await open();
+      Object.defineProperty(on, 'lost', { value: Promise.resolve({ reason, message: '' }) });
+      await expect(make(on)).rejects.toThrow(`The GPU device was lost: ${why}.`);
+    }
+  });
+
+  test('which it says a little after it refuses', async () => {
+    const on = await open();
+    let lose: (info: { reason: string; message: string }) => void = () => {};
+    Object.defineProperty(on, 'lost', { value: new Promise((resolve) => (lose = resolve)) });
+    const optimizer = await make(on);
+    vi.spyOn(on.queue, 'onSubmittedWorkDone').mockImplementation(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      lose({ reason: 'unknown', message: 'The driver crashed.' });
+    });
+    const read = optimizer.read('w');
+    on.destroy();
+    await expect(read).rejects.toThrow("The GPU device was lost: The driver crashed, and the optimizer's state");
   });
 });

@@ -39,6 +39,8 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
+  /** Throws if its device is lost. */
+  checkAlive?(): void;
   /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
   paramAt?(stretch: Stretch): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
@@ -47,8 +49,10 @@ export interface Backend {
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
-  /** Begins a step, recorded into the caller's encoder if there is one. Throws where there can be none. */
-  begin(encoder: GPUCommandEncoder | undefined): void;
+  /**
+   * Begins a step, or what else it is, recorded into the caller's encoder if there is one. Throws where there can be none.
+   */
+  begin(encoder: GPUCommandEncoder | undefined, what: string): void;
   /** Copies, uploads or binds a gradient that passed `check`. */
   accept(section: number, tensor: Tensor, grad: unknown): void;
   /** Runs one of the section's rules over the tensors of the run. */
@@ -57,17 +61,19 @@ export interface Backend {
   accumulate(section: number, tensor: Tensor, grad: unknown, isFirst: boolean): void;
   /** Ends the step. A machine that can only tell later whether it was done gives a promise of the error, if any. */
   end(): Promise<Error | undefined> | undefined;
-  /** Ends a step in which something was thrown. */
+  /** Ends a step in which something was thrown, and throws nothing itself. */
   cancel(): void;
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
   read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
   /** The L2 norms of arrays as they are now; where `grad` is given it is that gradient's. */
   norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
-  /** Fills the optimizer's own gradients with zeros. */
+  /** Within a step of its own: fills the optimizer's own gradients with zeros. */
   zeroGrad(): void;
   /** Throws an Error unless `write` can write this array. */
   checkWrite(array: ArrayOf): void;
   write(array: ArrayOf, values: Float32Array): void;
+  /** Within a step of its own: copies what `params` of another backend of the same kind shows over parameters. */
+  copyOver(params: Readonly<Record<string, unknown>>): void;
   /** Copies the current parameters into these arrays. */
   copyParamTo(arrays: readonly ArrayOf[]): void;
   dispose(): void;

@@ -3,6 +3,7 @@
 
 import type { Section } from '../groups.js';
 import type { Tensor } from '../layout.js';
+import { perform } from '../outcomes.js';
 import type { ArrayOf, Backend, BackendName, Request, Run } from './backend.js';
 import { generation } from './core.js';
 
@@ -180,10 +181,10 @@ class Trial {
 
   async #step(): Promise<void> {
     const { backend } = this;
-    backend.begin(undefined);
-    for (const { section, tensor } of this.#params) backend.accept(section, tensor, this.#grads.get(tensor));
-    for (const [i, { index, rule }] of this.#sections.entries()) backend.update(index, rule, this.#runs[i]);
-    const refusal = await backend.end();
+    const refusal = await perform(backend, undefined, this, () => {
+      for (const { section, tensor } of this.#params) backend.accept(section, tensor, this.#grads.get(tensor));
+      for (const [i, { index, rule }] of this.#sections.entries()) backend.update(index, rule, this.#runs[i]);
+    });
     if (refusal !== undefined) throw refusal;
     // On the CPU the parameters are where their reader is.
     if (backend.device !== undefined) await backend.read(this.#params);

@@ -98,8 +98,12 @@ class CpuBackend implements Backend {
       return { ...blocks[i], section, buffer, kernels, scalarViews, passing };
     });
     for (const each of more) {
-      for (const tensor of each.section.tensors) {
-        if (tensor.length > 0) view(each, tensor, 'param').set(sources.get(tensor) as Float32Array);
+      const { tensors, rule } = each.section;
+      for (const tensor of tensors) {
+        if (tensor.length === 0) continue;
+        for (const array of ['param', ...(rule.fromParam ?? [])]) {
+          view(each, tensor, array).set(sources.get(tensor) as Float32Array);
+        }
       }
     }
     const take = (): void => {
@@ -199,6 +203,10 @@ class CpuBackend implements Backend {
 
   write(array: ArrayOf, values: Float32Array): void {
     this.#view(array).set(values);
+  }
+
+  copyOver(params: Readonly<Record<string, Float32Array>>): void {
+    for (const [name, values] of Object.entries(params)) this.params[name].set(values);
   }
 
   copyParamTo(arrays: readonly ArrayOf[]): void {

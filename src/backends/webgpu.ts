@@ -8,6 +8,7 @@ import { show } from '../sentences.js';
 import { norm } from '../vectors.js';
 import type { ArrayOf, Backend, Extension, Run } from './backend.js';
 import { GrowingRecord } from './growing.js';
+import { complaint } from './webgpu/device.js';
 import { Kernels } from './webgpu/kernel.js';
 import { placeOf, type Place } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
@@ -17,7 +18,7 @@ import { Recording, type Placed } from './webgpu/recording.js';
 
 export class WebGPU implements Backend {
   readonly device: GPUDevice;
-  readonly #ownsDevice: boolean;
+  readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
   readonly #place: (intake: Intake, own: Set<object>) => Promise<Placed[]>;
   readonly #placed: Placed[] = [];
@@ -42,7 +43,8 @@ export class WebGPU implements Backend {
     place: (intake: Intake, own: Set<object>) => Promise<Placed[]>,
   ) {
     this.device = device;
-    this.#ownsDevice = ownsDevice;
+    this.#kernels = Kernels.of(device);
+    this.#kernels.enter(ownsDevice);
     this.#keepGrads = keepGrads;
     this.#place = place;
     this.#recording = new Recording(device);
@@ -62,7 +64,7 @@ export class WebGPU implements Backend {
 
   async extend(intake: Intake): Promise<Extension> {
     const { sections } = intake;
-    const placed = await this.#place(intake, this.#own);
+    const placed = await this.#answer(this.#place(intake, this.#own));
     const take = (): void => {
       for (const each of placed) {
         this.#placed.push(each);
@@ -103,9 +105,9 @@ export class WebGPU implements Backend {
     }
   }
 
-  begin(encoder: GPUCommandEncoder | undefined): void {
-    Kernels.of(this.device).checkAlive();
-    this.#recording.begin(encoder);
+  begin(encoder: GPUCommandEncoder | undefined, what: string): void {
+    this.checkAlive();
+    this.#recording.begin(encoder, what);
   }
 
   accept(s: number, tensor: Tensor, grad: unknown): void {
@@ -133,19 +135,17 @@ export class WebGPU implements Backend {
   }
 
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
-    Kernels.of(this.device).checkAlive();
-    return readBack(
-      this.device,
-      arrays.map((array) => this.#sourceOf(array)),
-    );
+    this.checkAlive();
+    const sources = arrays.map((array) => this.#sourceOf(array));
+    return this.#answer(readBack(this.device, sources));
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
-    Kernels.of(this.device).checkAlive();
-    return normsOf(
-      this.device,
-      sources.map((source) => (isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source))),
-    );
+    this.checkAlive();
+    const given = sources.map((source) => {
+      return isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source);
+    });
+    return this.#answer(normsOf(this.device, given));
   }
 
   zeroGrad(): void {
@@ -161,24 +161,46 @@ export class WebGPU implements Backend {
   }
 
   write(array: ArrayOf, values: Float32Array): void {
-    Kernels.of(this.device).checkAlive();
+    this.checkAlive();
     this.#placed[array.section].memory.upload(this.#placeOf(array), values);
+  }
+
+  copyOver(params: Readonly<Record<string, GPUBufferBinding>>): void {
+    for (const [name, from] of Object.entries(params)) this.#recording.copy(from, this.params[name]);
   }
 
   copyParamTo(arrays: readonly ArrayOf[]): void {
     if (arrays.length === 0) return;
     const encoder = this.device.createCommandEncoder({ label: 'twinstep' });
-    for (const to of arrays) {
-      const [from, at] = [this.#placeOf({ ...to, array: 'param' }), this.#placeOf(to)];
-      encoder.copyBufferToBuffer(from.buffer, from.offset, at.buffer, at.offset, to.tensor.length * FLOAT);
-    }
+    for (const { section, tensor, array } of arrays) this.#placed[section].memory.copyParamTo(array, tensor, encoder);
     this.device.queue.submit([encoder.finish()]);
   }
 
   dispose(): void {
     for (const { memory } of this.#placed) memory.destroy();
     this.#recording.destroy();
-    if (this.#ownsDevice) this.device.destroy();
+    this.#kernels.leave();
+  }
+
+  checkAlive(): void {
+    const { lost } = this.#kernels;
+    if (lost === undefined) return;
+    const state = ", and the optimizer's state with it. Make a new optimizer from the latest checkpoint.";
+    throw new Error(`${lost}${this.#placed.length > 0 ? state : '.'}`);
+  }
+
+  /** What the device answers; throws that it was lost, if it was meanwhile. */
+  async #answer<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    const { lost, queue } = this.device;
+    try {
+      return await answer;
+    } catch (error) {
+      // A lost device may refuse first, and tell of its loss a little later.
+      await Promise.race([lost, queue.onSubmittedWorkDone()]).catch(() => {});
+      throw error;
+    } finally {
+      this.checkAlive();
+    }
   }
 
   /** One of the arrays of a tensor, or a gradient in the caller's buffer. */
@@ -197,10 +219,13 @@ export class WebGPU implements Backend {
     let shown: GPUBufferBinding | undefined;
     const get = (): GPUBufferBinding => {
       if (shown === undefined) {
-        shown = binding(this.#placed[section].memory.grad(tensor), tensor);
-        this.#shown.set(tensor.name, shown);
+        // Memory that the device does not give is refused by the step that uses it.
+        void complaint(this.device, () => {
+          shown = binding(this.#placed[section].memory.grad(tensor), tensor);
+        });
+        this.#shown.set(tensor.name, shown!);
       }
-      return shown;
+      return shown!;
     };
     return { enumerable: true, get };
   }

@@ -1,4 +1,4 @@
-// Devices: asking for one, and hearing what it has to complain of.
+// Devices: asking for one, its errors, and its loss.
 
 import { pack } from '../../layout.js';
 import { Unavailable, type Request } from '../backend.js';
@@ -20,15 +20,20 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   return adapter.requestDevice({ requiredLimits });
 }
 
-/** Begins to listen to what the device finds wrong with the calls that follow. */
+/** Pushes error scopes around the calls that follow: both of them, or none. */
 export function listen(device: GPUDevice): void {
   device.pushErrorScope('out-of-memory');
-  device.pushErrorScope('validation');
+  try {
+    device.pushErrorScope('validation');
+  } catch (error) {
+    pop(device).catch(() => {});
+    throw error;
+  }
 }
 
-/** Ends what `listen` began: the complaint about the calls between, or undefined, as a rule. */
+/** Pops the scopes that `listen` pushed, and never throws: the first error of the calls between, as a rule undefined. */
 export async function heard(device: GPUDevice): Promise<string | undefined> {
-  const scopes = [device.popErrorScope(), device.popErrorScope()];
+  const scopes = [pop(device), pop(device)];
   try {
     return (await Promise.all(scopes)).find((error) => error !== null)?.message;
   } catch (error) {
@@ -37,7 +42,10 @@ export async function heard(device: GPUDevice): Promise<string | undefined> {
   }
 }
 
-/** Runs `make`, and gives what the device finds wrong with it. */
+/** Rejects where popErrorScope itself throws, so that the other scope is popped all the same. */
+const pop = async (device: GPUDevice): Promise<GPUError | null> => device.popErrorScope();
+
+/** Runs `make` in error scopes, and gives the first error. */
 export function complaint(device: GPUDevice, make: () => void): Promise<string | undefined> {
   listen(device);
   try {

@@ -20,8 +20,11 @@ export class Kernels {
 
   /** Of group 0, the scalars: one uniform buffer at a dynamic offset, for every rule. */
   readonly scalarsLayout: GPUBindGroupLayout;
-  /** A sentence, once the device is lost. */
+  /** That the device was lost, and why, once it is. */
   lost: string | undefined;
+  /** Optimizers that run on the device, and whether one of them asked for it. */
+  #optimizers = 0;
+  #isOurs = false;
   readonly #device: GPUDevice;
   readonly #kernels = new Map<string, Promise<Kernel>>();
   readonly #tools = new Map<string, GPUComputePipeline>();
@@ -37,12 +40,23 @@ export class Kernels {
     this.scalarsLayout = device.createBindGroupLayout({
       entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
     });
-    void device.lost.then(({ message, reason }) => (this.lost = `The GPU device was lost: ${message || reason}`));
+    void device.lost.then(({ message, reason }) => {
+      // Not every implementation says why.
+      const why = reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
+      this.lost = `The GPU device was lost: ${message.replace(/\.$/, '') || why}`;
+    });
   }
 
-  /** Throws if the device is lost. */
-  checkAlive(): void {
-    if (this.lost !== undefined) throw new Error(this.lost);
+  /** An optimizer begins to run on the device; `isOurs` says whether the device was requested for it. */
+  enter(isOurs: boolean): void {
+    this.#optimizers += 1;
+    this.#isOurs ||= isOurs;
+  }
+
+  /** An optimizer is done. A device of ours lives as long as any optimizer on it: an average outlives what it averages. */
+  leave(): void {
+    this.#optimizers -= 1;
+    if (this.#isOurs && this.#optimizers === 0) this.#device.destroy();
   }
 
   async get(rule: Rule, workgroup: number): Promise<Kernel> {
@@ -52,7 +66,7 @@ export class Kernels {
     try {
       return await kernel;
     } catch (error) {
-      this.#kernels.delete(key);
+      if (this.#kernels.get(key) === kernel) this.#kernels.delete(key);
       throw error;
     }
   }

@@ -1,7 +1,7 @@
 // The GPU memory of a section: the caller's parameters where they are, and arenas for all else.
 
 import type { Section, Sources } from '../../groups.js';
-import type { Arena, Tensor } from '../../layout.js';
+import { FLOAT, type Arena, type Tensor } from '../../layout.js';
 import { COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../../memory.js';
 
 /** Where an array of a tensor begins. */
@@ -34,7 +34,10 @@ export class SectionMemory {
   readonly #own: Set<object>;
   readonly #callers = new Map<Tensor, Place>();
 
-  /** Uploads the parameters that are Float32Arrays. The buffers that it makes are put into `own`, until `destroy`. */
+  /**
+   * Uploads the parameters that are Float32Arrays, and what begins as a copy of a parameter. The buffers that it makes are
+   * in `own`, until `destroy`.
+   */
   constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources, own: Set<object>) {
     this.#device = device;
     this.#section = section;
@@ -50,10 +53,18 @@ export class SectionMemory {
       grad: undefined,
       slots: section.rule.slots.map((slot) => this.#allocate(slot, bytes)),
     }));
+    const { fromParam = [] } = section.rule;
     for (const tensor of section.tensors) {
       const source = sources.get(tensor);
-      if (isFloat32Array(source)) this.upload(this.param(tensor), source);
+      if (!isFloat32Array(source)) continue;
+      for (const array of ['param', ...fromParam]) this.upload(this.array(tensor, array), source);
     }
+    if (fromParam.length === 0 || this.#callers.size === 0) return;
+    const encoder = device.createCommandEncoder({ label: 'twinstep' });
+    for (const tensor of this.#callers.keys()) {
+      if (tensor.length > 0) for (const array of fromParam) this.copyParamTo(array, tensor, encoder);
+    }
+    device.queue.submit([encoder.finish()]);
   }
 
   /** Whether the parameter lies in the caller's buffer. */
@@ -81,6 +92,12 @@ export class SectionMemory {
     if (name === 'param') return this.param(tensor);
     if (name === 'grad') return this.grad(tensor);
     return { buffer: this.#arenas[tensor.arena].slots[this.#section.rule.slots.indexOf(name)], offset: tensor.offset };
+  }
+
+  /** Records a copy of the parameter into another of its arrays. */
+  copyParamTo(array: string, tensor: Tensor, encoder: GPUCommandEncoder): void {
+    const [from, to] = [this.param(tensor), this.array(tensor, array)];
+    encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, tensor.length * FLOAT);
   }
 
   upload({ buffer, offset }: Place, values: Float32Array): void {

@@ -36,23 +36,23 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
   if (pieces.length === 0) return norms();
 
   let parts: GPUBuffer | undefined;
-  const trouble = complaint(device, () => {
-    const pipeline = Kernels.of(device).tool('norm', 'scalar');
-    const layout = pipeline.getBindGroupLayout(0);
-    const buffer = (parts = device.createBuffer({ label: 'twinstep norms', size: end, usage: STORAGE | COPY_SRC }));
-    const encoder = device.createCommandEncoder({ label: 'twinstep norms' });
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    for (const { values, offset, bytes } of pieces) {
-      const resources = [values, { buffer, offset, size: bytes }];
-      const entries = resources.map((resource, binding) => ({ binding, resource }));
-      pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
-      pass.dispatchWorkgroups(Math.ceil(bytes / PART_BYTES / WORKGROUP));
-    }
-    pass.end();
-    device.queue.submit([encoder.finish()]);
-  });
   try {
+    const trouble = complaint(device, () => {
+      const pipeline = Kernels.of(device).tool('norm', 'scalar');
+      const layout = pipeline.getBindGroupLayout(0);
+      const buffer = (parts = device.createBuffer({ label: 'twinstep norms', size: end, usage: STORAGE | COPY_SRC }));
+      const encoder = device.createCommandEncoder({ label: 'twinstep norms' });
+      const pass = encoder.beginComputePass();
+      pass.setPipeline(pipeline);
+      for (const { values, offset, bytes } of pieces) {
+        const resources = [values, { buffer, offset, size: bytes }];
+        const entries = resources.map((resource, binding) => ({ binding, resource }));
+        pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
+        pass.dispatchWorkgroups(Math.ceil(bytes / PART_BYTES / WORKGROUP));
+      }
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+    });
     const read = readBack(
       device,
       pieces.map(({ index, offset, bytes }) => ({ name: sources[index].name, buffer: parts!, offset, bytes })),

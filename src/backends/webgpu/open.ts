@@ -19,23 +19,21 @@ export async function openWebGPU(request: Request): Promise<Backend> {
   if (request.memory === 'GPU') {
     throw new TypeError("Expected the GPUDevice of the parameters' buffers as the option device, got undefined.");
   }
-  const device = await requestDevice(request);
-  try {
-    return await open(request, device, true);
-  } catch (error) {
-    device.destroy();
-    throw error;
-  }
+  return open(request, await requestDevice(request), true);
 }
 
 async function open(request: Request, device: GPUDevice, ownsDevice: boolean): Promise<Backend> {
-  const kernels = Kernels.of(device);
-  // By now a device that was lost before has said so.
-  await Promise.race([device.lost, undefined]);
-  kernels.checkAlive();
   const backend = new WebGPU(device, ownsDevice, request.keepGrads, (intake, own) => place(intake, device, own));
-  (await backend.extend(request)).take();
-  return backend;
+  try {
+    // A device that was lost before says so only now.
+    await Promise.race([device.lost, undefined]);
+    backend.checkAlive();
+    (await backend.extend(request)).take();
+    return backend;
+  } catch (error) {
+    backend.dispose();
+    throw error;
+  }
 }
 
 /** Memory for new sections, and what is to be dispatched over it. */

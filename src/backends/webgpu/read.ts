@@ -21,19 +21,19 @@ interface Staging {
 export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
   for (const { buffer, name } of sources) checkUsage(buffer, 'COPY_SRC', `Reading ${show(name)}`);
   const stagings = stage(sources, device.limits.maxBufferSize);
-  let buffers: GPUBuffer[] = [];
-  const trouble = complaint(device, () => {
-    buffers = stagings.map(({ bytes }) => device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST }));
-    const encoder = device.createCommandEncoder();
-    for (const [s, { parts }] of stagings.entries()) {
-      for (const { source, at } of parts) {
-        encoder.copyBufferToBuffer(source.buffer, source.offset, buffers[s], at, source.bytes);
-      }
-    }
-    device.queue.submit([encoder.finish()]);
-  });
+  const buffers: GPUBuffer[] = [];
   try {
-    const message = await trouble;
+    const message = await complaint(device, () => {
+      const encoder = device.createCommandEncoder();
+      for (const { bytes, parts } of stagings) {
+        const buffer = device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST });
+        buffers.push(buffer);
+        for (const { source, at } of parts) {
+          encoder.copyBufferToBuffer(source.buffer, source.offset, buffer, at, source.bytes);
+        }
+      }
+      device.queue.submit([encoder.finish()]);
+    });
     if (message !== undefined) throw new Error(`The GPU device cannot read ${show(sources[0].name)}: ${message}`);
     await Promise.all(buffers.map((buffer) => buffer.mapAsync(READ)));
     const read = sources.map(() => new Float32Array(0));

@@ -4,7 +4,7 @@ import type { Section } from '../../groups.js';
 import { FLOAT, type Tensor } from '../../layout.js';
 import { COPY_DST, isFloat32Array, STORAGE } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import { list } from '../../sentences.js';
+import { expect, list } from '../../sentences.js';
 import type { Run } from '../backend.js';
 import { heard, listen } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
@@ -27,6 +27,7 @@ export class Recording {
   readonly #encodeScalars: Uniforms;
 
   // Of the step that is being made:
+  #what = '';
   #callersEncoder: GPUCommandEncoder | undefined;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
@@ -54,8 +55,10 @@ export class Recording {
     this.#encodeScalars.reserve(Math.max(runs, 64));
   }
 
-  begin(encoder: GPUCommandEncoder | undefined): void {
+  /** Begins `what`, recorded into the caller's encoder if there is one. */
+  begin(encoder: GPUCommandEncoder | undefined, what: string): void {
     listen(this.#device);
+    this.#what = what;
     this.#callersEncoder = encoder;
     if (encoder === undefined) this.#stepScalars.rewind();
   }
@@ -69,7 +72,7 @@ export class Recording {
 
   update({ section, memory, dispatches: ofRule }: Placed, rule: Rule, { first, last, scalars }: Run): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
-    const pass = (this.#pass ??= this.#encoder.beginComputePass({ label: 'twinstep' }));
+    const pass = (this.#pass ??= beginPass(this.#encoder));
     const { bindGroup, offset } = this.#scalars.put(scalars);
     pass.setBindGroup(0, bindGroup, [offset]);
     const { tensors } = section;
@@ -88,6 +91,11 @@ export class Recording {
     }
   }
 
+  copy(from: GPUBufferBinding, to: GPUBufferBinding): void {
+    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep copy' });
+    this.#encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, from.size ?? 0);
+  }
+
   /** Adds a gradient to the optimizer's own, or as the first of some puts it there. */
   accumulate({ memory }: Placed, tensor: Tensor, grad: unknown, isFirst: boolean): void {
     const own = memory.grad(tensor);
@@ -102,7 +110,7 @@ export class Recording {
 
   /** Gives what the device turns out to have found wrong with the step. */
   end(): Promise<Error | undefined> {
-    this.#pass?.end();
+    this.#endPass();
     this.#scalars.flush();
     if (this.#sums.length > 0) addAll(this.#device, this.#encoder!, this.#sums);
     if (this.#callersEncoder === undefined && this.#encoder !== undefined) {
@@ -110,16 +118,21 @@ export class Recording {
     }
     const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
     this.#clear();
-    const refused = 'The GPU device refused a step, and nothing of it was done';
+    const refused = `The GPU device refused ${this.#what}, and nothing of it was done`;
     return heard(this.#device).then((trouble) =>
       trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`),
     );
   }
 
+  /** Never throws: the error that cancels the step is on its way to the caller. */
   cancel(): void {
-    this.#pass?.end();
-    this.#clear();
     void heard(this.#device);
+    try {
+      this.#endPass();
+    } catch {
+      // The encoder is broken, and what was recorded into it cannot be submitted.
+    }
+    this.#clear();
   }
 
   destroy(): void {
@@ -142,11 +155,18 @@ export class Recording {
     return place;
   }
 
+  /** Ends the pass, once, even if that throws. */
+  #endPass(): void {
+    const pass = this.#pass;
+    this.#pass = undefined;
+    pass?.end();
+  }
+
   #clear(): void {
     for (const buffer of this.#passing) buffer.destroy();
     this.#passing = [];
     this.#sums = [];
-    this.#callersEncoder = this.#encoder = this.#pass = this.#pipeline = undefined;
+    this.#callersEncoder = this.#encoder = this.#pipeline = undefined;
     this.#bound.clear();
     this.#new = [];
   }
@@ -155,4 +175,10 @@ export class Recording {
   #adjoin(memory: SectionMemory, a: Tensor, b: Tensor): boolean {
     return a.arena === b.arena && !memory.isCallers(b) && !this.#bound.has(b);
   }
+}
+
+function beginPass(encoder: GPUCommandEncoder): GPUComputePassEncoder {
+  const pass = encoder.beginComputePass({ label: 'twinstep' });
+  expect(typeof pass?.dispatchWorkgroups === 'function', "the encoder's pass", 'a GPUComputePassEncoder', pass);
+  return pass;
 }
