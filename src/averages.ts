@@ -5,7 +5,7 @@ import * as algorithms from './algorithms/index.js';
 import type { EmaOptions } from './algorithms/index.js';
 import { creator, type MachineOptions } from './create.js';
 import { Optimizer } from './optimizer.js';
-import { expect, isRecord, show } from './sentences.js';
+import { expect, expectArguments, isRecord, show } from './sentences.js';
 
 /** What `optimizer.params` shows. */
 export type Memory = Float32Array | GPUBufferBinding;
@@ -25,6 +25,7 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
   options: Partial<EmaOptions> = {},
 ): Promise<Optimizer<Shown, EmaOptions>> {
+  expectArguments(arguments.length, 2, 'ema');
   checkOptimizer(optimizer, 'what is averaged');
   expect(isRecord(options), 'the options of ema', 'a record', options);
   const given = ofMachine.find((option) => Object.hasOwn(options, option));

@@ -6,7 +6,7 @@ import { backendNames, choose, type Wanted } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
 import { Optimizer } from './optimizer.js';
-import { expect, isCount, isRecord } from './sentences.js';
+import { expect, expectArguments, isCount, isRecord, ownOf } from './sentences.js';
 
 /** Options that belong to the optimizer as a whole. */
 export interface MachineOptions {
@@ -59,8 +59,10 @@ export interface Create<Options extends GroupOptions> {
 /** More than machines have for one memory: a slip of the finger is not to start a million. */
 const MOST_THREADS = 256;
 
-export function creator<Options extends GroupOptions>(algorithm: Algorithm<Options>): Create<Options> {
-  const create = async (params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> => {
+export function creator<Options extends GroupOptions>(given: Algorithm<Options>): Create<Options> {
+  const algorithm = ownOf(given);
+  async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
+    expectArguments(arguments.length, 2, algorithm.name);
     expect(isRecord(options), 'options', 'a record', options);
     const {
       backend: wanted = 'auto',
@@ -69,7 +71,7 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
       keepGrads = true,
       threads = 1,
       ...common
-    } = options as Record<string, unknown> & MachineOptions;
+    } = ownOf(options) as Record<string, unknown> & MachineOptions;
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
     const isKernels = wasm === undefined || isWasmSource(wasm);
@@ -91,7 +93,7 @@ export function creator<Options extends GroupOptions>(algorithm: Algorithm<Optio
       opened.backend.dispose();
       throw error;
     }
-  };
+  }
   return create as Create<Options>;
 }
 

@@ -4,7 +4,7 @@ import type { GroupOptions } from './algorithms/algorithm.js';
 import type { ArrayOf, Backend } from './backends/backend.js';
 import { locate, overlap, type GpuMemory } from './memory.js';
 import { perform } from './outcomes.js';
-import { checkFinished, checkIdle, checkTraining, memberOf, type Parts } from './parts.js';
+import { checkFinished, checkTraining, memberOf, type Parts } from './parts.js';
 import type { Member } from './runs.js';
 import { expect, isRecord, show } from './sentences.js';
 
@@ -25,8 +25,10 @@ export interface Norms {
 export function collect<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
+  const isMixed = inheritsKeys(grads);
   let i = 0;
   for (const name in grads) {
+    if (isMixed && !Object.hasOwn(grads, name)) continue;
     const grad = grads[name];
     const next = parts.inOrder[i++];
     if (grad === null || grad === undefined) continue;
@@ -35,6 +37,12 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
     parts.backend.check(member.tensor, grad, encoded);
     if (!member.tensor.isFrozen) member.grad = grad;
   }
+}
+
+/** Whether a loop over `record` would meet keys that are not its own. To ask it of every key would slow down a step. */
+function inheritsKeys(record: object): boolean {
+  for (const _ in Object.getPrototypeOf(record)) return true;
+  return false;
 }
 
 /** Stands for the gradient in the optimizer's own memory, which a backend needs not be told of. */
@@ -63,7 +71,6 @@ export function release<Options extends GroupOptions>({ steppers }: Parts<Option
 /** Adds gradients to those that were accumulated. */
 export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown): void {
   const { keepGrads, backend, members } = parts;
-  checkIdle(parts);
   checkFinished(parts);
   checkTraining(parts);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
@@ -111,7 +118,6 @@ export async function norms<Options extends GroupOptions>(
   parts: Parts<Options>,
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {
-  checkIdle(parts);
   const ofGrads = gradSources(parts, grads);
   const ofParams = [...parts.members.values()].map(({ section, tensor }) => ({ section, tensor, array: 'param' }));
   const batches = grads === undefined ? Math.max(parts.batches, 1) : 1;

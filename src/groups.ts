@@ -5,7 +5,7 @@ import { FLOAT, type Tensor } from './layout.js';
 import { checkSeparate, isFloat32Array, locate, type Located, type Stretch } from './memory.js';
 import { resolve } from './options.js';
 import type { Rule } from './rules/rule.js';
-import { expect, isRecord, list, show } from './sentences.js';
+import { expect, isRecord, list, ownOf, show } from './sentences.js';
 
 /** Tensors by name, in the order in which they are listed. */
 export type Tensors<Memory> = Readonly<Record<string, Memory>>;
@@ -73,10 +73,10 @@ export function readGroups<Options extends GroupOptions>(
     const number = existing.groups + i;
     expect(isRecord(group), `group ${number}`, 'a record with params', group);
     if (first.get(group)! < i) throw new TypeError(`Group ${i} is the same object as group ${first.get(group)}.`);
-    const { params: record, ...own } = group;
+    const { params: record, ...ofGroup } = ownOf(group);
     const where = isList ? ` of group ${number}` : '';
-    const options = resolve(algorithm, own, common, where);
-    return { options, record, where, ownMask: own.decayMask !== undefined };
+    const options = resolve(algorithm, ofGroup, common, where);
+    return { options, record, where, ownMask: ofGroup.decayMask !== undefined };
   });
   const intake = readTensors(algorithm, entries, existing);
   if (intake.sources.size === 0)
@@ -96,13 +96,15 @@ export function readTensors<Options extends GroupOptions>(
   const stretches = new Map<string, Stretch>();
   const named = entries.map(({ record, where }) => {
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
-    const names = Object.keys(record);
+    const tensors = ownOf(record);
+    const names = Object.keys(tensors);
     for (const name of names) {
+      expect(!/\p{Surrogate}/u.test(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
       if (existing.has(name) || stretches.has(name))
         throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
-      stretches.set(name, locate(record[name], 'parameter', name));
+      stretches.set(name, locate(tensors[name], 'parameter', name));
     }
-    return { names, record };
+    return { names, record: tensors };
   });
   checkSeparate(stretches, existing);
   const isKnown = (name: string): boolean => existing.has(name) || stretches.has(name);

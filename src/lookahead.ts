@@ -2,12 +2,13 @@
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { EmaOptions } from './algorithms/index.js';
+import { refuseAssignments } from './assignments.js';
 import { checkOptimizer, ema, type Memory } from './averages.js';
 import type { Gradients } from './gradients.js';
 import type { ParamGroup, Tensors } from './groups.js';
 import { bufferOf, checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
 import type { Optimizer } from './optimizer.js';
-import { expect, expectOptions, isCount, isRecord, list, show } from './sentences.js';
+import { expect, expectArguments, expectOptions, isCount, isRecord, list, ownOf, show } from './sentences.js';
 import type { SavedGroup, StateDict, TensorState } from './state/dict.js';
 import type { StepOptions } from './steps.js';
 
@@ -32,9 +33,10 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   optimizer: Optimizer<Shown, Options>,
   options: LookaheadOptions = {},
 ): Promise<Lookahead<Shown, Options>> {
+  expectArguments(arguments.length, 2, 'lookahead');
   checkOptimizer(optimizer, 'what Lookahead is over');
   expectOptions(options, 'lookahead', ['k', 'alpha']);
-  const { k = 5, alpha = 0.5 } = options as LookaheadOptions;
+  const { k = 5, alpha = 0.5 } = ownOf<LookaheadOptions>(options);
   expect(isCount(k, 1), 'k', 'a whole number of at least 1', k);
   const isShare = Number.isFinite(alpha) && alpha >= 2 ** -53 && alpha <= 1;
   expect(isShare, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
@@ -45,12 +47,8 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
 }
 
 export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
-  /** The optimizer that it was made over. */
-  readonly optimizer: Optimizer<Shown, Options>;
-  /** The slow weights, as an average. */
-  readonly slow: Optimizer<Shown, EmaOptions>;
-  /** The live options of the optimizer's groups. */
-  readonly groups: Optimizer<Shown, Options>['groups'];
+  readonly #optimizer: Optimizer<Shown, Options>;
+  readonly #slow: Optimizer<Shown, EmaOptions>;
   readonly #k: number;
   /** The completed steps that have had their turn, if it was one. */
   #seen: number;
@@ -62,16 +60,32 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Use `lookahead`. */
   constructor(optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
-    this.optimizer = optimizer;
-    this.slow = slow;
-    this.groups = optimizer.groups;
+    refuseAssignments(Lookahead.prototype);
+    this.#optimizer = optimizer;
+    this.#slow = slow;
     this.#k = k;
     this.#known = optimizer.params;
     this.#seen = optimizer.completedSteps;
   }
 
+  /** The optimizer that it was made over. */
+  get optimizer(): Optimizer<Shown, Options> {
+    return this.#optimizer;
+  }
+
+  /** The slow weights, as an average. */
+  get slow(): Optimizer<Shown, EmaOptions> {
+    return this.#slow;
+  }
+
+  /** The live options of the optimizer's groups. */
+  get groups(): Optimizer<Shown, Options>['groups'] {
+    return this.#optimizer.groups;
+  }
+
   /** One step of the optimizer, and every k-th time of the slow weights; arguments and errors are the optimizer's. */
   step(grads?: Gradients, options: StepOptions = {}): void {
+    expectArguments(arguments.length, 2, 'step');
     this.#checkNames();
     if (arguments.length === 0) this.optimizer.step();
     else this.optimizer.step(grads, options);
@@ -91,21 +105,25 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Adds a group to the optimizer, and to the slow weights. */
   async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
+    expectArguments(arguments.length, 1, 'addParamGroup');
     await this.#add(group?.params, () => this.optimizer.addParamGroup(group));
   }
 
   /** Adds tensors to a group of the optimizer, and to the slow weights. */
   async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
+    expectArguments(arguments.length, 2, 'addParams');
     await this.#add(params, () => this.optimizer.addParams(group, params));
   }
 
   /** A copy of a parameter of the optimizer, as its own `read`. */
   async read(name: string, options?: { average?: boolean }): Promise<Float32Array> {
+    expectArguments(arguments.length, 2, 'read');
     return this.optimizer.read(name, options);
   }
 
   /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`. */
   async stateDict(): Promise<StateDict> {
+    expectArguments(arguments.length, 0, 'stateDict');
     this.#checkNames();
     const names = Object.keys(this.slow.params);
     const [dict, ...values] = await Promise.all([
@@ -119,6 +137,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** The same but for its arrays, to be read one at a time, as the optimizer's. */
   lazyStateDict(): ReturnType<Optimizer<Shown, Options>['lazyStateDict']> {
+    expectArguments(arguments.length, 0, 'lazyStateDict');
     this.#checkNames();
     const { dict, params, arrays } = this.optimizer.lazyStateDict();
     const states = join(dict);
@@ -129,6 +148,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Takes over what `stateDict()` gave, as the optimizer does: wholly, or with an error not at all. */
   async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
+    expectArguments(arguments.length, 2, 'loadStateDict');
     this.#checkNames();
     const { own, params } = part(dict);
     const slow = this.slow.lazyStateDict();
@@ -146,12 +166,15 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Lets go of the slow weights, and of the optimizer. */
   dispose(): void {
-    this.slow.dispose();
+    expectArguments(arguments.length, 0, 'dispose');
+    // First the one that its schedule may be calling from, and which then refuses it.
     this.optimizer.dispose();
+    this.slow.dispose();
   }
 
   /** Whether the step that was made is whole, and the k-th. */
-  #isTurn({ more = false }: StepOptions = {}): boolean {
+  #isTurn(options: StepOptions = {}): boolean {
+    const { more = false } = ownOf(options);
     const { completedSteps } = this.optimizer;
     if (more || completedSteps === this.#seen) return false;
     this.#seen = completedSteps;

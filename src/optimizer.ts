@@ -2,6 +2,7 @@
 
 import { addGroup, addTensors } from './adding.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
+import { readOnly, refuseAssignments } from './assignments.js';
 import type { WasmSource } from './backends/core.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './gradients.js';
@@ -9,9 +10,18 @@ import type { Group, ParamGroup, Tensors } from './groups.js';
 import { Journal } from './journal.js';
 import type { GpuMemory } from './memory.js';
 import { Outcomes, perform } from './outcomes.js';
-import { checkFinished, completedSteps, memberOf, stepperOf, takeGroup, type Parts } from './parts.js';
+import {
+  busily,
+  checkFinished,
+  checkIdle,
+  completedSteps,
+  memberOf,
+  stepperOf,
+  takeGroup,
+  type Parts,
+} from './parts.js';
 import { readParam } from './reading.js';
-import { expect, expectOptions } from './sentences.js';
+import { expect, expectArguments, expectOptions, ownOf } from './sentences.js';
 import type { StateDict } from './state/dict.js';
 import { load } from './state/load.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
@@ -32,11 +42,8 @@ const plainly: StepOptions = {};
  * optimizer's own memory on the CPU, `GPUBufferBinding`s on the GPU.
  */
 export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
-  /** Which backend runs it, and why. */
-  readonly backend: Choice;
-  /** The live options of each group: an assignment takes effect at the next step, a bad value is refused. */
-  readonly groups: readonly LiveGroup<Options>[];
-
+  readonly #choice: Choice;
+  readonly #groups: readonly LiveGroup<Options>[];
   readonly #outcomes: Outcomes;
   /** Undefined once it has been disposed of. */
   #parts: Parts<Options> | undefined;
@@ -44,7 +51,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** Use `adam`, `adamw`, ... */
   constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
     this.#outcomes = new Outcomes(making.backend);
-    const live: LiveGroup<Options>[] = (this.groups = []);
+    refuseAssignments(Optimizer.prototype);
+    this.#outcomes = new Outcomes(making.backend);
+    const live: LiveGroup<Options>[] = [];
+    this.#groups = readOnly(live, 'groups', 'assign to an option, as groups[0].lr, or call addParamGroup().');
     const state = {
       members: new Map(),
       inOrder: [],
@@ -54,14 +64,24 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       sums: 0,
       isUnfinished: false,
       isAdding: false,
-      isStepping: false,
+      isBusy: false,
       changes: 0,
     };
     this.#parts = { ...making, ...state, outcomes: this.#outcomes, journal: new Journal(), steppers: [], groups: live };
     for (const [g, group] of groups.entries()) {
       takeGroup(this.#parts, new Stepper(making.algorithm, group, g, making.backend));
     }
-    this.backend = Object.freeze(choice);
+    this.#choice = Object.freeze(choice);
+  }
+
+  /** Which backend runs it, and why. */
+  get backend(): Choice {
+    return this.#choice;
+  }
+
+  /** The live options of each group: an assignment takes effect at the next step, a bad value is refused. */
+  get groups(): readonly LiveGroup<Options>[] {
+    return this.#groups;
   }
 
   /** The GPU device that it runs on, the caller's or one of its own; undefined on the CPU. */
@@ -93,7 +113,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    */
   step(grads?: Gradients, options: StepOptions = plainly): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
-    advance(this.#use(), arguments.length > 0, grads, undefined, options);
+    const parts = this.#enter('step', arguments.length, 2);
+    advance(parts, arguments.length > 0, grads, undefined, options);
   }
 
   /**
@@ -106,7 +127,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     options: StepOptions = plainly,
   ): void {
     expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
-    advance(this.#use(), arguments.length > 1, grads, encoder, options);
+    const parts = this.#enter('encode', arguments.length, 3);
+    advance(parts, arguments.length > 1, grads, encoder, options);
   }
 
   /**
@@ -115,35 +137,36 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * are those of `step`.
    */
   accumulate(grads: Gradients): void {
-    accumulate(this.#use(), grads);
+    busily(this.#enter('accumulate', arguments.length, 1), (parts) => accumulate(parts, grads));
   }
 
   /** Drops what was accumulated, and fills `optimizer.grads` with zeros. */
   zeroGrad(): void {
-    zeroGrad(this.#use());
+    zeroGrad(this.#enter('zeroGrad', arguments.length, 0));
   }
 
   /**
    * The L2 norm of every parameter, and of the gradients that `step` would take of the same argument: of their mean
    * where they were accumulated, and before `gradScale`. In f64 on the CPU, from sums in f32 on the GPU.
    */
-  async norms(grads?: Gradients): Promise<Record<string, Norms>> {
-    const parts = this.#use();
-    const isOwn = arguments.length === 0 || grads === parts.backend.grads;
-    return norms(parts, isOwn ? undefined : { given: grads });
+  norms(grads?: Gradients): Promise<Record<string, Norms>> {
+    const isHandedOver = arguments.length > 0;
+    return this.#later('norms', arguments.length, 1, (parts) => {
+      return norms(parts, isHandedOver && grads !== parts.backend.grads ? { given: grads } : undefined);
+    });
   }
 
   /**
    * Adds a group `{ params, lr, ... }`, as PyTorch's add_param_group; options that it does not have are those that the
    * optimizer was made with. Memory of the others stays where it is, and what is remembered of them as it is.
    */
-  async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
-    await addGroup(this.#use(), group);
+  addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
+    return this.#later('addParamGroup', arguments.length, 1, (parts) => addGroup(parts, group));
   }
 
   /** Adds tensors to a group, as `addParamGroup` adds one. A decay mask that is a record cannot know them: it is refused. */
-  async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
-    await addTensors(this.#use(), group, params);
+  addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
+    return this.#later('addParams', arguments.length, 2, (parts) => addTensors(parts, group, params));
   }
 
   /**
@@ -151,12 +174,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * neither decayed nor counted.
    */
   freeze(which: string | number): void {
-    this.#freeze(which, true);
+    this.#freeze(which, true, this.#enter('freeze', arguments.length, 1));
   }
 
   /** Lets a tensor, or all of a group, be stepped again, from where they stopped. */
   unfreeze(which: string | number): void {
-    this.#freeze(which, false);
+    this.#freeze(which, false, this.#enter('unfreeze', arguments.length, 1));
   }
 
   /** Completed steps of the optimizer, as schedules count them; Schedule-Free's groups have their own, `groups[i].k`. */
@@ -166,6 +189,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** How many steps a tensor has completed; with Schedule-Free, its group. */
   stepOf(name: string): number {
+    expectArguments(arguments.length, 1, 'stepOf');
     const parts = this.#use();
     const { group, tensor } = memberOf(parts, name);
     return parts.steppers[group].stepOf(tensor);
@@ -176,8 +200,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the GPU its buffer needs COPY_SRC usage.
    */
   async read(name: string, options: { average?: boolean } = {}): Promise<Float32Array> {
+    expectArguments(arguments.length, 2, 'read');
     expectOptions(options, 'read', ['average']);
-    const { average = false } = options;
+    const { average = false } = ownOf(options);
     expect(typeof average === 'boolean', 'average', 'true or false', average);
     return readParam(this.#use(), name, average);
   }
@@ -187,7 +212,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * algorithms have no modes.
    */
   train(group?: number): void {
-    switchMode(this.#use(), true, group);
+    switchMode(this.#enter('train', arguments.length, 1), true, group);
   }
 
   /**
@@ -195,7 +220,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * `step` then throws until `train()`. On the GPU this submits at once: submit steps that are encoded before.
    */
   eval(group?: number): void {
-    switchMode(this.#use(), false, group);
+    switchMode(this.#enter('eval', arguments.length, 1), false, group);
   }
 
   /**
@@ -203,6 +228,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * (upstream's Closure variants, at the cost of two more passes over the parameters). Await each call before the next.
    */
   async stepClosure(closure: () => Gradients | Promise<Gradients>): Promise<void> {
+    expectArguments(arguments.length, 1, 'stepClosure');
     expect(typeof closure === 'function', 'the closure', 'a function that gives gradients', closure);
     this.train();
     try {
@@ -222,8 +248,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * The state of the optimizer, and of a schedule that has any, in PyTorch's shape and names. Parameters, functions and
    * the decay mask are not part of it. The arrays are copies.
    */
-  async stateDict(): Promise<StateDict> {
-    return save(this.#use());
+  stateDict(): Promise<StateDict> {
+    return this.#later('stateDict', arguments.length, 0, save);
   }
 
   /**
@@ -231,7 +257,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * be too much. A read throws once the optimizer has been stepped or otherwise changed.
    */
   lazyStateDict(): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
-    return saveLazily(this.#use());
+    return busily(this.#enter('lazyStateDict', arguments.length, 0), saveLazily);
   }
 
   /**
@@ -239,13 +265,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. Throws an Error for
    * what does not fit, and then nothing has changed.
    */
-  async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
-    this.loadNow(dict, options);
+  loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
+    return this.#later('loadStateDict', arguments.length, 2, (parts) => loadInto(parts, dict, options));
   }
 
   /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
   dispose(): void {
+    expectArguments(arguments.length, 0, 'dispose');
     if (this.#parts === undefined) return;
+    checkIdle(this.#parts, 'dispose');
     this.#outcomes.dispose();
     this.#parts.backend.dispose();
     for (const stepper of this.#parts.steppers) stepper.letGo();
@@ -266,12 +294,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** What `loadStateDict` does, done or refused at once. @internal */
   loadNow(dict: unknown, options: { params?: Tensors<Float32Array> }): void {
-    expectOptions(options, 'loadStateDict', ['params']);
-    load(this.#use(), dict, options.params);
+    busily(this.#enter('loadStateDict', 2, 2), (parts) => loadInto(parts, dict, options));
   }
 
-  #freeze(which: string | number, isFrozen: boolean): void {
-    const parts = this.#use();
+  #freeze(which: string | number, isFrozen: boolean, parts: Parts<Options>): void {
     checkFinished(parts);
     const isKnown = typeof which === 'string' || typeof which === 'number';
     expect(isKnown, 'what is frozen', 'the name of a tensor or the index of a group', which);
@@ -280,8 +306,36 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     for (const { tensor } of members) tensor.isFrozen = isFrozen;
   }
 
+  /** What a call that may change something works on. Throws for arguments too many, and on re-entry. */
+  #enter(method: string, given: number, most: number): Parts<Options> {
+    expectArguments(given, most, method);
+    const parts = this.#use();
+    checkIdle(parts, method);
+    return parts;
+  }
+
+  /** Does what takes its time. On re-entry it throws at once, so that the call under way is refused, too; else it rejects. */
+  #later<Result>(
+    method: string,
+    given: number,
+    most: number,
+    work: (parts: Parts<Options>) => Promise<Result> | Result,
+  ): Promise<Result> {
+    if (this.#parts !== undefined) checkIdle(this.#parts, method);
+    return (async () => busily(this.#enter(method, given, most), work))();
+  }
+
   #use(): Parts<Options> {
     this.#outcomes.check();
     return this.#parts!;
   }
+}
+
+function loadInto<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  dict: unknown,
+  options: { params?: Tensors<Float32Array> },
+): void {
+  expectOptions(options, 'loadStateDict', ['params']);
+  load(parts, dict, ownOf(options).params);
 }

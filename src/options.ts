@@ -1,7 +1,8 @@
 // What each option may be, once, for creation and for assignments to a live group alike.
 
 import type { Algorithm } from './algorithms/algorithm.js';
-import { expect, isCount, isRecord, list, show, unexpected } from './sentences.js';
+import { readOnly } from './assignments.js';
+import { expect, isCount, isRecord, list, ownOf, show, suggest, unexpected } from './sentences.js';
 
 interface Check {
   readonly wanted: string;
@@ -54,7 +55,10 @@ const checks: Readonly<Record<string, Check>> = {
     accepts: (value: unknown) => isCount(value),
   },
   decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
-  gradScale: { wanted: 'a finite number', accepts: finite },
+  gradScale: {
+    wanted: 'a finite number of at least 0 (maximize steps up the gradient)',
+    accepts: (value: unknown) => finite(value) && value >= 0,
+  },
   amsgrad: flag,
   maximize: flag,
   couple: flag,
@@ -79,20 +83,21 @@ export const isOption = (name: string): boolean => Object.hasOwn(checks, name);
 export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 export const camelCase = (name: string): string => name.replace(/_./g, ([, letter]) => letter.toUpperCase());
 
-/** The group's whole set of options: its own where it has them, else the optimizer's, else the defaults. */
+/** The group's whole set of options: what it is given itself, else what the optimizer is given, else the defaults. */
 export function resolve<Options extends object>(
   algorithm: Algorithm<Options>,
-  own: Record<string, unknown>,
-  common: Record<string, unknown>,
+  ofGroup: Record<string, unknown>,
+  ofAll: Record<string, unknown>,
   where: string,
 ): Options {
-  const resolved: Record<string, unknown> = {};
-  for (const source of [own, common]) {
+  const resolved: Record<string, unknown> = ownOf({});
+  const sources = [ownOf(ofGroup), ownOf(ofAll)];
+  for (const source of sources) {
     for (const name of Object.keys(source)) known(algorithm, name, source[name], where);
   }
   for (const [name, fallback] of Object.entries(algorithm.defaults)) {
     // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.
-    const given = own[name] !== undefined ? own[name] : common[name];
+    const given = sources.map((source) => source[name]).find((value) => value !== undefined);
     resolved[name] = checked(name, given !== undefined ? given : fallback, where);
   }
   checkTogether(algorithm, resolved as Options, where);
@@ -117,23 +122,30 @@ export interface Live<Options> {
   take(values: Readonly<Record<string, unknown>>): void;
 }
 
-/** Shows `options` with further properties, `readOnly`: on a copy, since an object with getters is slow to step from. */
+/** Shows `options` with `further` properties, which are read-only: on a copy, since an object with getters is slow to step from. */
 export function live<Options extends object>(
   algorithm: Algorithm<Options>,
   options: Options,
-  readOnly: Readonly<Record<string, PropertyDescriptor>>,
+  further: Readonly<Record<string, () => unknown>>,
   where: string,
 ): Live<Options> {
   const values = options as Readonly<Record<string, unknown>>;
-  const copy = Object.defineProperties({ ...options }, readOnly);
+  const copy = {} as Options;
+  for (const [name, get] of Object.entries(further)) {
+    Object.defineProperty(copy, name, ownOf({ get, enumerable: true }));
+  }
   const take = (taken: Readonly<Record<string, unknown>>): void => {
     Object.assign(options, taken);
-    Object.assign(copy, taken);
+    for (const [name, value] of Object.entries(taken)) {
+      const isArray = Array.isArray(value);
+      Object.assign(copy, { [name]: isArray ? readOnly([...value], name, 'assign the whole of it.') : value });
+    }
   };
-  const shown = new Proxy<Options>(copy, {
+  take(options as Readonly<Record<string, unknown>>);
+  const traps: ProxyHandler<Options> = {
     set(_, name, value) {
       const key = String(name);
-      if (Object.hasOwn(readOnly, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
+      if (Object.hasOwn(further, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
       known(algorithm, key, value, where);
       const next = checked(key, value, where);
       if (next !== values[key] && algorithm.fixed.includes(key as keyof Options & string)) {
@@ -145,8 +157,8 @@ export function live<Options extends object>(
     },
     defineProperty: refuse,
     deleteProperty: refuse,
-  });
-  return { shown, take };
+  };
+  return { shown: new Proxy<Options>(copy, ownOf(traps)), take };
 }
 
 function refuse(_: object, name: string | symbol): never {
@@ -160,11 +172,10 @@ function known<Options extends object>(
   where: string,
 ): void {
   if (Object.hasOwn(algorithm.defaults, name)) return;
-  const options = list(Object.keys(algorithm.defaults), Infinity);
+  const names = Object.keys(algorithm.defaults);
   const ofWhole = 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
-  throw new TypeError(
-    `Unknown option ${show(name)}${where}, got ${show(value)}; ${algorithm.name} has ${options}; ${ofWhole}.`,
-  );
+  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, names)}`;
+  throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${has}`);
 }
 
 const isFunction = (value: unknown): value is (completed: number) => unknown => typeof value === 'function';

@@ -7,7 +7,7 @@ import type { Journal } from './journal.js';
 import type { Stretch } from './memory.js';
 import type { Outcomes } from './outcomes.js';
 import type { Member } from './runs.js';
-import { expect, list, show } from './sentences.js';
+import { expect, list, show, suggest } from './sentences.js';
 import type { LiveGroup, Stepper } from './stepper.js';
 
 /** All that an optimizer holds until it is disposed of. */
@@ -42,8 +42,8 @@ export interface Parts<Options extends GroupOptions> {
   isUnfinished: boolean;
   /** Whether parameters are being added. */
   isAdding: boolean;
-  /** Whether a step is being taken. */
-  isStepping: boolean;
+  /** Whether functions of the caller's may be running within a call: a schedule, a decay mask, a getter. */
+  isBusy: boolean;
   /** Counts whatever changes the state. */
   changes: number;
 }
@@ -67,7 +67,8 @@ export function register<Options extends GroupOptions>(parts: Parts<Options>, me
 export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): Member {
   const member = members.get(name);
   if (member !== undefined) return member;
-  throw new RangeError(`There is no parameter ${show(name)}; there are ${list([...members.keys()])}.`);
+  const names = [...members.keys()];
+  throw new RangeError(`There is no parameter ${show(name)}; there are ${list(names)}.${suggest(String(name), names)}`);
 }
 
 export function stepperOf<Options extends GroupOptions>(
@@ -93,9 +94,23 @@ export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>):
   throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
 }
 
-/** Throws where a function of the options, which a step asks, calls its own optimizer: gradients are on their way. */
-export function checkIdle<Options extends GroupOptions>({ isStepping }: Parts<Options>): void {
-  if (isStepping) throw new Error('A step is being taken: its schedule cannot step, accumulate or ask for norms.');
+/** Runs `work`, while `isBusy`. */
+export function busily<Options extends GroupOptions, Result>(
+  parts: Parts<Options>,
+  work: (parts: Parts<Options>) => Result,
+): Result {
+  parts.isBusy = true;
+  try {
+    return work(parts);
+  } finally {
+    parts.isBusy = false;
+  }
+}
+
+/** Throws on re-entry: a schedule must not call the optimizer that is calling it. */
+export function checkIdle<Options extends GroupOptions>({ isBusy }: Parts<Options>, method: string): void {
+  if (!isBusy) return;
+  throw new Error(`${method}() was called in the midst of another call: a schedule must not call its own optimizer.`);
 }
 
 /** Throws between the parts of a step, for what must not be done there. */

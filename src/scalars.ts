@@ -2,6 +2,7 @@
 // computed property name, and a step on the CPU is to allocate nothing.
 
 import type { Rule } from './rules/rule.js';
+import { ownOf } from './sentences.js';
 
 interface Place {
   readonly values: Float64Array;
@@ -19,7 +20,7 @@ const prototypes = /* @__PURE__ */ new WeakMap<Rule, object>();
 
 export function scalarsOf(rule: Rule): Scalars {
   const values = new Float64Array(rule.scalars.length);
-  const by = Object.create(prototypeOf(rule), { values: { value: values } }) as Record<string, number>;
+  const by = Object.create(prototypeOf(rule), ownOf({ values: ownOf({ value: values }) })) as Record<string, number>;
   return { by: Object.preventExtensions(by), values };
 }
 
@@ -28,14 +29,14 @@ function prototypeOf(rule: Rule): object {
   if (prototype === undefined) {
     const accessors = rule.scalars.map((name, k) => [
       name,
-      {
+      ownOf({
         get(this: Place): number {
           return this.values[k];
         },
         set(this: Place, value: number) {
           this.values[k] = value;
         },
-      },
+      }),
     ]);
     prototype = Object.defineProperties({}, Object.fromEntries(accessors)) as object;
     prototypes.set(rule, prototype);

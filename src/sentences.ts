@@ -11,7 +11,8 @@ export const unexpected = (what: string, wanted: string, value: unknown): TypeEr
 /** A record: an object with named properties, as opposed to an array, a Map, a Promise or anything else of a class. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   try {
-    return tagOf(value) === 'Object';
+    // Whole, since a part of it would be a new string, and a step asks this.
+    return Object.prototype.toString.call(value) === '[object Object]';
   } catch {
     // A revoked Proxy, or a tag that throws.
     return false;
@@ -28,8 +29,68 @@ export function expectOptions(
   names: readonly string[],
 ): asserts options is Record<string, unknown> {
   expect(isRecord(options), `the options of ${what}`, 'a record', options);
-  const strangers = Object.keys(options).filter((name) => !names.includes(name));
-  if (strangers.length > 0) throw new TypeError(`Unknown option ${list(strangers)}; ${what} has ${list(names)}.`);
+  const unknown = Object.keys(options).filter((name) => !names.includes(name));
+  if (unknown.length === 0) return;
+  throw new TypeError(`Unknown option ${list(unknown)}; ${what} has ${list(names)}.${suggest(unknown[0], names)}`);
+}
+
+/** Throws for more arguments than `what` takes: an option outside of the record of options would act on nothing. */
+export function expectArguments(given: number, most: number, what: string): void {
+  if (given > most) throw unexpected(`the number of arguments of ${what}`, `at most ${most}`, given);
+}
+
+/** Not null as a prototype, since engines read an object without any more slowly. */
+const bare = /* @__PURE__ */ Object.create(null) as object;
+
+/** A copy of a record's own properties, which has no others: pages may have given `Object.prototype` some. */
+export const ownOf = <Values extends object>(record: Values): Values =>
+  Object.assign(Object.create(bare) as object, record) as Values;
+
+/** What other libraries call options of ours, in lower case. */
+const synonyms: Readonly<Record<string, string>> = {
+  learningrate: 'lr',
+  alpha: 'lr',
+  beta1: 'betas',
+  beta2: 'betas',
+  b1: 'betas',
+  b2: 'betas',
+  epsilon: 'eps',
+  wd: 'weightDecay',
+};
+
+/** " Did you mean lr?", if `name` is another word for one of `names`, nearly one, or has one in it; else "". */
+export function suggest(name: string, names: readonly string[]): string {
+  const word = plain(name);
+  const ways = [
+    (each: string) => Object.hasOwn(synonyms, word) && synonyms[word] === each,
+    ...[0, 1, 2].map((edits) => (each: string) => edits * 3 <= word.length && isNear(word, plain(each), edits)),
+    (each: string) => [plain(each), word].every((part) => part.length > 3) && isWithin(plain(each), word),
+  ];
+  for (const way of ways) {
+    const near = names.find(way);
+    if (near !== undefined) return ` Did you mean ${near}?`;
+  }
+  return '';
+}
+
+const plain = (word: string): string =>
+  word
+    .slice(0, 80)
+    .toLowerCase()
+    .replace(/[^a-z0-9]/g, '');
+
+const isWithin = (a: string, b: string): boolean => a.includes(b) || b.includes(a);
+
+/** Whether `a` becomes `b` when at most so many letters are changed, left out, added, or swapped with the next. */
+function isNear(a: string, b: string, edits: number): boolean {
+  let same = 0;
+  while (same < a.length && a[same] === b[same]) same++;
+  const [x, y] = [a.slice(same), b.slice(same)];
+  if (x === y || edits === 0) return x === y;
+  const isSwapped = x[0] === y[1] && x[1] === y[0];
+  return [[1, 1], [1, 0], [0, 1], ...(isSwapped ? [[2, 2]] : [])].some(([i, j]) =>
+    isNear(x.slice(i), y.slice(j), edits - 1),
+  );
 }
 
 /** A whole number, small enough to be exact, of at least `least`. */

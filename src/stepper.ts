@@ -86,16 +86,14 @@ export class Stepper<Options extends GroupOptions> {
 
   #show(): Live<Options> {
     const { options, where } = this.group;
-    const readOnly: Record<string, PropertyDescriptor> = {
-      params: { get: () => [...this.names], enumerable: true },
-      frozen: { get: () => this.frozen, enumerable: true },
-      scheduledLr: { get: () => this.coefficients.scheduledLr, enumerable: true },
+    const further: Record<string, () => unknown> = {
+      params: () => [...this.names],
+      frozen: () => this.frozen,
+      scheduledLr: () => this.coefficients.scheduledLr,
     };
-    if (this.#algorithm.average !== undefined) readOnly.trainMode = { get: () => this.isTraining, enumerable: true };
-    for (const name of Object.keys(this.state)) {
-      readOnly[camelCase(name)] = { get: () => this.state[name], enumerable: true };
-    }
-    return live(this.#algorithm, options, readOnly, where);
+    if (this.#algorithm.average !== undefined) further.trainMode = () => this.isTraining;
+    for (const name of Object.keys(this.state)) further[camelCase(name)] = () => this.state[name];
+    return live(this.#algorithm, options, further, where);
   }
 
   /** The names of those tensors whose gradients are passed over. */

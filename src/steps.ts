@@ -6,16 +6,16 @@ import type { Backend } from './backends/backend.js';
 import { collect, collectOwn, forgetSums, release } from './gradients.js';
 import { keepBooks, stepToTake } from './journal.js';
 import { perform } from './outcomes.js';
-import { checkFinished, checkIdle, checkTraining, stepperOf, type Parts } from './parts.js';
+import { checkFinished, checkTraining, stepperOf, type Parts } from './parts.js';
 import type { Rule } from './rules/rule.js';
-import { expect, list, show } from './sentences.js';
+import { expect, expectOptions, isRecord, show } from './sentences.js';
 import type { Stepper } from './stepper.js';
 
 /** How a step is to be taken. */
 export interface StepOptions {
   /** Whether more of this step's gradients are to come with the next call. Default false. */
   more?: boolean;
-  /** What the gradients of this call are multiplied by, besides the groups' own `gradScale`: to clip, say. Default 1. */
+  /** The factor of this call's gradients, at least 0, besides the groups' own `gradScale`: to clip, say. Default 1. */
   gradScale?: number;
 }
 
@@ -27,11 +27,32 @@ export function advance<Options extends GroupOptions>(
   encoder: GPUCommandEncoder | undefined,
   options: StepOptions,
 ): void {
+  // Not `busily`, whose closure would be an object per step.
+  parts.isBusy = true;
+  try {
+    checkNames(options);
+    // Each is read once, since a getter may say something else the next time.
+    const more = Object.hasOwn(options, 'more') ? options.more : undefined;
+    const gradScale = Object.hasOwn(options, 'gradScale') ? options.gradScale : undefined;
+    take(parts, isHandedOver && grads !== parts.backend.grads, grads, encoder, more, gradScale);
+  } finally {
+    release(parts);
+    parts.isBusy = false;
+  }
+}
+
+function take<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  isGiven: boolean,
+  grads: unknown,
+  encoder: GPUCommandEncoder | undefined,
+  more = false,
+  gradScale = 1,
+): void {
   const { steppers, backend, batches } = parts;
-  const isGiven = isHandedOver && grads !== backend.grads;
-  checkIdle(parts);
-  checkOptions(options);
-  const { more = false, gradScale = 1 } = options;
+  expect(typeof more === 'boolean', 'more', 'true or false', more);
+  const isScale = Number.isFinite(gradScale) && gradScale >= 0;
+  expect(isScale, 'gradScale', 'a finite number of at least 0 (maximize steps up the gradient)', gradScale);
   checkTraining(parts);
   if (isGiven && batches > 0) {
     throw new Error(
@@ -43,25 +64,19 @@ export function advance<Options extends GroupOptions>(
       'Accumulated gradients are taken by step(): what encode() records may be submitted after the next batch has come.',
     );
   }
-  parts.isStepping = true;
-  try {
-    if (isGiven) collect(parts, grads, encoder !== undefined);
-    else collectOwn(parts);
-    if (parts.isUnfinished) checkOnce(parts);
-    const step = stepToTake(parts, more);
-    const factor = gradScale / Math.max(batches, 1);
-    for (let g = 0; g < steppers.length; g++) steppers[g].prepare(step, factor);
-    parts.changes += 1;
-    // Gradients handed over may overwrite the sums: void them for late undos.
-    if (isGiven) parts.sums += 1;
-    const outcome = perform(backend, encoder, steppers, isGiven ? updateByGiven : update);
-    if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
-    else commitForNow(parts, outcome, more);
-    keepBooks(parts, step, more);
-  } finally {
-    release(parts);
-    parts.isStepping = false;
-  }
+  if (isGiven) collect(parts, grads, encoder !== undefined);
+  else collectOwn(parts);
+  if (parts.isUnfinished) checkOnce(parts);
+  const step = stepToTake(parts, more);
+  const factor = gradScale / Math.max(batches, 1);
+  for (let g = 0; g < steppers.length; g++) steppers[g].prepare(step, factor);
+  parts.changes += 1;
+  // Gradients handed over may overwrite the sums: void them for late undos.
+  if (isGiven) parts.sums += 1;
+  const outcome = perform(backend, encoder, steppers, isGiven ? updateByGiven : update);
+  if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
+  else commitForNow(parts, outcome, more);
+  keepBooks(parts, step, more);
   if (batches > 0) forgetSums(parts);
 }
 
@@ -88,16 +103,12 @@ function commitForNow<Options extends GroupOptions>(
 
 const stepOptions = ['more', 'gradScale'];
 
-function checkOptions(options: StepOptions): void {
-  expect(typeof options === 'object' && options !== null, 'the options of a step', 'a record', options);
-  const { more = false, gradScale = 1 } = options;
+/** Throws unless these are options of a step: by a loop, which allocates nothing. */
+function checkNames(options: StepOptions): void {
+  expect(isRecord(options), 'the options of a step', 'a record', options);
   for (const name in options) {
-    if (!stepOptions.includes(name))
-      throw new TypeError(`Unknown option ${show(name)}; a step has ${list(stepOptions)}.`);
+    if (Object.hasOwn(options, name) && !stepOptions.includes(name)) expectOptions(options, 'a step', stepOptions);
   }
-  expect(typeof more === 'boolean', 'more', 'true or false', more);
-  const isFinite = Number.isFinite(gradScale);
-  expect(isFinite, 'gradScale', 'a finite number', gradScale);
 }
 
 /** Throws where a tensor has its second gradient within a step in parts. */

@@ -4,6 +4,7 @@
 import { Unavailable } from './backends/backend.js';
 import { bytesOf, compileBy, coreBytes } from './backends/core.js';
 import { nodeProcess, type NodeV8 } from './node.js';
+import { expectArguments } from './sentences.js';
 
 /** Whether kernels are wide from now on, and why, in plain words. */
 export interface WideSimd {
@@ -27,6 +28,7 @@ let answer: WideSimd | undefined;
  * `reason` says why.
  */
 export function enableWideSimd(): WideSimd {
+  expectArguments(arguments.length, 0, 'enableWideSimd');
   return (answer ??= tryToWiden());
 }
 

@@ -1,6 +1,6 @@
 // Gradients on their way to a step: sums of several batches, and norms.
 
-import { adamw, adamwScheduleFree } from 'twinstep';
+import { adamw, adamwScheduleFree, type StateDict } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { backends } from './support/backends.js';
 import { any, buffer, COPY_DST, device, STORAGE } from './support/gpu.js';
@@ -136,34 +136,110 @@ describe.each(backends)('%s', (...[name, backend]) => {
       plain.step(t === 1 ? times(grads, 0.25) : grads);
     }
     same(await readAll(clipped, grads), await readAll(plain, grads));
-    expect(() => clipped.step(grads, { gradScale: NaN })).toThrow('Expected gradScale to be a finite number, got NaN.');
+    for (const gradScale of [NaN, -0.5]) {
+      const wanted = `a finite number of at least 0 (maximize steps up the gradient), got ${gradScale}.`;
+      expect(() => clipped.step(grads, { gradScale })).toThrow(`Expected gradScale to be ${wanted}`);
+    }
     expect(() => clipped.step(grads, any({ scale: 1 }))).toThrow(
       'Unknown option "scale"; a step has "more", "gradScale".',
     );
     expect(() => clipped.step(grads, any(null))).toThrow('Expected the options of a step to be a record, got null.');
   });
 
-  test('what a step asks may not call back into it', async () => {
-    let calls: (() => unknown)[] = [];
-    const schedule = (): number => {
-      for (const call of calls) call();
-      return 1;
-    };
-    const optimizer = await adamw(params(), { ...backend, schedule });
+  describe('what a call asks may not call back into its optimizer', () => {
     const grads = tensors(lengths, 2);
-    const busy = 'A step is being taken: its schedule cannot step, accumulate or ask for norms.';
-    for (const call of [() => optimizer.step(grads), () => optimizer.accumulate(grads)]) {
-      calls = [call];
-      expect(() => optimizer.step(grads)).toThrow(busy);
-      expect(optimizer.completedSteps).toBe(0);
-    }
-    const asked: Promise<unknown>[] = [];
-    calls = [() => asked.push(expect(optimizer.norms()).rejects.toThrow(busy))];
-    optimizer.step(grads);
-    await Promise.all(asked);
-    const plain = await adamw(params(), backend);
-    plain.step(grads);
-    same(await readAll(optimizer, params()), await readAll(plain, params()));
+    type Optimizer = Awaited<ReturnType<typeof adamwScheduleFree>>;
+    const calls: Record<string, (optimizer: Optimizer, dict: StateDict) => unknown> = {
+      step: (optimizer) => optimizer.step(grads),
+      encode: (optimizer) => optimizer.encode(any({ beginComputePass() {} }), any({})),
+      accumulate: (optimizer) => optimizer.accumulate(grads),
+      zeroGrad: (optimizer) => optimizer.zeroGrad(),
+      norms: (optimizer) => optimizer.norms(),
+      addParamGroup: (optimizer) => optimizer.addParamGroup(any({ params: tensors([2], 3) })),
+      addParams: (optimizer) => optimizer.addParams(0, any({ more: array(2, 3) })),
+      freeze: (optimizer) => optimizer.freeze(0),
+      unfreeze: (optimizer) => optimizer.unfreeze(0),
+      train: (optimizer) => optimizer.train(),
+      eval: (optimizer) => optimizer.eval(),
+      stateDict: (optimizer) => optimizer.stateDict(),
+      lazyStateDict: (optimizer) => optimizer.lazyStateDict(),
+      loadStateDict: (optimizer, dict) => optimizer.loadStateDict(dict),
+      dispose: (optimizer) => optimizer.dispose(),
+    };
+    /** An optimizer after a step, whose schedule, mask or schedule's memory does `act` when it is armed; and one without. */
+    const make = async () => {
+      const hooks = { act: undefined as (() => unknown) | undefined };
+      const callBack = <Value>(value: Value): Value => (hooks.act?.(), value);
+      const schedule = Object.assign(() => callBack(1), {
+        stateDict: () => callBack({}),
+        loadStateDict: () => callBack(undefined),
+      });
+      const decayMask = (): boolean => callBack(true);
+      const [optimizer, plain] = await Promise.all([
+        adamwScheduleFree(params(), { ...backend, schedule, decayMask }),
+        adamwScheduleFree(params(), backend),
+      ]);
+      for (const each of [optimizer, plain]) each.step(grads);
+      return { hooks, callBack, optimizer, plain, dict: await optimizer.stateDict() };
+    };
+    const expectUndisturbed = async ({ hooks, optimizer, plain }: Awaited<ReturnType<typeof make>>): Promise<void> => {
+      hooks.act = undefined;
+      for (const each of [optimizer, plain]) each.step(grads);
+      expect([optimizer.completedSteps, optimizer.groups[0].k, optimizer.stepOf('w1')]).toEqual([2, 2, 2]);
+      expect(optimizer.groups[0].trainMode).toBe(true);
+      expect(optimizer.groups).toHaveLength(1);
+      same(await readAll(optimizer, params()), await readAll(plain, params()));
+    };
+
+    test.each(Object.keys(calls))('%s() from the schedule of a step', async (method) => {
+      const made = await make();
+      const { hooks, optimizer, dict } = made;
+      hooks.act = () => calls[method](optimizer, dict);
+      const refused = `${method}() was called in the midst of another call: a schedule must not call its own optimizer.`;
+      expect(() => optimizer.step(grads)).toThrow(refused);
+      // Not even where the schedule catches what is thrown.
+      hooks.act = () => {
+        expect(() => calls[method](optimizer, dict)).toThrow(refused);
+      };
+      await expectUndisturbed(made);
+    });
+
+    const getter = (property: string, get: () => unknown): never =>
+      any(Object.defineProperty({}, property, { get, enumerable: true }));
+    const others: Record<string, (made: Awaited<ReturnType<typeof make>>) => unknown> = {
+      'a getter of gradients': ({ optimizer, callBack }) => optimizer.step(getter('w1', () => callBack(grads.w1))),
+      'a getter of options': ({ optimizer, callBack }) =>
+        optimizer.step(
+          grads,
+          getter('gradScale', () => callBack(1)),
+        ),
+      'a getter of a batch': ({ optimizer, callBack }) => optimizer.accumulate(getter('w1', () => callBack(grads.w1))),
+      'a getter of norms': ({ optimizer, callBack }) => optimizer.norms(getter('w1', () => callBack(grads.w1))),
+      'a decay mask': ({ optimizer }) => optimizer.addParams(0, any({ more: array(2, 3) })),
+      'a schedule that is saved': ({ optimizer }) => optimizer.stateDict(),
+      'a schedule that is loaded': ({ optimizer, dict }) => optimizer.loadStateDict(dict),
+      'a getter of a dict': ({ optimizer, dict, callBack }) =>
+        optimizer.loadStateDict(getter('state', () => callBack(dict.state))),
+    };
+    test.each(Object.keys(others))('step() and eval() from %s', async (where) => {
+      for (const method of ['step', 'eval']) {
+        const made = await make();
+        made.hooks.act = () => calls[method](made.optimizer, made.dict);
+        await expect((async () => others[where](made))()).rejects.toThrow(`${method}() was called in the midst of`);
+        await expectUndisturbed(made);
+      }
+    });
+
+    test('but it may read', async () => {
+      const made = await make();
+      const { hooks, optimizer } = made;
+      const before = await optimizer.read('w3');
+      let read: Promise<Float32Array> | undefined;
+      hooks.act = () => (read = optimizer.read('w3'));
+      optimizer.step(grads);
+      expect(await read).toEqual(before);
+      expect(await optimizer.read('w3')).not.toEqual(before);
+    });
   });
 
   test('norms and sums that are refused leave nothing behind', async () => {

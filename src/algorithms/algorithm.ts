@@ -3,7 +3,7 @@
 import { complement } from '../power.js';
 import type { Rule } from '../rules/rule.js';
 import type { Schedule } from '../schedules/schedule.js';
-import { expect } from '../sentences.js';
+import { expect, expectArguments } from '../sentences.js';
 
 /** Options that every algorithm has. Names and defaults are PyTorch's unless said otherwise. */
 export interface CommonOptions {
@@ -14,7 +14,7 @@ export interface CommonOptions {
   /** Step up the gradient instead of down. Default false. */
   maximize: boolean;
   /**
-   * Every gradient is multiplied by it first, at no cost: 1/scale undoes a loss scale, min(1, max/norm) clips.
+   * Every gradient is multiplied by it first, at no cost: 1/scale undoes a loss scale, min(1, max/norm) clips. At least 0.
    * Default 1. (torch's fused optimizers take the inverse, and divide.)
    */
   gradScale: number;
@@ -132,6 +132,7 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
  * Throws an Error for a lambda0 below 0, or a beta2 that is not at least 0 and less than 1.
  */
 export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {
+  expectArguments(arguments.length, 2, 'debiasedDecay');
   expect(Number.isFinite(lambda0) && lambda0 >= 0, 'lambda0', 'a finite number of at least 0', lambda0);
   expect(Number.isFinite(beta2) && beta2 >= 0 && beta2 < 1, 'beta2', 'a number of at least 0 and less than 1', beta2);
   return (completedSteps) => lambda0 * Math.sqrt(complement(beta2, completedSteps));

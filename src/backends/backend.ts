@@ -31,7 +31,7 @@ export interface Extension {
 /** One optimizer's memory on one machine, and the kernels that step it. A step is begin, accept, update, end. */
 export interface Backend {
   /** The GPU device that it runs on, if any. */
-  readonly device?: GPUDevice;
+  readonly device: GPUDevice | undefined;
   /** How many threads of the CPU run its kernels. */
   readonly threads?: number;
   /** A sentence on how it serves the request, where there is something to say. */

@@ -51,6 +51,7 @@ const ROOM = 2 ** 20;
 const none = /* @__PURE__ */ new Float32Array(0);
 
 class CpuBackend implements Backend {
+  readonly device = undefined;
   readonly threads: number;
   readonly remark: string | undefined;
   readonly #machine: Machine;

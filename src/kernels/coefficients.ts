@@ -2,9 +2,10 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
+import { readOnly } from '../assignments.js';
 import { Coefficients } from '../coefficients.js';
 import { live, resolve } from '../options.js';
-import { expect, expectOptions, isCount, isRecord, list } from '../sentences.js';
+import { expect, expectArguments, expectOptions, isCount, isRecord, list, ownOf } from '../sentences.js';
 import type { KernelName } from './table.js';
 
 export type AlgorithmName = keyof typeof algorithms;
@@ -46,20 +47,23 @@ export function coefficients<Name extends AlgorithmName>(
   options: Partial<OptionsOf<Name>> = {},
   state: CoefficientsState = { step: 0 },
 ): StepCoefficients<OptionsOf<Name>> {
+  expectArguments(arguments.length, 3, 'coefficients');
   expect(Object.hasOwn(algorithms, name), 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
   expect(isRecord(options), `the options of ${name}`, 'a record', options);
   expect(isRecord(state), 'the state', 'a record', state);
-  const algorithm = algorithms[name] as unknown as Parameters<typeof resolve<GroupOptions>>[0];
-  const own = resolve(algorithm, options as Record<string, unknown>, {}, '');
-  expect(own.decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', own.decayMask);
-  const arithmetic = new Coefficients(algorithm, own, '');
+  const algorithm = ownOf(algorithms[name]) as unknown as Parameters<typeof resolve<GroupOptions>>[0];
+  const resolved = resolve(algorithm, options as Record<string, unknown>, {}, '');
+  const { decayMask } = resolved;
+  expect(decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', decayMask);
+  const arithmetic = new Coefficients(algorithm, resolved, '');
   const { rule } = arithmetic;
-  let { step } = state;
+  const saved = ownOf(state);
+  let { step } = saved;
   expect(isCount(step), 'step', 'a whole number of at least 0', step);
   for (const key of Object.keys(arithmetic.state)) {
     if (step === 0) break;
-    expect(Number.isFinite(state[key]), key, 'a finite number', state[key]);
-    arithmetic.state[key] = state[key];
+    expect(Number.isFinite(saved[key]), key, 'a finite number', saved[key]);
+    arithmetic.state[key] = saved[key];
   }
 
   const write = (completed: number, isFirst: boolean, decays: boolean): Float32Array<ArrayBuffer> => {
@@ -69,9 +73,9 @@ export function coefficients<Name extends AlgorithmName>(
   };
   /** Of the step that was begun, so that options which change meanwhile are the next one's. */
   let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
-  return {
+  const made: StepCoefficients<OptionsOf<Name>> = {
     kernel: rule.name as KernelName,
-    options: live(algorithm, own, {}, '').shown as OptionsOf<Name>,
+    options: live(algorithm, resolved, {}, '').shown as OptionsOf<Name>,
     get step() {
       return step;
     },
@@ -79,6 +83,7 @@ export function coefficients<Name extends AlgorithmName>(
       return { step, ...arithmetic.state };
     },
     next() {
+      expectArguments(arguments.length, 0, 'next');
       arithmetic.begin(step, 1);
       const flags = [false, true];
       current = flags.map((isFirst) => flags.map((decays) => write(step, isFirst, decays)));
@@ -86,16 +91,22 @@ export function coefficients<Name extends AlgorithmName>(
       step += 1;
     },
     scalars(tensor = {}) {
+      expectArguments(arguments.length, 1, 'scalars');
       expectOptions(tensor, 'scalars', ['decays', 'isFirst']);
-      const { decays = true, isFirst = step === 1 } = tensor;
+      const { decays = true, isFirst = step === 1 } = ownOf(tensor);
+      expect(typeof decays === 'boolean', 'decays', 'true or false', decays);
+      expect(typeof isFirst === 'boolean', 'isFirst', 'true or false', isFirst);
       expect(current.length > 0, 'the step', 'begun by next()', step);
       return current[Number(isFirst)][Number(decays)].slice();
     },
     average(toAverage) {
+      expectArguments(arguments.length, 1, 'average');
+      expect(typeof toAverage === 'boolean', 'toAverage', 'true or false', toAverage);
       const { average } = algorithm;
       expect(average !== undefined, 'the algorithm', 'one with an average', name);
       const by = arithmetic.average(toAverage);
       return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
     },
   };
+  return readOnly(made, 'coefficients', 'assign to an option, as options.lr.');
 }

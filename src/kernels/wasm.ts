@@ -1,7 +1,7 @@
 // The WebAssembly kernels over the caller's own memory.
 
 import { bind, getCore, isWasmSource, type WasmSource } from '../backends/core.js';
-import { expect, expectOptions } from '../sentences.js';
+import { expect, expectArguments, expectOptions, ownOf } from '../sentences.js';
 import { kernels, type KernelName } from './table.js';
 
 /**
@@ -19,8 +19,9 @@ export type WasmKernels = Readonly<Record<KernelName, WasmKernel>>;
  * `wasm` is for runtimes that are to be given the module by hand. Throws where WebAssembly cannot run.
  */
 export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSource } = {}): WasmKernels {
+  expectArguments(arguments.length, 2, 'wasmKernels');
   expectOptions(options, 'wasmKernels', ['wasm']);
-  const { wasm } = options;
+  const { wasm } = ownOf(options);
   const isMemory = Object.prototype.toString.call(memory) === '[object WebAssembly.Memory]';
   expect(isMemory, 'the memory', 'a WebAssembly.Memory', memory);
   expect(memory.buffer instanceof ArrayBuffer, 'the memory', 'one that is not shared', memory.buffer);

@@ -3,7 +3,7 @@
 import { inRows, lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
 import { FLOAT } from '../layout.js';
 import { COMPUTE } from '../memory.js';
-import { expect, expectOptions, list } from '../sentences.js';
+import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../sentences.js';
 import { kernels, type KernelDescription, type KernelName } from './table.js';
 
 /** A kernel's source, and how it is bound. */
@@ -30,8 +30,9 @@ export interface WgslKernel extends KernelDescription {
  * an Error for a name that is not in `kernels`.
  */
 export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroupSize?: number } = {}): WgslKernel {
+  expectArguments(arguments.length, 2, 'wgslKernel');
   expectOptions(options, 'wgslKernel', ['lanes', 'workgroupSize']);
-  const { lanes: count = 4, workgroupSize = WORKGROUP } = options;
+  const { lanes: count = 4, workgroupSize = WORKGROUP } = ownOf(options);
   expect(Object.hasOwn(kernels, name), 'the kernel', `one of ${list(Object.keys(kernels), Infinity)}`, name);
   expect(count === 1 || count === 4, 'lanes', '1 or 4', count);
   const isSize = Number.isInteger(workgroupSize) && workgroupSize > 0;
@@ -54,7 +55,12 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
         entries: kernel.arrays.map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
       },
     ],
-    workgroups: (elements, most = 65_535) => inRows(Math.ceil(elements / count / workgroupSize), most),
+    workgroups(elements, most = 65_535) {
+      expectArguments(arguments.length, 2, 'workgroups');
+      expect(isCount(elements), 'the elements', 'a whole number of at least 0', elements);
+      expect(isCount(most, 1), 'the most workgroups', 'a whole number of at least 1', most);
+      return inRows(Math.ceil(elements / count / workgroupSize), most);
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 // What the options of a schedule may be, and how they are read.
 
-import { expect, isCount, isRecord, list, show } from '../sentences.js';
+import { expect, expectArguments, isCount, isRecord, list, ownOf, show, suggest } from '../sentences.js';
 import type { Schedule } from './schedule.js';
 
 /** What an option may be, and what it is where it is left out; without a fallback it has to be given. */
@@ -56,17 +56,25 @@ const fractions: Readonly<Record<string, string>> = {
 type Checks<Values> = { readonly [Name in keyof Values]: Check<Values[Name]> };
 
 /** The options that were given to the schedule `name`, checked, and the others as they are by default. */
-export function read<Values extends object>(name: string, given: unknown, checks: Checks<Values>): Values {
-  expect(isRecord(given), `the options of ${name}`, 'a record', given);
+export function read<Values extends object>(
+  name: string,
+  options: unknown,
+  args: number,
+  checks: Checks<Values>,
+): Values {
+  expectArguments(args, 1, name);
+  expect(isRecord(options), `the options of ${name}`, 'a record', options);
+  const given = ownOf(options);
+  const names = Object.keys(checks);
   for (const [key, value] of Object.entries(given)) {
-    if (Object.hasOwn(checks, key)) continue;
+    if (names.includes(key)) continue;
     const fraction = Object.hasOwn(fractions, key) ? fractions[key] : '';
     if (Object.hasOwn(checks, fraction)) {
       const instead = `${name} takes ${fraction}, a fraction of lr: divide it by lr`;
       throw new TypeError(`${key} is an absolute lr in PyTorch, and ${instead}, got ${show(value)}.`);
     }
-    const known = list(Object.keys(checks), Infinity);
-    throw new TypeError(`Unknown option ${show(key)}, got ${show(value)}; ${name} has ${known}.`);
+    const has = `${name} has ${list(names, Infinity)}.${suggest(key, names)}`;
+    throw new TypeError(`Unknown option ${show(key)}, got ${show(value)}; ${has}`);
   }
   const entries = Object.entries(checks as Record<string, Check<unknown>>).map(([key, check]) => {
     // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.

@@ -19,7 +19,10 @@ export interface CosineAnnealingOptions {
  * as torch's does; `cosineDecay` stays where it is.
  */
 export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
-  const { tMax, minLrRate } = read('cosineAnnealing', options, { tMax: whole(1), minLrRate: notNegative(0) });
+  const { tMax, minLrRate } = read('cosineAnnealing', options, arguments.length, {
+    tMax: whole(1),
+    minLrRate: notNegative(0),
+  });
   return schedule((t) => fallTo(minLrRate, (t % (2 * tMax)) / tMax));
 }
 
@@ -34,7 +37,7 @@ export interface CosineDecayOptions {
 
 /** alpha + (1 - alpha)*((1 + cos(pi*t/decaySteps))/2)**exponent, then alpha: Optax' and Keras' cosine decay. */
 export function cosineDecay(options: CosineDecayOptions): Schedule {
-  const { decaySteps, alpha, exponent } = read('cosineDecay', options, {
+  const { decaySteps, alpha, exponent } = read('cosineDecay', options, arguments.length, {
     decaySteps: whole(0),
     alpha: notNegative(0),
     exponent: notNegative(1),
@@ -56,7 +59,7 @@ export interface CosineAnnealingWarmRestartsOptions {
 
 /** Cosine annealing that begins anew, at 1, after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */
 export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestartsOptions): Schedule {
-  const { t0, tMult, minLrRate } = read('cosineAnnealingWarmRestarts', options, {
+  const { t0, tMult, minLrRate } = read('cosineAnnealingWarmRestarts', options, arguments.length, {
     t0: whole(1),
     tMult: whole(1, 1),
     minLrRate: notNegative(0),

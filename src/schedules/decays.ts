@@ -13,7 +13,10 @@ export interface ConstantOptions {
 
 /** `factor` for `totalIters` steps, then 1: torch's ConstantLR. */
 export function constant(options: ConstantOptions = {}): Schedule {
-  const { factor, totalIters } = read('constant', options, { factor: share(1 / 3), totalIters: whole(0, 5) });
+  const { factor, totalIters } = read('constant', options, arguments.length, {
+    factor: share(1 / 3),
+    totalIters: whole(0, 5),
+  });
   return schedule((t) => (t < totalIters ? factor : 1));
 }
 
@@ -28,7 +31,7 @@ export interface LinearOptions {
 
 /** startFactor + (endFactor - startFactor)*t/totalIters, then endFactor: torch's LinearLR. */
 export function linear(options: LinearOptions = {}): Schedule {
-  const { startFactor, endFactor, totalIters } = read('linear', options, {
+  const { startFactor, endFactor, totalIters } = read('linear', options, arguments.length, {
     startFactor: share(1 / 3),
     endFactor: share(1),
     totalIters: whole(0, 5),
@@ -45,7 +48,7 @@ export interface PolynomialOptions {
 
 /** (1 - t/totalIters)**power, then 0: torch's PolynomialLR. */
 export function polynomial(options: PolynomialOptions = {}): Schedule {
-  const { totalIters, power: exponent } = read('polynomial', options, {
+  const { totalIters, power: exponent } = read('polynomial', options, arguments.length, {
     totalIters: whole(0, 5),
     power: notNegative(1),
   });
@@ -59,7 +62,7 @@ export interface ExponentialOptions {
 
 /** gamma**t: torch's ExponentialLR. */
 export function exponential(options: ExponentialOptions): Schedule {
-  const { gamma } = read('exponential', options, { gamma: notNegative() });
+  const { gamma } = read('exponential', options, arguments.length, { gamma: notNegative() });
   return schedule((t) => power(gamma, t));
 }
 
@@ -72,7 +75,7 @@ export interface StepScheduleOptions {
 
 /** gamma**floor(t/stepSize): torch's StepLR. */
 export function step(options: StepScheduleOptions): Schedule {
-  const { stepSize, gamma } = read('step', options, { stepSize: whole(1), gamma: notNegative(0.1) });
+  const { stepSize, gamma } = read('step', options, arguments.length, { stepSize: whole(1), gamma: notNegative(0.1) });
   return schedule((t) => power(gamma, Math.floor(t / stepSize)));
 }
 
@@ -85,7 +88,10 @@ export interface MultiStepOptions {
 
 /** gamma**(how many milestones have been reached): torch's MultiStepLR. */
 export function multiStep(options: MultiStepOptions): Schedule {
-  const { milestones, gamma } = read('multiStep', options, { milestones: wholes(), gamma: notNegative(0.1) });
+  const { milestones, gamma } = read('multiStep', options, arguments.length, {
+    milestones: wholes(),
+    gamma: notNegative(0.1),
+  });
   const sorted = milestones.toSorted((a, b) => a - b);
   return schedule((t) => power(gamma, reached(sorted, t)));
 }
@@ -111,7 +117,7 @@ export interface InverseSqrtOptions {
 
 /** t/warmupSteps, then 1/sqrt(1 + (t - warmupSteps)/timescale): Hugging Face's get_inverse_sqrt_schedule. */
 export function inverseSqrt(options: InverseSqrtOptions): Schedule {
-  const { warmupSteps, timescale } = read('inverseSqrt', options, {
+  const { warmupSteps, timescale } = read('inverseSqrt', options, arguments.length, {
     warmupSteps: whole(0),
     timescale: positive(options?.warmupSteps || 10_000),
   });

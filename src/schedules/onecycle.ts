@@ -1,6 +1,6 @@
 // The one-cycle policy (arXiv 1708.07120): lr up to its maximum and far down again, momentum the other way round.
 
-import { expect } from '../sentences.js';
+import { expect, expectArguments } from '../sentences.js';
 import { flag, oneOf, positive, rate, read, share, whole } from './checks.js';
 import { cosineFall } from './cospi.js';
 import { between, schedule, type Schedule } from './schedule.js';
@@ -42,7 +42,7 @@ export interface OneCycle extends Schedule {
  */
 export function oneCycle(options: OneCycleOptions): OneCycle {
   const { totalSteps, pctStart, annealStrategy, divFactor, finalDivFactor, threePhase, baseMomentum, maxMomentum } =
-    read('oneCycle', options, {
+    read('oneCycle', options, arguments.length, {
       totalSteps: whole(1),
       pctStart: share(0.3),
       annealStrategy: oneOf(['cos', 'linear'] as const, 'cos'),
@@ -71,11 +71,12 @@ export function oneCycle(options: OneCycleOptions): OneCycle {
       return anneal(values[phase], values[phase + 1], part);
     });
   const momentum = along(momenta);
-  const betas = (beta2: number): ReturnType<OneCycle['betas']> => {
+  function betas(beta2: number): ReturnType<OneCycle['betas']> {
+    expectArguments(arguments.length, 1, 'betas');
     const { wanted, accepts } = rate();
     expect(accepts(beta2), 'beta2', wanted, beta2);
     return (completedSteps) => [momentum(completedSteps), beta2];
-  };
+  }
   return Object.assign(along(levels), { momentum, betas });
 }
 

@@ -1,6 +1,6 @@
 // Schedules one after another, or one upon another.
 
-import { expect } from '../sentences.js';
+import { expect, expectArguments } from '../sentences.js';
 import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
 import { cosineFall } from './cospi.js';
 import { reached } from './decays.js';
@@ -18,7 +18,8 @@ export interface LinearWarmupOptions {
  * get_constant_schedule_with_warmup, and with a `then` the others of its get_*_schedule_with_warmup.
  */
 export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () => 1): Schedule {
-  const { totalIters, startFactor } = read('linearWarmup', options, { totalIters: whole(0), startFactor: share(0) });
+  expectArguments(arguments.length, 2, 'linearWarmup');
+  const { totalIters, startFactor } = read('linearWarmup', options, 1, { totalIters: whole(0), startFactor: share(0) });
   expectSchedule(then, 'what follows linearWarmup');
   const formula: Schedule = (t) => (t < totalIters ? between(startFactor, 1, t / totalIters) : then(t - totalIters));
   return withMemoryOf([then], schedule(formula));
@@ -48,6 +49,7 @@ export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   const { warmupSteps, stableSteps, decaySteps, warmupType, decayType, minLrRatio, numCycles } = read(
     'warmupStableDecay',
     options,
+    arguments.length,
     {
       warmupSteps: whole(0),
       stableSteps: whole(0),
@@ -79,6 +81,7 @@ function fall(type: (typeof types)[number], x: number, numCycles = 0.5): number 
  * so forth. torch's SequentialLR, Optax' join_schedules. `milestones` ascend, and are one less than `schedules`.
  */
 export function sequential(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
+  expectArguments(arguments.length, 2, 'sequential');
   expectSchedules(schedules, 'sequential');
   const { wanted, accepts } = wholes();
   expect(accepts(milestones), 'milestones', wanted, milestones);

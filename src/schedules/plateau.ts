@@ -1,6 +1,6 @@
 // The schedule that does not go by steps but by what is measured.
 
-import { expect, isRecord, list } from '../sentences.js';
+import { expect, expectArguments, isRecord, list, ownOf } from '../sentences.js';
 import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
 import { schedule, type Schedule, type ScheduleMemory } from './schedule.js';
 
@@ -69,6 +69,7 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
   const { mode, factor, patience, threshold, thresholdMode, cooldown, minLrRate, minReduction } = read(
     'reduceOnPlateau',
     options,
+    arguments.length,
     {
       mode: oneOf(['min', 'max'] as const, 'min'),
       factor: rate(0.1),
@@ -84,7 +85,8 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
   const worst = mode === 'min' ? Infinity : -Infinity;
   const state: PlateauState = { best: null, num_bad_epochs: 0, cooldown_counter: 0, last_epoch: 0, multiplier: 1 };
 
-  const step = (metric: number): void => {
+  function step(metric: number): void {
+    expectArguments(arguments.length, 1, 'step');
     expect(typeof metric === 'number', 'the metric', 'a number', metric);
     state.last_epoch += 1;
     const improves = isBetter(metric, state.best ?? worst, threshold);
@@ -99,17 +101,19 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
     if (state.multiplier - reduced > minReduction) state.multiplier = reduced;
     state.cooldown_counter = cooldown;
     state.num_bad_epochs = 0;
-  };
+  }
 
-  const loadStateDict = (dict: unknown): void => {
+  function loadStateDict(dict: unknown): void {
+    expectArguments(arguments.length, 1, 'loadStateDict');
     const names = Object.keys(memory);
     expect(isRecord(dict), 'the state of reduceOnPlateau', `a record with ${list(names)}`, dict);
+    const given = ownOf(dict);
     for (const name of names) {
       const { wanted, accepts } = memory[name];
-      expect(accepts(dict[name]), `${name} in the state of reduceOnPlateau`, wanted, dict[name]);
+      expect(accepts(given[name]), `${name} in the state of reduceOnPlateau`, wanted, given[name]);
     }
-    for (const name of names) state[name] = dict[name] as number | null;
-  };
+    for (const name of names) state[name] = given[name] as number | null;
+  }
 
   return Object.assign(
     schedule(() => state.multiplier),

@@ -6,7 +6,7 @@ import type { Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
-import { expect, isCount, isRecord, list, show } from '../sentences.js';
+import { expect, isCount, isRecord, list, ownOf, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
 import { checkNoDecay, completedOf, frozenOf, namesOf, parseState } from './group.js';
 import { parseOptions, parseSchedule } from './options.js';
@@ -45,8 +45,9 @@ export function parse<Options extends GroupOptions>(
   const indices = new Set<string>();
   const loaded = steppers.map((stepper, g): Loaded => {
     const where = ` in param_groups[${g}]`;
-    const saved: unknown = given[g];
-    expect(isRecord(saved) && Array.isArray(saved.params), `param_groups[${g}]`, 'a record with params', saved);
+    const entry: unknown = given[g];
+    expect(isRecord(entry) && Array.isArray(entry.params), `param_groups[${g}]`, 'a record with params', entry);
+    const saved = ownOf(entry);
     const options = parseOptions(algorithm, stepper.group, saved, where);
     const remembered = parseState(algorithm, saved, where);
     const loadSchedule = parseSchedule(stepper.group.options.schedule, saved.schedule, where);
