@@ -1,11 +1,12 @@
 // An exponential moving average of weights: param is the average, and grad are the weights that it is of.
 // The weight is that of src/algorithms/ema.ts:
 //
-//   p = lerp(p, grad, weight)
+//   p = p + 2*weight*(grad/2 - p/2)       if weight > 0, else
+//   p = grad + 2*weight*(grad/2 - p/2)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// by halves, since grad - p may be beyond f32.
 
-import { TURN, Full, Unknown, lerp, load, load_next, splat, store } from './simd';
+import { TURN, add, half_difference, load, load_next, mul, splat, store } from './simd';
 
 
 @unmanaged
@@ -13,24 +14,18 @@ class EmaScalars {
   weight: f32;
 }
 
-
-@inline
-function update<Known>(by: EmaScalars, param: usize, grad: usize, bytes: usize): void {
-  const weight = splat(by.weight);
+// prettier-ignore
+export function ema(by: EmaScalars, param: usize, grad: usize, bytes: usize): void {
+  if (bytes == 0) return;
+  const twice = splat(2 * by.weight), has_weight = f32x4.gt(splat(by.weight), splat(0));
 
   let i: usize = 0;
   do {
-    const p0 = load(param + i),
-      p1 = load_next(param + i);
-    const g0 = load(grad + i),
-      g1 = load_next(grad + i);
-    store(param + i, lerp<Known>(p0, g0, weight), lerp<Known>(p1, g1, weight));
+    const p0 = load(param + i), p1 = load_next(param + i);
+    const g0 = load(grad + i), g1 = load_next(grad + i);
+    store(param + i,
+      add(v128.bitselect(p0, g0, has_weight), mul(twice, half_difference(p0, g0))),
+      add(v128.bitselect(p1, g1, has_weight), mul(twice, half_difference(p1, g1))));
     i += TURN;
   } while (i < bytes);
-}
-
-export function ema(by: EmaScalars, param: usize, grad: usize, bytes: usize): void {
-  if (bytes == 0) return;
-  if (by.weight > 0) update<Full>(by, param, grad, bytes);
-  else update<Unknown>(by, param, grad, bytes);
 }

@@ -1,11 +1,11 @@
 // Schedule-Free's change of mode (arXiv 2405.15682): from y to the average x and back, on the line through z.
 // The weight is that of src/algorithms/schedulefree.ts:
 //
-//   p = p + weight*(z - p)
+//   p = p + 2*weight*(z/2 - p/2)
 //
-// It reads no gradient.
+// by halves, since z - p may be beyond f32. It reads no gradient.
 
-import { TURN, add, load, load_next, mul, splat, store, sub } from './simd';
+import { TURN, add, half_difference, load, load_next, mul, splat, store } from './simd';
 
 
 @unmanaged
@@ -16,13 +16,13 @@ class ExtrapolateScalars {
 // prettier-ignore
 export function extrapolate(by: ExtrapolateScalars, param: usize, z: usize, bytes: usize): void {
   if (bytes == 0) return;
-  const weight = splat(by.weight);
+  const twice = splat(2 * by.weight);
 
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
     const z0 = load(z + i), z1 = load_next(z + i);
-    store(param + i, add(p0, mul(weight, sub(z0, p0))), add(p1, mul(weight, sub(z1, p1))));
+    store(param + i, add(p0, mul(twice, half_difference(p0, z0))), add(p1, mul(twice, half_difference(p1, z1))));
     i += TURN;
   } while (i < bytes);
 }

@@ -2,15 +2,19 @@
 // and Optax' eps_root. What depends on the step alone is folded into the scalars by src/algorithms/:
 //
 //   g = grad_scale*grad + l2*p
-//   m = lerp(m, g, grad_weight)
+//   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a), and the term of l2 is left out if l2 is zero.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and the
+// term of l2 is left out if l2 is zero.
+//
+// If g*g is beyond f32, v is infinite, and p only decays, whatever root_scale is. Then v becomes the largest f32, m is
+// bounded to its root, and the step is taken: p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
 
 // prettier-ignore
-import { TURN, Plain, Full, Unknown, add, div, flush, lerp, load, load_next, mul, plus, raised, scaled,
-         smallest_normal, splat, sqrt, store, sub } from './simd';
+import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, div, flush, larger, largest,
+         lerp, load, load_next, mul, overflows, plus, raised, scaled, splat, sqrt, store, sub, times } from './simd';
 
 
 @unmanaged
@@ -25,31 +29,35 @@ class NadamScalars {
   eps_root: f32;
   eps: f32;
   decay: f32;
+  flush_below: f32;
 }
 
+/** Returns the largest v. */
 // prettier-ignore
 @inline
 function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
-                       bytes: usize): void {
+                       bytes: usize): v128 {
   const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), grad_step = splat(by.grad_step), root_scale = splat(by.root_scale);
   const eps_root = splat(by.eps_root), eps = splat(by.eps), decay = splat(by.decay);
-  const smallest = smallest_normal(bytes);
+  const flush_below = splat(by.flush_below);
 
+  let highest = splat(0);
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = plus<Known>(mul(grad_scale, load(grad + i)), l2, p0);
-    const g1 = plus<Known>(mul(grad_scale, load_next(grad + i)), l2, p1);
-    const m0 = flush(lerp<Known>(load(exp_avg + i), g0, grad_weight), smallest);
-    const m1 = flush(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), smallest);
+    const g0 = plus<Known>(times<Known>(grad_scale, load(grad + i)), l2, p0);
+    const g1 = plus<Known>(times<Known>(grad_scale, load_next(grad + i)), l2, p1);
+    const m0 = flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below);
+    const m1 = flush<Known>(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), flush_below);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const direction0 = add(mul(step_size, m0), mul(grad_step, g0));
     const direction1 = add(mul(step_size, m1), mul(grad_step, g1));
     const root0 = scaled<Known>(root_scale, sqrt(raised<Known>(v0, eps_root)));
     const root1 = scaled<Known>(root_scale, sqrt(raised<Known>(v1, eps_root)));
+    highest = larger(larger(highest, v0), v1);
 
     store(exp_avg + i, m0, m1);
     store(exp_avg_sq + i, v0, v1);
@@ -58,6 +66,21 @@ function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usi
       sub(p1, add(div(direction1, add(root1, eps)), mul(decay, p1))));
     i += TURN;
   } while (i < bytes);
+  return highest;
+}
+
+/** Takes the step of elements whose v is infinite, by moments that are bounded. */
+// prettier-ignore
+@inline
+function bound(by: NadamScalars, param: usize, exp_avg: usize, exp_avg_sq: usize, bytes: usize): void {
+  const step_size = splat(by.step_size + by.grad_step), root = splat(by.root_scale * LARGEST_ROOT + by.eps);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const flags = overflows(load(exp_avg_sq + i));
+    const m = bounded(load(exp_avg + i));
+    change(param + i, sub(load(param + i), div(mul(step_size, m), root)), flags);
+    change(exp_avg + i, m, flags);
+    change(exp_avg_sq + i, splat(LARGEST), flags);
+  }
 }
 
 // prettier-ignore
@@ -65,8 +88,11 @@ export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usiz
                       bytes: usize): void {
   if (bytes == 0) return;
   const has_usual_root = by.root_scale == 1 && by.eps_root == 0;
-  const is_known = by.grad_weight > 0 && by.square_weight > 0 && has_usual_root;
-  if (!is_known) update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
-  else if (by.l2 == 0) update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
-  else update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  const has_weights = by.grad_weight > 0 && by.square_weight > 0;
+  let highest: v128;
+  if (!has_usual_root || !has_weights || by.flush_below != 0 || !(abs(by.grad_scale) <= 1))
+    highest = update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  else if (by.l2 == 0) highest = update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  else highest = update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);
+  if (any(overflows(highest))) bound(by, param, exp_avg, exp_avg_sq, bytes);
 }

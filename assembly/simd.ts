@@ -59,10 +59,39 @@
   return v128.or(f32x4.pmax(b, a), f32x4.ne(a, a));
 }
 
+/** The larger one; `a` if b is NaN. It keeps the largest square of a loop, which is asked afterwards if it is infinite. */
+@inline export function larger(a: v128, b: v128): v128 {
+  return f32x4.pmax(a, b);
+}
+
+
+@inline export function change(at: usize, to: v128, flags: v128): void {
+  v128.store(at, v128.bitselect(to, v128.load(at), flags));
+}
+
+/** The largest f32, and the largest whose square is one: its root. */
+export const LARGEST: f32 = 3.4028234663852886e38;
+export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
+
+
+@inline export function overflows(a: v128): v128 {
+  return f32x4.gt(a, splat(LARGEST));
+}
+
+
+@inline export function any(flags: v128): bool {
+  return v128.any_true(flags);
+}
+
+/** The nearest number whose square is an f32; NaN stays NaN. */
+@inline export function bounded(a: v128): v128 {
+  return f32x4.pmax(f32x4.pmin(a, splat(LARGEST_ROOT)), splat(-LARGEST_ROOT));
+}
+
 /**
- * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, the root unscaled and not raised, and
- * scales in `plus` zero (Plain) or not (Full). Unknown: nothing, which costs a third of Adam's time. These are types,
- * since flags are variables to AssemblyScript, and binaryen merges loops that differ in variables into one that tests.
+ * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, a grad_scale from -1 to 1, nothing to
+ * flush, the root unscaled and not raised, and scales in `plus` zero (Plain) or not (Full). Unknown: nothing, which costs
+ * a third of Adam's time. These are types, since flags are variables to AssemblyScript, and binaryen merges loops that differ in variables into one that tests.
  */
 export type Plain = bool;
 export type Full = f32;
@@ -75,11 +104,30 @@ export type Unknown = i32;
 
 /**
  * torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b at half its error.
- * weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large `a` that mostly cancels leaves no error.
+ * weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large `a` that mostly cancels leaves no error. Both
+ * are infinite if b is.
  */
 @inline export function lerp<Known>(a: v128, b: v128, weight: v128): v128 {
-  const base = is_known<Known>() ? a : v128.bitselect(a, b, f32x4.gt(weight, splat(0)));
-  return add(base, mul(weight, sub(b, a)));
+  if (is_known<Known>()) return add(a, mul(weight, sub(b, a)));
+  const has_weight = f32x4.gt(weight, splat(0));
+  const finite = v128.bitselect(b, f32x4.pmin(b, splat(LARGEST)), has_weight);
+  return add(v128.bitselect(a, b, has_weight), mul(weight, sub(finite, a)));
+}
+
+/** Half of b - a, which itself may be beyond f32. */
+@inline export function half_difference(a: v128, b: v128): v128 {
+  return sub(mul(splat(0.5), b), mul(splat(0.5), a));
+}
+
+/**
+ * scale*a, at most the largest f32 if `a` is finite; all loops but Unknown take the scale to be at most 1. The bits of
+ * the largest are those of Infinity and -1, which is what true is.
+ */
+@inline export function times<Known>(scale: v128, a: v128): v128 {
+  const product = mul(scale, a);
+  if (is_known<Known>()) return product;
+  const infinity = splat(Infinity);
+  return i32x4.add(product, v128.and(f32x4.eq(f32x4.abs(product), infinity), f32x4.lt(f32x4.abs(a), infinity)));
 }
 
 /** `b` if the flag is not 0, else `a`; Plain loops take it to be 0. */
@@ -94,9 +142,9 @@ export type Unknown = i32;
   return isFloat<Known>() ? sum : v128.bitselect(a, sum, f32x4.eq(scale, splat(0)));
 }
 
-/** scale*a; all loops but Unknown take the scale to be 1. */
-@inline export function scaled<Known>(scale: v128, a: v128): v128 {
-  return is_known<Known>() ? a : mul(scale, a);
+/** scale*root, and an infinite root as it is; all loops but Unknown take the scale to be 1. */
+@inline export function scaled<Known>(scale: v128, root: v128): v128 {
+  return is_known<Known>() ? root : v128.bitselect(root, mul(scale, root), overflows(root));
 }
 
 /** a + more; all loops but Unknown take `more` to be 0. */
@@ -105,14 +153,9 @@ export type Unknown = i32;
 }
 
 /**
- * 2^-126, which `flush` compares with. V8 would rebuild a constant in every turn, a tenth of a wide kernel's time; so
- * this depends on `bytes`, and stays in a register. The last bit of `bytes`, a multiple of 4, is always 0.
+ * 0 if |a| < below, which all loops but Unknown take to be 0. A moment that decays would else stick at a subnormal, and
+ * slow every later step.
  */
-@inline export function smallest_normal(bytes: usize): v128 {
-  return splat(reinterpret<f32>(0x00800000 | ((<i32>bytes) & 1)));
-}
-
-/** Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step. */
-@inline export function flush(a: v128, smallest: v128): v128 {
-  return v128.andnot(a, f32x4.lt(f32x4.abs(a), smallest));
+@inline export function flush<Known>(a: v128, below: v128): v128 {
+  return is_known<Known>() ? a : v128.andnot(a, f32x4.lt(f32x4.abs(a), below));
 }

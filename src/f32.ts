@@ -4,7 +4,9 @@
 
 const { fround } = Math;
 
-const SMALLEST_NORMAL = 2 ** -126;
+/** The largest f32, and the largest whose square is one: its root. */
+export const LARGEST = (2 - 2 ** -23) * 2 ** 127;
+export const LARGEST_ROOT = (2 - 2 ** -23) * 2 ** 63;
 
 export const add = (a: number, b: number): number => fround(a + b);
 export const sub = (a: number, b: number): number => fround(a - b);
@@ -17,9 +19,14 @@ export const largest = (a: number, b: number): number => (b < a || Number.isNaN(
 
 /**
  * torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b at half its error.
- * weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large `a` that mostly cancels leaves no error.
+ * weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large `a` that mostly cancels leaves no error. Both
+ * are infinite if b is.
  */
-export const lerp = (a: number, b: number, weight: number): number => add(weight > 0 ? a : b, mul(weight, sub(b, a)));
+export const lerp = (a: number, b: number, weight: number): number =>
+  weight > 0 ? add(a, mul(weight, sub(b, a))) : add(b, mul(weight, sub(Math.min(b, LARGEST), a)));
+
+/** Half of b - a, which itself may be beyond f32. */
+export const half_difference = (a: number, b: number): number => sub(mul(0.5, b), mul(0.5, a));
 
 /** `b` if the flag is not 0, else `a`. */
 export const either = (a: number, b: number, flag: number): number => (flag === 0 ? a : b);
@@ -27,5 +34,17 @@ export const either = (a: number, b: number, flag: number): number => (flag === 
 /** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
 export const plus = (a: number, scale: number, b: number): number => (scale === 0 ? a : add(a, mul(scale, b)));
 
-/** Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step. */
-export const flush = (a: number): number => (Math.abs(a) < SMALLEST_NORMAL ? 0 : a);
+/** scale*a, at most the largest f32 if `a` is finite: only an infinite gradient shows as one. */
+export function times(scale: number, a: number): number {
+  const product = mul(scale, a);
+  return Math.abs(product) === Infinity && Math.abs(a) !== Infinity ? Math.sign(product) * LARGEST : product;
+}
+
+/** scale*root; an infinite root stays infinite. */
+export const scaled = (scale: number, root: number): number => (root === Infinity ? root : mul(scale, root));
+
+/** The nearest number whose square is an f32; NaN stays NaN. */
+export const bounded = (a: number): number => Math.max(-LARGEST_ROOT, Math.min(a, LARGEST_ROOT));
+
+/** 0 if |a| < below. A moment that decays would else stick at a subnormal, and slow every later step. */
+export const flush = (a: number, below: number): number => (Math.abs(a) < below ? 0 : a);

@@ -1,9 +1,10 @@
 // An exponential moving average of weights: param is the average, and grad are the weights that it is of.
 // The weight is that of src/algorithms/ema.ts:
 //
-//   p = lerp(p, grad, weight)
+//   p = p + 2*weight*(grad/2 - p/2)       if weight > 0, else
+//   p = grad + 2*weight*(grad/2 - p/2)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// by halves, since grad - p may be beyond f32.
 
 struct EmaScalars {
   weight: f32,
@@ -18,5 +19,7 @@ struct EmaScalars {
 fn ema(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  param[i] = lerp(param[i], grad[i], by.weight);
+  let p = param[i];
+  let g = grad[i];
+  param[i] = select(g, p, by.weight > 0.0) + 2.0 * by.weight * half_difference(p, g);
 }

@@ -1,9 +1,9 @@
 // Schedule-Free's change of mode (arXiv 2405.15682): from y to the average x and back, on the line through z.
 // The weight is that of src/algorithms/schedulefree.ts:
 //
-//   p = p + weight*(z - p)
+//   p = p + 2*weight*(z/2 - p/2)
 //
-// It reads no gradient.
+// by halves, since z - p may be beyond f32. It reads no gradient.
 
 struct ExtrapolateScalars {
   weight: f32,
@@ -18,5 +18,5 @@ fn extrapolate(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
-  param[i] = p + by.weight * (z[i] - p);
+  param[i] = p + 2.0 * by.weight * half_difference(p, z[i]);
 }

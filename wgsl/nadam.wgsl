@@ -2,11 +2,15 @@
 // and Optax' eps_root. What depends on the step alone is folded into the scalars by src/algorithms/:
 //
 //   g = grad_scale*grad + l2*p
-//   m = lerp(m, g, grad_weight)
+//   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a), and the term of l2 is left out if l2 is zero.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and the
+// term of l2 is left out if l2 is zero.
+//
+// If g*g is beyond f32, v is infinite, and p only decays, whatever root_scale is. Then v becomes the largest f32, m is
+// bounded to its root, and the step is taken: p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
 
 struct NadamScalars {
   grad_scale: f32,
@@ -19,6 +23,7 @@ struct NadamScalars {
   eps_root: f32,
   eps: f32,
   decay: f32,
+  flush_below: f32,
 }
 
 @group(0) @binding(0) var<uniform> by: NadamScalars;
@@ -33,12 +38,16 @@ fn nadam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) work
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
-  let g = plus(by.grad_scale * grad[i], by.l2, p);
-  let m = flush(lerp(exp_avg[i], g, by.grad_weight));
-  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
-  let direction = by.step_size * m + by.grad_step * g;
-  let root = by.root_scale * sqrt(v + by.eps_root);
+  let g = plus(times(by.grad_scale, grad[i]), by.l2, p);
+  let m = bounded(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), g);
+  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
+  let usual = by.step_size * m + by.grad_step * g;
+  let direction = select(usual, (by.step_size + by.grad_step) * m, overflows(g));
+  let root = by.root_scale * sqrt(select(v + by.eps_root, v, overflows(g)));
   exp_avg[i] = m;
   exp_avg_sq[i] = v;
-  param[i] = p - (direction / (root + by.eps) + by.decay * p);
+  let step = direction / (root + by.eps);
+  let late = select(Real(), step, overflows(g));
+  let at_once = select(step, Real(), overflows(g));
+  param[i] = shown(p - (at_once + by.decay * p) - late, g);
 }

@@ -12,7 +12,6 @@ struct Part {
 
 const MAGNITUDE = 0x7fffffffu;
 const SMALLEST_NORMAL = 0x00800000u;
-const INFINITE = 0x7f800000u;
 
 @compute @workgroup_size(WORKGROUP)
 fn norm(@builtin(global_invocation_id) id: vec3u) {
@@ -24,7 +23,7 @@ fn norm(@builtin(global_invocation_id) id: vec3u) {
   }
   // Never divide by an infinite, NaN or subnormal number: a GPU may take the last for zero.
   var squares = 1.0;
-  if (largest >= SMALLEST_NORMAL && largest < INFINITE) {
+  if (largest >= SMALLEST_NORMAL && largest < 0x7f800000u) {
     squares = 0.0;
     for (var i = id.x; i < arrayLength(&values); i += n) {
       let relative = values[i] / bitcast<f32>(largest);

@@ -24,17 +24,51 @@ fn plus(a: Real, scale: f32, b: Real) -> Real {
   return select(a + scale * b, a, scale == 0.0);
 }
 
-// WGSL may assume that no number is infinite or NaN, and flush subnormal ones: all are told by their bits.
-const EXPONENT = Bits(0x7f800000u);
-
-// Subnormal to zero, NaN kept: a moment that decays would else stick at a subnormal, and slow every later step.
-fn flush(a: Real) -> Real {
-  return select(a, Real(), (bitcast<Bits>(a) & EXPONENT) == Bits());
+// Half of b - a, which itself may be beyond f32.
+fn half_difference(a: Real, b: Real) -> Real {
+  return 0.5 * b - 0.5 * a;
 }
 
-// The larger of two squares, NaN if either is NaN: compared as bits, which order numbers without a sign, and NaN above
-// all. The mask is for -0.
+// WGSL may assume that no number is infinite or NaN, and flush subnormal ones: all are told by their bits. Those of
+// numbers without a sign are in order, with infinity above all numbers, and NaN above all.
+const INFINITE = Bits(0x7f800000u);
+const LARGEST = bitcast<f32>(0x7f7fffffu);
+// The largest number whose square is an f32.
+const LARGEST_ROOT = 0x5f7fffffu;
+
+fn magnitude(a: Real) -> Bits {
+  return bitcast<Bits>(a) & Bits(0x7fffffffu);
+}
+
+// scale*a, at most the largest f32 if a is finite: only an infinite gradient shows as one.
+fn times(scale: f32, a: Real) -> Real {
+  let product = scale * a;
+  let finite = bitcast<Real>((bitcast<Bits>(product) & Bits(0x80000000u)) | Bits(0x7f7fffffu));
+  return select(product, finite, (magnitude(product) == INFINITE) & (magnitude(a) < INFINITE));
+}
+
+// Whether the square of a is beyond f32; of NaN it is NaN.
+fn overflows(a: Real) -> Flags {
+  return (magnitude(a) > Bits(LARGEST_ROOT)) & (magnitude(a) <= INFINITE);
+}
+
+// a, or if the square of g is beyond f32, the nearest number whose own is not.
+fn bounded(a: Real, g: Real) -> Real {
+  let root = bitcast<f32>(LARGEST_ROOT);
+  return select(a, clamp(a, Real(-root), Real(root)), overflows(g));
+}
+
+// a, or NaN if g is infinite or NaN.
+fn shown(a: Real, g: Real) -> Real {
+  return select(a, bitcast<Real>(bitcast<Bits>(g) | Bits(0x7fc00000u)), magnitude(g) >= INFINITE);
+}
+
+// 0 if |a| < below. A moment that decays would else stick at a subnormal, and slow every later step.
+fn flush(a: Real, below: f32) -> Real {
+  return select(a, Real(), bitcast<Ints>(magnitude(a)) < Ints(bitcast<i32>(below)));
+}
+
+// The larger of two squares, NaN if either is NaN.
 fn largest(a: Real, b: Real) -> Real {
-  let signless = Bits(0x7fffffffu);
-  return bitcast<Real>(max(bitcast<Bits>(a) & signless, bitcast<Bits>(b) & signless));
+  return bitcast<Real>(max(magnitude(a), magnitude(b)));
 }

@@ -10,7 +10,11 @@
 //
 // line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
 // not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
-// Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
+// Inner momentum has m = flush(lerp(m, g, grad_weight), flush_below) in place of g in d, where flush(a, below) is 0 if
+// |a| < below, else a.
+//
+// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or m
+// is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
 
 struct ScheduleFreeAdamwScalars {
   grad_scale: f32,
@@ -24,6 +28,7 @@ struct ScheduleFreeAdamwScalars {
   y_step: f32,
   z_step: f32,
   grad_weight: f32,
+  flush_below: f32,
 }
 
 @group(0) @binding(0) var<uniform> by: ScheduleFreeAdamwScalars;
@@ -34,33 +39,37 @@ struct ScheduleFreeAdamwScalars {
 @group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
 @group(1) @binding(4) var<storage, read_write> exp_avg: array<Real>;
 
+fn square(i: u32, g: Real) -> Real {
+  return select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
+}
+
 // m is the gradient, or its average. All loads come before any store, the last of them here.
-fn update_iterates(i: u32, m: Real, v: Real) {
+fn update_iterates(i: u32, g: Real, m: Real, v: Real) {
   let y = param[i];
   let before = z[i];
   let z0 = either(before, y, by.z_from_y);
-  let d = m / (by.root_scale * sqrt(v) + by.eps) + plus(by.decay * y, by.z_decay, z0);
+  let normalized = m / (by.root_scale * sqrt(v) + by.eps);
+  let late = select(Real(), normalized, overflows(g));
+  let d = select(normalized, Real(), overflows(g)) + plus(by.decay * y, by.z_decay, z0);
   exp_avg_sq[i] = v;
-  param[i] = (y + by.average_weight * (z0 - y)) - by.y_step * d;
-  z[i] = z0 - by.z_step * d;
+  param[i] = shown((y + by.average_weight * (z0 - y)) - by.y_step * d - by.y_step * late, g);
+  z[i] = shown(z0 - by.z_step * d - by.z_step * late, g);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn schedulefree_adamw(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  let g = by.grad_scale * grad[i];
-  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
-  update_iterates(i, g, v);
+  let g = times(by.grad_scale, grad[i]);
+  update_iterates(i, g, bounded(g, g), square(i, g));
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn schedulefree_adamw_inner(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  let g = by.grad_scale * grad[i];
-  let v = lerp(exp_avg_sq[i], g * g, by.square_weight);
-  let m = flush(lerp(exp_avg[i], g, by.grad_weight));
-  update_iterates(i, m, v);
+  let g = times(by.grad_scale, grad[i]);
+  let m = bounded(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), g);
+  update_iterates(i, g, m, square(i, g));
   exp_avg[i] = m;
 }

@@ -8,6 +8,7 @@ import {
   commonDefaults,
   denominator,
   extend,
+  flushBelow,
   gradScale,
   type Algorithm,
   type Betas,
@@ -65,6 +66,7 @@ function prepare(decoupled: boolean) {
     by.step_size = stepSize / correction1;
     by.eps = denominator(options.epsHat ? options.eps : options.eps * Math.sqrt(correction2));
     by.decay = decoupled ? at.decay * (options.couple ? lr : eta) : 0;
+    by.flush_below = flushBelow(at);
     if (!usesNadam(options)) return;
 
     // Nesterov's Adam as optax.scale_by_adam has it, and eps_root, on the kernel that takes them.

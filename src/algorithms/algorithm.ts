@@ -123,6 +123,12 @@ export const needsFixed = (betas: unknown, algorithm: string): string | undefine
 export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>, { gradFactor }: Progress): number =>
   (maximize ? -scale : scale) * gradFactor;
 
+/**
+ * Below what a first moment is flushed to zero: below the smallest normal number, at every 64th step. At every step the
+ * flush would take a tenth of a kernel's time; between, subnormal moments cost little.
+ */
+export const flushBelow = ({ step }: Progress): number => (step % 64 === 0 ? 2 ** -126 : 0);
+
 /** An eps that is never zero, so that padding, and an element whose gradient was always zero, is 0/eps = 0 and not 0/0. */
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 

@@ -8,6 +8,7 @@ import {
   commonDefaults,
   denominator,
   extend,
+  flushBelow,
   gradScale,
   needsFixed,
   type Algorithm,
@@ -47,6 +48,7 @@ function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): 
   by.square_weight = averageWeight(betas[1]);
   by.eps_root = 0;
   by.decay = decoupledWeightDecay ? lr * decay : 0;
+  by.flush_below = flushBelow(at);
   return lr;
 }
 

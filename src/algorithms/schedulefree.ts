@@ -8,6 +8,7 @@ import {
   commonDefaults,
   denominator,
   extend,
+  flushBelow,
   gradScale,
   needsFixed,
   type Algorithm,
@@ -169,7 +170,10 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
     prepareIterates(by, options, at, betas[0]);
     // What corrects the average of gradients divides it.
     const correction = complement(innerMomentum, at.step);
-    if (innerMomentum > 0) by.grad_weight = averageWeight(innerMomentum);
+    if (innerMomentum > 0) {
+      by.grad_weight = averageWeight(innerMomentum);
+      by.flush_below = flushBelow(at);
+    }
     by.square_weight = averageWeight(betas[1]);
     normalizeBy(by, Math.sqrt(complement(betas[1], at.step)), correction, eps);
   },

@@ -2,37 +2,53 @@
 // depends on the step alone folded into the scalars by src/algorithms/adam.ts:
 //
 //   g = grad_scale*grad + l2*p
-//   m = lerp(m, g, grad_weight)
+//   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a), and the term of l2 is left out if l2 is zero.
-// AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and the
+// term of l2 is left out if l2 is zero. AMSGrad divides by the root of the largest v so far.
+//
+// If g*g is beyond f32, v is infinite, and p only decays. Then v becomes the largest f32, m is bounded to its root, and
+// the step is taken: p = p - step_size*m / (sqrt(v) + eps).
 
-import { add, div, flush, largest, lerp, mul, plus, sqrt, sub } from '../f32.js';
+import { add, bounded, div, flush, LARGEST, LARGEST_ROOT, largest, lerp, mul, plus, sqrt, sub, times } from '../f32.js';
 import { rule, type Arrays } from './rule.js';
 
-const scalars = ['grad_scale', 'l2', 'grad_weight', 'square_weight', 'step_size', 'eps', 'decay'] as const;
+const scalars = [
+  'grad_scale',
+  'l2',
+  'grad_weight',
+  'square_weight',
+  'step_size',
+  'eps',
+  'decay',
+  'flush_below',
+] as const;
 type By = Readonly<Record<(typeof scalars)[number], number>>;
 type AdamArrays = Arrays<'exp_avg' | 'exp_avg_sq'>;
 
 function update_moments(from: number, to: number, arrays: AdamArrays, by: By): void {
   const { param, grad, exp_avg, exp_avg_sq } = arrays;
-  const { grad_scale, l2, grad_weight, square_weight } = by;
+  const { grad_scale, l2, grad_weight, square_weight, flush_below } = by;
   for (let i = from; i < to; i++) {
-    const g = plus(mul(grad_scale, grad[i]), l2, param[i]);
-    exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight));
+    const g = plus(times(grad_scale, grad[i]), l2, param[i]);
+    exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
     exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
   }
 }
 
 /** `square` is v, or the largest so far. */
 function update_param(from: number, to: number, square: Float32Array, arrays: AdamArrays, by: By): void {
-  const { param, exp_avg } = arrays;
+  const { param, exp_avg, exp_avg_sq } = arrays;
   const { step_size, eps, decay } = by;
   for (let i = from; i < to; i++) {
     const p = param[i];
     param[i] = sub(p, add(div(mul(step_size, exp_avg[i]), add(sqrt(square[i]), eps)), mul(decay, p)));
+    if (exp_avg_sq[i] !== Infinity) continue;
+    exp_avg_sq[i] = square[i] = LARGEST;
+    exp_avg[i] = bounded(exp_avg[i]);
+    param[i] = sub(param[i], div(mul(step_size, exp_avg[i]), add(LARGEST_ROOT, eps)));
   }
 }
 

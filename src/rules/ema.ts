@@ -1,11 +1,12 @@
 // An exponential moving average of weights: param is the average, and grad are the weights that it is of.
 // The weight is that of src/algorithms/ema.ts:
 //
-//   p = lerp(p, grad, weight)
+//   p = p + 2*weight*(grad/2 - p/2)       if weight > 0, else
+//   p = grad + 2*weight*(grad/2 - p/2)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// by halves, since grad - p may be beyond f32.
 
-import { lerp } from '../f32.js';
+import { add, half_difference, mul } from '../f32.js';
 import { rule } from './rule.js';
 
 export const ema = /* @__PURE__ */ rule({
@@ -13,6 +14,9 @@ export const ema = /* @__PURE__ */ rule({
   scalars: ['weight'],
   slots: [],
   update(from, to, { param, grad }, { weight }) {
-    for (let i = from; i < to; i++) param[i] = lerp(param[i], grad[i], weight);
+    for (let i = from; i < to; i++) {
+      const from_p = weight > 0 ? param[i] : grad[i];
+      param[i] = add(from_p, mul(2 * weight, half_difference(param[i], grad[i])));
+    }
   },
 });

@@ -1,11 +1,11 @@
 // Schedule-Free's change of mode (arXiv 2405.15682): from y to the average x and back, on the line through z.
 // The weight is that of src/algorithms/schedulefree.ts:
 //
-//   p = p + weight*(z - p)
+//   p = p + 2*weight*(z/2 - p/2)
 //
-// It reads no gradient.
+// by halves, since z - p may be beyond f32. It reads no gradient.
 
-import { add, mul, sub } from '../f32.js';
+import { add, half_difference, mul } from '../f32.js';
 import { rule } from './rule.js';
 
 export const extrapolate = /* @__PURE__ */ rule({
@@ -16,7 +16,7 @@ export const extrapolate = /* @__PURE__ */ rule({
   update(from, to, { param, z }, { weight }) {
     for (let i = from; i < to; i++) {
       const p = param[i];
-      param[i] = add(p, mul(weight, sub(z[i], p)));
+      param[i] = add(p, mul(2 * weight, half_difference(p, z[i])));
     }
   },
 });

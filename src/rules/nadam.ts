@@ -2,13 +2,17 @@
 // and Optax' eps_root. What depends on the step alone is folded into the scalars by src/algorithms/:
 //
 //   g = grad_scale*grad + l2*p
-//   m = lerp(m, g, grad_weight)
+//   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a), and the term of l2 is left out if l2 is zero.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and the
+// term of l2 is left out if l2 is zero.
+//
+// If g*g is beyond f32, v is infinite, and p only decays, whatever root_scale is. Then v becomes the largest f32, m is
+// bounded to its root, and the step is taken: p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
 
-import { add, div, flush, lerp, mul, plus, sqrt, sub } from '../f32.js';
+import { add, bounded, div, flush, LARGEST, LARGEST_ROOT, lerp, mul, plus, scaled, sqrt, sub, times } from '../f32.js';
 import { rule } from './rule.js';
 
 export const nadam = /* @__PURE__ */ rule({
@@ -24,22 +28,30 @@ export const nadam = /* @__PURE__ */ rule({
     'eps_root',
     'eps',
     'decay',
+    'flush_below',
   ],
   slots: ['exp_avg', 'exp_avg_sq'],
   update(from, to, { param, grad, exp_avg, exp_avg_sq }, by) {
     const { grad_scale, l2, grad_weight, square_weight } = by;
-    const { step_size, grad_step, root_scale, eps_root, eps, decay } = by;
+    const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = by;
     for (let i = from; i < to; i++) {
-      const g = plus(mul(grad_scale, grad[i]), l2, param[i]);
-      exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight));
+      const g = plus(times(grad_scale, grad[i]), l2, param[i]);
+      exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
       exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
     }
     for (let i = from; i < to; i++) {
       const p = param[i];
-      const g = plus(mul(grad_scale, grad[i]), l2, p);
+      const g = plus(times(grad_scale, grad[i]), l2, p);
       const direction = add(mul(step_size, exp_avg[i]), mul(grad_step, g));
-      const root = mul(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
+      const root = scaled(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
       param[i] = sub(p, add(div(direction, add(root, eps)), mul(decay, p)));
+    }
+    for (let i = from; i < to; i++) {
+      if (exp_avg_sq[i] !== Infinity) continue;
+      exp_avg_sq[i] = LARGEST;
+      exp_avg[i] = bounded(exp_avg[i]);
+      const direction = mul(add(step_size, grad_step), exp_avg[i]);
+      param[i] = sub(param[i], div(direction, add(mul(root_scale, LARGEST_ROOT), eps)));
     }
   },
 });

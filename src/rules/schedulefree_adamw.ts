@@ -10,9 +10,28 @@
 //
 // line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
 // not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
-// Inner momentum has m = lerp(m, g, grad_weight) in place of g in d.
+// Inner momentum has m = flush(lerp(m, g, grad_weight), flush_below) in place of g in d, where flush(a, below) is 0 if
+// |a| < below, else a.
+//
+// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or m
+// is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
 
-import { add, div, either, flush, lerp, mul, plus, sqrt, sub } from '../f32.js';
+import {
+  add,
+  bounded,
+  div,
+  either,
+  flush,
+  LARGEST,
+  LARGEST_ROOT,
+  lerp,
+  mul,
+  plus,
+  scaled,
+  sqrt,
+  sub,
+  times,
+} from '../f32.js';
 import { append, rule, type Arrays } from './rule.js';
 
 const scalars = [
@@ -34,23 +53,32 @@ type Iterates = Arrays<'z' | 'exp_avg_sq'>;
 function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
   const { grad_scale, square_weight } = by;
   for (let i = from; i < to; i++) {
-    const g = mul(grad_scale, grad[i]);
+    const g = times(grad_scale, grad[i]);
     exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
   }
 }
 
-/** What is normalized is the gradient, or its average: `scale` times `direction`. */
+/** What is normalized is the gradient, or its average if there is one. */
 // prettier-ignore
-function update_iterates(from: number, to: number, direction: Float32Array, scale: number,
-                         { param, z, exp_avg_sq }: Iterates, by: By): void {
+function update_iterates(from: number, to: number, exp_avg: Float32Array | undefined,
+                         { param, grad, z, exp_avg_sq }: Iterates, by: By): void {
   const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = by;
+  const direction = exp_avg ?? grad;
+  const scale = exp_avg === undefined ? by.grad_scale : 1;
   for (let i = from; i < to; i++) {
     const y = param[i];
     const z0 = either(z[i], y, z_from_y);
-    const normalized = div(mul(scale, direction[i]), add(mul(root_scale, sqrt(exp_avg_sq[i])), eps));
+    const normalized = div(times(scale, direction[i]), add(scaled(root_scale, sqrt(exp_avg_sq[i])), eps));
     const d = add(normalized, plus(mul(decay, y), z_decay, z0));
     param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
     z[i] = sub(z0, mul(z_step, d));
+    if (exp_avg_sq[i] !== Infinity) continue;
+    exp_avg_sq[i] = LARGEST;
+    const m = bounded(times(scale, direction[i]));
+    if (exp_avg !== undefined) exp_avg[i] = m;
+    const late = div(m, add(mul(root_scale, LARGEST_ROOT), eps));
+    param[i] = sub(param[i], mul(y_step, late));
+    z[i] = sub(z[i], mul(z_step, late));
   }
 }
 
@@ -61,20 +89,23 @@ export const schedulefree_adamw = /* @__PURE__ */ rule({
   fromParam: ['z'],
   update(from, to, arrays, by) {
     update_square(from, to, arrays, by);
-    update_iterates(from, to, arrays.grad, by.grad_scale, arrays, by);
+    update_iterates(from, to, undefined, arrays, by);
   },
 });
 
 export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
   name: 'schedulefree_adamw_inner',
-  scalars: /* @__PURE__ */ append(scalars, 'grad_weight'),
+  scalars: /* @__PURE__ */ append(/* @__PURE__ */ append(scalars, 'grad_weight'), 'flush_below'),
   slots: ['z', 'exp_avg_sq', 'exp_avg'],
   fromParam: ['z'],
   update(from, to, arrays, by) {
     const { grad, exp_avg } = arrays;
-    const { grad_scale, grad_weight } = by;
+    const { grad_scale, grad_weight, flush_below } = by;
     update_square(from, to, arrays, by);
-    for (let i = from; i < to; i++) exp_avg[i] = flush(lerp(exp_avg[i], mul(grad_scale, grad[i]), grad_weight));
-    update_iterates(from, to, exp_avg, 1, arrays, by);
+    for (let i = from; i < to; i++) {
+      const g = times(grad_scale, grad[i]);
+      exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
+    }
+    update_iterates(from, to, exp_avg, arrays, by);
   },
 });
