@@ -40,6 +40,12 @@ export function times(scale: number, a: number): number {
   return Math.abs(product) === Infinity && Math.abs(a) !== Infinity ? Math.sign(product) * LARGEST : product;
 }
 
+/** a + b, at most the largest f32 if both are finite. */
+export function total(a: number, b: number): number {
+  const sum = a + b;
+  return Math.abs(sum) < Infinity ? Math.max(-LARGEST, Math.min(sum, LARGEST)) : sum;
+}
+
 /** scale*root; an infinite root stays infinite. */
 export const scaled = (scale: number, root: number): number => (root === Infinity ? root : mul(scale, root));
 

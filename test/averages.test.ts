@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
 import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { describe, expect, test, vi } from 'vitest';
+import { LARGEST } from '../src/f32.js';
 import { openDevice } from '../tools/dawn.js';
 import { backends } from './support/backends.js';
 import { any, buffer, contents, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';
@@ -35,6 +36,15 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
     expect(average.stepOf('w')).toBe(torch.grads.length);
     expect(Object.keys(average.groups[0])).toContain('decay');
+  });
+
+  test('the average of weights that are further apart than f32 reaches is between them', async () => {
+    const optimizer = await adamw({ w: Float32Array.of(3e38, -LARGEST, 1) }, backend);
+    const average = await ema(optimizer, { decay: (n) => n / (n + 1) });
+    average.step(optimizer.params);
+    await optimizer.loadStateDict(await optimizer.stateDict(), { params: { w: Float32Array.of(-3e38, LARGEST, 3) } });
+    average.step(optimizer.params);
+    expect([...(await average.read('w'))]).toEqual([0, 0, 2]);
   });
 
   test('an average begins as a copy, and the optimizer goes its own way', async () => {

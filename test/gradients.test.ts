@@ -83,6 +83,21 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(accumulated, params()), await readAll(mean, params()));
   });
 
+  test('a sum of finite gradients stays finite, and one of an infinite one does not', async () => {
+    const w = Float32Array.of(1, 1, 1, 1);
+    const optimizer = await adamw({ w }, { ...backend, lr: 0.01 });
+    const batch = (first: number, fourth: number) => ({ w: Float32Array.of(first, -3e38, 1e30, fourth) });
+    optimizer.accumulate(batch(3e38, Infinity));
+    for (let i = 0; i < 2; i++) optimizer.accumulate(batch(3e38, -1));
+    const { grad } = (await optimizer.norms()).w;
+    expect(grad).toBe(Infinity);
+    optimizer.step();
+    const [a, b, c, d] = await optimizer.read('w');
+    for (const x of [a, c]) expect(x).toBeLessThan(1);
+    expect(b).toBeGreaterThan(1);
+    expect(d).toBeNaN();
+  });
+
   test('zeroGrad() drops what was accumulated, and zeroes the gradients', async () => {
     const [dropped, plain] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
     dropped.accumulate(tensors(lengths, 2));
@@ -294,6 +309,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
   test.each([
     ['large', 3e38],
     ['small', 1e-30],
+    ['subnormal', 1e-40],
   ])('norms of %s numbers do not leave the range of f32', async (_, size) => {
     const values = new Float32Array(200).fill(size);
     const optimizer = await adamw({ values }, backend);

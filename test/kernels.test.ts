@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { rectification } from '../src/algorithms/radam.js';
 import { arraysOf } from '../src/layout.js';
+import { LARGEST, LARGEST_ROOT } from '../src/f32.js';
 import { complement, decayed, power, raise } from '../src/power.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
@@ -22,11 +23,11 @@ const scalars = (rule: Rule, seed: number): Float32Array => {
   return Float32Array.from(rule.scalars, () => (seed % 2 === 1 && next() < 0.4 ? 0 : draw()));
 };
 
-/** Scalars that a loop of WASM is made for: weights are positive, and of the terms that a rule may lack there are none, or all. */
+/** Scalars that a loop of WASM is made for: weights are positive, nothing is flushed, and of the terms that a rule may lack there are none, or all. */
 const known = (rule: Rule, seed: number): Float32Array => {
   const hasTerms = seed % 2 === 0;
   const terms: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0 };
-  const fixed: Record<string, number> = { ...terms, root_scale: 1, eps_root: 0 };
+  const fixed: Record<string, number> = { ...terms, root_scale: 1, eps_root: 0, flush_below: 0 };
   const drawn = random(seed);
   return Float32Array.from(rule.scalars, (name) => fixed[name] ?? 10 ** (-4 * drawn()));
 };
@@ -49,9 +50,14 @@ function onWasm(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): vo
   for (const [k, name] of arraysOf(rule).entries()) arrays[name as keyof Arrays].set(views[k]);
 }
 
+/** Half of them next to where squares leave f32, or the largest; moments of that size are no moments. */
+const huge: Draw = (next) =>
+  next() < 0.5 ? ordinary(next) : [2 ** 64, LARGEST_ROOT, -(2 ** 64), -LARGEST, LARGEST, 1e30][Math.floor(next() * 6)];
+
 const draws: [string, Draw][] = [
   ['ordinary numbers', ordinary],
   ['mixed magnitudes', wide],
+  ['numbers whose squares leave f32', huge],
   ['zeros, subnormals, infinities and NaN', special],
 ];
 

@@ -1,9 +1,11 @@
 // What is true of every optimizer, whatever the numbers.
 
+import * as twinstep from 'twinstep';
 import { adam, adamw, type StateDict } from 'twinstep';
 import { describe, expect, test } from 'vitest';
+import { LARGEST, LARGEST_ROOT } from '../src/f32.js';
 import { backends, type Options } from './support/backends.js';
-import { array, difference, largest, tensors } from './support/numbers.js';
+import { array, difference, largest, random, tensors } from './support/numbers.js';
 import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING } from './support/tolerances.js';
 
@@ -11,6 +13,29 @@ const lengths = [1, 3, 64, 200];
 const STEPS = 12;
 
 type Params = Parameters<typeof adam>[0];
+
+/** Every rule that normalizes, with options that give it each of its loops. */
+const everyRule = (
+  [
+    ['adam', {}],
+    ['adam', { weightDecay: 0.1 }],
+    ['adam', { amsgrad: true, maximize: true }],
+    ['adam', { gradScale: 100 }],
+    ['adam', { betas: [0, 0.999] }],
+    ['adam', { betas: [0.3, 0.4], epsHat: true }],
+    ['adam', { nesterov: true, epsRoot: 1e-8, weightDecay: 0.1 }],
+    ['adamw', {}],
+    ['nadam', {}],
+    ['radam', { weightDecay: 0.1 }],
+    ['adamwScheduleFree', { weightDecay: 0.1 }],
+    ['adamwScheduleFree', { innerMomentum: 0.9, gradScale: 10 }],
+    ['radamScheduleFree', { silentSgdPhase: false }],
+  ] as [keyof typeof twinstep, Options][]
+).map(([name, options]): [string, typeof adam, Options] => [
+  `${name} ${JSON.stringify(options)}`,
+  twinstep[name] as typeof adam,
+  options,
+]);
 
 describe.each(backends)('%s', (...[, backend]) => {
   /** The parameters after some steps; `change` may alter the gradients of step t. */
@@ -236,6 +261,94 @@ describe.each(backends)('%s', (...[, backend]) => {
     optimizer.step({ w: array(20, 3) });
     const read = await optimizer.read('w');
     expect([...read.keys()].filter((i) => !Number.isFinite(read[i]))).toEqual([7]);
+  });
+
+  test.each(everyRule)(
+    'any finite gradients keep parameters and state finite, and it goes on: %s',
+    async (...[, make, options]) => {
+      const draws: ((t: number, next: () => number) => number)[] = [
+        (t) => (t % 2 === 0 ? LARGEST : -LARGEST),
+        () => LARGEST,
+        (_, next) => (next() < 0.5 ? LARGEST : -LARGEST),
+        (t) => (t === 20 ? 1e30 : 1),
+        (_, next) => (next() < 0.5 ? -1 : 1) * 10 ** (77 * next() - 38.5),
+        (_, next) => [2 ** 64, -(2 ** 64), LARGEST_ROOT, 1e-45, 0][Math.floor(5 * next())],
+      ];
+      const names = draws.map((_, k) => `w${k}`);
+      const params = Object.fromEntries(names.map((name, k) => [name, array(5, k)]));
+      const optimizer = await make(params, { ...options, ...backend });
+      const next = random(7);
+      for (let t = 0; t < 40; t++) {
+        const grads = names.map((name, k): [string, Float32Array] => [
+          name,
+          Float32Array.from({ length: 5 }, () => draws[k](t, next)),
+        ]);
+        optimizer.step(Object.fromEntries(grads));
+      }
+      const { state } = await optimizer.stateDict();
+      for (const moments of Object.values(state)) {
+        for (const [slot, values] of Object.entries(moments))
+          if (typeof values !== 'number') expect(values.every(Number.isFinite), slot).toBe(true);
+      }
+      const before = await readAll(optimizer, params);
+      for (const name of names) expect(before[name].every(Number.isFinite), name).toBe(true);
+      expect(before.w1.every((x, i) => x !== params.w1[i])).toBe(true);
+    },
+  );
+
+  test.each(everyRule)('an infinite gradient and NaN show: %s', async (...[, make, options]) => {
+    const optimizer = await make({ w: array(20, 1) }, { ...options, ...backend });
+    for (let t = 0; t < 12; t++) optimizer.step({ w: array(20, t) });
+    const grad = array(20, 2);
+    grad.set([Infinity, -Infinity, NaN], 5);
+    optimizer.step({ w: grad });
+    optimizer.step({ w: array(20, 3) });
+    const read = await optimizer.read('w');
+    expect([...read.keys()].filter((i) => !Number.isFinite(read[i]))).toEqual([5, 6, 7]);
+  });
+
+  test('an Adam step by a gradient whose square leaves f32 is one of some lr, and so are those after it', async () => {
+    const optimizer = await adam({ w: Float32Array.of(1) }, { lr: 0.01, ...backend });
+    const seen: number[] = [];
+    for (const g of [1, 1e30, 1, 1, 1]) {
+      const [before] = await optimizer.read('w');
+      optimizer.step({ w: Float32Array.of(g) });
+      seen.push((before - (await optimizer.read('w'))[0]) / 0.01);
+    }
+    for (const step of seen) {
+      expect(step).toBeGreaterThan(0.01);
+      expect(step).toBeLessThan(2);
+    }
+  });
+
+  test('a parameter that is large by itself does not become infinite by an L2 term', async () => {
+    const optimizer = await adam({ w: Float32Array.of(1e30, -3e38) }, { weightDecay: 0.1, ...backend });
+    for (let t = 0; t < 5; t++) optimizer.step({ w: Float32Array.of(1, -1) });
+    expect((await optimizer.read('w')).every(Number.isFinite)).toBe(true);
+  });
+
+  test('moments are flushed at every 64th step of their tensor, wherever it was saved before', async () => {
+    const options = { betas: [0.5, 0.999], ...backend } as Options;
+    const moment = async ({ stateDict }: { stateDict: () => Promise<StateDict> }): Promise<number> =>
+      largest((await stateDict()).state[0].exp_avg as Float32Array);
+    const params = { w: array(64, 1), other: array(3, 2) };
+    let optimizer = await adam(params, options);
+    const state = () => moment({ stateDict: () => optimizer.stateDict() });
+    optimizer.step({ w: new Float32Array(64).fill(1e-30) });
+    const zeros = { w: new Float32Array(64) };
+    for (let t = 1; t < 63; t++) {
+      // The other tensor's count is another.
+      optimizer.step(t % 2 === 0 ? zeros : { ...zeros, other: new Float32Array(3) });
+      if (t !== 40) continue;
+      const dict = await optimizer.stateDict();
+      optimizer = await adam(await readAll(optimizer, params), options);
+      await optimizer.loadStateDict(dict);
+    }
+    // A GPU may flush by itself, or stop at the last normal number.
+    if (!('device' in backend)) expect(await state()).toBe(2 ** -149);
+    optimizer.step(zeros);
+    const flushed = await state();
+    expect(flushed === 0 || ('device' in backend && flushed >= 2 ** -126 && flushed < 2 ** -124)).toBe(true);
   });
 
   test('an empty tensor and a number are tensors', async () => {

@@ -183,6 +183,16 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect([...z]).toEqual([6, 6, 6]);
   });
 
+  test('the average of iterates that are further apart than f32 reaches is read', async () => {
+    const optimizer = await sgdScheduleFree({ w: Float32Array.of(1.5e38) }, { ...backend, lr: 1, momentum: 0.5 });
+    for (const g of [0, 3.3e38]) optimizer.step({ w: Float32Array.of(g) });
+    const [y] = await optimizer.read('w');
+    const z = ((await optimizer.stateDict()).state[0].z as Float32Array)[0];
+    // Of weights 1/2 and 1/2.
+    expect(z).toBeCloseTo(-1.8e38, -32);
+    expect([y, (await optimizer.read('w', { average: true }))[0]].every(Number.isFinite)).toBe(true);
+  });
+
   test('z begins at y to the bit, however far from there the parameter was made', async () => {
     const w = Float32Array.of(1e8, 3e-5, -7, 0);
     const optimizer = await sgdScheduleFree({ w }, { ...backend, lr: 0 });
@@ -212,6 +222,32 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(second.weightSum).toBe(lrs[0] ** 2 + 2 * lrs[1] ** 2);
     const { param_groups } = await optimizer.stateDict();
     expect(param_groups[1]).toMatchObject({ k: 2, lr_max: 0.25, scheduled_lr: 0.25, r: 1, train_mode: true });
+  });
+
+  test.each([
+    ['overflows', { r: 2000 }, 'step 2 in the average, 2^2000 * 0.5^2, to be more than 0, and finite', 2],
+    ['and its sum do', { r: 1023.4 }, 'step 3', 3],
+    ['is lost', { weightLrPower: 2000 }, 'step 1 in the average, 1^0 * 0.5^2000, to be more than 0', 1],
+  ])('a weight in the average that %s is refused, and nothing is changed', async (_, own, message, step) => {
+    const optimizer = await adamwScheduleFree({ w: array(3, 1) }, { lr: 0.5, ...own, ...backend });
+    for (let t = 1; t < step; t++) optimizer.step({ w: array(3, t) });
+    const [dict, w] = [await optimizer.stateDict(), await optimizer.read('w')];
+    expect(() => optimizer.step({ w: array(3, 9) })).toThrow(`Expected the weight of ${message}`);
+    expect(await optimizer.stateDict()).toEqual(dict);
+    expect(difference(await optimizer.read('w'), w)).toBeUndefined();
+    optimizer.groups[0].r = 0;
+    optimizer.groups[0].weightLrPower = 2;
+    optimizer.step({ w: array(3, 9) });
+    expect(optimizer.groups[0].k).toBe(step);
+  });
+
+  test('an lr of zero at first is no weight, and no error', async () => {
+    const optimizer = await sgdScheduleFree(
+      { w: array(3, 1) },
+      { lr: 1, schedule: (t) => (t < 2 ? 0 : 1), ...backend },
+    );
+    for (let t = 0; t < 4; t++) optimizer.step({ w: array(3, t) });
+    expect(optimizer.groups[0].weightSum).toBe(2);
   });
 
   test('a group may change its mode alone', async () => {

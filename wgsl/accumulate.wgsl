@@ -1,6 +1,6 @@
 // Sums of gradients where these are: no rule of an optimizer, and on the GPU only. The CPU has src/vectors.ts.
 //
-//   sum = sum + grad
+//   sum = sum + grad, at most the largest f32
 
 @group(0) @binding(0) var<storage, read_write> sum: array<Real>;
 @group(0) @binding(1) var<storage, read_write> grad: array<Real>;
@@ -9,5 +9,5 @@
 fn accumulate(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&sum)) { return; }
-  sum[i] = sum[i] + grad[i];
+  sum[i] = total(sum[i], grad[i]);
 }

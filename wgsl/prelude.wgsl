@@ -40,11 +40,20 @@ fn magnitude(a: Real) -> Bits {
   return bitcast<Bits>(a) & Bits(0x7fffffffu);
 }
 
+// a, or if it is infinite and should be finite, the largest f32 of its sign.
+fn limited(a: Real, is_finite: Flags) -> Real {
+  let largest = bitcast<Real>((bitcast<Bits>(a) & Bits(0x80000000u)) | Bits(0x7f7fffffu));
+  return select(a, largest, (magnitude(a) == INFINITE) & is_finite);
+}
+
 // scale*a, at most the largest f32 if a is finite: only an infinite gradient shows as one.
 fn times(scale: f32, a: Real) -> Real {
-  let product = scale * a;
-  let finite = bitcast<Real>((bitcast<Bits>(product) & Bits(0x80000000u)) | Bits(0x7f7fffffu));
-  return select(product, finite, (magnitude(product) == INFINITE) & (magnitude(a) < INFINITE));
+  return limited(scale * a, magnitude(a) < INFINITE);
+}
+
+// a + b, at most the largest f32 if both are finite.
+fn total(a: Real, b: Real) -> Real {
+  return limited(a + b, (magnitude(a) < INFINITE) & (magnitude(b) < INFINITE));
 }
 
 // Whether the square of a is beyond f32; of NaN it is NaN.

@@ -3,6 +3,7 @@
 import { complement, raise } from '../power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
+import { unexpected } from '../sentences.js';
 import {
   averageWeight,
   commonDefaults,
@@ -64,7 +65,13 @@ function advance(state: GroupState, { r, weightLrPower }: Readonly<ScheduleFreeO
   state.k += 1;
   state.scheduled_lr = lr;
   state.lr_max = Math.max(lr, state.lr_max);
-  state.weight_sum += weight(state, r, weightLrPower);
+  const added = weight(state, r, weightLrPower);
+  state.weight_sum += added;
+  // While lr is 0 there is nothing to average.
+  if (Number.isFinite(state.weight_sum) && (added > 0 || state.lr_max === 0)) return;
+  const formula = `${state.k}^${r} * ${state.lr_max}^${weightLrPower}`;
+  const what = `the weight of step ${state.k} in the average, ${formula},`;
+  throw unexpected(what, 'more than 0, and finite with those before', added);
 }
 
 const weight = ({ k, lr_max }: Readonly<GroupState>, r: number, weightLrPower: number): number =>
