@@ -119,7 +119,7 @@ describe.each([
   ['adamwScheduleFree, inner momentum', other('adamwScheduleFree'), { innerMomentum: 0.9 }],
 ] as [string, typeof adam, Options][])('%s, over 200 steps of which most have no gradient,', (...[, make, options]) => {
   test('gives the same bits on WASM and the reference, subnormal moments and flushes included', async () => {
-    const moments = async (backend: string): Promise<Float32Array[]> => {
+    const moments = async (backend: 'wasm' | 'reference'): Promise<Float32Array[]> => {
       const optimizer = await make({ w: array(67, 1) }, { ...options, betas: [0.7, 0.999], backend });
       const seen: Float32Array[] = [];
       for (let t = 0; t < 200; t++) {
