@@ -71,4 +71,5 @@ export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './stepper.js';
 export type { StepOptions } from './steps.js';
 export type { StateDict, TensorState } from './state/dict.js';
+export type { IncompatibleNames, LoadOptions } from './state/how.js';
 export type { LazyArray, LazyParam } from './state/save.js';

@@ -6,10 +6,24 @@ import { refuseAssignments } from './assignments.js';
 import { checkOptimizer, ema, type Memory } from './averages.js';
 import type { Gradients } from './gradients.js';
 import type { ParamGroup, Tensors } from './groups.js';
-import { bufferOf, checkUsage, isFloat32Array, type GpuMemory } from './memory.js';
+import { bufferOf, checkUsage, type GpuMemory } from './memory.js';
 import type { Optimizer } from './optimizer.js';
-import { expect, expectArguments, expectOptions, isCount, isRecord, list, ownOf, show } from './sentences.js';
-import type { SavedGroup, StateDict, TensorState } from './state/dict.js';
+import {
+  canCount,
+  countFrom,
+  expect,
+  expectArguments,
+  expectOptions,
+  isCount,
+  isRecord,
+  list,
+  ownOf,
+  show,
+} from './sentences.js';
+import { copyValues, ownProperties } from './state/capture.js';
+import type { StateDict, TensorState } from './state/dict.js';
+import { readGroup } from './state/group.js';
+import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import type { StepOptions } from './steps.js';
 
 const SLOT = 'slow_param';
@@ -50,6 +64,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   readonly #optimizer: Optimizer<Shown, Options>;
   readonly #slow: Optimizer<Shown, EmaOptions>;
   readonly #k: number;
+  /** The optimizer's completed steps when Lookahead began. */
+  #begun: number;
   /** The completed steps that have had their turn, if it was one. */
   #seen: number;
   /** Whether parameters are being added, and which have no slow weights yet. */
@@ -65,7 +81,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.#slow = slow;
     this.#k = k;
     this.#known = optimizer.params;
-    this.#seen = optimizer.completedSteps;
+    this.#begun = this.#seen = optimizer.completedSteps;
   }
 
   /** The optimizer that it was made over. */
@@ -121,16 +137,17 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return this.optimizer.read(name, options);
   }
 
-  /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`. */
+  /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`, and `lookahead_step` in its groups. */
   async stateDict(): Promise<StateDict> {
     expectArguments(arguments.length, 0, 'stateDict');
     this.#checkNames();
     const names = Object.keys(this.slow.params);
+    const steps = this.#steps;
     const [dict, ...values] = await Promise.all([
       this.optimizer.stateDict(),
       ...names.map((name) => this.slow.read(name)),
     ]);
-    const states = join(dict);
+    const states = join(dict, steps);
     for (const [i, name] of names.entries()) states.get(name)![SLOT] = values[i];
     return dict;
   }
@@ -140,28 +157,32 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
     this.#checkNames();
     const { dict, params, arrays } = this.optimizer.lazyStateDict();
-    const states = join(dict);
+    const states = join(dict, this.#steps);
     const slow = this.slow.lazyStateDict().params;
     const slowArrays = slow.map((each) => ({ ...each, slot: SLOT, state: states.get(each.name)! }));
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
 
   /** Takes over what `stateDict()` gave, as the optimizer does: wholly, or with an error not at all. */
-  async loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
+  async loadStateDict(
+    dict: StateDict,
+    options: LoadOptions & { params?: Tensors<Float32Array> } = {},
+  ): Promise<IncompatibleNames> {
     expectArguments(arguments.length, 2, 'loadStateDict');
     this.#checkNames();
-    const { own, params } = part(dict);
-    const slow = this.slow.lazyStateDict();
-    for (const { name, length } of slow.params) {
-      const values = params.get(name);
-      expect(isFloat32Array(values), `${SLOT} of ${show(name)}`, 'a Float32Array', values);
-      if (values.length === length) continue;
-      throw new RangeError(`Expected ${length} values of ${SLOT} of ${show(name)}, got ${values.length}.`);
-    }
-    this.optimizer.loadNow(own, options);
+    const { own, slow, steps } = part(dict);
+    const { dict: counts, params } = this.slow.lazyStateDict();
+    const given = params.filter(({ name }) => slow.has(name));
+    const values = given.map(({ name, length }): [string, Float32Array] => {
+      return [name, copyValues(slow.get(name), length, `${SLOT} of ${show(name)}`)];
+    });
+    const names = this.optimizer.loadNow(own, options);
     // Its own state is nothing but counts, and the values have been checked.
-    this.slow.loadNow(slow.dict, { params: Object.fromEntries(params) as Tensors<Float32Array> });
+    this.slow.loadNow(counts, { params: Object.fromEntries(values), strict: false });
     this.#seen = this.optimizer.completedSteps;
+    // Older dicts do not say: then the optimizer's steps were counted.
+    this.#begun = steps === undefined ? 0 : this.#seen - steps;
+    return names;
   }
 
   /** Lets go of the slow weights, and of the optimizer. */
@@ -178,7 +199,12 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     const { completedSteps } = this.optimizer;
     if (more || completedSteps === this.#seen) return false;
     this.#seen = completedSteps;
-    return completedSteps % this.#k === 0;
+    return this.#steps % this.#k === 0;
+  }
+
+  /** Completed steps since it began. */
+  get #steps(): number {
+    return this.optimizer.completedSteps - this.#begun;
   }
 
   #unfrozen(): Readonly<Record<string, Shown>> {
@@ -237,30 +263,36 @@ function checkParams(params: unknown): void {
   }
 }
 
-/** The state of each tensor of a dict by name, of those that have none a new one. */
-function join({ state, param_groups: groups }: StateDict): Map<string, TensorState> {
+/** Adds the steps since Lookahead began, and gives the state of each tensor by name, of those that have none a new one. */
+function join({ state, param_groups: groups }: StateDict, steps: number): Map<string, TensorState> {
+  for (const group of groups) group.lookahead_step = steps;
   return new Map(
     groups.flatMap(({ params, param_names: names }) => params.map((index, i) => [names[i], (state[index] ??= {})])),
   );
 }
 
-/** Takes apart again what was joined: the optimizer's own state dict, and the slow weights by name. */
-function part(dict: StateDict): { own: StateDict; params: Map<string, unknown> } {
-  const isDict = isRecord(dict) && isRecord(dict.state) && Array.isArray(dict.param_groups);
-  expect(isDict, 'the state dict', 'a record with state and param_groups', dict);
-  const own: StateDict = { ...dict, state: {} };
-  const slow = new Map<string, unknown>();
-  for (const [index, state] of Object.entries(dict.state)) {
-    expect(isRecord(state), `the state of ${index}`, 'a record', state);
-    const { [SLOT]: values, ...rest } = state;
-    slow.set(index, values);
-    if (Object.keys(rest).length > 0) own.state[Number(index)] = rest;
+/** Takes apart again what was joined: the optimizer's own state dict, the slow weights by name, and the steps. */
+function part(dict: unknown): { own: StateDict; slow: Map<string, unknown>; steps: number | undefined } {
+  const wanted = 'a record with state and param_groups';
+  const { state: given, param_groups: groups } = ownProperties(dict, 'the state dict', wanted);
+  expect(isRecord(given) && Array.isArray(groups), 'the state dict', wanted, dict);
+  const own = { state: ownProperties(given, 'state', 'a record') as StateDict['state'], param_groups: [] as unknown[] };
+  const ofIndex = new Map<string, unknown>();
+  for (const [index, each] of Object.entries(own.state)) {
+    const { [SLOT]: values, ...rest } = ownProperties(each, `the state of ${index}`, 'a record');
+    ofIndex.set(index, values);
+    if (Object.keys(rest).length > 0) own.state[index as unknown as number] = rest as TensorState;
+    else delete own.state[index as unknown as number];
   }
-  const params = dict.param_groups.flatMap((group: SavedGroup | null, g) => {
-    const { params: indices, param_names: names } = group ?? ({} as Partial<SavedGroup>);
-    const isNamed = Array.isArray(indices) && Array.isArray(names) && indices.length === names.length;
-    expect(isNamed, `param_names in param_groups[${g}]`, 'as many as params', names);
-    return names.map((name, i): [string, unknown] => [name, slow.get(String(indices[i]))]);
-  });
-  return { own, params: new Map(params) };
+  const slow = new Map<string, unknown>();
+  let steps: number | undefined;
+  for (let g = 0, { length } = groups; g < length; g++) {
+    const { own: group, names, indices } = readGroup(groups[g], g, undefined);
+    own.param_groups.push({ ...group, params: indices, param_names: names });
+    for (const [i, name] of names.entries()) slow.set(name, ofIndex.get(String(indices[i])));
+    const { lookahead_step: step } = group;
+    expect(step === undefined || canCount(step), `lookahead_step in param_groups[${g}]`, countFrom(0), step);
+    steps ??= step;
+  }
+  return { own: own as unknown as StateDict, slow, steps };
 }

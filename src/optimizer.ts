@@ -24,6 +24,7 @@ import { readParam } from './reading.js';
 import { expect, expectArguments, expectOptions, ownOf } from './sentences.js';
 import type { StateDict } from './state/dict.js';
 import { load } from './state/load.js';
+import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Stepper, type LiveGroup } from './stepper.js';
 import { advance, switchMode, type StepOptions } from './steps.js';
@@ -33,6 +34,11 @@ type Making<Options extends GroupOptions> = Pick<
   Parts<Options>,
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'
 > & { readonly choice: Choice };
+
+/** Values of parameters, to be taken over with a state dict. */
+interface Values {
+  params?: Tensors<Float32Array>;
+}
 
 /** The options of a step that has none: one object, since a step allocates nothing. */
 const plainly: StepOptions = {};
@@ -52,7 +58,6 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
     this.#outcomes = new Outcomes(making.backend);
     refuseAssignments(Optimizer.prototype);
-    this.#outcomes = new Outcomes(making.backend);
     const live: LiveGroup<Options>[] = [];
     this.#groups = readOnly(live, 'groups', 'assign to an option, as groups[0].lr, or call addParamGroup().');
     const state = {
@@ -262,11 +267,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /**
    * Takes over a state dict of the same algorithm over the same names, of any backend, with its options; with `params`
-   * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. Throws an Error for
-   * what does not fit, and then nothing has changed.
+   * the values of all parameters, too, for which GPU buffers of the caller's need COPY_DST usage. `options: 'current'`
+   * keeps the options of this run, and `strict: false` takes over what the dict has of the tensors here; resolves to the
+   * names that only one side has. Throws an Error for what does not fit, and then nothing has changed.
    */
-  loadStateDict(dict: StateDict, options: { params?: Tensors<Float32Array> } = {}): Promise<void> {
-    return this.#later('loadStateDict', arguments.length, 2, (parts) => loadInto(parts, dict, options));
+  loadStateDict(dict: StateDict, options: LoadOptions & Values = {}): Promise<IncompatibleNames> {
+    return this.#later('loadStateDict', arguments.length, 2, (parts) => load(parts, dict, options));
   }
 
   /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
@@ -293,8 +299,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /** What `loadStateDict` does, done or refused at once. @internal */
-  loadNow(dict: unknown, options: { params?: Tensors<Float32Array> }): void {
-    busily(this.#enter('loadStateDict', 2, 2), (parts) => loadInto(parts, dict, options));
+  loadNow(dict: unknown, options: LoadOptions & Values): IncompatibleNames {
+    return busily(this.#enter('loadStateDict', 2, 2), (parts) => load(parts, dict, options));
   }
 
   #freeze(which: string | number, isFrozen: boolean, parts: Parts<Options>): void {
@@ -329,13 +335,4 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#outcomes.check();
     return this.#parts!;
   }
-}
-
-function loadInto<Options extends GroupOptions>(
-  parts: Parts<Options>,
-  dict: unknown,
-  options: { params?: Tensors<Float32Array> },
-): void {
-  expectOptions(options, 'loadStateDict', ['params']);
-  load(parts, dict, ownOf(options).params);
 }

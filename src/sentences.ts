@@ -98,6 +98,13 @@ export function isCount(value: unknown, least = 0): value is number {
   return Number.isSafeInteger(value) && (value as number) >= least;
 }
 
+/** A count of at least `least` to which the next step can add. */
+export const canCount = (value: unknown, least = 0): value is number =>
+  isCount(value, least) && value < Number.MAX_SAFE_INTEGER && !Object.is(value, -0);
+
+/** What `canCount` accepts, in words. */
+export const countFrom = (least: number): string => `a whole number of at least ${least}, less than 2^53 - 1`;
+
 /** A value as a message shows it: short, and telling a string or a bigint from a number. Never throws. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(cut(value));

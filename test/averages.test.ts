@@ -133,6 +133,58 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
   });
 
+  test('Lookahead counts from where it begins, also when it resumes', async () => {
+    const begin = async () => {
+      const optimizer = await adamw(params(), backend);
+      for (let t = 0; t < 4; t++) optimizer.step(tensors(lengths, 10 + t));
+      return lookahead(optimizer, { k: 3 });
+    };
+    const [ahead, resumed, old] = [
+      await begin(),
+      await lookahead(await adamw(params(), backend), { k: 3 }),
+      await begin(),
+    ];
+    const turns: number[] = [];
+    const go = async (each: typeof ahead, t: number): Promise<void> => {
+      each.step(tensors(lengths, 20 + t));
+      if (each === ahead && (await each.slow.stateDict()).state[0]?.step === turns.length + 1) turns.push(t);
+    };
+    for (let t = 1; t <= 4; t++) await go(ahead, t);
+    expect(turns).toEqual([3]);
+    const dict = await ahead.stateDict();
+    expect(dict.param_groups[0].lookahead_step).toBe(4);
+    await resumed.loadStateDict(dict, { params: await readAll(ahead, params()) });
+    for (let t = 5; t <= 10; t++) for (const each of [ahead, resumed]) await go(each, t);
+    expect(turns).toEqual([3, 6, 9]);
+    same(await readAll(resumed, params()), await readAll(ahead, params()));
+    expect(await resumed.stateDict()).toEqual(await ahead.stateDict());
+
+    // A dict that does not say is one that counted the optimizer's steps: 8 by now.
+    const [{ lookahead_step: _, ...group }] = dict.param_groups;
+    await old.loadStateDict({ ...dict, param_groups: [group] } as never);
+    const before = await readAll(old.slow, params());
+    old.step(tensors(lengths, 30));
+    expect(await readAll(old.slow, params())).not.toEqual(before);
+    expect((await old.stateDict()).param_groups[0].lookahead_step).toBe(9);
+    const bad = { ...dict, param_groups: [{ ...group, lookahead_step: -1 }] };
+    await expect(old.loadStateDict(bad as never)).rejects.toThrow('Expected lookahead_step in param_groups[0] to be a');
+  });
+
+  test('Lookahead takes over what fits, with its own options', async () => {
+    const [from, to] = [
+      await lookahead(await adamw({ a: array(3, 1), b: array(5, 2) }, backend), { k: 2 }),
+      await lookahead(await adamw({ b: array(5, 3), c: array(2, 4) }, { ...backend, lr: 0.5 }), { k: 2 }),
+    ];
+    for (let t = 0; t < 3; t++) from.step({ a: array(3, t), b: array(5, t) });
+    for (let t = 0; t < 2; t++) to.step({ b: array(5, t), c: array(2, t) });
+    const before = await readAll(to.slow, { c: 0 });
+    const dict = await from.stateDict();
+    const names = await to.loadStateDict(dict, { strict: false, options: 'current' });
+    expect(names).toEqual({ missing: ['c'], unexpected: ['a'] });
+    same(await readAll(to.slow, { b: 0, c: 0 }), { ...(await readAll(from.slow, { b: 0 })), ...before });
+    expect([to.groups[0].lr, to.optimizer.stepOf('b')]).toEqual([0.5, 3]);
+  });
+
   test('Lookahead takes a state dict over at the call, wholly or not at all', async () => {
     const make = async () => lookahead(await adamw(params(), backend), { k: 2 });
     const [ahead, other, late] = await Promise.all([make(), make(), make()]);
@@ -152,7 +204,7 @@ describe.each(backends)('%s', (...[, backend]) => {
         'Expected 3 values of slow_param',
       ],
       [await other.optimizer.stateDict(), 'Expected slow_param of "w1" to be a Float32Array, got undefined.'],
-      [{ ...dict, param_groups: [group, null] }, 'Expected param_names in param_groups[1] to be as many as params'],
+      [{ ...dict, param_groups: [group, null] }, 'Expected param_groups[1] to be a record with params, got null.'],
       [null, 'Expected the state dict to be a record with state and param_groups, got null.'],
     ] as const) {
       const loading = ahead.loadStateDict(any(bad));

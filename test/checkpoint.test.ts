@@ -148,6 +148,52 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
+test('a checkpoint gives what fits, from bytes or a stream, and keeps the options of this run', async () => {
+  const saved = await adamw({ body: array(6, 1), head: array(2, 2) }, { lr: 0.5 });
+  saved.step({ body: array(6, 3), head: array(2, 4) });
+  const bytes = await saveCheckpoint(saved, { metadata });
+  for (const source of [() => bytes, () => streamOf(chunksOf(bytes, 7))]) {
+    const loaded = await adamw({ body: array(6, 5), fresh: array(3, 6) }, { lr: 0.25 });
+    const before = await whole(loaded);
+    await expect(loadCheckpoint(loaded, source())).rejects.toThrow(
+      'With strict: false those that both have are taken over.',
+    );
+    await expectWhole(loaded, before);
+    const { missing, unexpected, ...rest } = await loadCheckpoint(loaded, source(), {
+      strict: false,
+      options: 'current',
+    });
+    expect([missing, unexpected, rest]).toEqual([['fresh'], ['head'], { metadata }]);
+    expect(await loaded.read('body')).toEqual(await saved.read('body'));
+    expect(await loaded.read('fresh')).toEqual(array(3, 6));
+    expect([loaded.groups[0].lr, loaded.stepOf('body'), loaded.stepOf('fresh')]).toEqual([0.25, 1, 0]);
+    const same = await adamw({ body: array(6, 5), head: array(2, 5) }, { lr: 0.25 });
+    expect(await loadCheckpoint(same, source(), { options: 'current' })).toEqual(metadata);
+    expect(same.groups[0].lr).toBe(0.25);
+    await expect(loadCheckpoint(same, source(), any({ stric: false }))).rejects.toThrow(
+      'Unknown option "stric"; loadCheckpoint has',
+    );
+    const longer = await adamw({ body: array(7, 5) });
+    await expect(loadCheckpoint(longer, source(), { strict: false })).rejects.toThrow('Expected 7 values of');
+  }
+});
+
+test('tensors of a stream that the optimizer lacks take no memory', async () => {
+  const huge = 2 ** 40;
+  const dict = { state: {}, param_groups: [{ params: [0, 1], param_names: ['w', 'huge'] }] };
+  const header = JSON.stringify({
+    __metadata__: { format: 'twinstep', version: '1', state: JSON.stringify(dict) },
+    'param/w': { dtype: 'F32', shape: [6], data_offsets: [0, 24] },
+    'param/huge': { dtype: 'F32', shape: [huge], data_offsets: [24, 24 + 4 * huge] },
+  });
+  const prefix = new Uint8Array(8);
+  new DataView(prefix.buffer).setBigUint64(0, BigInt(header.length), true);
+  const loaded = await adamw({ w: array(6, 1) });
+  const chunks = [prefix, new TextEncoder().encode(header), new Uint8Array(24), new Uint8Array(100)];
+  await expect(loadCheckpoint(loaded, streamOf(chunks), { strict: false })).rejects.toThrow('bytes in the stream, got');
+  expect(await loaded.read('w')).toEqual(array(6, 1));
+});
+
 test('a file of Node’s is loaded, whole or as a stream, and no cast is needed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
   const path = join(folder, 'run.safetensors');

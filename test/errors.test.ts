@@ -8,6 +8,7 @@ import {
   ema,
   enableWideSimd,
   lookahead,
+  nadam,
   noDecayOnBiasAndNorm,
 } from 'twinstep';
 import { coefficients, wasmKernels, wgslKernel } from 'twinstep/kernels';
@@ -372,7 +373,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     await expectUndisturbed();
   });
 
-  const saved = { exp_avg: array(12, 5), exp_avg_sq: array(12, 6) };
+  const saved = { exp_avg: array(12, 5), exp_avg_sq: array(12, 6).map(Math.abs) };
   const dict = (change: Options, state: unknown = {}): unknown => ({
     state,
     param_groups: [{ lr: 0.5, betas: [0.5, 0.5], params: [0, 1], param_names: ['w', 'b'], ...change }],
@@ -382,7 +383,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'with a name twice',
       dict({ params: [0, 1, 2], param_names: ['w', 'b', 'b'] }),
-      'The parameter "b" stands twice in param_groups[0].',
+      'The parameter "b" is listed twice in param_groups[0].',
     ],
     ['that is null', null, 'Expected the state dict to be a record with state and param_groups, got null.'],
     ['without groups', { state: {}, param_groups: [] }, 'Expected the number of param_groups to be 1, got 0.'],
@@ -410,7 +411,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'with an index twice',
       dict({ params: [0, 0] }),
-      'Parameter 0 stands twice in the state dict, again in param_groups[0].',
+      'Parameter 0 is listed twice in the state dict, again in param_groups[0].',
     ],
     ['with too few indices', dict({ params: [0] }), 'Expected the number of params in param_groups[0] to be 2, got 1.'],
     [
@@ -421,12 +422,12 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'without a step',
       dict({}, { 0: saved }),
-      'Expected step in the state of "w" to be a whole number of at least 1, got undefined.',
+      'Expected step in the state of "w" to be a whole number of at least 1, less than 2^53 - 1, got undefined.',
     ],
     [
       'with half a step',
       dict({}, { 0: { step: 0.5, ...saved } }),
-      'Expected step in the state of "w" to be a whole number of at least 1, got 0.5.',
+      'Expected step in the state of "w" to be a whole number of at least 1, less than 2^53 - 1, got 0.5.',
     ],
     [
       'without a slot',
@@ -444,6 +445,41 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected 12 values of exp_avg_sq in the state of "w", got 3.',
     ],
     [
+      'with a negative second moment',
+      dict({}, { 0: { step: 1, ...saved, exp_avg_sq: saved.exp_avg_sq.with(7, -1) } }),
+      'Expected exp_avg_sq[7] in the state of "w" to be at least 0, as an average of squares is, got -1.',
+    ],
+    [
+      'with a second moment of NaN',
+      dict({}, { 0: { step: 1, ...saved, exp_avg_sq: saved.exp_avg_sq.with(0, NaN) } }),
+      'Expected exp_avg_sq[0] in the state of "w" to be at least 0, as an average of squares is, got NaN.',
+    ],
+    [
+      'with a step that cannot be the last but one',
+      dict({}, { 0: { step: 2 ** 53 - 1, ...saved } }),
+      'Expected step in the state of "w" to be a whole number of at least 1, less than 2^53 - 1, got 9007199254740991.',
+    ],
+    [
+      'of as many completed steps as can be counted',
+      dict({ completed_steps: 2 ** 53 - 1 }),
+      'Expected completed_steps in param_groups[0] to be a whole number of at least 0, less than 2^53 - 1, got 9007199254740991.',
+    ],
+    ...['00', '0.0', '0e0', '+0', ' 0', '-0', '0x0', '٠', ''].map((key): [string, unknown, string] => [
+      `with the key ${JSON.stringify(key)} for 0`,
+      dict({}, { [key]: { step: 1, ...saved } }),
+      `The state dict has state for ${JSON.stringify(key)}, which is in no group.`,
+    ]),
+    ...[-0, '0', 0n, 0.5, 2 ** 53].map((index): [string, unknown, string] => [
+      `with ${typeof index} ${String(index)} as an index`,
+      dict({ params: [index, 1] }),
+      'Expected params[0] in param_groups[0] to be a whole number of at least 0, got',
+    ]),
+    [
+      'with names that end nowhere',
+      dict({ param_names: Array(2 ** 32 - 1) }),
+      'Expected param_names[0] in param_groups[0] to be a string, got undefined.',
+    ],
+    [
       'with a bad last tensor',
       dict({}, { 0: { step: 1, ...saved }, 1: { step: 1 } }),
       'Expected exp_avg in the state of "b" to be a Float32Array, got undefined.',
@@ -451,8 +487,232 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
   ];
   test('a state dict with options that do not exist', async () => {
     const loading = optimizer.loadStateDict(await optimizer.stateDict(), any({ parms: {} }));
-    await expect(loading).rejects.toThrow('Unknown option "parms"; loadStateDict has "params".');
+    await expect(loading).rejects.toThrow('Unknown option "parms"; loadStateDict has "params", "options", "strict".');
     await expectUndisturbed();
+  });
+
+  test('a second moment of Infinity, which PyTorch’s own runs write, is the largest f32, and the dict stays as it is', async () => {
+    for (const make of [adamw, nadam, adamwScheduleFree] as unknown as (typeof adamw)[]) {
+      const [from, to] = [await make(params(), backend), await make(params(), backend)];
+      from.step(grads());
+      const given = await from.stateDict();
+      const squares = given.state[0].exp_avg_sq as Float32Array;
+      squares[3] = Infinity;
+      await to.loadStateDict(given);
+      expect(squares[3]).toBe(Infinity);
+      const loaded = (await to.stateDict()).state[0].exp_avg_sq as Float32Array;
+      expect(difference(loaded, squares.with(3, 3.4028234663852886e38))).toBeUndefined();
+      for (let t = 0; t < 3; t++) to.step(grads());
+      expect((await to.read('w')).every(Number.isFinite)).toBe(true);
+    }
+  });
+
+  test('the largest second moment so far is one, too', async () => {
+    const amsgrad = await adam(params(), { amsgrad: true, ...backend });
+    amsgrad.step(grads());
+    const given = await amsgrad.stateDict();
+    (given.state[1].max_exp_avg_sq as Float32Array)[2] = -Infinity;
+    await expect(amsgrad.loadStateDict(given)).rejects.toThrow(
+      'Expected max_exp_avg_sq[2] in the state of "b" to be at least 0, as an average of squares is, got -Infinity.',
+    );
+  });
+
+  test('sums of Schedule-Free that the next step would take beyond all numbers', async () => {
+    const free = await adamwScheduleFree(params(), { r: 1, ...backend });
+    free.step(grads());
+    const given = await free.stateDict();
+    for (const [change, sentence] of [
+      [{ k: 2 ** 53 - 1 }, 'Expected k in param_groups[0] to be a whole number of at least 0, less than 2^53 - 1'],
+      [
+        { lr_max: 1e200 },
+        'No step can follow the state in param_groups[0]: Expected the weight of step 2 in the average',
+      ],
+      [
+        { weight_sum: 1.7e308, lr_max: 1e154 },
+        'No step can follow the state in param_groups[0]: Expected the weight of step 2 in the average',
+      ],
+      [{ weight_sum: NaN }, 'Expected weight_sum in param_groups[0] to be a finite number of at least 0, got NaN.'],
+    ] as const) {
+      const bad = { ...given, param_groups: [{ ...given.param_groups[0], ...change }] };
+      await expect(free.loadStateDict(bad)).rejects.toThrow(sentence);
+      expect(await free.stateDict()).toEqual(given);
+    }
+  });
+
+  // Each gets a dict of another run, and makes it say something else the next time, or in another way.
+  class Lying extends Float32Array {
+    override get length(): number {
+      return 3;
+    }
+  }
+  type Dict = { state: Record<string, Record<string, unknown>>; param_groups: Record<string, unknown>[] };
+  const onSecond = (given: Dict, act: () => void): void => {
+    const { 0: first, 1: second } = given.state;
+    given.state = Object.defineProperty({ 0: first }, 1, { get: () => (act(), second), enumerable: true }) as never;
+  };
+  const turning = (object: object, name: string, values: readonly unknown[]): void => {
+    let n = 0;
+    Object.defineProperty(object, name, { get: () => values[Math.min(n++, values.length - 1)], enumerable: true });
+  };
+  const fickle: [string, (given: Dict) => void, string | undefined][] = [
+    ['an array that lies about its length', ({ state }) => (state[1].exp_avg_sq = new Lying(9)), 'got 9.'],
+    [
+      'an array that a getter makes longer',
+      (given) => {
+        const shared = Reflect.construct(SharedArrayBuffer, [48, { maxByteLength: 96 }]) as SharedArrayBuffer;
+        given.state[0].exp_avg_sq = new Float32Array(shared);
+        onSecond(given, () => (shared as unknown as { grow(bytes: number): void }).grow(96));
+      },
+      'Expected 12 values of exp_avg_sq in the state of "w", got 24.',
+    ],
+    [
+      'an array that a getter transfers',
+      (given) => {
+        const { buffer } = given.state[0].exp_avg_sq as Float32Array<ArrayBuffer>;
+        onSecond(given, () => structuredClone(buffer, { transfer: [buffer] }));
+      },
+      'exp_avg_sq in the state of "w" to be there, got an array whose buffer was transferred',
+    ],
+    ['a counter', ({ state }) => turning(state[0], 'step', [5, -1, 'x']), undefined],
+    ['a slot', ({ state }) => turning(state[1], 'exp_avg', [array(3, 8), array(2, 8), 'x']), undefined],
+    ['the groups', (given) => turning(given, 'param_groups', [given.param_groups, []]), undefined],
+    [
+      'names',
+      ({ param_groups: [group] }) =>
+        turning(group, 'param_names', [
+          ['w', 'b'],
+          ['b', 'w'],
+        ]),
+      undefined,
+    ],
+    ['one name', ({ param_groups: [group] }) => turning(group.param_names as object, '0', ['w', 'b']), undefined],
+    ['an index', ({ param_groups: [group] }) => turning(group.params as object, '1', [1, 0, 'x']), undefined],
+    [
+      'betas',
+      ({ param_groups: [group] }) =>
+        turning(group, 'betas', [
+          [0.5, 0.5],
+          [2, 2],
+        ]),
+      undefined,
+    ],
+    ['one beta', ({ param_groups: [group] }) => turning((group.betas = [0.5, 0.5]), '1', [0.5, 7]), undefined],
+    [
+      'the memory of a schedule',
+      ({ param_groups: [group] }) => turning(group.schedule as object, 'multiplier', [0.5, 'x']),
+      undefined,
+    ],
+    [
+      'a Proxy',
+      (given) => {
+        let n = 0;
+        const get = (record: object, key: string): unknown =>
+          key === 'step' && n++ > 0 ? 'x' : Reflect.get(record, key);
+        given.state[0] = new Proxy(given.state[0], { get } as ProxyHandler<never>);
+      },
+      undefined,
+    ],
+  ];
+  test.each(fickle)('a state dict in which %s says otherwise the next time', async (...[, spoil, refusal]) => {
+    const make = () => adamw(params(), { schedule: schedules.reduceOnPlateau(), ...backend });
+    const [one, donor] = await Promise.all([make(), make()]);
+    one.step(grads());
+    for (let t = 0; t < 5; t++) donor.step(grads());
+    const [before, given] = [await one.stateDict(), await donor.stateDict()];
+    spoil(given as never);
+    const loading = one.loadStateDict(given);
+    if (refusal === undefined) {
+      // What it said the first time is taken over, and is sound.
+      await loading;
+      const loaded = await one.stateDict();
+      expect([loaded.state[0].step, loaded.state[1].step]).toEqual([5, 5]);
+      await donor.loadStateDict(loaded);
+    } else {
+      await expect(loading).rejects.toThrow(refusal);
+      expect(await one.stateDict()).toEqual(before);
+    }
+  });
+
+  test('a state dict whose arrays lie in the optimizer’s own memory is read before it is written', async () => {
+    const own = optimizer.params as Readonly<Record<string, unknown>>;
+    if (!(own.w instanceof Float32Array)) return expect(backend).toHaveProperty('backend', 'webgpu');
+    const given = await optimizer.stateDict();
+    const w = own.w.slice();
+    given.state[0].exp_avg = own.w;
+    await optimizer.loadStateDict(given, { params: params() });
+    expect((await optimizer.stateDict()).state[0].exp_avg).toEqual(w);
+  });
+
+  test('a state dict that changes its optimizer while it is read', async () => {
+    const given = await undisturbed.stateDict();
+    const { state } = given;
+    const changing = { ...given, get state() { optimizer.freeze('w'); return state; } }; // prettier-ignore
+    await expect(optimizer.loadStateDict(changing)).rejects.toThrow('freeze() was called in the midst of');
+    optimizer.unfreeze('w');
+    await expectUndisturbed();
+  });
+
+  test('a schedule that refuses its state only when it counts, after another has taken its own', async () => {
+    const states: unknown[] = [];
+    const plateau = schedules.reduceOnPlateau();
+    const refusing = Object.assign(() => 1, {
+      stateDict: () => ({}),
+      loadStateDict: () => {
+        states.push(plateau.stateDict().multiplier);
+        if (states.length === 1) throw new Error('not I');
+      },
+    });
+    const { w, b } = params();
+    const made = await adamw(
+      [
+        { params: { w }, schedule: plateau },
+        { params: { b }, schedule: refusing },
+      ],
+      backend,
+    );
+    const given = await made.stateDict();
+    given.param_groups[0].schedule = { ...plateau.stateDict(), multiplier: 0.5 };
+    await expect(made.loadStateDict(given)).rejects.toThrow('The schedule in param_groups[1] is refused: not I');
+    expect(states).toEqual([0.5, 0.5]);
+    expect(plateau.stateDict().multiplier).toBe(1);
+  });
+
+  test('what pages add to Object.prototype is no part of a state dict', async () => {
+    const given = await undisturbed.stateDict();
+    const added = {
+      step: 7,
+      exp_avg: 1,
+      frozen: ['w'],
+      betas: [0, 0],
+      params: 1,
+      schedule: {},
+      algorithm: 'x',
+      strict: 0,
+    };
+    const { 1: _, ...state } = given.state;
+    const everywhere = Object.getPrototypeOf({}) as object;
+    const { algorithm: _algorithm, frozen: _frozen, ...group } = given.param_groups[0];
+    try {
+      for (const [name, value] of Object.entries(added)) {
+        Object.defineProperty(everywhere, name, { value, configurable: true, enumerable: false, writable: true });
+      }
+      await optimizer.loadStateDict({ state, param_groups: [group] } as never);
+      await optimizer.loadStateDict(given);
+    } finally {
+      for (const name of Object.keys(added)) Reflect.deleteProperty(everywhere, name);
+    }
+    await expectUndisturbed();
+  });
+
+  test('keys of a state dict of Lookahead are indices as they are written', async () => {
+    const ahead = await lookahead(optimizer);
+    const given = await ahead.stateDict();
+    const { 1: last, ...others } = given.state;
+    const loading = ahead.loadStateDict({ ...given, state: { ...others, '01': last } as never });
+    await expect(loading).rejects.toThrow('Expected slow_param of "b" to be a Float32Array, got undefined.');
+    const more = ahead.loadStateDict({ ...given, state: { ...given.state, '01': last } as never });
+    await expect(more).rejects.toThrow('The state dict has state for "01", which is in no group.');
+    expect(await ahead.stateDict()).toEqual(given);
   });
 
   test.each(dicts)('a state dict %s', async (...[, given, message]) => {

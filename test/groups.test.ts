@@ -1,6 +1,7 @@
 // Groups while they run: added to, frozen, masked; and steps in parts. What is refused changes nothing.
 
-import { adamw, adamwScheduleFree, noDecayOnBiasAndNorm } from 'twinstep';
+import { adam, adamw, adamwScheduleFree, noDecayOnBiasAndNorm, sgdScheduleFree } from 'twinstep';
+import { reduceOnPlateau } from 'twinstep/schedules';
 import { describe, expect, test, vi } from 'vitest';
 import { backends, webgpu } from './support/backends.js';
 import { any, buffer, contents, STORAGE } from './support/gpu.js';
@@ -149,7 +150,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     const [optimizer, other] = [await make(), await adamw([{ params: tensors(lengths, 1) }], backend)];
     const dict = await optimizer.stateDict();
     expect(dict.param_groups[0].no_decay).toEqual(['w64']);
-    await expect(other.loadStateDict(dict)).rejects.toThrow('says otherwise of "w64" than the state dict');
+    await expect(other.loadStateDict(dict)).rejects.toThrow('disagrees on "w64" with the state dict');
     const [{ no_decay: _, ...group }] = dict.param_groups;
     await other.loadStateDict({ ...dict, param_groups: [group as (typeof dict.param_groups)[0]] });
   });
@@ -185,6 +186,193 @@ test.each(['wasm', 'reference'] as const)('%s: small tensors that are added shar
   for (let i = 0; i < 400; i++) await optimizer.addParams(0, { [`x${i}`]: x() });
   const buffers = new Set(Object.values(optimizer.params).map((each) => each.buffer));
   expect(buffers.size).toBe(2);
+});
+
+describe.each(backends)('%s: a state dict', (...[, backend]) => {
+  const grads = (seed: number) => tensors(lengths, seed);
+
+  /** A run with much that another one may have otherwise. */
+  async function saved() {
+    const schedule = reduceOnPlateau({ patience: 0, factor: 0.5 });
+    const run = await adamw(tensors(lengths, 1), { ...backend, lr: 0.1, schedule, betas: () => [0.8, 0.9] });
+    for (let t = 0; t < 3; t++) run.step(grads(10 + t));
+    for (const metric of [1, 2]) schedule.step(metric);
+    run.freeze('w3');
+    return run.stateDict();
+  }
+
+  test('is taken over with the options of this run, or as it is with those of the dict', async () => {
+    const dict = await saved();
+    const schedule = reduceOnPlateau({ patience: 5 });
+    const options = { lr: 0.5, eps: 1e-4, weightDecay: 0.25, decayMask: (name: string) => name === 'w3', schedule };
+    const run = await adamw(tensors(lengths, 1), { ...backend, ...options });
+    await expect(run.loadStateDict(dict)).rejects.toThrow(
+      `saved with functions as "betas" in param_groups[0]: make the optimizer with them, none is saved. With options: 'current' those of this run stay.`,
+    );
+    run.freeze('w64');
+    expect(await run.loadStateDict(dict, { options: 'current' })).toEqual({ missing: [], unexpected: [] });
+    const [group] = run.groups;
+    expect(group).toMatchObject({ lr: 0.5, eps: 1e-4, weightDecay: 0.25, betas: [0.9, 0.999], frozen: ['w64'] });
+    expect([run.completedSteps, run.stepOf('w3'), run.stepOf('w64')]).toEqual([3, 3, 3]);
+    expect(schedule(0)).toBe(0.5);
+    const after = await run.stateDict();
+    expect(after.state).toEqual(dict.state);
+    expect(after.param_groups[0].no_decay).toEqual(['w64']);
+
+    // The next step is that of an optimizer which has the same moments, and took these options from the start.
+    run.unfreeze(0);
+    const twin = await adamw(tensors(lengths, 1), { ...backend, ...options });
+    await twin.loadStateDict({
+      state: dict.state,
+      param_groups: after.param_groups.map((each) => ({ ...each, frozen: [] })),
+    });
+    for (const each of [run, twin]) each.step(grads(20));
+    same(await readAll(run, tensors(lengths, 1)), await readAll(twin, tensors(lengths, 1)));
+  });
+
+  test('goes to a run with another schedule, or with Nesterov’s step, by the options of this run', async () => {
+    const dict = await saved();
+    const run = await adamw(tensors(lengths, 1), { ...backend, schedule: () => 0.5, nesterov: true, epsRoot: 1e-8 });
+    await run.loadStateDict(dict, { options: 'current' });
+    run.step(grads(20));
+    expect(run.groups[0].scheduledLr).toBe(0.0005);
+    const amsgrad = await adamw(tensors(lengths, 1), { ...backend, amsgrad: true });
+    await expect(amsgrad.loadStateDict(dict, { options: 'current' })).rejects.toThrow(
+      'Expected max_exp_avg_sq in the state of "w3" to be a Float32Array, got undefined.',
+    );
+    const other = await adam(tensors(lengths, 1), backend);
+    await expect(other.loadStateDict(dict, { options: 'current' })).rejects.toThrow('decoupled_weight_decay = true in');
+  });
+
+  test.each([
+    [{ options: 'mine' }, 'Expected options to be "saved" or "current", got "mine".'],
+    [{ options: null }, 'Expected options to be "saved" or "current", got null.'],
+    [{ strict: 0 }, 'Expected strict to be true or false, got 0.'],
+    [{ strickt: false }, 'Unknown option "strickt"; loadStateDict has "params", "options", "strict".'],
+  ])('is not taken over by %j', async (how, sentence) => {
+    const run = await adamw(tensors(lengths, 1), backend);
+    await expect(run.loadStateDict(await run.stateDict(), any(how))).rejects.toThrow(sentence);
+  });
+
+  test('of another beta1 of Schedule-Free is refused in train mode, where parameters depend on it', async () => {
+    const make = (beta1: number) => adamwScheduleFree(tensors(lengths, 1), { ...backend, betas: [beta1, 0.999] });
+    const [from, to] = [await make(0.9), await make(0.8)];
+    from.step(grads(2));
+    const before = await to.stateDict();
+    await expect(to.loadStateDict(await from.stateDict(), { options: 'current' })).rejects.toThrow(
+      'The parameters were saved in param_groups[0] in train mode with another beta1 or momentum',
+    );
+    expect(await to.stateDict()).toEqual(before);
+    from.eval();
+    const params = await readAll(from, tensors(lengths, 1));
+    await to.loadStateDict(await from.stateDict(), { options: 'current', params });
+    same(await readAll(to, params, true), params);
+    to.train();
+    expect(to.groups[0].betas).toEqual([0.8, 0.999]);
+    const average = await readAll(to, params, true);
+    for (const name in params) {
+      average[name].forEach((value, i) => expect(Math.abs(value - params[name][i])).toBeLessThan(1e-6));
+    }
+  });
+
+  test('gives what fits to a model that has gained and lost tensors, in whatever groups', async () => {
+    const [body, head, old] = [array(5, 1), array(3, 2), array(2, 3)];
+    const from = await adamw([{ params: { body, old } }, { params: { head }, lr: 0.5 }], { ...backend, lr: 0.25 });
+    const all = { body: array(5, 11), head: array(3, 12), old: array(2, 13), fresh: array(4, 14) };
+    const { fresh, ...known } = all;
+    for (let t = 0; t < 3; t++) from.step(known);
+    const dict = await from.stateDict();
+    const to = await adamw(
+      [{ params: { head, fresh: array(4, 4) } }, { params: { body } }, { params: { late: array(2, 5) } }],
+      backend,
+    );
+    for (let t = 0; t < 2; t++) to.step({ fresh });
+    const { state } = await to.stateDict();
+    await expect(to.loadStateDict(dict)).rejects.toThrow(
+      'Expected the number of param_groups to be 3, got 2. With strict',
+    );
+    const names = await to.loadStateDict(dict, { strict: false });
+    expect(names).toEqual({ missing: ['fresh', 'late'], unexpected: ['old'] });
+    expect(to.groups.map(({ lr }) => lr)).toEqual([0.5, 0.25, 0.001]);
+    const after = await to.stateDict();
+    expect(after.state).toEqual({ 0: dict.state[2], 1: state[1], 2: dict.state[0] });
+    expect(to.completedSteps).toBe(3);
+    to.step({ fresh, body: all.body });
+    expect([to.completedSteps, to.stepOf('fresh'), to.stepOf('body'), to.stepOf('head')]).toEqual([4, 3, 4, 3]);
+    const none = await adamw({ x: x() }, backend);
+    none.step({ x: x() });
+    const own = await none.stateDict();
+    expect(await none.loadStateDict(dict, { strict: false })).toEqual({
+      missing: ['x'],
+      unexpected: ['body', 'old', 'head'],
+    });
+    expect((await none.stateDict()).state).toEqual(own.state);
+  });
+
+  test('of another length, without names, or with a name twice does not fit, strictly or not', async () => {
+    const run = await adamw([{ params: { w3: array(3, 1) } }, { params: { w64: array(64, 1) } }], backend);
+    run.step(grads(5));
+    const dict = await run.stateDict();
+    const other = await adamw({ w3: array(4, 1), more: x() }, backend);
+    const before = await other.stateDict();
+    const [first, second] = dict.param_groups;
+    const { param_names: _, ...unnamed } = first;
+    for (const [bad, sentence] of [
+      [dict, 'Expected 4 values of exp_avg in the state of "w3", got 3.'],
+      [
+        { ...dict, param_groups: [unnamed, second] },
+        'Expected param_names in param_groups[0], by which its tensors are found',
+      ],
+      [{ ...dict, param_groups: [first, { ...second, param_names: ['w3'] }] }, 'The parameter "w3" is listed twice'],
+      [
+        { ...dict, state: { 1: dict.state[1], 7: dict.state[0] } },
+        'The state dict has state for "7", which is in no group.',
+      ],
+      [{ ...dict, param_groups: 5 }, 'Expected param_groups to be an array, got 5.'],
+    ] as const) {
+      await expect(other.loadStateDict(any(bad), { strict: false })).rejects.toThrow(sentence);
+      expect(await other.stateDict()).toEqual(before);
+    }
+    const params = { w3: array(3, 1), gone: x() };
+    await expect(other.loadStateDict(await other.stateDict(), { strict: false, params })).rejects.toThrow(
+      'Expected 4 values of parameter "w3", got 3.',
+    );
+  });
+
+  test('of which two groups have become one says that it cannot say its options', async () => {
+    const from = await adamw([{ params: { a: x() }, lr: 0.5 }, { params: { b: x() } }], backend);
+    from.step({ a: x(), b: x() });
+    const dict = await from.stateDict();
+    const to = await adamw({ a: x(), b: x() }, { ...backend, lr: 0.125 });
+    await expect(to.loadStateDict(dict, { strict: false })).rejects.toThrow(
+      'Group 0 has "a", "b", which the state dict has in param_groups[0] and in param_groups[1]: make groups as it has them',
+    );
+    await to.loadStateDict(dict, { strict: false, options: 'current' });
+    expect([to.groups[0].lr, to.stepOf('a'), to.stepOf('b'), to.completedSteps]).toEqual([0.125, 1, 1, 1]);
+    const free = await sgdScheduleFree([{ params: { a: x() } }, { params: { b: x() } }], backend);
+    const one = await sgdScheduleFree({ a: x(), b: x() }, backend);
+    const merging = one.loadStateDict(await free.stateDict(), { strict: false, options: 'current' });
+    await expect(merging).rejects.toThrow('Group 0 has "a", "b", which the state dict has in');
+  });
+
+  test('of Schedule-Free leaves a tensor that it lacks in the mode and by the beta1 that it was stepped in', async () => {
+    const from = await sgdScheduleFree({ a: x() }, { ...backend, momentum: 0.5 });
+    from.step({ a: x() });
+    const to = await sgdScheduleFree({ a: x(), b: x() }, backend);
+    const dict = await from.stateDict();
+    to.step({ b: x() });
+    const loading = (given: typeof dict) => to.loadStateDict(given, { strict: false });
+    await expect(loading(dict)).rejects.toThrow(
+      '"b", which the state dict lacks, has been stepped in train mode with another beta1 or momentum',
+    );
+    from.eval();
+    await expect(loading(await from.stateDict())).rejects.toThrow(
+      '"b", which the state dict lacks, has been stepped, and is in another mode',
+    );
+    to.eval();
+    expect(await loading(await from.stateDict())).toEqual({ missing: ['b'], unexpected: [] });
+    expect(to.groups[0].momentum).toBe(0.5);
+  });
 });
 
 test('on the CPU no GPU buffers can be added', async () => {

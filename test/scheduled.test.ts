@@ -216,7 +216,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       const inner = { ...make().stateDict(), num_bad_epochs: -1 };
       dict.param_groups[1].schedule = { schedules: [null, inner] };
       await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
-        'The schedule in param_groups[1] is refused: Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, got -1.',
+        'The schedule in param_groups[1] is refused: Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got -1.',
       );
       dict.param_groups[1].schedule = { schedules: [null, make().stateDict()] };
       dict.state[1] = { step: -1 };

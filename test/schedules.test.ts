@@ -297,9 +297,9 @@ describe('reduceOnPlateau', () => {
   const bad: [unknown, string][] = [
     [null, 'Expected the state of reduceOnPlateau to be a record with "best", "num_bad_epochs",'],
     [{ ...good, best: NaN }, 'Expected best in the state of reduceOnPlateau to be a number, or null, got NaN.'],
-    [{ ...good, num_bad_epochs: -1 }, 'Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, got -1.'],
-    [{ ...good, cooldown_counter: 0.5 }, 'Expected cooldown_counter in the state of reduceOnPlateau to be a whole number of at least 0, got 0.5.'],
-    [{ ...good, last_epoch: undefined }, 'Expected last_epoch in the state of reduceOnPlateau to be a whole number of at least 0, got undefined.'],
+    [{ ...good, num_bad_epochs: -1 }, 'Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got -1.'],
+    [{ ...good, cooldown_counter: 0.5 }, 'Expected cooldown_counter in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got 0.5.'],
+    [{ ...good, last_epoch: undefined }, 'Expected last_epoch in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got undefined.'],
     [{ ...good, multiplier: 2 }, 'Expected multiplier in the state of reduceOnPlateau to be a number from 0 to 1, got 2.'],
   ]; // prettier-ignore
   test.each(bad)('does not take over %j', (dict, message) => {

@@ -2,6 +2,7 @@
 
 import type { Optimizer } from '../optimizer.js';
 import { expect, list, show } from '../sentences.js';
+import { LOOSELY, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
 import { asBytes, bytesOf } from './bytes.js';
 import { assemble, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
@@ -65,21 +66,40 @@ export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOpt
   );
 }
 
+/** What a checkpoint that need not fit wholly gives. */
+export interface PartlyLoaded extends IncompatibleNames {
+  /** The caller's own value; undefined where none was saved. */
+  metadata: unknown;
+}
+
 /**
- * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata. Throws an Error
- * for what is no sound checkpoint, or of other tensors or another algorithm: then nothing has changed, and a stream is
+ * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata; the options are
+ * those of `loadStateDict`, and with `strict: false` it also gives the names that only one side has. Throws an Error for
+ * what is no sound checkpoint, or of other tensors or another algorithm: then nothing has changed, and a stream is
  * cancelled. GPU buffers of the caller's need COPY_DST usage.
  */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
   source: Uint8Array | ArrayBuffer | ByteStream,
+  options: LoadOptions & { strict: false },
+): Promise<PartlyLoaded>;
+export async function loadCheckpoint(
+  optimizer: AnyOptimizer,
+  source: Uint8Array | ArrayBuffer | ByteStream,
+  options?: LoadOptions,
+): Promise<unknown>;
+export async function loadCheckpoint(
+  optimizer: AnyOptimizer,
+  source: Uint8Array | ArrayBuffer | ByteStream,
+  options: LoadOptions = {},
 ): Promise<unknown> {
   checkOptimizer(optimizer, 'loadStateDict');
+  const how = readHow(options, 'loadCheckpoint');
   const { params, stateDict, metadata } = isStream(source)
-    ? await load(source, optimizer)
+    ? await load(source, optimizer, how.strict)
     : decodeCheckpoint(asBytes(source, 'the checkpoint', SOURCES));
-  await optimizer.loadStateDict(stateDict, { params });
-  return metadata;
+  const names = await optimizer.loadStateDict(stateDict, { params, ...how });
+  return how.strict ? metadata : { metadata, ...names };
 }
 
 const SOURCES =
@@ -96,21 +116,27 @@ const copy = (value: unknown, what: string): unknown =>
 const isStream = (source: unknown): source is ByteStream =>
   typeof (source as ByteStream | null | undefined)?.getReader === 'function';
 
-async function load(stream: ByteStream, optimizer: AnyOptimizer): Promise<Checkpoint> {
-  const { outline, arrays } = await readStream(stream, (each) => checkFits(each, optimizer));
+async function load(stream: ByteStream, optimizer: AnyOptimizer, strict: boolean): Promise<Checkpoint> {
+  const { outline, arrays } = await readStream(stream, (each) => checkFits(each, optimizer, strict));
   return assemble(outline, arrays);
 }
 
-/** Throws unless a checkpoint is of the optimizer's tensors, which bounds what is to be taken in. */
-function checkFits({ parts }: Outline, optimizer: AnyOptimizer): void {
+/**
+ * Which tensors of a checkpoint are the optimizer's, which bounds what is to be taken in. Throws where one is of another
+ * length, or, with `strict`, where others than those are on one side only.
+ */
+function checkFits({ parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
   const lengths = new Map(optimizer.lazyStateDict().params.map(({ name, length }) => [name, length]));
   for (const { slot, name, length } of parts) {
     const own = lengths.get(name);
+    if (own === undefined && !strict) continue;
     if (own === undefined)
-      throw new TypeError(`There is no parameter ${show(name)}; there is ${list([...lengths.keys()])}.`);
+      throw new TypeError(`There is no parameter ${show(name)}; there is ${list([...lengths.keys()])}.${LOOSELY}`);
     if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
   }
   const given = new Set(parts.map(({ name }) => name));
   const missing = [...lengths.keys()].filter((name) => !given.has(name));
-  if (missing.length > 0) throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.`);
+  if (strict && missing.length > 0)
+    throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.${LOOSELY}`);
+  return (name) => lengths.has(name);
 }

@@ -20,12 +20,12 @@ interface ByteReader {
 const FIRST_BYTES = 2 ** 16;
 
 /**
- * The outline of a checkpoint, handed to `accept` before any data are taken in, and the arrays of its parts. Throws an
- * Error for a stream that is not just one sound checkpoint, and then cancels it.
+ * The outline of a checkpoint, handed to `accept` before any data are taken in, and the arrays of its parts: of those
+ * whose names `accept` then wants. Throws an Error for a stream that is not just one sound checkpoint, and then cancels it.
  */
 export async function readStream(
   stream: ByteStream,
-  accept: (outline: Outline) => void,
+  accept: (outline: Outline) => (name: string) => boolean,
 ): Promise<{ outline: Outline; arrays: Float32Array[] }> {
   expect(!stream.locked, 'the stream', 'free to be read', stream);
   const reader = stream.getReader();
@@ -33,15 +33,19 @@ export async function readStream(
   try {
     const length = readHeaderLength(await source.gather(PREFIX));
     const outline = readOutline(readHeader(await source.gather(length)));
-    accept(outline);
+    const isWanted = accept(outline);
     const arrays: Float32Array[] = [];
     for (const part of outline.parts) {
+      if (!isWanted(part.name)) {
+        await source.skip(part.length * Float32Array.BYTES_PER_ELEMENT);
+        continue;
+      }
       const array = new Float32Array(part.length);
       await source.fill(bytesOf(array));
       arrays.push(array);
     }
     await source.finish();
-    return { outline, arrays };
+    return { outline: { ...outline, parts: outline.parts.filter(({ name }) => isWanted(name)) }, arrays };
   } catch (error) {
     // Not waited for: a source may take for ever over it.
     void reader.cancel(error).catch(() => {});
@@ -64,13 +68,21 @@ class Source {
 
   /** Fills `target` with the next bytes. */
   async fill(target: Uint8Array): Promise<void> {
-    for (let at = 0; at < target.length;) {
+    await this.#take(target.length, (part, at) => target.set(part, at));
+  }
+
+  /** Passes over the next bytes. */
+  async skip(length: number): Promise<void> {
+    await this.#take(length, () => {});
+  }
+
+  async #take(length: number, use: (part: Uint8Array, at: number) => void): Promise<void> {
+    for (let at = 0; at < length;) {
       if (this.#rest.length === 0 && !(await this.#next())) {
-        const needed = `at least ${this.#taken + target.length - at} bytes`;
-        throw new TypeError(`Expected ${needed} in the stream, got ${this.#taken}.`);
+        throw new TypeError(`Expected at least ${this.#taken + length - at} bytes in the stream, got ${this.#taken}.`);
       }
-      const part = this.#rest.subarray(0, target.length - at);
-      target.set(part, at);
+      const part = this.#rest.subarray(0, length - at);
+      use(part, at);
       at += part.length;
       this.#taken += part.length;
       this.#rest = this.#rest.subarray(part.length);

@@ -56,6 +56,7 @@ export const adam = /* @__PURE__ */ rule({
   name: 'adam',
   scalars,
   slots: ['exp_avg', 'exp_avg_sq'],
+  squares: ['exp_avg_sq'],
   update(from, to, arrays, by) {
     update_moments(from, to, arrays, by);
     update_param(from, to, arrays.exp_avg_sq, arrays, by);
@@ -66,6 +67,7 @@ export const adam_amsgrad = /* @__PURE__ */ rule({
   name: 'adam_amsgrad',
   scalars,
   slots: ['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq'],
+  squares: ['exp_avg_sq', 'max_exp_avg_sq'],
   update(from, to, arrays, by) {
     const { exp_avg_sq, max_exp_avg_sq } = arrays;
     update_moments(from, to, arrays, by);

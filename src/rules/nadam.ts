@@ -31,6 +31,7 @@ export const nadam = /* @__PURE__ */ rule({
     'flush_below',
   ],
   slots: ['exp_avg', 'exp_avg_sq'],
+  squares: ['exp_avg_sq'],
   update(from, to, { param, grad, exp_avg, exp_avg_sq }, by) {
     const { grad_scale, l2, grad_weight, square_weight } = by;
     const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = by;

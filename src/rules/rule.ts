@@ -11,6 +11,8 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
   readonly scalars: readonly Scalar[];
   /** What is remembered per parameter, in PyTorch's words: zero at first, but for `fromParam`. */
   readonly slots: readonly Slot[];
+  /** Slots that hold averages of squares, which are never negative. */
+  readonly squares?: readonly Slot[];
   /** Slots that begin not at zero but at the parameter. */
   readonly fromParam?: readonly Slot[];
   /** False for a rule that reads no gradient. */

@@ -86,6 +86,7 @@ export const schedulefree_adamw = /* @__PURE__ */ rule({
   name: 'schedulefree_adamw',
   scalars,
   slots: ['z', 'exp_avg_sq'],
+  squares: ['exp_avg_sq'],
   fromParam: ['z'],
   update(from, to, arrays, by) {
     update_square(from, to, arrays, by);
@@ -97,6 +98,7 @@ export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
   name: 'schedulefree_adamw_inner',
   scalars: /* @__PURE__ */ append(/* @__PURE__ */ append(scalars, 'grad_weight'), 'flush_below'),
   slots: ['z', 'exp_avg_sq', 'exp_avg'],
+  squares: ['exp_avg_sq'],
   fromParam: ['z'],
   update(from, to, arrays, by) {
     const { grad, exp_avg } = arrays;

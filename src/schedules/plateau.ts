@@ -1,6 +1,6 @@
 // The schedule that does not go by steps but by what is measured.
 
-import { expect, expectArguments, isRecord, list, ownOf } from '../sentences.js';
+import { canCount, countFrom, expect, expectArguments, isRecord, list } from '../sentences.js';
 import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
 import { schedule, type Schedule, type ScheduleMemory } from './schedule.js';
 
@@ -49,15 +49,17 @@ const better: Readonly<Record<string, (metric: number, best: number, threshold: 
   'max abs': (metric, best, threshold) => metric > best + threshold,
 };
 
+const counter: Check<unknown> = { wanted: countFrom(0), accepts: (value) => canCount(value), fallback: undefined };
+
 const memory: Readonly<Record<keyof PlateauState & string, Check<unknown>>> = {
   best: {
     wanted: 'a number, or null',
     accepts: (value) => value === null || (typeof value === 'number' && !Number.isNaN(value)),
     fallback: undefined,
   },
-  num_bad_epochs: whole(0),
-  cooldown_counter: whole(0),
-  last_epoch: whole(0),
+  num_bad_epochs: counter,
+  cooldown_counter: counter,
+  last_epoch: counter,
   multiplier: share(),
 };
 
@@ -107,12 +109,14 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
     expectArguments(arguments.length, 1, 'loadStateDict');
     const names = Object.keys(memory);
     expect(isRecord(dict), 'the state of reduceOnPlateau', `a record with ${list(names)}`, dict);
-    const given = ownOf(dict);
-    for (const name of names) {
+    // Each is read once: a getter may answer otherwise the next time.
+    const values = names.map((name) => {
+      const value: unknown = Object.hasOwn(dict, name) ? dict[name] : undefined;
       const { wanted, accepts } = memory[name];
-      expect(accepts(given[name]), `${name} in the state of reduceOnPlateau`, wanted, given[name]);
-    }
-    for (const name of names) state[name] = given[name] as number | null;
+      expect(accepts(value), `${name} in the state of reduceOnPlateau`, wanted, value);
+      return value as number | null;
+    });
+    for (const [i, name] of names.entries()) state[name] = values[i];
   }
 
   return Object.assign(

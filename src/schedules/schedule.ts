@@ -30,6 +30,27 @@ export const hasMemory = (value: unknown): value is Schedule & ScheduleMemory =>
 const isMethod = (value: object, name: string): boolean =>
   name in value && typeof Reflect.get(value, name) === 'function';
 
+/** How deep records and arrays may lie in each other in a memory. */
+const MOST_LEVELS = 100;
+
+/** A copy of a memory as it is to be loaded, each property read once: a getter may answer otherwise the next time. */
+export function copyMemory(value: unknown, what: string, levels = MOST_LEVELS): unknown {
+  if (!Array.isArray(value) && !isRecord(value)) return value;
+  expect(levels > 0, what, `at most ${MOST_LEVELS} levels deep`, value);
+  if (isRecord(value)) {
+    const entries = Object.entries(value).map(([key, item]) => [key, copyMemory(item, what, levels - 1)]);
+    return Object.fromEntries(entries);
+  }
+  const copy: unknown[] = [];
+  for (let i = 0, { length } = value; i < length; i++) {
+    const item: unknown = value[i];
+    // A hole ends it, so that a sparse array of any length costs nothing.
+    expect(item !== undefined, what, 'numbers, null, and records and arrays of them', item);
+    copy.push(copyMemory(item, what, levels - 1));
+  }
+  return copy;
+}
+
 /** Throws what loading would throw. Nothing changes: what loads on trial is taken back. */
 export function checkMemory(of: ScheduleMemory, dict: unknown): void {
   const before = of.stateDict();
@@ -45,8 +66,9 @@ export function withMemoryOf(parts: readonly Schedule[], formula: Schedule): Sch
   if (!parts.some(hasMemory)) return formula;
   const memory: ScheduleMemory = {
     stateDict: () => ({ schedules: parts.map((part) => (hasMemory(part) ? part.stateDict() : null)) }),
-    loadStateDict(dict) {
-      const dicts = isRecord(dict) ? dict.schedules : undefined;
+    loadStateDict(given) {
+      const dict = copyMemory(given, 'the state of a schedule');
+      const dicts = isRecord(dict) && Object.hasOwn(dict, 'schedules') ? dict.schedules : undefined;
       const isGood = Array.isArray(dicts) && dicts.length === parts.length;
       expect(isGood, 'the state of a schedule', `a record with ${parts.length} schedules`, dict);
       for (const [i, part] of parts.entries()) {

@@ -1,89 +1,104 @@
 // What a state dict says of a group besides its options: names, what is remembered, and the mode.
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
-import { expect, isCount, list, show } from '../sentences.js';
+import { canCount, countFrom, expect, list, show } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
+import { copyIndices, copyNames, ownProperties } from './capture.js';
+import { KEEPING, LOOSELY } from './how.js';
 
-/** The names of a saved group in its order. PyTorch saves them for named parameters; without names the order tells. */
-export function namesOf(saved: Record<string, unknown>, names: string[], where: string): readonly string[] {
-  const { params, param_names: given = names } = saved;
-  expect(Array.isArray(given), `param_names${where}`, 'an array of names', given);
-  const [own, saidSoFar] = [new Set(names), new Set<unknown>()];
-  for (const name of given as unknown[]) {
-    if (!own.has(name as string))
-      throw new TypeError(`There is no parameter ${show(name)}${where}; there is ${list(names)}.`);
-    if (saidSoFar.has(name)) throw new TypeError(`The parameter ${show(name)} stands twice${where}.`);
-    saidSoFar.add(name);
+/** A group of a state dict, read once. */
+export interface Saved {
+  /** Where errors say that it is: " in param_groups[0]". */
+  readonly where: string;
+  readonly own: Readonly<Record<string, unknown>>;
+  /** Of its tensors, in its order, and their indices in `state`. */
+  readonly names: readonly string[];
+  readonly indices: readonly number[];
+}
+
+/**
+ * Reads group `g` of a dict. Its names have to be `expected`, or with undefined may be any. PyTorch saves names only of
+ * named parameters: without them the order tells.
+ */
+export function readGroup(group: unknown, g: number, expected: readonly string[] | undefined): Saved {
+  const where = ` in param_groups[${g}]`;
+  const own = ownProperties(group, `param_groups[${g}]`, 'a record with params');
+  const indices = copyIndices(own.params, 'params', where);
+  const names = own.param_names === undefined ? expected : copyNames(own.param_names, 'param_names', where);
+  if (names === undefined)
+    throw new TypeError(`Expected param_names${where}, by which its tensors are found, got none.`);
+  const known = new Set(expected ?? names);
+  const rest = new Set(expected);
+  const seen = new Set<string>();
+  for (const name of names) {
+    if (!known.has(name))
+      throw new TypeError(`There is no parameter ${show(name)}${where}; there is ${list([...known])}.${LOOSELY}`);
+    if (seen.has(name)) throw new TypeError(`The parameter ${show(name)} is listed twice${where}.`);
+    seen.add(name);
+    rest.delete(name);
   }
-  const missing = names.filter((name) => !saidSoFar.has(name));
-  if (missing.length > 0) throw new TypeError(`The state dict lacks the parameter ${list(missing)}${where}.`);
-  const count = (params as unknown[]).length;
-  expect(count === names.length, `the number of params${where}`, String(names.length), count);
-  return given as string[];
+  if (rest.size > 0) throw new TypeError(`The state dict lacks the parameter ${list([...rest])}${where}.${LOOSELY}`);
+  expect(indices.length === names.length, `the number of params${where}`, String(names.length), indices.length);
+  return { where, own, names, indices };
 }
 
-/** Which tensors are to be frozen; if the dict does not say, as PyTorch's do not, those that are now. */
-export function frozenOf<Options extends GroupOptions>(
-  { frozen: saved }: Record<string, unknown>,
-  { names, frozen }: Stepper<Options>,
-  where: string,
-): ReadonlySet<string> {
-  if (saved === undefined) return new Set(frozen);
-  expect(Array.isArray(saved), `frozen${where}`, 'an array of names', saved);
-  checkNames(saved, names, 'frozen', where);
-  return new Set(saved);
+/** Some of the names of a saved group, or undefined where it does not say which. */
+function someOf({ own, names, where }: Saved, key: string, what: string): ReadonlySet<string> | undefined {
+  if (own[key] === undefined) return undefined;
+  const some = copyNames(own[key], key, where);
+  const known = new Set(names);
+  const unknown = some.filter((name) => !known.has(name));
+  if (unknown.length > 0) throw new TypeError(`There is no parameter ${list(unknown)} to be ${what}${where}.`);
+  return new Set(some);
 }
 
-function checkNames(saved: readonly string[], names: readonly string[], what: string, where: string): void {
-  const own = new Set(names);
-  const strangers = saved.filter((name) => !own.has(name));
-  if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)} to be ${what}${where}.`);
-}
+/** Which tensors are to be frozen; PyTorch's dicts do not say. */
+export const frozenOf = (saved: Saved): ReadonlySet<string> | undefined => someOf(saved, 'frozen', 'frozen');
 
 /** Throws where the dict spares other tensors from decay than the optimizer's mask does. */
-export function checkNoDecay<Options extends GroupOptions>(
-  { no_decay: saved }: Record<string, unknown>,
-  { names, members }: Stepper<Options>,
-  where: string,
-): void {
-  if (saved === undefined) return;
-  expect(Array.isArray(saved), `no_decay${where}`, 'an array of names', saved);
-  checkNames(saved, names, 'spared', where);
-  const spared = new Set(saved);
-  const others = members.filter(({ tensor }) => tensor.decays === spared.has(tensor.name));
+export function checkNoDecay<Options extends GroupOptions>(saved: Saved, { members }: Stepper<Options>): void {
+  const spared = someOf(saved, 'no_decay', 'spared');
+  if (spared === undefined) return;
+  const shared = new Set(saved.names);
+  const others = members.filter(({ tensor: { name, decays } }) => shared.has(name) && decays === spared.has(name));
   if (others.length === 0) return;
   const which = list(others.map(({ tensor }) => tensor.name));
-  throw new TypeError(`The decay mask of this optimizer says otherwise of ${which} than the state dict${where}.`);
+  throw new TypeError(
+    `The decay mask of this optimizer disagrees on ${which} with the state dict${saved.where}.${KEEPING}`,
+  );
 }
 
-/** What the group remembers, and its mode. */
+/** What the group remembers, and its mode. Throws where its next step, by `options`, could not be counted. */
 export function parseState<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  saved: Record<string, unknown>,
-  where: string,
+  { group, average }: Algorithm<Options>,
+  options: Readonly<Options>,
+  { own, where }: Saved,
 ): { state: GroupState; isTraining: boolean } {
   const state: GroupState = {};
-  for (const [name, first] of Object.entries(algorithm.group?.first ?? {})) {
-    const value = saved[name];
+  for (const [name, first] of Object.entries(group?.first ?? {})) {
+    const value = own[name];
     const least = Math.min(first, 0);
-    const isGood = name === 'k' ? isCount(value) : Number.isFinite(value) && (value as number) >= least;
-    expect(isGood, name + where, `a ${name === 'k' ? 'whole' : 'finite'} number of at least ${least}`, value);
+    const [wanted, isGood] =
+      name === 'k'
+        ? [countFrom(least), canCount(value, least)]
+        : [`a finite number of at least ${least}`, Number.isFinite(value) && (value as number) >= least];
+    expect(isGood, name + where, wanted, value);
     state[name] = value as number;
   }
-  const { train_mode: isTraining = true } = algorithm.average === undefined ? {} : saved;
+  try {
+    group?.advance({ ...state }, options, 1);
+  } catch (error) {
+    throw new TypeError(`No step can follow the state${where}: ${(error as Error).message}`, { cause: error });
+  }
+  const isTraining = (average === undefined ? undefined : own.train_mode) ?? true;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
   return { state, isTraining };
 }
 
 /** How many steps schedules have counted, where the dict says so, and which tensors did not take the latest of them. */
-export function completedOf(
-  { completed_steps: saved, left_out: leftOut = [] }: Record<string, unknown>,
-  names: readonly string[],
-  where: string,
-): { completed: number | undefined; leftOut: ReadonlySet<string> } {
-  const isGood = saved === undefined || (isCount(saved) && !Object.is(saved, -0));
-  expect(isGood, `completed_steps${where}`, 'a whole number of at least 0', saved);
-  expect(Array.isArray(leftOut), `left_out${where}`, 'an array of names', leftOut);
-  checkNames(leftOut, names, 'left out', where);
-  return { completed: saved as number | undefined, leftOut: new Set(leftOut) };
+export function completedOf(saved: Saved): { completed: number | undefined; leftOut: ReadonlySet<string> } {
+  const { completed_steps: completed } = saved.own;
+  const isGood = completed === undefined || canCount(completed);
+  expect(isGood, `completed_steps${saved.where}`, countFrom(0), completed);
+  return { completed, leftOut: someOf(saved, 'left_out', 'left out') ?? new Set() };
 }

@@ -1,34 +1,49 @@
-// Reading a state dict: everything is checked before anything is changed.
+// Reading a state dict: everything is copied and checked before anything is changed.
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
+import { LARGEST } from '../f32.js';
 import type { Tensor } from '../layout.js';
-import { isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
-import { expect, isCount, isRecord, list, ownOf, show } from '../sentences.js';
+import { hasMemory } from '../schedules/schedule.js';
+import { canCount, countFrom, expect, isRecord, list, show, unexpected } from '../sentences.js';
 import type { Stepper } from '../stepper.js';
-import { checkNoDecay, completedOf, frozenOf, namesOf, parseState } from './group.js';
-import { parseOptions, parseSchedule } from './options.js';
+import { copyValues, ownProperties } from './capture.js';
+import { checkNoDecay, completedOf, frozenOf, parseState, type Saved } from './group.js';
+import { LOOSELY, type IncompatibleNames, type LoadOptions } from './how.js';
+import { readPlaces, sourceOf, type Places } from './match.js';
+import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } from './options.js';
 
-/** What a dict says of one group, checked. */
-export interface Loaded {
-  /** Options in our names. */
-  readonly options: Readonly<Record<string, unknown>>;
+/** What a dict says of one group of the optimizer, checked. */
+export interface Loaded<Options extends GroupOptions> {
+  readonly stepper: Stepper<Options>;
+  /** Where in the dict it is. */
+  readonly where: string;
+  /** Options to take over, in our names. */
+  readonly options: Partial<Options>;
   readonly state: Readonly<GroupState>;
   readonly isTraining: boolean;
-  /** What schedules have counted, where the dict says so, and who did not take the latest step. */
+  /** The memory of its schedule; undefined to leave that alone. */
+  readonly memory: unknown;
+  readonly tensors: readonly LoadedTensor[];
+}
+
+interface LoadedTensor {
+  readonly member: Member;
+  readonly isFrozen: boolean;
+  readonly step: number;
+  /** Undefined for one that has not stepped yet. */
+  readonly slots: Readonly<Record<string, Float32Array>> | undefined;
+}
+
+/** What a whole dict says. */
+export interface Parsed<Options extends GroupOptions> extends IncompatibleNames {
+  readonly groups: readonly Loaded<Options>[];
+  /** How many steps schedules have counted, undefined where the dict has no tensor of ours and does not say. */
   readonly completed: number | undefined;
+  /** Who did not take the latest of them. */
   readonly leftOut: ReadonlySet<string>;
-  /** Takes over the memory of the group's schedule, where the dict has one. */
-  readonly loadSchedule: () => void;
-  /** Slots are undefined for one that has not stepped yet. */
-  readonly tensors: readonly {
-    readonly member: Member;
-    readonly isFrozen: boolean;
-    readonly step: number;
-    readonly slots: Readonly<Record<string, Float32Array>> | undefined;
-  }[];
 }
 
 /** Reads a dict for these groups. Throws an Error for anything that does not fit them, and changes nothing. */
@@ -36,67 +51,110 @@ export function parse<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   steppers: readonly Stepper<Options>[],
   dict: unknown,
-): Loaded[] {
-  expect(isRecord(dict) && isRecord(dict.state), 'the state dict', 'a record with state and param_groups', dict);
-  const { state, param_groups: given } = dict as { state: Record<string, unknown>; param_groups: unknown };
-  expect(Array.isArray(given), 'param_groups', `an array of ${steppers.length}`, given);
-  expect(given.length === steppers.length, 'the number of param_groups', String(steppers.length), given.length);
-
-  const indices = new Set<string>();
-  const loaded = steppers.map((stepper, g): Loaded => {
-    const where = ` in param_groups[${g}]`;
-    const entry: unknown = given[g];
-    expect(isRecord(entry) && Array.isArray(entry.params), `param_groups[${g}]`, 'a record with params', entry);
-    const saved = ownOf(entry);
-    const options = parseOptions(algorithm, stepper.group, saved, where);
-    const remembered = parseState(algorithm, saved, where);
-    const loadSchedule = parseSchedule(stepper.group.options.schedule, saved.schedule, where);
-    const names = namesOf(saved, stepper.names, where);
-    const frozen = frozenOf(saved, stepper, where);
-    checkNoDecay(saved, stepper, where);
-    const counted = completedOf(saved, stepper.names, where);
-    const memberOf = new Map(stepper.members.map((member) => [member.tensor.name, member]));
-    const tensors = names.map((name, i) => {
-      const number = (saved.params as unknown[])[i];
-      expect(isCount(number), `the index of ${show(name)}${where}`, 'a whole number of at least 0', number);
-      const index = String(number);
-      if (indices.has(index)) throw new TypeError(`Parameter ${index} stands twice in the state dict, again${where}.`);
-      indices.add(index);
-      const member = memberOf.get(name)!;
-      return {
-        member,
-        isFrozen: frozen.has(name),
-        ...parseTensor(algorithm, state[index], member.tensor, stepper.rule),
-      };
-    });
-    return { options, ...remembered, ...counted, loadSchedule, tensors };
+  { options, strict }: Required<LoadOptions>,
+): Parsed<Options> {
+  const wanted = 'a record with state and param_groups';
+  const own = ownProperties(dict, 'the state dict', wanted);
+  expect(isRecord(own.state), 'the state dict', wanted, dict);
+  const state = ownProperties(own.state, 'state', 'a record');
+  const places = readPlaces(own.param_groups, steppers, strict);
+  const groups = steppers.flatMap((stepper, g): Loaded<Options>[] => {
+    const isOne = options === 'saved' || algorithm.group !== undefined;
+    const saved = strict ? places.groups[g] : sourceOf(stepper, places, isOne);
+    return saved === undefined ? [] : [parseGroup(algorithm, stepper, saved, places, state, options === 'current')];
   });
-  const strangers = Object.keys(state).filter((index) => !indices.has(index));
-  if (strangers.length > 0)
-    throw new TypeError(`The state dict has state for ${list(strangers)}, which is in no group.`);
-  return loaded;
+  const indices = new Set([...places.byName.values()].map(({ index }) => index));
+  const unknown = Object.keys(state).filter((index) => !indices.has(index));
+  if (unknown.length > 0) throw new TypeError(`The state dict has state for ${list(unknown)}, which is in no group.`);
+  const counted = places.groups.map(completedOf);
+  const said = counted.flatMap(({ completed }) => completed ?? []);
+  // Other systems' dicts have no completed_steps: then it is what groups count, or tensors.
+  const counts = groups.flatMap(({ state: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
+  const names = steppers.flatMap((stepper) => stepper.names);
+  const known = new Set(names);
+  return {
+    groups,
+    completed: (said.length > 0 ? said : counts).reduce(
+      (most: number | undefined, count) => Math.max(most ?? 0, count),
+      undefined,
+    ),
+    leftOut: new Set(counted.flatMap(({ leftOut }) => [...leftOut])),
+    missing: names.filter((name) => !places.byName.has(name)),
+    unexpected: [...places.byName.keys()].filter((name) => !known.has(name)),
+  };
 }
 
-/** Reads values for all parameters, and says where each belongs. Throws an Error for a name or length amiss. */
+function parseGroup<Options extends GroupOptions>(
+  algorithm: Algorithm<Options>,
+  stepper: Stepper<Options>,
+  saved: Saved,
+  { byName }: Places,
+  state: Readonly<Record<string, unknown>>,
+  keepsOptions: boolean,
+): Loaded<Options> {
+  const { group, members, rule } = stepper;
+  checkAlgorithm(algorithm, saved);
+  const loaded = keepsOptions ? {} : parseOptions(algorithm, group, saved);
+  const options: Options = { ...group.options, ...loaded };
+  const remembered = parseState(algorithm, options, saved);
+  const hasSchedule = !keepsOptions || hasMemory(options.schedule);
+  const memory = hasSchedule ? parseMemory(options.schedule, saved) : undefined;
+  const frozen = keepsOptions ? undefined : frozenOf(saved);
+  if (!keepsOptions) checkNoDecay(saved, stepper);
+  const found = members.filter(({ tensor }) => byName.has(tensor.name));
+  const tensors = found.map((member): LoadedTensor => {
+    const { name, isFrozen } = member.tensor;
+    const each = parseTensor(algorithm, state[byName.get(name)!.index], member.tensor, rule);
+    return { member, isFrozen: frozen?.has(name) ?? isFrozen, ...each };
+  });
+  const parsed = { stepper, where: saved.where, options: loaded, ...remembered, memory, tensors };
+  if (algorithm.average !== undefined) checkAverages(algorithm, saved, parsed);
+  return parsed;
+}
+
+/** Throws where parameters would be taken to lie at another distance from the average than they do. */
+function checkAverages<Options extends GroupOptions>(
+  algorithm: Algorithm<Options>,
+  saved: Saved,
+  { stepper, options, isTraining, tensors }: Loaded<Options>,
+): void {
+  const { group, members } = stepper;
+  const next = { ...group.options, ...options };
+  const isLoaded = tensors.some(({ slots }) => slots !== undefined);
+  if (isLoaded && isTraining) {
+    const theirs = { ...next, ...readOptions(algorithm, next, saved) };
+    checkAverage(algorithm, next, theirs, `The parameters were saved${saved.where}`);
+  }
+  const found = new Set(tensors.map(({ member }) => member));
+  const kept = members.find((member) => !found.has(member) && member.tensor.step > 0);
+  if (kept === undefined) return;
+  const what = `${show(kept.tensor.name)}, which the state dict lacks, has been stepped`;
+  if (isTraining !== stepper.isTraining) {
+    throw new TypeError(`${what}, and is in another mode than the state dict${saved.where}: train() or eval() first.`);
+  }
+  if (isTraining) checkAverage(algorithm, group.options, next, what);
+}
+
+/** Reads values for parameters, and says where each belongs. Throws an Error for a name or length amiss. */
 export function parseParams<Options extends GroupOptions>(
   steppers: readonly Stepper<Options>[],
   params: unknown,
-): [ArrayOf, Float32Array][] {
-  expect(isRecord(params), 'the parameters', 'a record of Float32Arrays by name', params);
+  strict: boolean,
+): IncompatibleNames & { readonly values: readonly (readonly [ArrayOf, Float32Array])[] } {
+  const own = ownProperties(params, 'the parameters', 'a record of Float32Arrays by name');
   const members = steppers.flatMap((stepper) => stepper.members);
   const names = new Set(members.map(({ tensor }) => tensor.name));
-  const strangers = Object.keys(params).filter((name) => !names.has(name));
-  if (strangers.length > 0)
-    throw new TypeError(`There is no parameter ${list(strangers)}; there is ${list([...names])}.`);
-  return members.map(({ section, tensor }) => {
-    const { name, length } = tensor;
-    const values = Object.hasOwn(params, name) ? params[name] : undefined;
-    expect(isFloat32Array(values), `the values of parameter ${show(name)}`, 'a Float32Array', values);
-    if (values.length !== length) {
-      throw new RangeError(`Expected ${length} values of parameter ${show(name)}, got ${values.length}.`);
-    }
-    return [{ section, tensor, array: 'param' }, values];
+  const unknown = Object.keys(own).filter((name) => !names.has(name));
+  if (strict && unknown.length > 0)
+    throw new TypeError(`There is no parameter ${list(unknown)}; there is ${list([...names])}.${LOOSELY}`);
+  const isMissing = (name: string): boolean => !strict && own[name] === undefined;
+  const missing = [...names].filter(isMissing);
+  const given = members.filter(({ tensor }) => !isMissing(tensor.name));
+  const values = given.map(({ section, tensor }) => {
+    const array = copyValues(own[tensor.name], tensor.length, `parameter ${show(tensor.name)}`);
+    return [{ section, tensor, array: 'param' }, array] as const;
   });
+  return { missing, unexpected: unknown, values };
 }
 
 function parseTensor<Options extends GroupOptions>(
@@ -104,27 +162,31 @@ function parseTensor<Options extends GroupOptions>(
   state: unknown,
   { name: tensor, length }: Tensor,
   rule: Rule,
-): Pick<Loaded['tensors'][number], 'step' | 'slots'> {
+): Pick<LoadedTensor, 'step' | 'slots'> {
   if (state === undefined) return { step: 0, slots: undefined };
   const what = `state of ${show(tensor)}`;
-  expect(isRecord(state), `the ${what}`, 'a record', state);
-  const { step, ...slots } = state;
-  for (const name of Object.keys(algorithm.derived ?? {})) delete slots[name];
-  if (algorithm.group === undefined) {
-    expect(isCount(step, 1), `step in the ${what}`, 'a whole number of at least 1', step);
-  }
-  const strangers = Object.keys(slots).filter((slot) => !rule.slots.includes(slot));
-  if (strangers.length > 0)
-    throw new TypeError(`The ${what} has ${list(strangers)}; it should have ${list(rule.slots)}.`);
-  for (const slot of rule.slots) {
-    const values = slots[slot];
-    expect(isFloat32Array(values), `${slot} in the ${what}`, 'a Float32Array', values);
-    if (values.length !== length) {
-      throw new RangeError(`Expected ${length} values of ${slot} in the ${what}, got ${values.length}.`);
-    }
-  }
+  const own = ownProperties(state, `the ${what}`, 'a record');
+  const { step } = own;
+  if (algorithm.group === undefined) expect(canCount(step, 1), `step in the ${what}`, countFrom(1), step);
+  const known = new Set(['step', ...rule.slots, ...Object.keys(algorithm.derived ?? {})]);
+  const unknown = Object.keys(own).filter((slot) => !known.has(slot));
+  if (unknown.length > 0) throw new TypeError(`The ${what} has ${list(unknown)}; it should have ${list(rule.slots)}.`);
+  const entries = rule.slots.map((slot) => {
+    const values = copyValues(own[slot], length, `${slot} in the ${what}`);
+    if (rule.squares?.includes(slot)) checkSquares(values, slot, ` in the ${what}`);
+    return [slot, values];
+  });
   return {
     step: algorithm.group === undefined ? (step as number) : 1,
-    slots: slots as Record<string, Float32Array>,
+    slots: Object.fromEntries(entries) as Record<string, Float32Array>,
   };
+}
+
+/** Throws for averages of squares that cannot be. Infinity, which PyTorch's runs can write, becomes the largest f32. */
+function checkSquares(values: Float32Array, slot: string, where: string): void {
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] === Infinity) values[i] = LARGEST;
+    else if (!(values[i] >= 0))
+      throw unexpected(`${slot}[${i}]${where}`, 'at least 0, as an average of squares is', values[i]);
+  }
 }

@@ -1,0 +1,48 @@
+// How a state dict is to be taken over.
+
+import { expect, expectOptions } from '../sentences.js';
+import { ownProperties } from './capture.js';
+
+/** How a state dict is taken over. */
+export interface LoadOptions {
+  /**
+   * Whose options the groups have afterwards: 'saved', the default, those of the state dict, as in PyTorch; 'current'
+   * those that they have now. With 'current' schedules, decay masks and frozen tensors stay as they are, too.
+   */
+  options?: 'saved' | 'current';
+  /**
+   * Whether the state dict has to be of the same tensors in the same groups. With false tensors are found by name, in
+   * whatever group, and those that only one side has are left alone; one of another length is refused all the same.
+   * Default true.
+   */
+  strict?: boolean;
+}
+
+/** Which tensors only one side had, as PyTorch's `load_state_dict` tells; with `strict` there are none. */
+export interface IncompatibleNames {
+  /** The optimizer's that the state dict lacks, or the parameters: they stay as they are. */
+  missing: string[];
+  /** Of the state dict, or the parameters, that the optimizer lacks. */
+  unexpected: string[];
+}
+
+/** What to do about options that differ. */
+export const KEEPING = " With options: 'current' those of this run stay.";
+
+/** What to do about tensors that only one side has. */
+export const LOOSELY = ' With strict: false those that both have are taken over.';
+
+/** Reads the options of `what`, each once; it may have `others`. */
+export function readHow<Other extends string = never>(
+  given: unknown,
+  what: string,
+  others: readonly Other[] = [],
+): Required<LoadOptions> & Partial<Record<Other, unknown>> {
+  expectOptions(given, what, [...others, 'options', 'strict']);
+  const own = ownProperties(given, `the options of ${what}`, 'a record');
+  const { options = 'saved', strict = true } = own;
+  expect(options === 'saved' || options === 'current', 'options', '"saved" or "current"', options);
+  expect(typeof strict === 'boolean', 'strict', 'true or false', strict);
+  const how: Required<LoadOptions> = { options, strict };
+  return Object.assign(own as Partial<Record<Other, unknown>>, how);
+}
