@@ -14,7 +14,7 @@
 
 // prettier-ignore
 import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, div, flush, larger, largest,
-         lerp, load, load_next, mul, overflows, plus, splat, sqrt, store, sub, times } from './simd';
+         lerp, limited, load, load_next, mul, overflows, plus, splat, sqrt, store, sub } from './simd';
 
 
 @unmanaged
@@ -46,8 +46,8 @@ function update<Known>(by: AdamScalars, param: usize, grad: usize, exp_avg: usiz
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = plus<Known>(times<Known>(grad_scale, load(grad + i)), l2, p0);
-    const g1 = plus<Known>(times<Known>(grad_scale, load_next(grad + i)), l2, p1);
+    const g0 = plus<Known>(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), l2, p0);
+    const g1 = plus<Known>(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), l2, p1);
     const m0 = flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below);
     const m1 = flush<Known>(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), flush_below);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
@@ -60,8 +60,8 @@ function update<Known>(by: AdamScalars, param: usize, grad: usize, exp_avg: usiz
     store(exp_avg_sq + i, v0, v1);
     if (amsgrad) store(max_exp_avg_sq + i, h0, h1);
     store(param + i,
-      sub(p0, add(div(mul(step_size, m0), add(sqrt(h0), eps)), mul(decay, p0))),
-      sub(p1, add(div(mul(step_size, m1), add(sqrt(h1), eps)), mul(decay, p1))));
+      sub(p0, add(div(limited<Known>(mul(step_size, m0), m0), add(sqrt(h0), eps)), mul(decay, p0))),
+      sub(p1, add(div(limited<Known>(mul(step_size, m1), m1), add(sqrt(h1), eps)), mul(decay, p1))));
     i += TURN;
   } while (i < bytes);
   return highest;
@@ -88,7 +88,8 @@ function bound(by: AdamScalars, param: usize, exp_avg: usize, exp_avg_sq: usize,
 function run(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize, max_exp_avg_sq: usize,
              bytes: usize, amsgrad: bool): void {
   if (bytes == 0) return;
-  const is_known = by.grad_weight > 0 && by.square_weight > 0 && by.flush_below == 0 && abs(by.grad_scale) <= 1;
+  const is_small = abs(by.grad_scale) <= 1 && abs(by.step_size) <= 1;
+  const is_known = by.grad_weight > 0 && by.square_weight > 0 && by.flush_below == 0 && is_small;
   let highest: v128;
   if (!is_known) highest = update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, amsgrad);
   else if (by.l2 == 0) highest = update<Plain>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, amsgrad);

@@ -14,7 +14,7 @@
 
 // prettier-ignore
 import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, div, flush, larger, largest,
-         lerp, load, load_next, mul, overflows, plus, raised, scaled, splat, sqrt, store, sub, times } from './simd';
+         lerp, limited, load, load_next, mul, overflows, plus, raised, scaled, splat, sqrt, store, sub } from './simd';
 
 
 @unmanaged
@@ -47,14 +47,14 @@ function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usi
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = plus<Known>(times<Known>(grad_scale, load(grad + i)), l2, p0);
-    const g1 = plus<Known>(times<Known>(grad_scale, load_next(grad + i)), l2, p1);
+    const g0 = plus<Known>(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), l2, p0);
+    const g1 = plus<Known>(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), l2, p1);
     const m0 = flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below);
     const m1 = flush<Known>(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), flush_below);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
-    const direction0 = add(mul(step_size, m0), mul(grad_step, g0));
-    const direction1 = add(mul(step_size, m1), mul(grad_step, g1));
+    const direction0 = limited<Known>(add(mul(step_size, m0), mul(grad_step, g0)), m0);
+    const direction1 = limited<Known>(add(mul(step_size, m1), mul(grad_step, g1)), m1);
     const root0 = scaled<Known>(root_scale, sqrt(raised<Known>(v0, eps_root)));
     const root1 = scaled<Known>(root_scale, sqrt(raised<Known>(v1, eps_root)));
     highest = larger(larger(highest, v0), v1);
@@ -89,8 +89,9 @@ export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usiz
   if (bytes == 0) return;
   const has_usual_root = by.root_scale == 1 && by.eps_root == 0;
   const has_weights = by.grad_weight > 0 && by.square_weight > 0;
+  const is_small = abs(by.grad_scale) <= 1 && abs(by.step_size) + abs(by.grad_step) <= 1;
   let highest: v128;
-  if (!has_usual_root || !has_weights || by.flush_below != 0 || !(abs(by.grad_scale) <= 1))
+  if (!has_usual_root || !has_weights || !is_small || by.flush_below != 0)
     highest = update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
   else if (by.l2 == 0) highest = update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
   else highest = update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);

@@ -9,7 +9,7 @@
 // line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
 // the term of z_decay is left out if that is zero.
 
-import { TURN, Plain, Unknown, add, either, load, load_next, mul, plus, splat, store, sub, times } from './simd';
+import { TURN, Plain, Unknown, add, either, limited, load, load_next, mul, plus, splat, store, sub } from './simd';
 
 
 @unmanaged
@@ -34,8 +34,8 @@ function update<Known>(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z:
   do {
     const y0 = load(param + i), y1 = load_next(param + i);
     const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
-    const d0 = add(times<Known>(grad_scale, load(grad + i)), plus<Known>(mul(decay, y0), z_decay, z0));
-    const d1 = add(times<Known>(grad_scale, load_next(grad + i)), plus<Known>(mul(decay, y1), z_decay, z1));
+    const d0 = add(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), plus<Known>(mul(decay, y0), z_decay, z0));
+    const d1 = add(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), plus<Known>(mul(decay, y1), z_decay, z1));
 
     store(param + i,
       sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),

@@ -89,7 +89,7 @@ export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 }
 
 /**
- * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, a grad_scale from -1 to 1, nothing to
+ * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, no scale or step above 1, nothing to
  * flush, the root unscaled and not raised, and scales in `plus` zero (Plain) or not (Full). Unknown: nothing, which costs
  * a third of Adam's time. These are types, since flags are variables to AssemblyScript, and binaryen merges loops that differ in variables into one that tests.
  */
@@ -120,14 +120,13 @@ export type Unknown = i32;
 }
 
 /**
- * scale*a, at most the largest f32 if `a` is finite; all loops but Unknown take the scale to be at most 1. The bits of
- * the largest are those of Infinity and -1, which is what true is.
+ * a, at most the largest f32 if `source`, of which it was computed, is finite; all loops but Unknown take the scales of
+ * products to be too small for others. The bits of the largest are those of Infinity and -1, which is what true is.
  */
-@inline export function times<Known>(scale: v128, a: v128): v128 {
-  const product = mul(scale, a);
-  if (is_known<Known>()) return product;
+@inline export function limited<Known>(a: v128, source: v128): v128 {
+  if (is_known<Known>()) return a;
   const infinity = splat(Infinity);
-  return i32x4.add(product, v128.and(f32x4.eq(f32x4.abs(product), infinity), f32x4.lt(f32x4.abs(a), infinity)));
+  return i32x4.add(a, v128.and(f32x4.eq(f32x4.abs(a), infinity), f32x4.ne(f32x4.abs(source), infinity)));
 }
 
 /** `b` if the flag is not 0, else `a`; Plain loops take it to be 0. */

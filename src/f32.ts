@@ -34,11 +34,9 @@ export const either = (a: number, b: number, flag: number): number => (flag === 
 /** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
 export const plus = (a: number, scale: number, b: number): number => (scale === 0 ? a : add(a, mul(scale, b)));
 
-/** scale*a, at most the largest f32 if `a` is finite: only an infinite gradient shows as one. */
-export function times(scale: number, a: number): number {
-  const product = mul(scale, a);
-  return Math.abs(product) === Infinity && Math.abs(a) !== Infinity ? Math.sign(product) * LARGEST : product;
-}
+/** a, at most the largest f32 if `source`, of which it was computed, is finite: only what was infinite shows as such. */
+export const limited = (a: number, source: number): number =>
+  Math.abs(a) === Infinity && Math.abs(source) !== Infinity ? Math.sign(a) * LARGEST : a;
 
 /** a + b, at most the largest f32 if both are finite. */
 export function total(a: number, b: number): number {

@@ -22,6 +22,8 @@ const everyRule = (
     ['adam', { amsgrad: true, maximize: true }],
     ['adam', { gradScale: 100 }],
     ['adam', { betas: [0, 0.999] }],
+    ['adam', { lr: 50 }],
+    ['adam', { lr: 50, betas: [0.9, 0.4], nesterov: true }],
     ['adam', { betas: [0.3, 0.4], epsHat: true }],
     ['adam', { nesterov: true, epsRoot: 1e-8, weightDecay: 0.1 }],
     ['adamw', {}],

@@ -46,7 +46,7 @@ fn limited(a: Real, is_finite: Flags) -> Real {
   return select(a, largest, (magnitude(a) == INFINITE) & is_finite);
 }
 
-// scale*a, at most the largest f32 if a is finite: only an infinite gradient shows as one.
+// scale*a, at most the largest f32 if a is finite: only what was infinite shows as such.
 fn times(scale: f32, a: Real) -> Real {
   return limited(scale * a, magnitude(a) < INFINITE);
 }

@@ -12,7 +12,21 @@
 // If g*g is beyond f32, v is infinite, and p only decays. Then v becomes the largest f32, m is bounded to its root, and
 // the step is taken: p = p - step_size*m / (sqrt(v) + eps).
 
-import { add, bounded, div, flush, LARGEST, LARGEST_ROOT, largest, lerp, mul, plus, sqrt, sub, times } from '../f32.js';
+import {
+  add,
+  bounded,
+  div,
+  flush,
+  LARGEST,
+  largest,
+  LARGEST_ROOT,
+  lerp,
+  limited,
+  mul,
+  plus,
+  sqrt,
+  sub,
+} from '../f32.js';
 import { rule, type Arrays } from './rule.js';
 
 const scalars = [
@@ -32,7 +46,7 @@ function update_moments(from: number, to: number, arrays: AdamArrays, by: By): v
   const { param, grad, exp_avg, exp_avg_sq } = arrays;
   const { grad_scale, l2, grad_weight, square_weight, flush_below } = by;
   for (let i = from; i < to; i++) {
-    const g = plus(times(grad_scale, grad[i]), l2, param[i]);
+    const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, param[i]);
     exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
     exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
   }
@@ -44,7 +58,8 @@ function update_param(from: number, to: number, square: Float32Array, arrays: Ad
   const { step_size, eps, decay } = by;
   for (let i = from; i < to; i++) {
     const p = param[i];
-    param[i] = sub(p, add(div(mul(step_size, exp_avg[i]), add(sqrt(square[i]), eps)), mul(decay, p)));
+    const direction = limited(mul(step_size, exp_avg[i]), exp_avg[i]);
+    param[i] = sub(p, add(div(direction, add(sqrt(square[i]), eps)), mul(decay, p)));
     if (exp_avg_sq[i] !== Infinity) continue;
     exp_avg_sq[i] = square[i] = LARGEST;
     exp_avg[i] = bounded(exp_avg[i]);

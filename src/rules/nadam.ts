@@ -12,7 +12,21 @@
 // If g*g is beyond f32, v is infinite, and p only decays, whatever root_scale is. Then v becomes the largest f32, m is
 // bounded to its root, and the step is taken: p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
 
-import { add, bounded, div, flush, LARGEST, LARGEST_ROOT, lerp, mul, plus, scaled, sqrt, sub, times } from '../f32.js';
+import {
+  add,
+  bounded,
+  div,
+  flush,
+  LARGEST,
+  LARGEST_ROOT,
+  lerp,
+  limited,
+  mul,
+  plus,
+  scaled,
+  sqrt,
+  sub,
+} from '../f32.js';
 import { rule } from './rule.js';
 
 export const nadam = /* @__PURE__ */ rule({
@@ -36,14 +50,14 @@ export const nadam = /* @__PURE__ */ rule({
     const { grad_scale, l2, grad_weight, square_weight } = by;
     const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = by;
     for (let i = from; i < to; i++) {
-      const g = plus(times(grad_scale, grad[i]), l2, param[i]);
+      const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, param[i]);
       exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
       exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
     }
     for (let i = from; i < to; i++) {
       const p = param[i];
-      const g = plus(times(grad_scale, grad[i]), l2, p);
-      const direction = add(mul(step_size, exp_avg[i]), mul(grad_step, g));
+      const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, p);
+      const direction = limited(add(mul(step_size, exp_avg[i]), mul(grad_step, g)), exp_avg[i]);
       const root = scaled(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
       param[i] = sub(p, add(div(direction, add(root, eps)), mul(decay, p)));
     }

@@ -25,12 +25,12 @@ import {
   LARGEST,
   LARGEST_ROOT,
   lerp,
+  limited,
   mul,
   plus,
   scaled,
   sqrt,
   sub,
-  times,
 } from '../f32.js';
 import { append, rule, type Arrays } from './rule.js';
 
@@ -53,7 +53,7 @@ type Iterates = Arrays<'z' | 'exp_avg_sq'>;
 function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
   const { grad_scale, square_weight } = by;
   for (let i = from; i < to; i++) {
-    const g = times(grad_scale, grad[i]);
+    const g = limited(mul(grad_scale, grad[i]), grad[i]);
     exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
   }
 }
@@ -68,13 +68,13 @@ function update_iterates(from: number, to: number, exp_avg: Float32Array | undef
   for (let i = from; i < to; i++) {
     const y = param[i];
     const z0 = either(z[i], y, z_from_y);
-    const normalized = div(times(scale, direction[i]), add(scaled(root_scale, sqrt(exp_avg_sq[i])), eps));
+    const normalized = div(limited(mul(scale, direction[i]), direction[i]), add(scaled(root_scale, sqrt(exp_avg_sq[i])), eps));
     const d = add(normalized, plus(mul(decay, y), z_decay, z0));
     param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
     z[i] = sub(z0, mul(z_step, d));
     if (exp_avg_sq[i] !== Infinity) continue;
     exp_avg_sq[i] = LARGEST;
-    const m = bounded(times(scale, direction[i]));
+    const m = bounded(limited(mul(scale, direction[i]), direction[i]));
     if (exp_avg !== undefined) exp_avg[i] = m;
     const late = div(m, add(mul(root_scale, LARGEST_ROOT), eps));
     param[i] = sub(param[i], mul(y_step, late));
@@ -105,7 +105,7 @@ export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
     const { grad_scale, grad_weight, flush_below } = by;
     update_square(from, to, arrays, by);
     for (let i = from; i < to; i++) {
-      const g = times(grad_scale, grad[i]);
+      const g = limited(mul(grad_scale, grad[i]), grad[i]);
       exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
     }
     update_iterates(from, to, exp_avg, arrays, by);

@@ -9,7 +9,7 @@
 // line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
 // the term of z_decay is left out if that is zero.
 
-import { add, either, mul, plus, sub, times } from '../f32.js';
+import { add, either, limited, mul, plus, sub } from '../f32.js';
 import { rule } from './rule.js';
 
 export const schedulefree_sgd = /* @__PURE__ */ rule({
@@ -21,7 +21,7 @@ export const schedulefree_sgd = /* @__PURE__ */ rule({
     for (let i = from; i < to; i++) {
       const y = param[i];
       const z0 = either(z[i], y, z_from_y);
-      const d = add(times(grad_scale, grad[i]), plus(mul(decay, y), z_decay, z0));
+      const d = add(limited(mul(grad_scale, grad[i]), grad[i]), plus(mul(decay, y), z_decay, z0));
       param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
       z[i] = sub(z0, mul(z_step, d));
     }
