@@ -23,6 +23,7 @@ import {
 import { copyValues, ownProperties } from './state/capture.js';
 import type { StateDict, TensorState } from './state/dict.js';
 import { readGroup } from './state/group.js';
+import { takeOver } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import type { StepOptions } from './steps.js';
 
@@ -176,13 +177,15 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     const values = given.map(({ name, length }): [string, Float32Array] => {
       return [name, copyValues(slow.get(name), length, `${SLOT} of ${show(name)}`)];
     });
-    const names = this.optimizer.loadNow(own, options);
-    // Its own state is nothing but counts, and the values have been checked.
-    this.slow.loadNow(counts, { params: Object.fromEntries(values), strict: false });
-    this.#seen = this.optimizer.completedSteps;
-    // Older dicts do not say: then the optimizer's steps were counted.
-    this.#begun = steps === undefined ? 0 : this.#seen - steps;
-    return names;
+    const loading = this.optimizer.prepareLoad(own, options);
+    // Its own state is nothing but counts.
+    const slowLoading = this.slow.prepareLoad(counts, { params: Object.fromEntries(values), strict: false });
+    await takeOver([loading, slowLoading], () => {
+      this.#seen = this.optimizer.completedSteps;
+      // Older dicts do not say: then the optimizer's steps were counted.
+      this.#begun = steps === undefined ? 0 : this.#seen - steps;
+    });
+    return loading.names;
   }
 
   /** Lets go of the slow weights, and of the optimizer. */

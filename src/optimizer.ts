@@ -23,7 +23,7 @@ import {
 import { readParam } from './reading.js';
 import { expect, expectArguments, expectOptions, ownOf } from './sentences.js';
 import type { StateDict } from './state/dict.js';
-import { load } from './state/load.js';
+import { load, takeOver, type Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Stepper, type LiveGroup } from './stepper.js';
@@ -71,6 +71,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       isAdding: false,
       isBusy: false,
       changes: 0,
+      undone: 0,
     };
     this.#parts = { ...making, ...state, outcomes: this.#outcomes, journal: new Journal(), steppers: [], groups: live };
     for (const [g, group] of groups.entries()) {
@@ -272,7 +273,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * names that only one side has. Throws an Error for what does not fit, and then nothing has changed.
    */
   loadStateDict(dict: StateDict, options: LoadOptions & Values = {}): Promise<IncompatibleNames> {
-    return this.#later('loadStateDict', arguments.length, 2, (parts) => load(parts, dict, options));
+    const work = async (parts: Parts<Options>): Promise<IncompatibleNames> => {
+      const loading = load(parts, dict, options);
+      await takeOver([loading]);
+      return loading.names;
+    };
+    return this.#later('loadStateDict', arguments.length, 2, work, true);
   }
 
   /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
@@ -298,9 +304,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     outcomes.watch(outcome, () => {});
   }
 
-  /** What `loadStateDict` does, done or refused at once. @internal */
-  loadNow(dict: unknown, options: LoadOptions & Values): IncompatibleNames {
-    return busily(this.#enter('loadStateDict', 2, 2), (parts) => load(parts, dict, options));
+  /** Reads and checks what `loadStateDict` is to take over. @internal */
+  prepareLoad(dict: unknown, options: LoadOptions & Values): Loading {
+    return busily(this.#enter('loadStateDict', 2, 2, true), (parts) => load(parts, dict, options));
   }
 
   #freeze(which: string | number, isFrozen: boolean, parts: Parts<Options>): void {
@@ -312,10 +318,14 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     for (const { tensor } of members) tensor.isFrozen = isFrozen;
   }
 
-  /** What a call that may change something works on. Throws for arguments too many, and on re-entry. */
-  #enter(method: string, given: number, most: number): Parts<Options> {
+  /**
+   * What a call that may change something works on. Throws for arguments too many, and on re-entry. One that `mends` the
+   * state does not ask whether it is sound.
+   */
+  #enter(method: string, given: number, most: number, mends = false): Parts<Options> {
     expectArguments(given, most, method);
-    const parts = this.#use();
+    if (mends) this.#outcomes.checkAlive();
+    const parts = mends ? this.#parts! : this.#use();
     checkIdle(parts, method);
     return parts;
   }
@@ -326,9 +336,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     given: number,
     most: number,
     work: (parts: Parts<Options>) => Promise<Result> | Result,
+    mends = false,
   ): Promise<Result> {
     if (this.#parts !== undefined) checkIdle(this.#parts, method);
-    return (async () => busily(this.#enter(method, given, most), work))();
+    return (async () => busily(this.#enter(method, given, most, mends), work))();
   }
 
   #use(): Parts<Options> {

@@ -4,14 +4,14 @@ import type { Backend } from './backends/backend.js';
 
 /**
  * Calls `work` between the backend's `begin` and `end`; if it throws, cancels and rethrows. `task` is handed on, since
- * a closure over it would be one more object per step. `what` is done is for errors.
+ * a closure over it would be one more object per step. `what` is what a device that refuses it late is said to refuse.
  */
 export function perform<Task>(
   backend: Backend,
   encoder: GPUCommandEncoder | undefined,
   task: Task,
   work: (backend: Backend, task: Task) => void,
-  what = 'a step',
+  what = 'a step, and nothing of it was done',
 ): ReturnType<Backend['end']> {
   backend.begin(encoder, what);
   try {
@@ -31,6 +31,8 @@ export class Outcomes {
   /** Errors that came late, and how many of them `check` need not throw any more. */
   #failures: Error[] = [];
   #heard = 0;
+  /** Why the state is neither what it was nor what it was to be. */
+  #broken: Error | undefined;
   #isDisposed = false;
   /** How often the state was replaced as a whole: failures from before are ignored. */
   #replaced = 0;
@@ -40,12 +42,12 @@ export class Outcomes {
   }
 
   /** If it turns out not to have been done, calls `undo`, and the next `check` throws why. */
-  watch(outcome: Promise<Error | undefined> | undefined, undo: () => void): void {
+  watch(outcome: Promise<Error | undefined> | undefined, undo: (error: Error) => void): void {
     if (outcome === undefined) return;
     const replaced = this.#replaced;
     const settled = outcome.then((error) => {
       if (error === undefined || replaced !== this.#replaced) return;
-      undo();
+      undo(error);
       this.#failures.push(error);
     });
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
@@ -59,6 +61,12 @@ export class Outcomes {
     });
   }
 
+  /** Resolves once all so far is known to be done; else throws why not. */
+  async settled(): Promise<void> {
+    await this.#settled;
+    this.check();
+  }
+
   /** The values read, once all before is known to be done; else throws why not, even if `check` threw it already. */
   async settle<Read>(read: Promise<Read>): Promise<Read> {
     const before = this.#failures.length;
@@ -68,10 +76,16 @@ export class Outcomes {
     return values;
   }
 
-  /** Throws what has come to light, once; and whenever the optimizer has been disposed of, or its device is lost. */
-  check(): void {
+  /** Throws if the optimizer has been disposed of, or its device is lost. */
+  checkAlive(): void {
     if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
     this.#backend.checkAlive?.();
+  }
+
+  /** Throws what has come to light, once, and whenever the optimizer cannot be used. */
+  check(): void {
+    this.checkAlive();
+    if (this.#broken !== undefined) throw this.#broken;
     if (this.#failures.length === this.#heard) return;
     const failure = this.#failures[this.#heard];
     this.#heard = this.#failures.length;
@@ -82,8 +96,15 @@ export class Outcomes {
     this.#isDisposed = true;
   }
 
-  /** Whatever was not done before is of no matter any more. */
+  /** Makes every `check` throw, until the state is replaced. */
+  break(error: Error): void {
+    this.#broken = error;
+  }
+
+  /** Ignores what was not done before: the state is replaced. */
   replace(): void {
     this.#replaced += 1;
+    this.#heard = this.#failures.length;
+    this.#broken = undefined;
   }
 }

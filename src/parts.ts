@@ -44,8 +44,9 @@ export interface Parts<Options extends GroupOptions> {
   isAdding: boolean;
   /** Whether functions of the caller's may be running within a call: a schedule, a decay mask, a getter. */
   isBusy: boolean;
-  /** Counts whatever changes the state. */
+  /** Counts whatever changes the state, and what of it turned out not to have been done. */
   changes: number;
+  undone: number;
 }
 
 /** Takes in a group that is new. */

@@ -155,7 +155,7 @@ function watch<Options extends GroupOptions>(
 ): void {
   parts.outcomes.watch(outcome, () => {
     for (const each of undo) each();
-    parts.changes += 1;
+    parts.undone += 1;
   });
 }
 

@@ -886,7 +886,7 @@ describe('options and arguments that do not exist', () => {
     };
     const names = Object.getOwnPropertyNames(Object.getPrototypeOf(optimizer)).filter((name) => {
       const { value } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(optimizer), name)!;
-      return typeof value === 'function' && !['constructor', 'loadNow', 'overwrite'].includes(name);
+      return typeof value === 'function' && !['constructor', 'prepareLoad', 'overwrite'].includes(name);
     });
     return names.map((name) => {
       const method = (optimizer as Record<string, (...args: never[]) => unknown>)[name].bind(optimizer);

@@ -1,6 +1,6 @@
 // What WebGPU refuses: a sentence, and nothing changed.
 
-import { adam, adamwScheduleFree, ema } from 'twinstep';
+import { adam, adamwScheduleFree, ema, lookahead } from 'twinstep';
 import { checkpointStream, saveCheckpoint } from 'twinstep/checkpoint';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
@@ -333,6 +333,132 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
   });
 });
 
+describe('a state dict that cannot be written is not taken over', () => {
+  const destroyed = (): GPUBuffer => {
+    const gone = buffer(array(12, 3));
+    gone.destroy();
+    return gone;
+  };
+  const saved = async () => {
+    const optimizer = await adam({ v: array(12, 1), w: array(12, 1) });
+    for (let t = 0; t < 5; t++) optimizer.step({ v: array(12, 2), w: array(12, 2) });
+    return { dict: await optimizer.stateDict(), params: { v: array(12, 4), w: array(12, 5) } };
+  };
+  /** After a step, buffers of which `spoil` makes one unwritable. */
+  async function spoilt(spoil: (w: GPUBuffer) => unknown, usage = STORAGE | COPY_SRC) {
+    const [v, w] = [buffer(array(12, 1)), buffer(array(12, 1), usage)];
+    const optimizer = await adam({ v, w }, { device, lr: 0.5 });
+    optimizer.step({ v: array(12, 2), w: array(12, 2) });
+    const before = await optimizer.stateDict();
+    const values = await optimizer.read('v');
+    await spoil(w);
+    return { optimizer, before, values };
+  }
+
+  test.each<[string, (w: GPUBuffer) => unknown]>([
+    ['a destroyed buffer', (w) => w.destroy()],
+    ['one that is destroyed while it is asked for', (w) => void Promise.resolve().then(() => w.destroy())],
+  ])('into %s', async (_, spoil) => {
+    const { optimizer, before, values } = await spoilt(spoil);
+    const { dict, params } = await saved();
+    const sentence = 'The GPU device cannot write "w": ';
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(sentence);
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(sentence);
+    expect(await optimizer.stateDict()).toEqual(before);
+    expect(difference(await optimizer.read('v'), values)).toBeUndefined();
+    expect([optimizer.stepOf('v'), optimizer.completedSteps, optimizer.groups[0].lr]).toEqual([1, 1, 0.5]);
+    // What is written alone can be.
+    await optimizer.loadStateDict(dict);
+    expect([optimizer.stepOf('v'), optimizer.groups[0].lr]).toEqual([5, 1e-3]);
+  });
+
+  test('in Lookahead neither by the optimizer nor by the slow weights', async () => {
+    const { optimizer, values } = await spoilt(() => undefined);
+    const ahead = await lookahead(optimizer, { k: 2 });
+    const dict = await ahead.stateDict();
+    dict.state[0].slow_param = array(12, 6);
+    const slow = await ahead.slow.read('v');
+    optimizer.params.w.buffer.destroy();
+    const { params } = await saved();
+    await expect(ahead.loadStateDict(dict, { params })).rejects.toThrow('The GPU device cannot write "w": ');
+    expect(difference(await ahead.slow.read('v'), slow)).toBeUndefined();
+    expect(difference(await ahead.read('v'), values)).toBeUndefined();
+  });
+
+  test('where the optimizer is stepped meanwhile: the step stays', async () => {
+    const { optimizer } = await spoilt(() => undefined);
+    const { dict, params } = await saved();
+    const loading = optimizer.loadStateDict(dict, { params });
+    optimizer.step({ v: array(12, 2) });
+    await expect(loading).rejects.toThrow('The optimizer changed while its state dict was being loaded.');
+    expect([optimizer.stepOf('v'), optimizer.groups[0].lr]).toEqual([2, 0.5]);
+  });
+
+  test('as it was when it was handed over, whatever becomes of it meanwhile', async () => {
+    const { optimizer } = await spoilt(() => undefined);
+    const { dict, params } = await saved();
+    const expected = structuredClone({ dict, params });
+    const loading = optimizer.loadStateDict(dict, { params });
+    (dict.state[0].exp_avg as Float32Array).fill(7);
+    params.v.fill(7);
+    dict.state[1].step = 7;
+    await loading;
+    expect(await optimizer.stateDict()).toEqual(expected.dict);
+    expect(difference(await optimizer.read('v'), expected.params.v)).toBeUndefined();
+  });
+
+  test('but where the device refuses it after all, every call says so until one is loaded', async () => {
+    const { optimizer } = await spoilt(() => undefined);
+    const { dict, params } = await saved();
+    const pop = device.popErrorScope.bind(device);
+    const spy = vi.spyOn(device, 'popErrorScope');
+    // Two scopes for the question, two for the writes.
+    for (let i = 0; i < 3; i++) spy.mockImplementationOnce(pop);
+    spy.mockImplementationOnce(async () => {
+      await pop();
+      return { message: 'no memory' } as GPUError;
+    });
+    const lost = 'The GPU device refused part of a state dict, and the state is neither that nor the one before';
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(`${lost}: load one again: no memory`);
+    spy.mockRestore();
+    for (let i = 0; i < 2; i++) expect(() => optimizer.step({ v: array(12, 2) })).toThrow(lost);
+    await expect(optimizer.read('v')).rejects.toThrow(lost);
+    await expect(optimizer.loadStateDict(any({}))).rejects.toThrow('Expected the state dict');
+    await optimizer.loadStateDict(dict, { params });
+    optimizer.step({ v: array(12, 2) });
+    expect(optimizer.stepOf('v')).toBe(6);
+  });
+
+  test('and where the device throws midway, likewise', async () => {
+    const { optimizer, before } = await spoilt(() => undefined);
+    const { dict, params } = await saved();
+    const write = vi.spyOn(device.queue, 'writeBuffer');
+    const off = new Error('the layer is off');
+    const thrown = (): never => {
+      throw off;
+    };
+    write.mockImplementationOnce(thrown);
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(off);
+    // At the first nothing was written yet.
+    expect(await optimizer.stateDict()).toEqual(before);
+    write.mockImplementationOnce(() => undefined).mockImplementationOnce(thrown);
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(off);
+    write.mockRestore();
+    await expect(device.popErrorScope()).rejects.toThrow();
+    await expect(optimizer.stateDict()).rejects.toThrow('Part of a state dict was written');
+    await optimizer.loadStateDict(dict, { params });
+    expect(await optimizer.stateDict()).toEqual(dict);
+  });
+
+  test('a step that was refused before is of no matter once a state is loaded', async () => {
+    const { optimizer } = await spoilt(() => undefined);
+    const { dict, params } = await saved();
+    optimizer.step({ v: destroyed() });
+    await optimizer.loadStateDict(dict, { params });
+    expect(await optimizer.stateDict()).toEqual(dict);
+  });
+});
+
 describe('a device that is lost', () => {
   const open = async (): Promise<GPUDevice> => {
     const opened = await openDevice();
@@ -356,6 +482,8 @@ describe('a device that is lost', () => {
     ['addParams', (optimizer) => optimizer.addParams(0, { v: array(4, 1) })],
     ['addParamGroup', (optimizer) => optimizer.addParamGroup({ params: { v: array(4, 1) } })],
     ['an average', (optimizer) => ema(optimizer)],
+    ['loadStateDict', (optimizer, dict) => optimizer.loadStateDict(dict)],
+    ['loadStateDict of values', (optimizer, dict) => optimizer.loadStateDict(dict, { params: { w: array(64, 1) } })],
   ];
 
   test.each(promises)('%s, under way or later', async (_, call) => {

@@ -69,12 +69,15 @@ export interface Backend {
   norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
   /** Within a step of its own: fills the optimizer's own gradients with zeros. */
   zeroGrad(): void;
-  /** Throws an Error unless `write` can write this array. */
+  /** Throws an Error unless `write` can write this array, as far as can be told at once. */
   checkWrite(array: ArrayOf): void;
+  /** Rejects with an Error unless `write` can write these arrays, where that can only be told later. */
+  checkWritable?(arrays: readonly ArrayOf[]): Promise<void>;
+  /** Within a step of its own. */
   write(array: ArrayOf, values: Float32Array): void;
   /** Within a step of its own: copies what `params` of another backend of the same kind shows over parameters. */
   copyOver(params: Readonly<Record<string, unknown>>): void;
-  /** Copies the current parameters into these arrays. */
+  /** Within a step of its own: copies the current parameters into these arrays. */
   copyParamTo(arrays: readonly ArrayOf[]): void;
   dispose(): void;
 }

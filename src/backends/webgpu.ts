@@ -8,13 +8,13 @@ import { show } from '../sentences.js';
 import { norm } from '../vectors.js';
 import type { ArrayOf, Backend, Extension, Run } from './backend.js';
 import { GrowingRecord } from './growing.js';
-import { complaint } from './webgpu/device.js';
 import { Kernels } from './webgpu/kernel.js';
 import { placeOf, type Place } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
 import { Occupied } from './webgpu/occupied.js';
 import { readBack, type Source } from './webgpu/read.js';
 import { Recording, type Placed } from './webgpu/recording.js';
+import { checkWritable } from './webgpu/write.js';
 
 export class WebGPU implements Backend {
   readonly device: GPUDevice;
@@ -160,8 +160,12 @@ export class WebGPU implements Backend {
     checkUsage(this.#placeOf(array).buffer, 'COPY_DST', `Writing ${show(array.tensor.name)}`);
   }
 
+  async checkWritable(arrays: readonly ArrayOf[]): Promise<void> {
+    const named = new Map(arrays.map((array) => [this.#placeOf(array).buffer, array.tensor.name]));
+    await this.#answer(checkWritable(this.device, named));
+  }
+
   write(array: ArrayOf, values: Float32Array): void {
-    this.checkAlive();
     this.#placed[array.section].memory.upload(this.#placeOf(array), values);
   }
 
@@ -219,13 +223,10 @@ export class WebGPU implements Backend {
     let shown: GPUBufferBinding | undefined;
     const get = (): GPUBufferBinding => {
       if (shown === undefined) {
-        // Memory that the device does not give is refused by the step that uses it.
-        void complaint(this.device, () => {
-          shown = binding(this.#placed[section].memory.grad(tensor), tensor);
-        });
-        this.#shown.set(tensor.name, shown!);
+        shown = binding(this.#placed[section].memory.grad(tensor), tensor);
+        this.#shown.set(tensor.name, shown);
       }
-      return shown!;
+      return shown;
     };
     return { enumerable: true, get };
   }

@@ -1,48 +1,106 @@
 // Taking over a state dict, wholly or not at all.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
-import { checkWhole, type Parts } from '../parts.js';
+import type { ArrayOf } from '../backends/backend.js';
+import { perform } from '../outcomes.js';
+import { busily, checkWhole, type Parts } from '../parts.js';
 import type { ScheduleMemory } from '../schedules/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
 
-export function load<Options extends GroupOptions>(
-  parts: Parts<Options>,
-  dict: unknown,
-  given: unknown,
-): IncompatibleNames {
-  const { algorithm, steppers, backend, outcomes } = parts;
+/** What was found fit to be taken over. */
+export interface Loading {
+  /** Asks a device whether the memory can be written: rejects if not, and changes nothing. On the CPU nothing is to ask. */
+  ready(): Promise<void> | undefined;
+  /** Takes it over, or throws and changes nothing. */
+  take(): void;
+  /** Resolves once it is known that it was. */
+  done(): Promise<void>;
+  readonly names: IncompatibleNames;
+}
+
+/**
+ * Takes over all of these or none, and with them calls `taken`: on the CPU before it returns, on the GPU once it is known
+ * that all can be written.
+ */
+export async function takeOver(loadings: readonly Loading[], taken: () => void = () => {}): Promise<void> {
+  const ready = loadings.flatMap((loading) => loading.ready() ?? []);
+  if (ready.length > 0) await Promise.all(ready);
+  for (const loading of loadings) loading.take();
+  taken();
+  await Promise.all(loadings.map((loading) => loading.done()));
+}
+
+/** Reads and checks a state dict and parameters, and changes nothing. */
+export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, given: unknown): Loading {
+  const { algorithm, steppers, backend, outcomes, changes } = parts;
   checkWhole(parts);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
   const parsed = parse(algorithm, steppers, dict, how);
   const { values, ...others } =
     params === undefined ? { values: [], missing: [], unexpected: [] } : parseParams(steppers, params, how.strict);
   for (const [source] of values) backend.checkWrite(source);
-  loadSchedules(parsed.groups, () => {
-    // Memory first: a lost device throws there, with nothing taken over yet.
-    for (const [source, array] of values) backend.write(source, array);
-    for (const { stepper, tensors } of parsed.groups) {
-      for (const { member, slots } of tensors) {
-        const { section, tensor } = member;
-        for (const array of stepper.rule.slots) {
-          backend.write({ section, tensor, array }, slots?.[array] ?? new Float32Array(tensor.length));
-        }
-      }
+  const writes: Write[] = values.map(([source, array]) => [source, array]);
+  for (const { stepper, tensors } of parsed.groups) {
+    for (const { member, slots } of tensors) {
+      const { section, tensor } = member;
+      for (const array of stepper.rule.slots) writes.push([{ section, tensor, array }, slots?.[array]]);
     }
-  });
+  }
+  const ready = (): Promise<void> | undefined => backend.checkWritable?.(writes.map(([source]) => source));
+  const take = (): void => {
+    // The caller's code may have run while a device was asked.
+    outcomes.checkAlive();
+    checkWhole(parts);
+    if (parts.changes !== changes) throw new Error('The optimizer changed while its state dict was being loaded.');
+    busily(parts, () => loadSchedules(parsed.groups, () => write(parts, writes, parsed)));
+  };
+  const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
+  const names = { missing: union('missing'), unexpected: union('unexpected') };
+  return { ready, take, done: async () => backend.device && outcomes.settled(), names };
+}
+
+/** An array, and what is to be written there: zeros, if nothing. */
+type Write = readonly [ArrayOf, Float32Array | undefined];
+
+/** Writes the arrays, and then all that is counted. */
+function write<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  writes: readonly Write[],
+  parsed: Parsed<Options>,
+): void {
+  const { backend, outcomes, steppers } = parts;
+  let isBegun = false;
+  const work = (): void => {
+    for (const [source, values] of writes) {
+      backend.write(source, values ?? new Float32Array(source.tensor.length));
+      isBegun = true;
+    }
+    takeParsed(parts, parsed);
+    backend.copyParamTo(steppers.flatMap((stepper) => stepper.fromParam()));
+  };
+  try {
+    const outcome = perform(backend, undefined, undefined, work, `part of a state dict, and ${LOST}`);
+    outcomes.watch(outcome, (error) => outcomes.break(error));
+  } catch (error) {
+    if (isBegun) outcomes.break(new Error(`Part of a state dict was written, and ${LOST}: ${error}`, { cause: error }));
+    throw error;
+  }
+}
+
+const LOST = 'the state is neither that nor the one before: load one again';
+
+function takeParsed<Options extends GroupOptions>(parts: Parts<Options>, parsed: Parsed<Options>): void {
   parts.changes += 1;
   takeCounts(parts, parsed);
   parts.journal.clear();
-  outcomes.replace();
+  parts.outcomes.replace();
   for (const { stepper, options, state, isTraining, tensors } of parsed.groups) {
     stepper.liveOptions.take(options);
     stepper.coefficients.load(state);
     stepper.isTraining = isTraining;
     for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
   }
-  backend.copyParamTo(steppers.flatMap((stepper) => stepper.fromParam()));
-  const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
-  return { missing: union('missing'), unexpected: union('unexpected') };
 }
 
 /** Loads the memories of schedules, and then does `work`; if anything is refused they are as before. */

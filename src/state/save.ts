@@ -34,10 +34,10 @@ export function saveLazily<Options extends GroupOptions>(
 ): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);
-  const { changes } = parts;
+  const { changes, undone } = parts;
   const checkUnchanged = (name: string): void => {
     parts.outcomes.check();
-    if (changes === parts.changes) return;
+    if (changes === parts.changes && undone === parts.undone) return;
     throw new Error(`The optimizer changed before ${show(name)} of its lazy state dict was read.`);
   };
   const read = async (source: ArrayOf): Promise<Float32Array> => {

@@ -3,6 +3,7 @@
 import type { Section, Sources } from '../../groups.js';
 import { FLOAT, type Arena, type Tensor } from '../../layout.js';
 import { COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../../memory.js';
+import { complaint } from './device.js';
 
 /** Where an array of a tensor begins. */
 export interface Place {
@@ -79,7 +80,11 @@ export class SectionMemory {
   /** The optimizer's own memory for the gradient. */
   grad(tensor: Tensor): Place {
     const arena = this.#arenas[tensor.arena];
-    return { buffer: (arena.grad ??= this.#allocate('grad', arena.bytes)), offset: tensor.offset };
+    if (arena.grad === undefined) {
+      // Memory that the device does not give is refused by the step that uses it.
+      void complaint(this.#device, () => (arena.grad = this.#allocate('grad', arena.bytes)));
+    }
+    return { buffer: arena.grad!, offset: tensor.offset };
   }
 
   /** The buffers of its own gradients, if they were made. */

@@ -118,7 +118,7 @@ export class Recording {
     }
     const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
     this.#clear();
-    const refused = `The GPU device refused ${this.#what}, and nothing of it was done`;
+    const refused = `The GPU device refused ${this.#what}`;
     return heard(this.#device).then((trouble) =>
       trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`),
     );
