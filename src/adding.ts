@@ -1,10 +1,11 @@
-// Groups and tensors that come to an optimizer while it runs. The others keep their memory, and what is remembered.
+// Groups and tensors that come to an optimizer, or leave it, while it runs. The others keep their memory and their state.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import { Unavailable } from './backends/backend.js';
 import { readGroups, readTensors, type Existing, type Intake } from './groups.js';
-import { register, stepperOf, takeGroup, type Parts } from './parts.js';
-import { show } from './sentences.js';
+import { checkWhole, completedSteps, memberOf, register, stepperOf, takeGroup, type Parts } from './parts.js';
+import type { Member } from './runs.js';
+import { expect, show } from './sentences.js';
 import { Stepper } from './stepper.js';
 
 /** Adds a group, as soon as there is memory for it. */
@@ -35,6 +36,38 @@ export async function addTensors<Options extends GroupOptions>(
   });
 }
 
+/** Lets go of tensors by name. */
+export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): void {
+  expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
+  checkWhole(parts);
+  if (parts.isAdding) throw new Error('Parameters are being added: await that first.');
+  const gone = new Set<Member>();
+  for (let i = 0; i < names.length; i++) {
+    const member = memberOf(parts, names[i] as string);
+    if (gone.has(member)) throw new TypeError(`The parameter ${show(names[i])} is listed twice.`);
+    gone.add(member);
+  }
+  if (gone.size === parts.members.size) {
+    throw new TypeError(
+      'Expected some parameters to be left, got the names of all: dispose() lets go of an optimizer.',
+    );
+  }
+  const completed = completedSteps(parts);
+  for (const stepper of parts.steppers) {
+    for (const { section, tensors, left } of stepper.remove(gone)) {
+      parts.backend.remove(section.index, tensors, left === 0);
+    }
+  }
+  for (const { tensor } of gone) {
+    parts.members.delete(tensor.name);
+    parts.removed.add(tensor.name);
+  }
+  parts.inOrder = parts.inOrder.filter((member) => !gone.has(member));
+  // If none is left that took the latest step, that step is completed all the same.
+  if (completedSteps(parts) < completed) parts.step = completed;
+  parts.changes += 1;
+}
+
 /** Makes memory for what is new, and then has `take` take it in, all at once. */
 async function extend<Options extends GroupOptions>(
   parts: Parts<Options>,
@@ -63,13 +96,14 @@ async function extend<Options extends GroupOptions>(
 }
 
 function existing<Options extends GroupOptions>(parts: Parts<Options>): Existing {
-  const { steppers, members, inOrder, memory, backend } = parts;
+  const { steppers, members, inOrder, memory, backend, removed } = parts;
   return {
     groups: steppers.length,
     sections: parts.sections,
-    tensors: inOrder.length,
+    tensors: parts.tensors,
     one: [inOrder[0].tensor.name, memory],
     has: (name) => members.has(name),
+    knows: (name) => members.has(name) || removed.has(name),
     at: (stretch) => backend.paramAt?.(stretch),
   };
 }

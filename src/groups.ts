@@ -47,9 +47,18 @@ export interface Existing extends Located {
   readonly sections: number;
   readonly tensors: number;
   has(name: string): boolean;
+  /** Whether it has, or had, a tensor of that name. */
+  knows(name: string): boolean;
 }
 
-const nothing: Existing = { groups: 0, sections: 0, tensors: 0, has: () => false, at: () => undefined };
+const nothing: Existing = {
+  groups: 0,
+  sections: 0,
+  tensors: 0,
+  has: () => false,
+  knows: () => false,
+  at: () => undefined,
+};
 
 /** New tensors, and where they come from. */
 export interface Intake {
@@ -107,7 +116,7 @@ export function readTensors<Options extends GroupOptions>(
     return { names, record: tensors };
   });
   checkSeparate(stretches, existing);
-  const isKnown = (name: string): boolean => existing.has(name) || stretches.has(name);
+  const isKnown = (name: string): boolean => existing.knows(name) || stretches.has(name);
 
   const sources = new Map<Tensor, Float32Array | Stretch>();
   const sections = entries.map(({ options, where, ownMask = false }, i): Section => {

@@ -132,6 +132,16 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     await this.#add(params, () => this.optimizer.addParams(group, params));
   }
 
+  /** Removes tensors from the optimizer, and from the slow weights. */
+  async removeParams(names: readonly string[]): Promise<void> {
+    expectArguments(arguments.length, 1, 'removeParams');
+    if (this.#isAdding) throw new Error('Parameters are being added: await that first.');
+    this.#checkNames();
+    const removed = this.optimizer.removeParams(names);
+    this.#checkNames();
+    await removed;
+  }
+
   /** A copy of a parameter of the optimizer, as its own `read`. */
   async read(name: string, options?: { average?: boolean }): Promise<Float32Array> {
     expectArguments(arguments.length, 2, 'read');
@@ -242,13 +252,15 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
   }
 
-  /** Throws where the optimizer has been added to without us. */
+  /** Throws where the optimizer has been added to without us, and lets go of slow weights of what it has no more. */
   #checkNames(): void {
     const { params } = this.optimizer;
     if (params === this.#known) return;
     const added = Object.keys(params).filter((name) => !Object.hasOwn(this.slow.params, name));
     if (added.length > 0) throw new Error(`Lookahead knows nothing of ${list(added)}: add by its own addParamGroup.`);
     checkParams(params);
+    const gone = Object.keys(this.slow.params).filter((name) => !Object.hasOwn(params, name));
+    if (gone.length > 0) void this.slow.removeParams(gone);
     this.#known = params;
   }
 }

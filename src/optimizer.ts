@@ -1,6 +1,6 @@
 // What every optimizer does, whatever its rule and machine, each in a line: the files beside this one do it.
 
-import { addGroup, addTensors } from './adding.js';
+import { addGroup, addTensors, removeTensors } from './adding.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './assignments.js';
 import type { WasmSource } from './backends/core.js';
@@ -64,6 +64,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       members: new Map(),
       inOrder: [],
       sections: 0,
+      tensors: 0,
+      removed: new Set<string>(),
       step: 0,
       batches: 0,
       sums: 0,
@@ -173,6 +175,16 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** Adds tensors to a group, as `addParamGroup` adds one. A decay mask that is a record cannot know them: it is refused. */
   addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
     return this.#later('addParams', arguments.length, 2, (parts) => addTensors(parts, group, params));
+  }
+
+  /**
+   * Lets go of tensors: their names are free again, and what is remembered of them is lost. The others keep their memory
+   * and their state, and groups their indices, even without tensors. Memory is freed where all tensors that were added
+   * together are gone; buffers of the caller's are left alone. On the GPU submit what you have encoded before. Rejects
+   * with an Error for a name that does not exist, for all tensors, or within a step, and then nothing has changed.
+   */
+  removeParams(names: readonly string[]): Promise<void> {
+    return this.#later('removeParams', arguments.length, 1, (parts) => removeTensors(parts, names));
   }
 
   /**

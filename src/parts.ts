@@ -24,13 +24,16 @@ export interface Parts<Options extends GroupOptions> {
   readonly backend: Backend;
   readonly outcomes: Outcomes;
   readonly steppers: Stepper<Options>[];
-  /** How many sections of tensors they have, all together. */
+  /** How many sections, and tensors, there have been so far. */
   sections: number;
+  tensors: number;
   /** What `optimizer.groups` shows of them. */
   readonly groups: LiveGroup<Options>[];
   readonly members: Map<string, Member>;
   /** The same in the caller's order, in which gradients are likely to come, too. */
-  readonly inOrder: Member[];
+  inOrder: Member[];
+  /** Names of tensors that were removed: a decay mask may still have them. */
+  readonly removed: Set<string>;
   /** The step that the optimizer is at, from 0. */
   step: number;
   readonly journal: Journal;
@@ -59,9 +62,10 @@ export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, s
 /** Makes the members of a new section known by name, and in the caller's order. */
 export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
   parts.sections += 1;
-  for (const member of members) {
+  parts.tensors += members.length;
+  for (const member of members.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
     parts.members.set(member.tensor.name, member);
-    parts.inOrder[member.tensor.index] = member;
+    parts.inOrder.push(member);
   }
 }
 

@@ -25,6 +25,8 @@ export class Runs {
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
   count = 0;
+  /** How many members were not removed. Those that were stay in `members`, at their places, and never take part. */
+  left: number;
 
   constructor(group: number, section: Section, backend: Backend) {
     const { index, tensors } = section;
@@ -38,6 +40,7 @@ export class Runs {
       latest: -1,
       hasSum: false,
     }));
+    this.left = tensors.length;
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
   }
 

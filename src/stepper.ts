@@ -29,6 +29,13 @@ export type LiveGroup<Options> = Options & {
   readonly lrMax?: number;
 };
 
+/** Keeps those items of an array for which `isKept` is true, in the same array. */
+function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
+  const kept = items.filter(isKept);
+  items.length = 0;
+  for (const item of kept) items.push(item);
+}
+
 const takesPart = ({ grad }: Member): boolean => grad !== undefined;
 const hasBegun = ({ tensor }: Member): boolean => tensor.step > 0;
 
@@ -72,6 +79,23 @@ export class Stepper<Options extends GroupOptions> {
     for (const member of runs.members) this.members.push(member);
     for (const name of section.names) this.names.push(name);
     return runs.members;
+  }
+
+  /** Lets go of tensors, and gives the sections that had some of them: which these were, and how many are left. */
+  remove(gone: ReadonlySet<Member>): { section: Section; tensors: readonly Tensor[]; left: number }[] {
+    const changed = this.sections.flatMap((runs) => {
+      const tensors = runs.members.filter((member) => gone.has(member)).map(({ tensor }) => tensor);
+      // Without steps they take no part in a change of mode, either.
+      for (const tensor of tensors) tensor.step = 0;
+      runs.left -= tensors.length;
+      return tensors.length > 0 ? { section: runs.section, tensors, left: runs.left } : [];
+    });
+    if (changed.length === 0) return [];
+    const names = new Set([...gone].map(({ tensor }) => tensor.name));
+    keep(this.sections, ({ left, section }) => left > 0 || section.tensors.length === 0);
+    keep(this.members, (member) => !gone.has(member));
+    keep(this.names, (name) => !names.has(name));
+    return changed;
   }
 
   /** Lets go of the memory, though `live` be kept. */

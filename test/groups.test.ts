@@ -1,12 +1,12 @@
 // Groups while they run: added to, frozen, masked; and steps in parts. What is refused changes nothing.
 
-import { adam, adamw, adamwScheduleFree, noDecayOnBiasAndNorm, sgdScheduleFree } from 'twinstep';
+import { adam, adamw, adamwScheduleFree, lookahead, noDecayOnBiasAndNorm, sgdScheduleFree } from 'twinstep';
 import { reduceOnPlateau } from 'twinstep/schedules';
 import { describe, expect, test, vi } from 'vitest';
 import { backends, webgpu } from './support/backends.js';
 import { any, buffer, contents, STORAGE } from './support/gpu.js';
 import { array, tensors } from './support/numbers.js';
-import { readAll, same } from './support/tensors.js';
+import { readAll, same, type Tensors } from './support/tensors.js';
 
 const lengths = [3, 64];
 const x = (): Float32Array => array(5, 9);
@@ -186,6 +186,197 @@ test.each(['wasm', 'reference'] as const)('%s: small tensors that are added shar
   for (let i = 0; i < 400; i++) await optimizer.addParams(0, { [`x${i}`]: x() });
   const buffers = new Set(Object.values(optimizer.params).map((each) => each.buffer));
   expect(buffers.size).toBe(2);
+});
+
+describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
+  const all = [1, 3, 64, 130];
+  const grads = (seed: number, names: readonly string[]) => {
+    return Object.fromEntries(Object.entries(tensors(all, seed)).filter(([name]) => names.includes(name)));
+  };
+  const two = (): { params: Tensors }[] => {
+    const { w1, w3, ...others } = tensors(all, 1);
+    return [{ params: { w1, w3 } }, { params: others }];
+  };
+
+  test.each([
+    ['one of a group', ['w3']],
+    ['the first of a group', ['w64']],
+    ['a whole group', ['w1', 'w3']],
+    ['of both groups', ['w130', 'w1']],
+  ])('leave the others as they are: %s', async (_, names) => {
+    for (const make of [adamw, sgdScheduleFree] as unknown as (typeof adamw)[]) {
+      const left = ['w1', 'w3', 'w64', 'w130'].filter((name) => !names.includes(name));
+      const [optimizer, apart] = [await make(two(), backend), await make(two(), backend)];
+      for (let t = 0; t < 3; t++) for (const each of [optimizer, apart]) each.step(tensors(all, 10 + t));
+      const shown = optimizer.params[left[0]];
+      await optimizer.removeParams(names);
+      expect(Object.keys(optimizer.params).toSorted()).toEqual(left.toSorted());
+      expect(Object.keys(optimizer.grads).toSorted()).toEqual(left.toSorted());
+      expect(optimizer.params[left[0]]).toBe(shown);
+      expect(optimizer.groups.flatMap(({ params }) => params)).toEqual(left);
+      expect(() => optimizer.step(tensors(all, 1))).toThrow(`There is no parameter "${names.toSorted()[0]}"`);
+      expect(() => optimizer.stepOf(names[0])).toThrow('There is no parameter');
+      await expect(optimizer.read(names[0])).rejects.toThrow('There is no parameter');
+      for (let t = 0; t < 3; t++) for (const each of [optimizer, apart]) each.step(grads(20 + t, left));
+      optimizer.eval();
+      apart.eval();
+      same(await readAll(optimizer, grads(1, left)), await readAll(apart, grads(1, left)));
+      const norms = await optimizer.norms();
+      expect(Object.keys(norms).toSorted()).toEqual(left.toSorted());
+
+      // And what is saved of them is taken over by another that has lost the same.
+      const another = await make(two(), backend);
+      await another.removeParams(names);
+      await another.loadStateDict(await optimizer.stateDict(), { params: await readAll(optimizer, grads(1, left)) });
+      for (const each of [optimizer, another]) {
+        each.train();
+        each.zeroGrad();
+        each.step(grads(30, left));
+      }
+      same(await readAll(another, grads(1, left)), await readAll(optimizer, grads(1, left)));
+    }
+  });
+
+  test('may come again, into any group, and begin anew', async () => {
+    const optimizer = await adamw(two(), backend);
+    optimizer.step(tensors(all, 2));
+    await optimizer.removeParams(['w1', 'w3']);
+    expect(optimizer.groups[0].params).toEqual([]);
+    optimizer.step(grads(3, ['w64', 'w130']));
+    await optimizer.addParams(1, { w3: array(3, 5) });
+    await optimizer.addParams(0, { w1: array(1, 5) });
+    expect(optimizer.groups.map(({ params }) => params)).toEqual([['w1'], ['w64', 'w130', 'w3']]);
+    expect([optimizer.stepOf('w3'), optimizer.stepOf('w64'), optimizer.completedSteps]).toEqual([0, 2, 2]);
+    const apart = await adamw({ w1: array(1, 5), w3: array(3, 5) }, backend);
+    for (let t = 0; t < 3; t++) {
+      optimizer.step(tensors(all, 10 + t));
+      apart.step(grads(10 + t, ['w1', 'w3']));
+    }
+    same(await readAll(optimizer, { w1: 0, w3: 0 }), await readAll(apart, { w1: 0, w3: 0 }));
+    for (let i = 0; i < 5; i++) {
+      await optimizer.removeParams(['w3', 'w64']);
+      await optimizer.addParams(0, { w64: array(64, i), w3: array(3, i) });
+      optimizer.step(tensors(all, i));
+      expect([optimizer.stepOf('w3'), optimizer.stepOf('w130')]).toEqual([1, 6 + i]);
+    }
+  });
+
+  test('take no completed step with them', async () => {
+    const optimizer = await adamw(two(), backend);
+    optimizer.step(tensors(all, 2));
+    optimizer.step(grads(3, ['w3']));
+    await optimizer.removeParams(['w3']);
+    expect(optimizer.completedSteps).toBe(2);
+    const dict = await optimizer.stateDict();
+    expect(dict.param_groups[0]).toMatchObject({ completed_steps: 2, left_out: ['w1'], param_names: ['w1'] });
+    optimizer.step(grads(4, ['w1']));
+    expect([optimizer.completedSteps, optimizer.stepOf('w1')]).toEqual([3, 2]);
+  });
+
+  test.each([
+    [['w3', 'x'], 'There is no parameter "x"; there are "w1", "w3", "w64", "w130".'],
+    [['w3', 'w3'], 'The parameter "w3" is listed twice.'],
+    [['w3', 5], 'There is no parameter 5; there are'],
+    [[], 'Expected what is removed to be an array of at least one name, got [].'],
+    ['w3', 'Expected what is removed to be an array of at least one name, got "w3".'],
+    [undefined, 'Expected what is removed to be an array of at least one name, got undefined.'],
+    [['w1', 'w3', 'w64', 'w130'], 'Expected some parameters to be left, got the names of all: dispose() lets go'],
+  ])('are refused: %j', async (names, sentence) => {
+    const optimizer = await adamw(two(), backend);
+    optimizer.step(tensors(all, 2));
+    const before = await optimizer.stateDict();
+    await expect(optimizer.removeParams(any(names))).rejects.toThrow(sentence);
+    await expect(optimizer.removeParams(Array(2 ** 32 - 1))).rejects.toThrow('There is no parameter undefined');
+    expect(await optimizer.stateDict()).toEqual(before);
+    optimizer.step(tensors(all, 3));
+  });
+
+  test('are not removed within a step, between batches, or while others are added', async () => {
+    const optimizer = await adamw(two(), backend);
+    optimizer.step(grads(1, ['w1']), { more: true });
+    await expect(optimizer.removeParams(['w3'])).rejects.toThrow('A step is unfinished');
+    optimizer.step(grads(1, ['w3']));
+    optimizer.accumulate(grads(1, ['w1']));
+    await expect(optimizer.removeParams(['w3'])).rejects.toThrow('There are accumulated gradients (batches: 1)');
+    optimizer.zeroGrad();
+    const adding = optimizer.addParams(0, { x: x() });
+    await expect(optimizer.removeParams(['w3'])).rejects.toThrow('Parameters are being added: await that first.');
+    await adding;
+    await optimizer.removeParams(['w3', 'x']);
+    const lazy = optimizer.lazyStateDict();
+    await optimizer.removeParams(['w1']);
+    await expect(lazy.params[0].read()).rejects.toThrow('The optimizer changed before "w1"');
+  });
+
+  test('stay known to a decay mask that is a record', async () => {
+    const decayMask = { w3: true, w64: false };
+    const optimizer = await adamw(tensors(lengths, 1), { ...backend, decayMask });
+    await optimizer.removeParams(['w3']);
+    await optimizer.addParams(0, { w3: array(3, 1) });
+    await optimizer.removeParams(['w64']);
+    await optimizer.addParamGroup({ params: { w64: array(64, 1) } });
+    expect((await optimizer.stateDict()).param_groups.map((group) => group.no_decay)).toEqual([[], ['w64']]);
+  });
+
+  test('are removed from Lookahead, too', async () => {
+    const [ahead, apart] = await Promise.all([0, 1].map(async () => lookahead(await adamw(two(), backend), { k: 2 })));
+    const left = ['w1', 'w64'];
+    for (let t = 0; t < 3; t++) for (const each of [ahead, apart]) each.step(tensors(all, 10 + t));
+    await ahead.removeParams(['w3']);
+    expect(Object.keys(ahead.slow.params)).toEqual(['w1', 'w64', 'w130']);
+    await ahead.optimizer.removeParams(['w130']);
+    for (let t = 0; t < 3; t++) for (const each of [ahead, apart]) each.step(grads(20 + t, left));
+    same(await readAll(ahead, grads(1, left)), await readAll(apart, grads(1, left)));
+    expect(Object.keys(ahead.slow.params)).toEqual(left);
+    await ahead.loadStateDict(await ahead.stateDict());
+    await expect(ahead.removeParams(['w3'])).rejects.toThrow('There is no parameter "w3"');
+    await ahead.addParams(0, { w3: array(3, 1) });
+    ahead.step(grads(30, [...left, 'w3']));
+  });
+});
+
+test('what is removed on the CPU stays readable where it was shown, and threads step without it', async () => {
+  const params = { big: array(200_000, 1), small: array(3, 2) };
+  const [optimizer, apart] = await Promise.all([2, 1].map((threads) => adamw(params, { threads })));
+  const { small } = optimizer.params;
+  await optimizer.removeParams(['small']);
+  expect(small).toEqual(params.small);
+  await optimizer.addParams(0, { more: array(100_000, 3) });
+  await optimizer.removeParams(['big']);
+  await optimizer.addParams(0, { big: array(200_000, 1) });
+  for (let t = 0; t < 3; t++) {
+    optimizer.step({ big: array(200_000, t), more: array(100_000, t) });
+    apart.step({ big: array(200_000, t) });
+  }
+  same({ big: await optimizer.read('big') }, { big: await apart.read('big') });
+  for (const each of [optimizer, apart]) each.dispose();
+});
+
+test('buffers of the caller’s are left alone when they are removed, and those of the optimizer’s own are destroyed', async () => {
+  const { device } = webgpu!;
+  const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
+  const made = vi.spyOn(device, 'createBuffer');
+  const optimizer = await adamw({ first }, { device, lr: 0.1 });
+  await optimizer.addParamGroup({ params: { second } });
+  const own = made.mock.results.map(({ value }) => value as GPUBuffer);
+  made.mockRestore();
+  optimizer.step({ first: array(64, 3), second: array(64, 4) });
+  const grad = (optimizer.grads as Record<string, GPUBufferBinding>).second.buffer;
+  const destroyed = [...own, grad].filter((each) => each.label !== 'twinstep grad' || each === grad);
+  const spies = destroyed.map((each) => vi.spyOn(each, 'destroy'));
+  expect(() => optimizer.step({ first: second })).toThrow('The gradient of "first" overlaps the parameter "second".');
+  const value = await contents(second);
+  await optimizer.removeParams(['second']);
+  expect(spies.filter((spy) => spy.mock.calls.length > 0).length).toBe(3);
+  expect(await contents(second)).toEqual(value);
+  optimizer.step({ first: second });
+  await optimizer.addParams(0, { again: second });
+  optimizer.step({ first: buffer(array(64, 5)), again: array(64, 6) });
+  await optimizer.removeParams(['first']);
+  await optimizer.stateDict();
+  optimizer.zeroGrad();
+  optimizer.dispose();
+  expect((await contents(first)).every(Number.isFinite)).toBe(true);
 });
 
 describe.each(backends)('%s: a state dict', (...[, backend]) => {

@@ -45,6 +45,8 @@ export interface Backend {
   paramAt?(stretch: Stretch): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
   extend(intake: Intake): Promise<Extension>;
+  /** Lets go of tensors of a section; with `isWhole` they are the last of it, and its memory goes, too. */
+  remove(section: number, tensors: readonly Tensor[], isWhole: boolean): void;
   /** Where the scalars of a section's run k are to be written before its `update`. */
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */

@@ -124,6 +124,21 @@ class CpuBackend implements Backend {
     return { take, drop() {} };
   }
 
+  remove(s: number, tensors: readonly Tensor[], isWhole: boolean): void {
+    const names = new Set(tensors.map(({ name }) => name));
+    this.#params.remove(names);
+    if (this.#keepGrads) this.#grads.remove(names);
+    for (const { index } of tensors) this.#gradOf[index] = none;
+    if (!isWhole) return;
+    const { buffer } = this.#placed[s];
+    const others = this.#buffers.get(buffer)!.filter((each) => each !== this.#placed[s]);
+    delete this.#placed[s];
+    this.#buffers.set(buffer, others);
+    if (others.length > 0) return;
+    this.#buffers.delete(buffer);
+    if (this.#room?.buffer === buffer) this.#room = undefined;
+  }
+
   scalars(s: number, k: number): Float32Array {
     return this.#placed[s].scalarViews[k];
   }

@@ -3,7 +3,7 @@
 /** A frozen record that grows: made anew when it is looked at after it grew, so that to grow costs what is added. */
 export class GrowingRecord<Entry, Value = Entry> {
   readonly #make: (entries: Iterable<[string, Entry]>) => Readonly<Record<string, Value>>;
-  readonly #entries: [string, Entry][] = [];
+  #entries: [string, Entry][] = [];
   #record: Readonly<Record<string, Value>> | undefined;
 
   constructor(make: (entries: Iterable<[string, Entry]>) => Readonly<Record<string, Value>>) {
@@ -12,6 +12,11 @@ export class GrowingRecord<Entry, Value = Entry> {
 
   add(entries: readonly [string, Entry][]): void {
     for (const entry of entries) this.#entries.push(entry);
+    this.#record = undefined;
+  }
+
+  remove(names: ReadonlySet<string>): void {
+    this.#entries = this.#entries.filter(([name]) => !names.has(name));
     this.#record = undefined;
   }
 

@@ -21,6 +21,7 @@ export class WebGPU implements Backend {
   readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
   readonly #place: (intake: Intake, own: Set<object>) => Promise<Placed[]>;
+  /** By section; those that were removed leave holes, which `forEach` passes over. */
   readonly #placed: Placed[] = [];
   readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
   readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
@@ -77,6 +78,20 @@ export class WebGPU implements Backend {
       if (this.#keepGrads) this.#grads.add(byName(sections, (s, tensor) => this.#showGrad(s, tensor)));
     };
     return { take, drop: () => placed.forEach(({ memory }) => memory.destroy()) };
+  }
+
+  remove(s: number, tensors: readonly Tensor[], isWhole: boolean): void {
+    const names = new Set(tensors.map(({ name }) => name));
+    for (const name of names) {
+      this.#occupied.remove(name, this.params[name]);
+      this.#shown.delete(name);
+    }
+    this.#params.remove(names);
+    this.#grads.remove(names);
+    this.#tensors -= tensors.length;
+    if (!isWhole) return;
+    this.#placed[s].memory.destroy();
+    delete this.#placed[s];
   }
 
   scalars(section: number): Float32Array {
@@ -150,9 +165,9 @@ export class WebGPU implements Backend {
 
   zeroGrad(): void {
     const encoder = this.device.createCommandEncoder({ label: 'twinstep zero grad' });
-    for (const { memory } of this.#placed) {
+    this.#placed.forEach(({ memory }) => {
       for (const buffer of memory.gradBuffers()) encoder.clearBuffer(buffer);
-    }
+    });
     this.device.queue.submit([encoder.finish()]);
   }
 
@@ -181,7 +196,7 @@ export class WebGPU implements Backend {
   }
 
   dispose(): void {
-    for (const { memory } of this.#placed) memory.destroy();
+    this.#placed.forEach(({ memory }) => memory.destroy());
     this.#recording.destroy();
     this.#kernels.leave();
   }

@@ -20,6 +20,12 @@ export class Occupied {
     }
   }
 
+  remove(name: string, { buffer }: GPUBufferBinding): void {
+    const taken = this.#byBuffer.get(buffer)?.filter((each) => each.name !== name) ?? [];
+    if (taken.length > 0) this.#byBuffer.set(buffer, taken);
+    else this.#byBuffer.delete(buffer);
+  }
+
   /** The first parameter that has some of these bytes. */
   at(buffer: object, begin: number, bytes: number): string | undefined {
     const taken = this.#byBuffer.get(buffer);
