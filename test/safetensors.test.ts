@@ -14,6 +14,7 @@ import { describe, expect, test } from 'vitest';
 import { apart, expectWhole, small, streamOf, together, whole } from './support/checkpoints.js';
 import { mutant } from './support/mutants.js';
 import { random } from './support/numbers.js';
+import { entry as entryOf, run } from './support/program.js';
 
 const none = new Uint8Array(0);
 const entry = (change: object = {}): object => ({ dtype: 'F32', shape: [2], data_offsets: [0, 8], ...change });
@@ -59,56 +60,204 @@ test('entries may stand in any order, with empty tensors between', () => {
   expect(parseSafetensors(file({}, 0)).tensors.size).toBe(0);
 });
 
+const one = '{"dtype":"U8","shape":[0],"data_offsets":[0,0]}';
+
+// As Python's safetensors 0.8 does.
+test.each<[string, string]>([
+  ['white space around it', ` \n\r\t{ "a" :\t${one} } \n`],
+  ['metadata of null', `{"__metadata__":null,"a":${one}}`],
+  ['keys in other spellings', `{"\\u005f_metadata__":{},"\\u0061":${one.replace('dtype', 'd\\u0074ype')}}`],
+  [
+    'further keys of a tensor',
+    `{"a":${one.replace('}', ',"note":"\\ud83d\\ude00","n":[1.5e-400,{"a":null}],"n":-0}')}}`,
+  ],
+  ['further keys of 127 levels', `{"a":${one.replace('}', `,"n":${'['.repeat(125)}${']'.repeat(125)}}`)}}`],
+  ['a product that overflows after a 0', `{"a":${one.replace('[0]', '[0,4294967296,4294967296]')}}`],
+])('taken is %s', (...[, header]) => {
+  expect([...parseSafetensors(together(header, none)).tensors.keys()]).toEqual(['a']);
+});
+
+test.each(
+  '1.0 4e0 4E0 0e0 -0 -1 0.5 01 +1 1. .5 0x1 1_0 18446744073709551616 9007199254740993 null "1" [1]'.split(' '),
+)('no whole number is %s', (number) => {
+  const entries = [`"shape":[${number}],"data_offsets":[0,4]`, `"shape":[1],"data_offsets":[0,${number}]`];
+  for (const each of entries) {
+    expect(() => parseSafetensors(together(`{"a":{"dtype":"F32",${each}}}`, new Uint8Array(4)))).toThrow(
+      /^Expected .*, got .*\.$/,
+    );
+  }
+});
+
+describe('a file of another format is called one', () => {
+  const text = (characters: string): Uint8Array => Uint8Array.from(characters, (each) => each.charCodeAt(0));
+  const files: [string, Uint8Array, RegExp][] = [
+    [
+      'PyTorch',
+      text('PK\x03\x04\0\0\b\b\0\0'),
+      /begins like a zip \(a PyTorch file\?\).* tools\/torch_checkpoint\.py from-torch/,
+    ],
+    ['a zip of a good length', text('PK\x03\x04\0\0\0\0\b\0 and more'), /begins like a zip/],
+    ['a pickle', text('\x80\x02\x8a\nl\xfc\x9cF\xf9'), /begins like a pickle \(an old PyTorch file\?\)/],
+    ['HTML', text('<!DOCTYPE html><html></html>'), /begins like a page of HTML or XML\. Look at what the server/],
+    ['HTML after a line', text('\n\n  <html>'), /begins like a page of HTML/],
+    ['an error of a server', text('Entry not found'), /begins like text, "Entry no"\. Look at what the server/],
+    [
+      'Git LFS',
+      text('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'),
+      /Git LFS\. .*git lfs pull\.$/,
+    ],
+    ['JSON', text('{"state":{}}'), /begins like JSON/],
+    ['JSON after a byte order mark', text('\xef\xbb\xbf{ "weight_map": {} }'), /begins like JSON/],
+    ['gzip', text('\x1f\x8b\b\0\0\0\0\0\0\x03 and more'), /begins like gzip\. Decompress it first\.$/],
+    ['GGUF', text('GGUF\x03\0\0\0\x23\x01'), /begins like GGUF/],
+    ['Keras', text('\x89HDF\r\n\x1a\n\0\0'), /begins like HDF5 \(a Keras \.h5\?\)/],
+    ['NumPy', text('\x93NUMPY\x01\0v\0'), /begins like a NumPy array/],
+    ['any', text('\x08\x07\x12\x07pytorch'), /expected a header of 2 to 100000000 bytes, got \d+\.$/],
+    [
+      'another with a good length',
+      text('\x08\0\0\0\0\0\0\0\x01\x02'),
+      /expected a header that begins with a brace, 123, got 1\.$/,
+    ],
+    ['an empty one', none, /expected at least 8 bytes, got 0\.$/],
+    ['a short one', text('<p>'), /begins like a page of HTML/],
+  ];
+  test.each(files)('%s', async (...[, bytes, message]) => {
+    const optimizer = await small();
+    const before = await whole(optimizer);
+    const says = new RegExp(`^This is no safetensors file: .*${message.source}`);
+    expect(() => parseSafetensors(bytes)).toThrow(says);
+    expect(() => decodeCheckpoint(bytes)).toThrow(says);
+    await expect(loadCheckpoint(optimizer, bytes)).rejects.toThrow(says);
+    await expect(loadCheckpoint(optimizer, streamOf([bytes]))).rejects.toThrow(says);
+    await expectWhole(optimizer, before);
+  });
+});
+
+describe('as f32', () => {
+  const read = (dtype: SafeTensor['dtype'], values: { buffer: ArrayBufferLike; length: number }, name = 't') => {
+    const tensors = new Map<string, SafeTensor>([
+      ['odd', { dtype: 'F32', shape: [0, 3], bytes: none }],
+      [name, { dtype, shape: [values.length, 1], bytes: new Uint8Array(values.buffer) }],
+    ]);
+    const bytes = serializeSafetensors(tensors, new Map([['a', 'b']]));
+    // At an odd offset.
+    const shifted = new Uint8Array(bytes.length + 1);
+    shifted.set(bytes, 1);
+    const given = parseSafetensors(shifted.subarray(1), { as: 'f32' });
+    expect(given.metadata).toEqual(new Map([['a', 'b']]));
+    expect(given.shapes).toEqual(
+      new Map([
+        ['odd', [0, 3]],
+        [name, [values.length, 1]],
+      ]),
+    );
+    expect(given.tensors.get('odd')).toEqual(new Float32Array(0));
+    return { floats: given.tensors.get(name)!, shifted };
+  };
+  const all = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i);
+  const bitsOf = (floats: Float32Array): Uint32Array =>
+    new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
+
+  test('F16: every value, subnormal, infinite or NaN', () => {
+    const { floats } = read('F16', all);
+    for (const half of all) {
+      const [sign, exponent, fraction] = [half >> 15, (half >> 10) & 31, half & 1023];
+      const finite = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
+      const size = exponent < 31 ? finite : fraction === 0 ? Infinity : NaN;
+      expect(floats[half], String(half)).toBe(sign === 1 ? -size : size);
+    }
+    // A NaN keeps its bits.
+    expect(bitsOf(floats)[0xfe01]).toBe(0xffc02000);
+  });
+
+  test('BF16: every value is the upper half of an f32', () => {
+    const { floats } = read('BF16', all);
+    expect(bitsOf(floats)).toEqual(Uint32Array.from(all, (half) => half << 16));
+  });
+
+  test('F32: to the bit, and a copy', () => {
+    const bits = Uint32Array.of(0x80000000, 1, 0x7f800001, 0xffffffff, 0x3f800000);
+    const { floats, shifted } = read('F32', bits);
+    expect(bitsOf(floats)).toEqual(bits);
+    shifted.fill(7);
+    expect(bitsOf(floats)).toEqual(bits);
+  });
+
+  test('refused is any other type, by name, and any other option', () => {
+    expect(() => read('I32', new Int32Array(2), 'ids')).toThrow(
+      'Expected dtype of tensor "ids" to be F32, F16 or BF16, to be read as f32, got "I32".',
+    );
+    const options: [unknown, string][] = [
+      [{ as: 'f16' }, 'Expected as to be "f32", got "f16".'],
+      [{ dtype: 'f32' }, 'Unknown option "dtype"; parseSafetensors has "as".'],
+      [null, 'Expected the options of parseSafetensors to be a record, got null.'],
+    ];
+    for (const [each, message] of options) expect(() => parseSafetensors(file({}, 0), each as object)).toThrow(message);
+  });
+});
+
 describe('refused is', () => {
-  const deep = (levels: number): string => `{"a":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+  const deep = (levels: number): string => `{"a":{"b":${'['.repeat(levels)}${']'.repeat(levels)}}}`;
+  const twice = (...names: string[]): Uint8Array => together(`{${names.map((name) => `${name}:${one}`).join()}}`, none);
   const refused: [string, Uint8Array, string][] = [
     [
       'a header of no bytes',
       together('', none),
-      'Expected the length of the header to be 2 to 100000000 bytes, got 0n.',
+      'This is no safetensors file: expected a header of 2 to 100000000 bytes, got 0.',
     ],
     [
       'a header beyond the file',
       together('{}', none, 3n),
       'Expected the end of the header to be within the file of 10 bytes, got 11.',
     ],
-    ['a header beyond any', together('{}', none, 100_000_001n), 'got 100000001n.'],
-    ['a header beyond f64', together('{}', none, 2n ** 53n + 1n), 'got 9007199254740993n.'],
-    ['one of all bits', together('{}', none, 2n ** 64n - 1n), 'got 18446744073709551615n.'],
-    ['a space first', together(' {}', none), 'Expected the first byte of the header to be a brace, 123, got 32.'],
-    ['a byte order mark', together('\ufeff{}', none), 'a brace, 123, got 239.'],
-    ['no JSON', together('{"a"}', none), 'Expected the header to be JSON, got "{\\"a\\"}".'],
+    ['a header beyond any', together('{}', none, 100_000_001n), 'got 100000001.'],
+    ['a header beyond f64', together('{}', none, 2n ** 53n + 1n), 'got 9007199254740993.'],
+    ['one of all bits', together('{}', none, 2n ** 64n - 1n), 'got 18446744073709551615.'],
+    ['a byte order mark', together('\ufeff{}', none), 'a header that begins with a brace, 123, got 239.'],
+    [
+      'a byte order mark after a space',
+      together(' \ufeff{}', none),
+      'Expected the header to be JSON, got "\ufeff{}" at',
+    ],
+    ['no JSON', together('{"a"}', none), 'Expected the header to be JSON, got "}" at character 4.'],
+    ['JSON that is cut short', together('{"a":', none), 'Expected the header to be JSON, got its end at character 5.'],
+    ['a zero byte after it', together('{}\0', none), 'Expected the header to be JSON, got "\\u0000" at character 2.'],
+    ['a list', together(' []', none), 'Expected the header to be a record, got an array.'],
     ['two headers', together('{}{}', none), 'Expected the header to be JSON'],
     ['a tensor of null', file({ a: null }), 'Expected tensor "a" to be a record, got null.'],
-    ['a tensor in a list', file({ a: [] }), 'Expected tensor "a" to be a record, got [].'],
-    ['an unknown field', file({ a: entry({ x: 1 }) }), 'Expected no "x" in tensor "a".'],
+    ['a tensor in a list', file({ a: [] }), 'Expected tensor "a" to be a record, got an array.'],
     ['no dtype', file({ a: entry({ dtype: undefined }) }), 'Expected dtype of tensor "a" to be one of F4'],
     ['a dtype of toString', file({ a: entry({ dtype: 'toString' }) }), 'got "toString".'],
-    ['a dtype in a list', file({ a: entry({ dtype: ['F32'] }) }), 'got ["F32"].'],
+    ['a dtype in a list', file({ a: entry({ dtype: ['F32'] }) }), 'got an array.'],
     [
       'a shape of anything',
       file({ a: entry({ shape: { constructor: { name: { toString: 1 } } } }) }),
-      'of at least 0, got an Object.',
+      'of at least 0, got a record.',
     ],
     [
       'no shape',
       file({ a: entry({ shape: undefined }) }),
       'Expected shape of tensor "a" to be an array of whole numbers of at least 0, got undefined.',
     ],
-    ['a shape of -1', file({ a: entry({ shape: [-1, -2] }) }), 'got [-1, -2].'],
-    ['a shape of -0', together('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', none), 'got [0].'],
-    ['a shape of halves', file({ a: entry({ shape: [0.5, 4] }) }), 'got [0.5, 4].'],
-    ['a shape in words', file({ a: entry({ shape: ['2'] }) }), 'got ["2"].'],
-    ['a shape beyond f64', file({ a: entry({ shape: [2 ** 53] }) }), 'got [9007199254740992].'],
+    ['a shape of -1', file({ a: entry({ shape: [-1, -2] }) }), 'got -1 in it.'],
+    ['a shape of -0', together('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', none), 'got -0 in it.'],
+    ['a shape of halves', file({ a: entry({ shape: [0.5, 4] }) }), 'got 0.5 in it.'],
+    ['a shape in words', file({ a: entry({ shape: ['2'] }) }), 'got "2" in it.'],
+    ['a shape beyond f64', file({ a: entry({ shape: [2 ** 53] }) }), 'got 9007199254740992 in it.'],
     [
       'a product beyond f64',
       file({ a: entry({ shape: [2 ** 32, 2 ** 32] }) }),
       'bytes long, as its shape says, got 8.',
     ],
     [
-      'a product of Infinity',
+      'a product that overflows before a 0',
+      file({ a: entry({ shape: [2 ** 32, 2 ** 32, 0] }) }),
+      ' bytes long, as its',
+    ],
+    [
+      'a product far beyond f64',
       file({ a: entry({ shape: Array(40).fill(2 ** 50) }) }),
-      'Infinity bytes long, as its shape says, got 8.',
+      ' bytes long, as its shape says, got 8.',
     ],
     ['half a byte', file({ a: entry({ dtype: 'F4', shape: [3], data_offsets: [0, 1] }) }, 1), '1.5 bytes long'],
     [
@@ -118,7 +267,7 @@ describe('refused is', () => {
     ],
     ['three offsets', file({ a: entry({ data_offsets: [0, 8, 8] }) }), 'got [0, 8, 8].'],
     ['offsets backwards', file({ a: entry({ data_offsets: [8, 0] }) }), 'got [8, 0].'],
-    ['offsets below 0', file({ a: entry({ data_offsets: [-8, 0] }) }), 'got [-8, 0].'],
+    ['offsets below 0', file({ a: entry({ data_offsets: [-8, 0] }) }), 'got -8 in it.'],
     [
       'a range of another length',
       file({ a: entry({ data_offsets: [0, 4] }) }),
@@ -135,33 +284,37 @@ describe('refused is', () => {
     ['too few data', file({ a: entry() }, 7), 'Expected the length of the file to be'],
     ['too many data', file({ a: entry() }, 9), 'Expected the length of the file to be'],
     ['metadata of numbers', file({ __metadata__: { a: 1 } }, 0), 'Expected "a" in __metadata__ to be a string, got 1.'],
-    ['metadata of null', file({ __metadata__: null }, 0), 'Expected __metadata__ to be a record of strings, got null.'],
-    ['a lone surrogate', file({ '\udc00': entry() }), 'Expected the name of a tensor to be well-formed Unicode'],
+    ['metadata of a list', file({ __metadata__: [] }, 0), '__metadata__ to be a record of strings, got an array.'],
     [
-      'a tensor twice',
-      together('{"a":1,"b":[{"a":"}"},{"a":"\\\\"}],"a":2}', none),
-      'The key "a" stands twice in the header.',
+      'metadata without quotes',
+      together('{"__metadata__":nul}', none),
+      'Expected the header to be JSON, got "nul}" at',
     ],
-    [
-      'a tensor twice, spelled otherwise',
-      together('{"a":1,"\\u0061":2}', none),
-      'The key "a" stands twice in the header.',
-    ],
-    ['a name with escapes twice', together('{"\\"\\\\":1,"\\"\\u005c":2}', none), 'The key "\\"\\\\" stands twice'],
+    ['a lone surrogate', file({ '\udc00': entry() }), 'Expected a string in the header to be well-formed Unicode'],
+    ['one in metadata', file({ __metadata__: { a: '\ud83d' } }, 0), 'to be well-formed Unicode, got "\\ud83d".'],
+    ['a tensor twice', twice('"a"', '"a"'), 'The key "a" is listed twice in the header.'],
+    ['a tensor twice, spelled otherwise', twice('"a"', '"\\u0061"'), 'The key "a" is listed twice in the header.'],
+    ['a name with escapes twice', twice('"\\"\\\\"', '"\\"\\u005c"'), 'The key "\\"\\\\" is listed twice'],
+    ['a key of metadata twice', together('{"__metadata__":{"a":"","a":""}}', none), 'The key "a" is listed twice'],
     [
       'a field twice',
       together('{"a":{"dtype":"F32","dtype":"F32"}}', none),
-      'The key "dtype" stands twice in the header.',
+      'The key "dtype" is listed twice in the header.',
     ],
-    ['metadata twice', together('{"__metadata__":{},"__metadata__":{}}', none), 'The key "__metadata__" stands twice'],
+    [
+      'metadata twice',
+      together('{"__metadata__":{},"__metadata__":{}}', none),
+      'The key "__metadata__" is listed twice',
+    ],
     [
       'a number beyond f64',
-      together('{"a":{"shape":[1e400]}}', none),
+      together('{"a":{"note":[1e400]}}', none),
       'Expected a number in the header to be within the range of f64, got "1e400".',
     ],
-    ['many levels', together(deep(100), none), 'Expected the header to be at most 100 levels deep'],
-    ['very many levels', together(deep(1_000_000), none), 'Expected the header to be'],
-    ['levels that never end', together('{"a":' + '['.repeat(1_000_000), none), 'Expected the header to be JSON'],
+    ['many levels', together(deep(126), none), 'Expected the header to be at most 127 levels deep'],
+    ['very many levels', together(deep(1_000_000), none), 'Expected the header to be at most 127 levels deep'],
+    ['levels that never end', together('{"a":{"b":' + '['.repeat(1_000_000), none), 'at most 127 levels deep'],
+    ['a shape that never ends', together('{"a":{"shape":[1,', none), 'Expected the header to be JSON, got its end at'],
   ];
   test.each(refused)('%s', (...[, bytes, message]) => {
     expect(() => parseSafetensors(bytes)).toThrow(message);
@@ -174,10 +327,10 @@ describe('refused is', () => {
   });
 
   test('a long header in linear time', () => {
-    const keys = Array.from({ length: 200_000 }, (_, i) => `"k${i}":{}`).join();
+    const keys = Array.from({ length: 200_000 }, (_, i) => `"k${i}":${one}`).join();
     const start = performance.now();
-    expect(() => parseSafetensors(together(`{${keys},"k7":{}}`, none))).toThrow('The key "k7" stands twice');
-    expect(() => parseSafetensors(together(`{${keys}}`, none))).toThrow('Expected dtype of tensor "k0"');
+    expect(() => parseSafetensors(together(`{${keys},"k7":${one}}`, none))).toThrow('The key "k7" is listed twice');
+    expect(() => parseSafetensors(together(`{"k":{},${keys}}`, none))).toThrow('Expected dtype of tensor "k"');
     expect(() => parseSafetensors(together(`{"${'\\\\'.repeat(2_000_000)}":1}`, none))).toThrow(
       'to be a record, got 1.',
     );
@@ -196,6 +349,16 @@ describe('refused is', () => {
     expect(write('a', { dtype: 'F31' })).toThrow('Expected dtype of tensor "a"');
     expect(write('__metadata__', {})).toThrow('Expected the name of a tensor to be any but "__metadata__"');
     expect(() => serializeSafetensors(new Map(), new Map([['a', 1 as never]]))).toThrow('to be a string, got 1.');
+    // Others could not read them, or would read something else.
+    expect(write('\udc00', { bytes: new Uint8Array(8) })).toThrow(
+      'Expected the name of a tensor to be well-formed Unicode, got "\\udc00".',
+    );
+    for (const strings of [
+      ['a', '\ud800'],
+      ['\ud800', 'a'],
+    ] as [string, string][]) {
+      expect(() => serializeSafetensors(new Map(), new Map([strings]))).toThrow('to be well-formed Unicode, got');
+    }
     const others: [unknown, unknown, string][] = [
       [{}, undefined, 'Expected the tensors to be a Map by name, got an Object.'],
       [undefined, undefined, 'Expected the tensors to be a Map by name, got undefined.'],
@@ -225,6 +388,48 @@ test('names that objects have are names', () => {
     ['constructor', 'y'],
   ]);
   expect([...parseSafetensors(serializeSafetensors(tensors, metadata)).tensors]).toEqual([...tensors]);
+});
+
+describe('a header of 100 MB is refused soon, in memory of the order of the file:', () => {
+  // Each is the header, without what fills it: `rest` is a place for about so many bytes.
+  const headers: [string, string, RegExp][] = [
+    ['levels', `'{"a":{"b":' + '['.repeat(rest)`, /at most 127 levels deep/],
+    ['records', `'{"a":{"b":[' + '{},'.repeat(rest / 3) + '0]}}'`, /at most 4194304 keys, strings, arrays and records/],
+    ['tensors that are none', `'{' + '"a":{},'.repeat(rest / 7) + '"b":0}'`, /Expected dtype of tensor "a"/],
+    [
+      'strings',
+      `'{"a":{"b":[' + '"b",'.repeat(rest / 4) + '0]}}'`,
+      /at most 4194304 keys, strings, arrays and records/,
+    ],
+    ['one escaped string', `'{"a":{"b":"' + '\\\\u0061'.repeat(rest / 6) + '"}}'`, /Expected dtype of tensor "a"/],
+    ['digits', `'{"a":{"shape":[1' + '0'.repeat(rest) + ']}}'`, /a number in the header to be within the range of f64/],
+    ['numbers', `'{"a":{"b":[' + '1,'.repeat(rest / 2) + '0]}}'`, /Expected dtype of tensor "a"/],
+    [
+      'records in the state',
+      `'{"__metadata__":{"format":"twinstep","version":"1","state":"[' + '{},'.repeat(rest / 3) + '0]"}}'`,
+      /Expected the state dict to have at most 4194304 keys/,
+    ],
+  ];
+  test.each(headers)(
+    '%s',
+    (...[, header, message]) => {
+      const program = `
+      const { loadCheckpoint, decodeCheckpoint } = await import(${JSON.stringify(entryOf('checkpoint.js'))});
+      const rest = 99_999_000;
+      const bytes = Buffer.from('00000000' + ${header}, 'latin1');
+      bytes.writeBigUInt64LE(BigInt(bytes.length - 8));
+      const optimizer = await adamw({ w: new Float32Array(4) });
+      const begun = process.cpuUsage();
+      await loadCheckpoint(optimizer, bytes).catch(({ message }) => console.log(message));
+      try { decodeCheckpoint(bytes); } catch ({ message }) { console.log(message); }
+      console.log((process.cpuUsage(begun).user / 1e6).toFixed(1));`;
+      const [loaded, decoded, seconds] = run(program, 'index.js', ['--max-old-space-size=700']).split('\n');
+      expect(loaded).toMatch(/^Expected a header of at most 335\d+ bytes/);
+      expect(decoded).toMatch(message);
+      expect(Number(seconds)).toBeLessThan(15);
+    },
+    60_000,
+  );
 });
 
 describe('mutants of a checkpoint', () => {

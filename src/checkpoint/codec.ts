@@ -1,11 +1,20 @@
 // A checkpoint as bytes: parameters, state dict and a value of the caller's in one safetensors file.
 
 import { isFloat32Array } from '../memory.js';
-import { expect, isRecord, show } from '../sentences.js';
+import { expect, isRecord, show, unexpected } from '../sentences.js';
 import type { StateDict } from '../state/dict.js';
-import { bytesOf, concatenate } from './bytes.js';
-import { readOutline, statesOf, writeOutline, type CheckpointOptions, type Outline, type Part } from './outline.js';
-import { parseSafetensors } from './safetensors.js';
+import { asBytes } from './bytes.js';
+import { toFloats } from './floats.js';
+import {
+  isSlot,
+  readOutline,
+  statesOf,
+  writeOutline,
+  type CheckpointOptions,
+  type Outline,
+  type Part,
+} from './outline.js';
+import { readFile } from './safetensors.js';
 
 /** All that a checkpoint holds. */
 export interface Checkpoint {
@@ -28,45 +37,48 @@ export function encodeCheckpoint(
   expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
   const { params, stateDict, ...options } = checkpoint;
   expect(isRecord(params), 'params', 'a record of Float32Arrays by name', params);
-  const values = new Map<string, Float32Array>();
-  const parts: Part[] = [];
-  const add = (slot: string, name: string, array: Float32Array): void => {
-    parts.push({ slot, name, length: array.length });
-    values.set(`${slot}/${name}`, array);
-  };
+  const given: (Part & { readonly array: Float32Array })[] = [];
   for (const [name, array] of Object.entries(params)) {
-    expect(isFloat32Array(array), `parameter ${show(name)}`, 'a Float32Array', array);
-    add('param', name, array);
+    if (!isFloat32Array(array)) throw unexpected(`parameter ${show(name)}`, 'a Float32Array', array);
+    given.push({ slot: 'param', name, length: array.length, array });
   }
   const state: StateDict['state'] = { ...stateDict?.state };
   for (const [name, { index, state: each }] of statesOf(stateDict)) {
     if (each === undefined) continue;
-    for (const [slot, value] of Object.entries(each)) {
-      if (!isFloat32Array(value)) continue;
-      expect(slot !== 'param', `a slot of ${show(name)}`, 'called otherwise', slot);
-      add(slot, name, value);
-    }
-    state[index] = Object.fromEntries(Object.entries(each).filter(([, value]) => !isFloat32Array(value)));
+    const others = Object.entries(each).filter(([slot, value]) => {
+      if (!isFloat32Array(value)) return true;
+      expect(slot !== 'param' && isSlot(slot), `a slot of ${show(name)}`, 'called otherwise', slot);
+      given.push({ slot, name, length: value.length, array: value });
+      return false;
+    });
+    state[index] = Object.fromEntries(others);
   }
-  const { header, outline } = writeOutline({ ...stateDict, state }, parts, options);
-  return concatenate(
-    header,
-    outline.parts.map(({ slot, name }) => bytesOf(values.get(`${slot}/${name}`)!)),
-  );
+  const { header, parts } = writeOutline({ ...stateDict, state }, given, options);
+  const elements = parts.reduce((sum, { length }) => sum + length, 0);
+  const bytes = new Uint8Array(header.length + elements * Float32Array.BYTES_PER_ELEMENT);
+  bytes.set(header);
+  const data = new Float32Array(bytes.buffer, header.length);
+  let at = 0;
+  for (const { array, length } of parts) {
+    data.set(array, at);
+    at += length;
+  }
+  return bytes;
 }
 
 /** What a checkpoint of these bytes holds, its arrays copies. Throws an Error for anything but a sound one. */
 export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
-  const { metadata, tensors } = parseSafetensors(bytes);
-  const entries = Array.from(tensors, ([name, { dtype, shape }]) => ({ name, dtype, shape }));
-  const outline = readOutline({ metadata, entries });
-  const arrays = Array.from(tensors.values(), (tensor) => {
-    // Copied, since a Float32Array wants an aligned offset, and a file promises none.
-    const copy = new Float32Array(tensor.bytes.length / Float32Array.BYTES_PER_ELEMENT);
-    bytesOf(copy).set(tensor.bytes);
-    return copy;
-  });
-  return assemble(outline, arrays);
+  return decode(asBytes(bytes));
+}
+
+/** The same, of a header of at most so many bytes. */
+export function decode(bytes: Uint8Array, mostHeaderBytes?: number): Checkpoint {
+  const { header, data } = readFile(bytes, mostHeaderBytes);
+  const outline = readOutline(header);
+  return assemble(
+    outline,
+    header.entries.map((entry) => toFloats(entry, data)),
+  );
 }
 
 /** A checkpoint of an outline, and the arrays of its parts. */

@@ -2,13 +2,22 @@
 
 import { expect, isRecord, show, unexpected } from '../sentences.js';
 
-/** How deep arrays and records may lie in each other: thousands would overflow the stack of some engines' parsers. */
-const MOST_LEVELS = 100;
+/** How deep arrays and records may be nested, as in the reference implementation of safetensors (serde_json). */
+const MOST_LEVELS = 127;
 
-/** A value as JSON that gives just this value again. Throws an Error for what JSON would drop or change: NaN, a Date. */
+/** How many keys, strings, arrays and records a text may have: each takes up to 30 times its length when it is parsed. */
+const MOST_VALUES = 2 ** 22;
+
+/** UTF-8 has none, so other readers refuse them or change them. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/**
+ * Writes JSON that gives the same value again. Throws an Error for what JSON would drop or change (NaN, a Date), and for
+ * strings that UTF-8 cannot hold.
+ */
 export function writeJson(value: unknown, what: string, levels = MOST_LEVELS): string {
   if (value === null || typeof value === 'boolean') return String(value);
-  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'string') return writeString(value, what);
   if (typeof value === 'number') {
     expect(Number.isFinite(value), what, 'a finite number, as JSON has no other', value);
     // JSON.stringify makes it "0", although JSON has "-0".
@@ -20,9 +29,14 @@ export function writeJson(value: unknown, what: string, levels = MOST_LEVELS): s
   }
   expect(isPlain(value), what, 'null, true, false, a number, a string, or an array or plain record of these', value);
   const entries = Object.entries(value).map(
-    ([key, item]) => `${JSON.stringify(key)}:${writeJson(item, `${what}.${key}`, levels - 1)}`,
+    ([key, item]) => `${writeString(key, `a key in ${what}`)}:${writeJson(item, `${what}.${key}`, levels - 1)}`,
   );
   return `{${entries.join()}}`;
+}
+
+export function writeString(value: string, what: string): string {
+  if (LONE_SURROGATE.test(value)) throw unexpected(what, 'well-formed Unicode', value);
+  return JSON.stringify(value);
 }
 
 /** A record that is nothing but its keys: an object of a class would come back as something else. */
@@ -32,64 +46,179 @@ function isPlain(value: unknown): value is Record<string, unknown> {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** What `text` says. Throws an Error for what is not JSON, and for what JSON.parse passes over in silence. */
+/** Parses JSON. Throws an Error for what is not JSON, and for what JSON.parse takes in silence: 1e999, a key twice. */
 export function readJson(text: string, what: string): unknown {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw unexpected(what, 'JSON', text);
-  }
-  checkTokens(text, what);
-  return value;
+  const reader = new JsonReader(text, what);
+  reader.value();
+  reader.end();
+  return JSON.parse(text);
 }
 
-const NUMBER = /[-+.\deE]+/y;
-
-const [QUOTE, BACKSLASH, COMMA, MINUS, ZERO, NINE] = Array.from('"\\,-09', (each) => each.charCodeAt(0));
+const [QUOTE, BACKSLASH, COMMA, COLON] = Array.from('"\\,:', (each) => each.charCodeAt(0));
 const [BRACE, BRACE_END, BRACKET, BRACKET_END] = Array.from('{}[]', (each) => each.charCodeAt(0));
+const [SPACE, TAB, LINE_FEED, RETURN] = Array.from(' \t\n\r', (each) => each.charCodeAt(0));
+
+const WORD = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null/y;
 
 /**
- * Walks the tokens of what is known to be JSON, for keys that stand twice in a record, of which JSON.parse keeps the
- * last, and for numbers beyond f64, of which it makes Infinity. It takes one pass, and no recursion.
+ * Reads JSON one value at a time, in one pass, without building objects: JSON.parse turns 100 MB of brackets into
+ * gigabytes of them. Each method reads what it is named after, and throws an Error for anything else.
  */
-function checkTokens(text: string, what: string): void {
-  /** The keys so far of each record that is open, a Set from the first one on; for an array nothing. */
-  const open: (Set<string> | null | undefined)[] = [];
-  let isKey = false;
-  for (let i = 0; i < text.length; i++) {
-    const token = text.charCodeAt(i);
-    if (token === BRACE || token === BRACKET) {
-      isKey = token === BRACE;
-      open.push(isKey ? null : undefined);
-      expect(open.length <= MOST_LEVELS, what, `at most ${MOST_LEVELS} levels deep`, text);
-    } else if (token === BRACE_END || token === BRACKET_END) {
-      open.pop();
-      isKey = false;
-    } else if (token === COMMA) {
-      isKey = open[open.length - 1] !== undefined;
-    } else if (token === QUOTE) {
-      const begin = i + 1;
-      let isEscaped = false;
-      for (i++; ; i++) {
-        const each = text.charCodeAt(i);
-        if (each === QUOTE) break;
-        if (each !== BACKSLASH) continue;
-        isEscaped = true;
-        i++;
-      }
-      if (!isKey) continue;
-      isKey = false;
-      // Two spellings of one key are one key.
-      const key = isEscaped ? (JSON.parse(text.slice(begin - 1, i + 1)) as string) : text.slice(begin, i);
-      const keys = (open[open.length - 1] ??= new Set());
-      const before = keys.size;
-      if (keys.add(key).size === before) throw new TypeError(`The key ${show(key)} stands twice in ${what}.`);
-    } else if (token === MINUS || (token >= ZERO && token <= NINE)) {
-      NUMBER.lastIndex = i;
-      const [number] = NUMBER.exec(text)!;
-      expect(Number.isFinite(Number(number)), `a number in ${what}`, 'within the range of f64', number);
-      i += number.length - 1;
+export class JsonReader {
+  readonly #text: string;
+  readonly #what: string;
+  #at = 0;
+  #levels = 0;
+  #values = 0;
+
+  constructor(text: string, what: string) {
+    this.#text = text;
+    this.#what = what;
+  }
+
+  /** Reads a record; `read` reads the value of a key. */
+  record(read: (key: string) => void): void {
+    this.#items(BRACE, BRACE_END, () => {
+      const key = this.string();
+      this.#take(COLON);
+      read(key);
+    });
+  }
+
+  /** Reads an array; `read` reads an item. */
+  array(read: () => void): void {
+    this.#items(BRACKET, BRACKET_END, read);
+  }
+
+  string(): string {
+    this.#take(QUOTE);
+    const text = this.#text;
+    const begin = this.#at;
+    let at = begin;
+    let isEscaped = false;
+    for (let each = text.charCodeAt(at); each !== QUOTE; each = text.charCodeAt(++at)) {
+      // A control character, or NaN at the end of the text.
+      if (!(each >= SPACE)) throw this.#fault(at);
+      if (each !== BACKSLASH) continue;
+      isEscaped = true;
+      at += 1;
     }
+    this.#at = at + 1;
+    if (!isEscaped) return text.slice(begin, at);
+    const value = this.#unescape(begin - 1);
+    if (LONE_SURROGATE.test(value)) throw unexpected(`a string in ${this.#what}`, 'well-formed Unicode', value);
+    return value;
+  }
+
+  /** Reads a number, true, false or null, and returns it as it is written. */
+  word(): string {
+    const begin = this.#seek();
+    WORD.lastIndex = begin;
+    if (!WORD.test(this.#text)) throw this.#fault(begin);
+    this.#at = WORD.lastIndex;
+    const word = this.#text.slice(begin, this.#at);
+    if (Math.abs(Number(word)) === Infinity)
+      throw unexpected(`a number in ${this.#what}`, 'within the range of f64', word);
+    return word;
+  }
+
+  /** Reads any value, and drops it. */
+  value(): void {
+    if (this.nextIs('{')) {
+      this.count();
+      const keys = new Set<string>();
+      this.record((key) => {
+        this.count();
+        this.checkNew(!keys.has(key), key);
+        keys.add(key);
+        this.value();
+      });
+    } else if (this.nextIs('[')) {
+      this.count();
+      this.array(() => this.value());
+    } else if (this.nextIs('"')) {
+      this.count();
+      this.string();
+    } else {
+      this.word();
+    }
+  }
+
+  /** Throws unless a key is new in its record: of two, JSON.parse keeps the last one. */
+  checkNew(isNew: boolean, key: string): void {
+    if (!isNew) throw new TypeError(`The key ${show(key)} is listed twice in ${this.#what}.`);
+  }
+
+  /** Counts a value that takes memory. Throws an Error if there are too many. */
+  count(): void {
+    this.#values += 1;
+    if (this.#values <= MOST_VALUES) return;
+    throw new RangeError(`Expected ${this.#what} to have at most ${MOST_VALUES} keys, strings, arrays and records.`);
+  }
+
+  /** Throws unless everything has been read. */
+  end(): void {
+    if (this.#seek() < this.#text.length) throw this.#fault(this.#at);
+  }
+
+  nextIs(character: '{' | '[' | '"' | 'n'): boolean {
+    return this.#text[this.#seek()] === character;
+  }
+
+  /** Reads the next value, if it is short, as a message shows it. */
+  shown(): string {
+    if (this.nextIs('{')) return 'a record';
+    if (this.nextIs('[')) return 'an array';
+    return this.nextIs('"') ? show(this.string()) : this.word();
+  }
+
+  /** Throws an Error that shows the next value, unless it begins with `character`. */
+  check(character: '{' | '[' | '"', what: string, wanted: string): void {
+    if (!this.nextIs(character)) throw new TypeError(`Expected ${what} to be ${wanted}, got ${this.shown()}.`);
+  }
+
+  #items(begin: number, end: number, read: () => void): void {
+    this.#take(begin);
+    this.#levels += 1;
+    if (this.#levels > MOST_LEVELS)
+      throw new TypeError(`Expected ${this.#what} to be at most ${MOST_LEVELS} levels deep.`);
+    if (!this.#skip(end)) {
+      do read();
+      while (this.#skip(COMMA));
+      this.#take(end);
+    }
+    this.#levels -= 1;
+  }
+
+  /** Skips white space. */
+  #seek(): number {
+    const text = this.#text;
+    let each = text.charCodeAt(this.#at);
+    while (each === SPACE || each === LINE_FEED || each === RETURN || each === TAB) each = text.charCodeAt(++this.#at);
+    return this.#at;
+  }
+
+  #skip(code: number): boolean {
+    const isNext = this.#text.charCodeAt(this.#seek()) === code;
+    if (isNext) this.#at += 1;
+    return isNext;
+  }
+
+  #take(code: number): void {
+    if (!this.#skip(code)) throw this.#fault(this.#at);
+  }
+
+  /** The string that is written from `begin` to here. */
+  #unescape(begin: number): string {
+    try {
+      return JSON.parse(this.#text.slice(begin, this.#at)) as string;
+    } catch {
+      throw this.#fault(begin);
+    }
+  }
+
+  #fault(at: number): TypeError {
+    const rest = this.#text.slice(at, at + 100);
+    return new TypeError(`Expected ${this.#what} to be JSON, got ${rest ? show(rest) : 'its end'} at character ${at}.`);
   }
 }

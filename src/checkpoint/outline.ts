@@ -3,7 +3,7 @@
 // The tensors are `param/<name>` and, in PyTorch's words, `<slot>/<name>`; no slot has a slash, a name may. In
 // `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
-import { expect, isRecord, list, show } from '../sentences.js';
+import { expect, isCount, isRecord, list, show, unexpected } from '../sentences.js';
 import type { StateDict, TensorState } from '../state/dict.js';
 import { count, isShape, writeHeader, type Entry, type Header } from './header.js';
 import { readJson, writeJson } from './json.js';
@@ -29,6 +29,11 @@ export type Shapes = Readonly<Record<string, readonly number[]>>;
 const FORMAT = 'twinstep';
 const VERSION = '1';
 const BYTES = 4;
+
+/** What a header may have for metadata, shapes and options, and for each parameter and each character of its name. */
+const METADATA_BYTES = 2 ** 25;
+const TENSOR_BYTES = 2048;
+const NAME_BYTES = 64;
 
 /** What is saved beside arrays. */
 export interface CheckpointOptions {
@@ -62,46 +67,48 @@ export function statesOf(dict: unknown): Map<string, Remembered> {
   const states = new Map<string, Remembered>();
   const indices = new Set<unknown>();
   for (const [g, group] of (groups as unknown[]).entries()) {
-    expect(isRecord(group), `param_groups[${g}]`, 'a record', group);
+    const where = `param_groups[${g}]`;
+    expect(isRecord(group), where, 'a record', group);
     const { params, param_names: names } = group;
     const isNamed = Array.isArray(params) && Array.isArray(names) && params.length === names.length;
-    expect(isNamed, `params and param_names of param_groups[${g}]`, 'arrays of the same length', names);
+    expect(isNamed, `params and param_names of ${where}`, 'arrays of the same length', names);
     for (const [i, name] of (names as unknown[]).entries()) {
       const index: unknown = (params as unknown[])[i];
-      expect(typeof name === 'string', `param_names[${i}] of param_groups[${g}]`, 'a string', name);
-      expect(isShape([index]), `params[${i}] of param_groups[${g}]`, 'an index', index);
-      const isNew = !states.has(name) && !indices.has(index);
-      if (!isNew)
-        throw new TypeError(`Parameter ${show(name)}, or its index ${index}, stands twice in the state dict.`);
+      if (typeof name !== 'string') throw unexpected(`param_names[${i}] of ${where}`, 'a string', name);
+      if (!isCount(index) || Object.is(index, -0)) throw unexpected(`params[${i}] of ${where}`, 'an index', index);
+      if (states.has(name) || indices.has(index))
+        throw new TypeError(`Parameter ${show(name)}, or its index ${index}, is listed twice in the state dict.`);
       indices.add(index);
-      const each: unknown = Object.hasOwn(state, index as number) ? state[index as number] : undefined;
-      expect(each === undefined || isRecord(each), `the state of ${show(name)}`, 'a record', each);
-      states.set(name, { index: index as number, state: each as TensorState | undefined });
+      const each: unknown = Object.hasOwn(state, index) ? state[index] : undefined;
+      if (each !== undefined && !isRecord(each)) throw unexpected(`the state of ${show(name)}`, 'a record', each);
+      states.set(name, { index, state: each as TensorState | undefined });
     }
   }
   return states;
 }
 
-/** The header of a checkpoint of these arrays, and they in the order of its data. */
-export function writeOutline(
+/** The header of a checkpoint of these arrays, and they in the order of its data; names and indices are checked. */
+export function writeOutline<Given extends Part>(
   dict: StateDict,
-  given: readonly Part[],
+  given: readonly Given[],
   options: CheckpointOptions,
-): { header: Uint8Array<ArrayBuffer>; outline: Outline } {
+): { header: Uint8Array<ArrayBuffer>; parts: readonly Given[] } {
   checkOptions(options);
   const { shapes = {}, metadata } = options;
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
-  const order = new Map([...statesOf(dict).keys()].map((name, i) => [name, i]));
+  const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
   const strangers = Object.keys(shapes).filter((name) => !order.has(name));
   if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)}, of which there is a shape.`);
-  const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
-  const parts = given.toSorted((a, b) => rank(a) - rank(b));
+  const ranks = new Map(
+    given.map((part) => [part, (part.slot === 'param' ? 0 : order.size) + (order.get(part.name) ?? 0)]),
+  );
+  const parts = given.toSorted((a, b) => ranks.get(a)! - ranks.get(b)!);
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {
     const shape: unknown = Object.hasOwn(shapes, name) ? shapes[name] : [length];
     const fits = isShape(shape) && count(shape) === length;
-    expect(fits, `the shape of ${show(name)}`, `whole numbers whose product is ${length}`, shape);
+    if (!fits) throw unexpected(`the shape of ${show(name)}`, `whole numbers whose product is ${length}`, shape);
     const begin = end;
     end += length * BYTES;
     return { name: `${slot}/${name}`, dtype: 'F32' as const, shape, begin, end };
@@ -112,9 +119,25 @@ export function writeOutline(
     ['state', writeJson(dict, 'the state dict')],
   ]);
   if (metadata !== undefined) strings.set('metadata', writeJson(metadata, 'metadata'));
-  const { bytes, read } = writeHeader({ metadata: strings, entries });
-  // What is written can be read, since that is what checks it.
-  return { header: bytes, outline: readOutline(read) };
+  // Reading it again checks it.
+  readOutline({ metadata: strings, entries });
+  const header = writeHeader({ metadata: strings, entries });
+  const most = mostHeaderBytes(order.keys());
+  if (header.length > most) {
+    const how = `${METADATA_BYTES} of metadata and shapes`;
+    throw new RangeError(`Expected a header of at most ${most} bytes, with ${how}, got ${header.length}.`);
+  }
+  return { header, parts };
+}
+
+/**
+ * A bound of the header of a checkpoint of these parameters: hostile files are refused before much of them is read. A
+ * name is written at most 5 times as a key, by 6 bytes a character, and 4 times in the state dict, by 7.
+ */
+export function mostHeaderBytes(names: Iterable<string>): number {
+  let bytes = METADATA_BYTES;
+  for (const name of names) bytes += TENSOR_BYTES + NAME_BYTES * name.length;
+  return bytes;
 }
 
 /** What a header says, if it is a checkpoint's and its tensors are those of its state dict. */
@@ -131,27 +154,31 @@ export function readOutline({
   expect(state !== undefined, 'state in __metadata__', 'JSON', state);
   const dict = readJson(state, 'the state dict') as StateDict;
   const states = statesOf(dict);
-  const stateOf = (name: string): TensorState | undefined => states.get(name)?.state;
-
-  const shapeOf = new Map<string, string>();
+  const shapeOf = new Map<string, readonly number[]>();
   const parts = entries.map(({ name: key, dtype, shape }) => {
-    expect(dtype === 'F32', `dtype of ${show(key)}`, '"F32"', dtype);
+    if (dtype !== 'F32') throw unexpected(`dtype of ${show(key)}`, '"F32"', dtype);
     const slash = key.indexOf('/');
     const [slot, name] = [key.slice(0, Math.max(slash, 0)), key.slice(slash + 1)];
-    // A word, and so neither "__proto__" nor nothing.
-    expect(/^[a-z]\w*$/i.test(slot), 'the name of a tensor', '"param/" or a slot and "/" before a parameter', key);
-    const isKnown = slot === 'param' ? states.has(name) : stateOf(name) !== undefined;
+    if (!isSlot(slot)) throw unexpected('the name of a tensor', '"param/" or a slot and "/" before a parameter', key);
+    const remembered = states.get(name);
+    const isParam = slot === 'param';
+    const isKnown = isParam ? remembered !== undefined : remembered?.state !== undefined;
     if (!isKnown) throw new TypeError(`The state dict knows nothing of the tensor ${show(key)}.`);
-    const isFree = slot === 'param' || !Object.hasOwn(stateOf(name)!, slot);
+    const isFree = isParam || !Object.hasOwn(remembered!.state!, slot);
     if (!isFree) throw new TypeError(`The state dict has a value of its own for the tensor ${show(key)}.`);
-    if (slot === 'param') shapeOf.set(name, shape.join());
+    if (isParam) shapeOf.set(name, shape);
     return { slot, name, shape, length: count(shape) };
   });
   const missing = [...states.keys()].filter((name) => !shapeOf.has(name));
   if (missing.length > 0) throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.`);
   for (const { slot, name, shape } of parts) {
-    const isAlike = shape.join() === shapeOf.get(name);
-    expect(isAlike, `the shape of ${slot} of ${show(name)}`, `the parameter's, [${shapeOf.get(name)}]`, shape);
+    const expected = shapeOf.get(name)!;
+    const isAlike = shape.length === expected.length && shape.every((size, i) => size === expected[i]);
+    if (!isAlike)
+      throw unexpected(`the shape of ${slot} of ${show(name)}`, `the parameter's, [${expected.join()}]`, shape);
   }
   return { dict, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
 }
+
+/** A word, and so neither "__proto__" nor empty. */
+export const isSlot = (slot: string): boolean => /^[a-z]\w*$/i.test(slot);

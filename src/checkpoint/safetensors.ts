@@ -1,8 +1,9 @@
 // safetensors files of any tensors (https://huggingface.co/docs/safetensors): the header, then the data.
 
-import { expect, isRecord, show } from '../sentences.js';
+import { expect, expectOptions, isRecord, show } from '../sentences.js';
 import { asBytes, concatenate } from './bytes.js';
-import { PREFIX, readHeader, readHeaderLength, writeHeader, type Dtype, type Entry } from './header.js';
+import { checkFloats, toFloats } from './floats.js';
+import { PREFIX, readHeader, readHeaderLength, writeHeader, type Dtype, type Entry, type Header } from './header.js';
 
 /** A tensor of a file: its values as they stand there, little-endian. */
 export interface SafeTensor {
@@ -11,25 +12,52 @@ export interface SafeTensor {
   readonly bytes: Uint8Array;
 }
 
+/** The header of a file, and its data. Throws an Error for a file that breaks any rule of the format. */
+export function readFile(bytes: Uint8Array, mostHeaderBytes?: number): { header: Header; data: Uint8Array } {
+  const begin = PREFIX + readHeaderLength(bytes.subarray(0, PREFIX + 1), mostHeaderBytes);
+  expect(begin <= bytes.length, 'the end of the header', `within the file of ${bytes.length} bytes`, begin);
+  const header = readHeader(bytes.subarray(PREFIX, begin));
+  const size = begin + (header.entries.at(-1)?.end ?? 0);
+  expect(size === bytes.length, 'the length of the file', `${size} bytes, as its header says`, bytes.length);
+  return { header, data: bytes.subarray(begin) };
+}
+
 /**
- * The tensors of a file by name, in the order of their data, each a view of the bytes handed over, and the strings that
- * the file has as `__metadata__`. Throws an Error for a file that breaks any rule of the format.
+ * The tensors of a file by name, in the order of their data, and the strings that the file has as `__metadata__`. Each is
+ * a view of the bytes handed over; with `as: 'f32'` it is a Float32Array, always a copy, of F32, F16 or BF16, and `shapes`
+ * has the shapes. Throws an Error for a file that breaks any rule of the format, and for another type with `as`.
  */
-export function parseSafetensors(file: Uint8Array | ArrayBuffer): {
+export function parseSafetensors(
+  file: Uint8Array | ArrayBuffer,
+  options?: { as?: undefined },
+): {
   metadata: ReadonlyMap<string, string>;
   tensors: ReadonlyMap<string, SafeTensor>;
-} {
-  const bytes = asBytes(file);
-  const begin = PREFIX + readHeaderLength(bytes.subarray(0, PREFIX));
-  expect(begin <= bytes.length, 'the end of the header', `within the file of ${bytes.length} bytes`, begin);
-  const { metadata, entries } = readHeader(bytes.subarray(PREFIX, begin));
-  const size = begin + (entries.at(-1)?.end ?? 0);
-  expect(size === bytes.length, 'the length of the file', `${size} bytes, as its header says`, bytes.length);
-  const tensors = entries.map(
-    ({ name, dtype, shape, begin: first, end }) =>
-      [name, { dtype, shape, bytes: bytes.subarray(begin + first, begin + end) }] as const,
-  );
-  return { metadata, tensors: new Map(tensors) };
+};
+export function parseSafetensors(
+  file: Uint8Array | ArrayBuffer,
+  options: { as: 'f32' },
+): {
+  metadata: ReadonlyMap<string, string>;
+  tensors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  shapes: ReadonlyMap<string, readonly number[]>;
+};
+export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?: 'f32' | undefined } = {}): unknown {
+  expectOptions(options, 'parseSafetensors', ['as']);
+  expect(options.as === undefined || options.as === 'f32', 'as', '"f32"', options.as);
+  const { header, data } = readFile(asBytes(file));
+  const { metadata, entries } = header;
+  if (options.as === undefined) {
+    const tensors = new Map<string, SafeTensor>();
+    for (const { name, dtype, shape, begin, end } of entries) {
+      tensors.set(name, { dtype, shape, bytes: data.subarray(begin, end) });
+    }
+    return { metadata, tensors };
+  }
+  // All types before any values: a file that is refused makes no copies.
+  for (const { name, dtype } of entries) checkFloats(name, dtype);
+  const tensors = new Map(entries.map((entry) => [entry.name, toFloats(entry, data)]));
+  return { metadata, tensors, shapes: new Map(entries.map(({ name, shape }) => [name, shape])) };
 }
 
 /**
@@ -52,7 +80,7 @@ export function serializeSafetensors(
     end += bytes.length;
     return { name, dtype: tensor.dtype, shape: tensor.shape, begin, end };
   });
-  return concatenate(writeHeader({ metadata, entries }).bytes, data);
+  return concatenate(writeHeader({ metadata, entries }), data);
 }
 
 function checkMap(map: unknown, what: string): void {

@@ -4,9 +4,16 @@ import type { Optimizer } from '../optimizer.js';
 import { expect, list, show } from '../sentences.js';
 import { LOOSELY, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
 import { asBytes, bytesOf } from './bytes.js';
-import { assemble, decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js';
+import { assemble, decode, encodeCheckpoint, type Checkpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
-import { checkOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
+import {
+  checkOptions,
+  mostHeaderBytes,
+  writeOutline,
+  type CheckpointOptions,
+  type Outline,
+  type Shapes,
+} from './outline.js';
 import { readStream, type ByteStream } from './stream.js';
 
 /** An optimizer of any algorithm, on any backend. */
@@ -45,20 +52,16 @@ export async function saveCheckpoint(
 export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
   checkOptimizer(optimizer, 'lazyStateDict');
   const { dict, params, arrays } = optimizer.lazyStateDict();
-  const parts = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
-  const { header, outline } = writeOutline(dict, parts, options);
-  const readOf = new Map(parts.map(({ slot, name, read }) => [`${slot}/${name}`, read]));
-  const reads = outline.parts
-    .filter(({ length }) => length > 0)
-    .map(({ slot, name }) => readOf.get(`${slot}/${name}`)!);
-  let isBegun = false;
+  const given = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
+  const { header, parts } = writeOutline(dict, given, options);
+  const reads = parts.filter(({ length }) => length > 0).map(({ read }) => read);
+  let next = -1;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const bytes = isBegun ? bytesOf(await reads.shift()!()) : header;
-        isBegun = true;
-        controller.enqueue(bytes);
-        if (reads.length === 0) controller.close();
+        controller.enqueue(next < 0 ? header : bytesOf(await reads[next]()));
+        next += 1;
+        if (next === reads.length) controller.close();
       },
     },
     // Nothing is read before it is asked for.
@@ -95,9 +98,11 @@ export async function loadCheckpoint(
 ): Promise<unknown> {
   checkOptimizer(optimizer, 'loadStateDict');
   const how = readHow(options, 'loadCheckpoint');
+  // A file of more tensors than the optimizer's has a longer header.
+  const most = how.strict ? mostHeaderBytes(optimizer.groups.flatMap(({ params: own }) => own)) : undefined;
   const { params, stateDict, metadata } = isStream(source)
-    ? await load(source, optimizer, how.strict)
-    : decodeCheckpoint(asBytes(source, 'the checkpoint', SOURCES));
+    ? await load(source, optimizer, how.strict, most)
+    : decode(asBytes(source, 'the checkpoint', SOURCES), most);
   const names = await optimizer.loadStateDict(stateDict, { params, ...how });
   return how.strict ? metadata : { metadata, ...names };
 }
@@ -116,8 +121,13 @@ const copy = (value: unknown, what: string): unknown =>
 const isStream = (source: unknown): source is ByteStream =>
   typeof (source as ByteStream | null | undefined)?.getReader === 'function';
 
-async function load(stream: ByteStream, optimizer: AnyOptimizer, strict: boolean): Promise<Checkpoint> {
-  const { outline, arrays } = await readStream(stream, (each) => checkFits(each, optimizer, strict));
+async function load(
+  stream: ByteStream,
+  optimizer: AnyOptimizer,
+  strict: boolean,
+  most: number | undefined,
+): Promise<Checkpoint> {
+  const { outline, arrays } = await readStream(stream, most, (each) => checkFits(each, optimizer, strict));
   return assemble(outline, arrays);
 }
 

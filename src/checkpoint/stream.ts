@@ -1,7 +1,7 @@
 // Reading a checkpoint from a stream: nothing larger is allocated than what has come, or the optimizer has itself.
 
 import { expect, show } from '../sentences.js';
-import { asBytes, bytesOf } from './bytes.js';
+import { asBytes, bytesOf, concatenate } from './bytes.js';
 import { PREFIX, readHeader, readHeaderLength } from './header.js';
 import { readOutline, type Outline } from './outline.js';
 
@@ -19,20 +19,27 @@ interface ByteReader {
 
 const FIRST_BYTES = 2 ** 16;
 
+/** How many chunks in a row may be empty, and after how many of any kind timers and other events have a turn. */
+const MOST_EMPTY = 1000;
+const CHUNKS_PER_TURN = 1000;
+
 /**
  * The outline of a checkpoint, handed to `accept` before any data are taken in, and the arrays of its parts: of those
  * whose names `accept` then wants. Throws an Error for a stream that is not just one sound checkpoint, and then cancels it.
  */
 export async function readStream(
   stream: ByteStream,
+  mostHeaderBytes: number | undefined,
   accept: (outline: Outline) => (name: string) => boolean,
 ): Promise<{ outline: Outline; arrays: Float32Array[] }> {
   expect(!stream.locked, 'the stream', 'free to be read', stream);
   const reader = stream.getReader();
   const source = new Source(reader);
   try {
-    const length = readHeaderLength(await source.gather(PREFIX));
-    const outline = readOutline(readHeader(await source.gather(length)));
+    const start = new Uint8Array(PREFIX + 1);
+    const length = readHeaderLength(start.subarray(0, await source.read(start)), mostHeaderBytes);
+    const rest = await source.gather(length - 1);
+    const outline = readOutline(readHeader(concatenate(start.subarray(PREFIX), [rest])));
     const isWanted = accept(outline);
     const arrays: Float32Array[] = [];
     for (const part of outline.parts) {
@@ -61,32 +68,43 @@ class Source {
   /** What is left of the latest chunk. */
   #rest: Uint8Array = new Uint8Array(0);
   #taken = 0;
+  #chunks = 0;
+  #empty = 0;
 
   constructor(reader: ByteReader) {
     this.#reader = reader;
   }
 
-  /** Fills `target` with the next bytes. */
+  /** Fills `target` with the next bytes, as far as there are any, and returns how many. */
+  async read(target: Uint8Array): Promise<number> {
+    return this.#take(target.length, (part, at) => target.set(part, at));
+  }
+
+  /** Fills all of `target`. */
   async fill(target: Uint8Array): Promise<void> {
-    await this.#take(target.length, (part, at) => target.set(part, at));
+    this.#checkAll(target.length, await this.read(target));
   }
 
   /** Passes over the next bytes. */
   async skip(length: number): Promise<void> {
-    await this.#take(length, () => {});
+    this.#checkAll(length, await this.#take(length, () => {}));
   }
 
-  async #take(length: number, use: (part: Uint8Array, at: number) => void): Promise<void> {
+  async #take(length: number, use: (part: Uint8Array, at: number) => void): Promise<number> {
     for (let at = 0; at < length;) {
-      if (this.#rest.length === 0 && !(await this.#next())) {
-        throw new TypeError(`Expected at least ${this.#taken + length - at} bytes in the stream, got ${this.#taken}.`);
-      }
+      if (this.#rest.length === 0 && !(await this.#next())) return at;
       const part = this.#rest.subarray(0, length - at);
       use(part, at);
       at += part.length;
       this.#taken += part.length;
       this.#rest = this.#rest.subarray(part.length);
     }
+    return length;
+  }
+
+  #checkAll(length: number, got: number): void {
+    if (got === length) return;
+    throw new TypeError(`Expected at least ${this.#taken + length - got} bytes in the stream, got ${this.#taken}.`);
   }
 
   /** The next `length` bytes, for which memory is taken as they come. */
@@ -114,6 +132,13 @@ class Source {
     });
     if (done) return false;
     this.#rest = asBytes(value, 'a chunk of the stream', 'a Uint8Array');
+    this.#empty = this.#rest.length === 0 ? this.#empty + 1 : 0;
+    if (this.#empty > MOST_EMPTY) {
+      throw new TypeError(`Expected data after ${this.#taken} bytes of the stream, got ${this.#empty} empty chunks.`);
+    }
+    this.#chunks += 1;
+    // Chunks that are there already are read without a turn of the event loop.
+    if (this.#chunks % CHUNKS_PER_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
     return true;
   }
 }

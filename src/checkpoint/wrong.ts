@@ -1,0 +1,35 @@
+// Files of other formats, told apart by their first bytes.
+
+import { show } from '../sentences.js';
+
+/** The first characters of a file, what it is then, and what to do. */
+const formats: [begin: string, what: string][] = [
+  [
+    'PK\x03\x04',
+    'a zip (a PyTorch file?). Convert a file of torch.save in Python: tools/torch_checkpoint.py from-torch, or safetensors.torch.save_file',
+  ],
+  ['\x80', 'a pickle (an old PyTorch file?). Load it in Python, and save it by safetensors.torch.save_file'],
+  ['<', 'a page of HTML or XML. Look at what the server answered: an error, or a page to log in?'],
+  ['version ', 'a pointer of Git LFS. Fetch the file that it stands for: git lfs pull'],
+  ['{', 'JSON. A safetensors file has 8 bytes before its JSON; an index names the files to read'],
+  ['[', 'JSON'],
+  ['\x1f\x8b', 'gzip. Decompress it first'],
+  ['(\xb5/\xfd', 'zstd. Decompress it first'],
+  ['BZh', 'bzip2. Decompress it first'],
+  ['\xfd7zXZ', 'xz. Decompress it first'],
+  ['GGUF', 'GGUF (llama.cpp). Take the safetensors file that it was made from'],
+  ['\x89HDF', 'HDF5 (a Keras .h5?). Convert it in Python'],
+  ['\x93NUMPY', 'a NumPy array. Save it in Python by safetensors.numpy.save_file'],
+];
+
+const BYTE_ORDER_MARK = '\xef\xbb\xbf';
+
+/** The Error for a file whose first bytes are these: says what it looks like, or else `why` it is no safetensors file. */
+export function wrongFile(first: Uint8Array, why: string): TypeError {
+  const text = String.fromCharCode(...first.subarray(0, 8));
+  const begin = (text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text).trimStart();
+  const format = formats.find(([each]) => begin.startsWith(each))?.[1];
+  const isText = /^[ -~]+$/.test(begin);
+  const like = format ?? (isText ? `text, ${show(begin)}. Look at what the server answered: an error?` : undefined);
+  return new TypeError(`This is no safetensors file: ${like === undefined ? why : `it begins like ${like}`}.`);
+}
