@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { adam, adamw, adamwScheduleFree, ema } from 'twinstep';
+import { adam, adamw, adamwScheduleFree, ema, type StateDict } from 'twinstep';
 import {
   checkpointStream,
   decodeCheckpoint,
@@ -207,29 +207,18 @@ test('a file of Node’s is loaded, whole or as a stream, and no cast is needed'
   rmSync(folder, { recursive: true });
 });
 
-test('five times the tensors are saved, streamed and loaded in some five times the time', async () => {
-  const times = async (count: number): Promise<number[]> => {
-    const params = Object.fromEntries(Array.from({ length: count }, (_, i) => [`w${i}`, array(1, i)]));
-    const optimizer = await adam(params);
-    optimizer.step(params);
-    const seconds: number[] = [];
-    const timed = async <Made>(work: () => Promise<Made>): Promise<Made> => {
-      const start = performance.now();
-      const made = await work();
-      seconds.push(performance.now() - start);
-      return made;
-    };
-    const bytes = await timed(() => saveCheckpoint(optimizer));
-    const again = await timed(() => collect(checkpointStream(optimizer)));
-    // toEqual would take minutes.
-    expect(Buffer.compare(again, bytes)).toBe(0);
-    await timed(() => loadCheckpoint(optimizer, bytes));
-    await timed(() => loadCheckpoint(optimizer, streamOf([bytes])));
-    return seconds;
-  };
-  await times(1000);
-  const [few, many] = [await times(4000), await times(20_000)];
-  for (const [i, time] of many.entries()) expect(time / few[i], String(i)).toBeLessThan(16);
+test('a stream of many tensors takes a time that grows with their number, not with its square', async () => {
+  const names = Array.from({ length: 200_000 }, (_, i) => `w${i}`);
+  const values = Promise.resolve(array(1, 1));
+  const dict = { state: {}, param_groups: [{ params: names.map((_, i) => i), param_names: names }] };
+  const params = names.map((name) => ({ name, length: 1, read: () => values }));
+  const reader = checkpointStream(any({ lazyStateDict: () => ({ dict, params, arrays: [] }) })).getReader();
+  await reader.read();
+  const begun = process.cpuUsage();
+  let chunks = 0;
+  while (!(await reader.read()).done) chunks += 1;
+  expect(chunks).toBe(names.length);
+  expect(process.cpuUsage(begun).user / 1e6).toBeLessThan(6);
 }, 60_000);
 
 test('a stream reads an array when it is asked for it, and not before', async () => {
@@ -316,7 +305,7 @@ test('the data begin on a multiple of 8, in the order of parameters, and slots h
 test('the entry holds no kernels, and needs no other file', () => {
   const source = readFileSync(new URL('../dist/checkpoint.js', import.meta.url), 'utf8');
   expect(source).not.toMatch(/^import|import\(|workgroup|AGFzb/m);
-  expect(source.length).toBeLessThan(48_000);
+  expect(source.length).toBeLessThan(60_000);
 });
 
 describe('saving is refused', () => {
@@ -373,8 +362,13 @@ describe('saving is refused', () => {
   });
 
   test('a name that is not Unicode', async () => {
-    const optimizer = await adam({ '\ud800': array(2, 1) });
-    await expect(saveCheckpoint(optimizer)).rejects.toThrow('left_out[0] to be well-formed Unicode, got "\\ud800".');
+    const { params, dict } = await whole(await small());
+    const renamed = (record: object): never =>
+      JSON.parse(JSON.stringify(record).replaceAll('"w"', '"\\ud800"')) as never;
+    const stateDict = { ...(dict as StateDict), param_groups: renamed((dict as StateDict).param_groups) };
+    expect(() => encodeCheckpoint({ params: { '\ud800': params.w, b: params.b }, stateDict })).toThrow(
+      'param_names[0] to be well-formed Unicode, got "\\ud800".',
+    );
   });
 
   test('parameters and a state dict of different tensors', async () => {
