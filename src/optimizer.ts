@@ -94,17 +94,17 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** The GPU device that it runs on, the caller's or one of its own; undefined on the CPU. */
   get device(): GPUDevice | undefined {
-    return this.#use().backend.device;
+    return this.#look().backend.device;
   }
 
   /** The parameters where they are stepped, by name. On the CPU these are copies of the arrays handed over. */
   get params(): Readonly<Record<string, Memory>> {
-    return this.#use().backend.params as Readonly<Record<string, Memory>>;
+    return this.#look().backend.params as Readonly<Record<string, Memory>>;
   }
 
   /** The optimizer's own memory for gradients, by name: written there, they need no copy. On the GPU made at first use. */
   get grads(): Readonly<Record<string, Memory>> {
-    return this.#use().backend.grads as Readonly<Record<string, Memory>>;
+    return this.#look().backend.grads as Readonly<Record<string, Memory>>;
   }
 
   /**
@@ -202,13 +202,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Completed steps of the optimizer, as schedules count them; Schedule-Free's groups have their own, `groups[i].k`. */
   get completedSteps(): number {
-    return completedSteps(this.#use());
+    return completedSteps(this.#look());
   }
 
   /** How many steps a tensor has completed; with Schedule-Free, its group. */
   stepOf(name: string): number {
     expectArguments(arguments.length, 1, 'stepOf');
-    const parts = this.#use();
+    const parts = this.#look();
     const { group, tensor } = memberOf(parts, name);
     return parts.steppers[group].stepOf(tensor);
   }
@@ -352,6 +352,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   ): Promise<Result> {
     if (this.#parts !== undefined) checkIdle(this.#parts, method);
     return (async () => busily(this.#enter(method, given, most, mends), work))();
+  }
+
+  /** What can be looked at even if the device is lost. */
+  #look(): Parts<Options> {
+    this.#outcomes.checkCounts();
+    return this.#parts!;
   }
 
   #use(): Parts<Options> {

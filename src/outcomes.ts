@@ -48,7 +48,8 @@ export class Outcomes {
     const settled = outcome.then((error) => {
       if (error === undefined || replaced !== this.#replaced) return;
       undo(error);
-      this.#failures.push(error);
+      // The loss of the device is thrown as such.
+      if (this.#backend.lost === undefined) this.#failures.push(error);
     });
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
   }
@@ -79,12 +80,18 @@ export class Outcomes {
   /** Throws if the optimizer has been disposed of, or its device is lost. */
   checkAlive(): void {
     if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
-    this.#backend.checkAlive?.();
+    if (this.#backend.lost !== undefined) throw new Error(this.#backend.lost);
   }
 
   /** Throws what has come to light, once, and whenever the optimizer cannot be used. */
   check(): void {
     this.checkAlive();
+    this.checkCounts();
+  }
+
+  /** The same, but for a lost device: what is counted, and where memory was, can still be told. */
+  checkCounts(): void {
+    if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
     if (this.#broken !== undefined) throw this.#broken;
     if (this.#failures.length === this.#heard) return;
     const failure = this.#failures[this.#heard];

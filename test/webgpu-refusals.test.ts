@@ -508,9 +508,8 @@ describe('a device that is lost', () => {
     ['train', (optimizer) => optimizer.train()],
     ['eval', (optimizer) => optimizer.eval()],
     ['freeze', (optimizer) => optimizer.freeze('w')],
-    ['stepOf', (optimizer) => optimizer.stepOf('w')],
-    ['params', (optimizer) => optimizer.params],
-    ['grads', (optimizer) => optimizer.grads.w],
+    ['unfreeze', (optimizer) => optimizer.unfreeze(0)],
+    ['lazyStateDict', (optimizer) => optimizer.lazyStateDict()],
   ];
 
   test.each(calls)('%s', async (_, call) => {
@@ -526,12 +525,19 @@ describe('a device that is lost', () => {
   test('a step at once after it cannot know: the next call says so', async () => {
     const on = await open();
     const optimizer = await make(on);
+    optimizer.step(grads);
+    await optimizer.read('w');
     on.destroy();
     optimizer.step(grads);
     optimizer.zeroGrad();
     await on.lost;
+    await expect(optimizer.read('w')).rejects.toThrow(lost);
     expect(() => optimizer.step(grads)).toThrow(lost);
-    expect(() => optimizer.completedSteps).toThrow(lost);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    // What was counted can still be told, and that step is not.
+    expect([optimizer.stepOf('w'), optimizer.completedSteps]).toEqual([1, 1]);
+    expect([Object.keys(optimizer.params), optimizer.device]).toEqual([['w'], on]);
+    expect(() => optimizer.step(grads)).toThrow(lost);
   });
 
   test('while an optimizer is made on it, or before', async () => {

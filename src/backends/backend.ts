@@ -39,8 +39,8 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
-  /** Throws if its device is lost. */
-  checkAlive?(): void;
+  /** That its device is lost, in a sentence, once it is. */
+  readonly lost?: string | undefined;
   /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
   paramAt?(stretch: Stretch): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */

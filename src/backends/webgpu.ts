@@ -201,11 +201,14 @@ export class WebGPU implements Backend {
     this.#kernels.leave();
   }
 
-  checkAlive(): void {
+  get lost(): string | undefined {
     const { lost } = this.#kernels;
-    if (lost === undefined) return;
-    const state = ", and the optimizer's state with it. Make a new optimizer from the latest checkpoint.";
-    throw new Error(`${lost}${this.#placed.length > 0 ? state : '.'}`);
+    if (lost === undefined || this.#placed.length === 0) return lost && `${lost}.`;
+    return `${lost}, and the optimizer's state with it. Make a new optimizer from the latest checkpoint.`;
+  }
+
+  checkAlive(): void {
+    if (this.lost !== undefined) throw new Error(this.lost);
   }
 
   /** What the device answers; throws that it was lost, if it was meanwhile. */

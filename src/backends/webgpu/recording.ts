@@ -119,9 +119,11 @@ export class Recording {
     const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
     this.#clear();
     const refused = `The GPU device refused ${this.#what}`;
-    return heard(this.#device).then((trouble) =>
-      trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`),
-    );
+    return heard(this.#device).then((heardOf) => {
+      // A device that is lost has nothing to say.
+      const trouble = heardOf ?? Kernels.of(this.#device).lost;
+      return trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`);
+    });
   }
 
   /** Never throws: the error that cancels the step is on its way to the caller. */
