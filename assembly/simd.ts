@@ -59,12 +59,12 @@
   return v128.or(f32x4.pmax(b, a), f32x4.ne(a, a));
 }
 
-/** The larger one; `a` if b is NaN. It keeps the largest square of a loop, which is asked afterwards if it is infinite. */
+/** The larger one; `a` if b is NaN. It finds the largest square of a loop: if that is infinite, some square overflowed. */
 @inline export function larger(a: v128, b: v128): v128 {
   return f32x4.pmax(a, b);
 }
 
-
+/** Stores `to` where flags are set. */
 @inline export function change(at: usize, to: v128, flags: v128): void {
   v128.store(at, v128.bitselect(to, v128.load(at), flags));
 }
@@ -73,7 +73,7 @@
 export const LARGEST: f32 = 3.4028234663852886e38;
 export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 
-
+/** Whether squares are infinite: not if NaN. */
 @inline export function overflows(a: v128): v128 {
   return f32x4.gt(a, splat(LARGEST));
 }
@@ -91,7 +91,8 @@ export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 /**
  * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, no scale or step above 1, nothing to
  * flush, the root unscaled and not raised, and scales in `plus` zero (Plain) or not (Full). Unknown: nothing, which costs
- * a third of Adam's time. These are types, since flags are variables to AssemblyScript, and binaryen merges loops that differ in variables into one that tests.
+ * a third of Adam's time. These are types, since flags are variables to AssemblyScript, and binaryen merges loops that
+ * differ in variables into one that tests.
  */
 export type Plain = bool;
 export type Full = f32;

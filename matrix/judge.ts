@@ -5,7 +5,7 @@ import { ROUNDING, webgpuRoundings } from '../test/support/tolerances.js';
 import type { Report, Row } from './row.js';
 
 /** Of the bits that the training gives, wherever it runs. Another rounding in a rule changes it, and has to be meant. */
-const CHECKSUM = 'c2f431f872cf684f';
+const CHECKSUM = '053785b53983702f';
 
 /** matrix/program.mjs takes 200 steps twice, each from the start. */
 const STEPS = 200;

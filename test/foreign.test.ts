@@ -169,6 +169,19 @@ describe('the coefficients', () => {
   });
 });
 
+test.each(['adam', 'nadam', 'adamwScheduleFree'] as const)('%s is told to flush moments at every 64th step', (name) => {
+  const steps = coefficients(name, (name === 'adamwScheduleFree' ? { innerMomentum: 0.9 } : {}) as object);
+  const at = kernels[steps.kernel].scalars.indexOf('flush_below');
+  const flushes: number[] = [];
+  for (let step = 1; step <= 200; step++) {
+    steps.next();
+    const below = steps.scalars()[at];
+    expect([0, 2 ** -126]).toContain(below);
+    if (below > 0) flushes.push(step);
+  }
+  expect(flushes).toEqual([64, 128, 192]);
+});
+
 test('docs/kernels.md is what the table says: `npm run docs` writes it', () => {
   const page = readFileSync(new URL('../docs/kernels.md', import.meta.url), 'utf8');
   expect(page).toBe(kernelsPage(new URL('../src/rules/', import.meta.url)));

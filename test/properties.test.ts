@@ -388,6 +388,22 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(second.stepOf('w3')).toBe(10);
     });
 
+    test('of a run of PyTorch whose squares overflowed goes on by steps of some lr', async () => {
+      const optimizer = await adam({ w: array(4, 1) }, { lr: 0.01, ...backend });
+      optimizer.step({ w: array(4, 2) });
+      const dict = await optimizer.stateDict();
+      (dict.state[0].exp_avg as Float32Array).set([1e29, -3e38], 1);
+      (dict.state[0].exp_avg_sq as Float32Array).set([Infinity, Infinity], 1);
+      await optimizer.loadStateDict(dict);
+      const before = await optimizer.read('w');
+      optimizer.step({ w: array(4, 3) });
+      const steps = (await optimizer.read('w')).map((x, i) => (before[i] - x) / 0.01);
+      for (const [i, sign] of [1, -1].entries()) {
+        expect(steps[1 + i] * sign).toBeGreaterThan(0.01);
+        expect(steps[1 + i] * sign).toBeLessThan(2);
+      }
+    });
+
     test('has PyTorch’s shape', async () => {
       const optimizer = await adamw(
         [{ params: { a: array(2, 1), b: array(3, 2) } }, { params: { c: array(1, 3) }, lr: 0.5 }],

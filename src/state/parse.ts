@@ -2,7 +2,7 @@
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { LARGEST } from '../f32.js';
+import { bounded, LARGEST } from '../f32.js';
 import type { Tensor } from '../layout.js';
 import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
@@ -176,10 +176,15 @@ function parseTensor<Options extends GroupOptions>(
     if (rule.squares?.includes(slot)) checkSquares(values, slot, ` in the ${what}`);
     return [slot, values];
   });
-  return {
-    step: algorithm.group === undefined ? (step as number) : 1,
-    slots: Object.fromEntries(entries) as Record<string, Float32Array>,
-  };
+  const slots = Object.fromEntries(entries) as Record<string, Float32Array>;
+  boundMoments(slots);
+  return { step: algorithm.group === undefined ? (step as number) : 1, slots };
+}
+
+/** Bounds first moments as the kernels do where squares overflow: a step by 1e29, say, would be one of 1e10 times lr. */
+function boundMoments({ exp_avg: moments, exp_avg_sq: squares }: Readonly<Record<string, Float32Array>>): void {
+  if (moments === undefined || squares === undefined) return;
+  for (let i = 0; i < moments.length; i++) if (squares[i] === LARGEST) moments[i] = bounded(moments[i]);
 }
 
 /** Throws for averages of squares that cannot be. Infinity, which PyTorch's runs can write, becomes the largest f32. */
