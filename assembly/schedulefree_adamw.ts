@@ -17,7 +17,7 @@
 // is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
 
 // prettier-ignore
-import { LARGEST, LARGEST_ROOT, TURN, Plain, Unknown, add, any, bounded, change, div, either, flush, larger, largest,
+import { LARGEST, LARGEST_ROOT, TURN, Plain, Unknown, add, any, bounded, change, div, either, flush, larger,
          lerp, limited, load, load_next, mul, overflows, plus, scaled, splat, sqrt, store, sub } from './simd';
 
 
@@ -50,7 +50,8 @@ function update<Known>(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, 
   let highest = splat(0);
   let i: usize = 0;
   do {
-    const g0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), g1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
+    const g0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
+    const g1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const m0 = inner ? flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below) : g0;

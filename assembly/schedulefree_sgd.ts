@@ -34,8 +34,10 @@ function update<Known>(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z:
   do {
     const y0 = load(param + i), y1 = load_next(param + i);
     const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
-    const d0 = add(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), plus<Known>(mul(decay, y0), z_decay, z0));
-    const d1 = add(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), plus<Known>(mul(decay, y1), z_decay, z1));
+    const g0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
+    const g1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
+    const d0 = add(g0, plus<Known>(mul(decay, y0), z_decay, z0));
+    const d1 = add(g1, plus<Known>(mul(decay, y1), z_decay, z1));
 
     store(param + i,
       sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),
