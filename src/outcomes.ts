@@ -25,7 +25,8 @@ export function perform<Task>(
 
 /** What was asked for, and whether anything is to be asked for at all. */
 export class Outcomes {
-  readonly #backend: Backend;
+  /** Undefined once it has been disposed of, so that its memory is let go of. */
+  #backend: Backend | undefined;
   /** Resolves once the outcome of everything so far is known. */
   #settled: Promise<unknown> | undefined;
   /** Errors that came late, and how many of them `check` need not throw any more. */
@@ -33,7 +34,6 @@ export class Outcomes {
   #heard = 0;
   /** Why the state is neither what it was nor what it was to be. */
   #broken: Error | undefined;
-  #isDisposed = false;
   /** How often the state was replaced as a whole: failures from before are ignored. */
   #replaced = 0;
 
@@ -49,7 +49,7 @@ export class Outcomes {
       if (error === undefined || replaced !== this.#replaced) return;
       undo(error);
       // The loss of the device is thrown as such.
-      if (this.#backend.lost === undefined) this.#failures.push(error);
+      if (this.#backend?.lost === undefined) this.#failures.push(error);
     });
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
   }
@@ -79,7 +79,7 @@ export class Outcomes {
 
   /** Throws if the optimizer has been disposed of, or its device is lost. */
   checkAlive(): void {
-    if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
+    if (this.#backend === undefined) throw new Error('This optimizer has been disposed of.');
     if (this.#backend.lost !== undefined) throw new Error(this.#backend.lost);
   }
 
@@ -91,7 +91,7 @@ export class Outcomes {
 
   /** The same, but for a lost device: what is counted, and where memory was, can still be told. */
   checkCounts(): void {
-    if (this.#isDisposed) throw new Error('This optimizer has been disposed of.');
+    if (this.#backend === undefined) throw new Error('This optimizer has been disposed of.');
     if (this.#broken !== undefined) throw this.#broken;
     if (this.#failures.length === this.#heard) return;
     const failure = this.#failures[this.#heard];
@@ -100,7 +100,7 @@ export class Outcomes {
   }
 
   dispose(): void {
-    this.#isDisposed = true;
+    this.#backend = undefined;
   }
 
   /** Makes every `check` throw, until the state is replaced. */

@@ -40,6 +40,22 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
+describe.each([...backends, ['two threads', { threads: 2 }] as const])('%s', (...[, backend]) => {
+  test('removeParams() lets go of the memory of what came together, once all of it is gone', async () => {
+    const optimizer = await adam({ w: array(1000, 1) }, backend as (typeof backends)[0][1]);
+    await optimizer.addParamGroup({ params: { a: array(50_000, 1), b: array(50_000, 2) } });
+    const bufferOf = (name: string): object => (optimizer.params[name] as Float32Array | GPUBufferBinding).buffer;
+    const ref = new WeakRef(bufferOf('a'));
+    optimizer.step({ w: array(1000, 2), a: array(50_000, 3), b: array(50_000, 4) });
+    await optimizer.removeParams(['a']);
+    expect(await isCollected(ref)).toBe(false);
+    await optimizer.removeParams(['b']);
+    expect(await isCollected(ref)).toBe(true);
+    optimizer.step({ w: array(1000, 2) });
+    optimizer.dispose();
+  });
+});
+
 test.each(['wasm', 'reference'] as const)('%s: gradients that pass leave the padding zero', async (backend) => {
   const optimizer = await adam({ long: array(200, 1), short: array(3, 2) }, { backend, keepGrads: false });
   optimizer.step({ long: array(200, 3), short: array(3, 4) });

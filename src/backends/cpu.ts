@@ -19,6 +19,8 @@ export interface Machine {
   readonly remark?: string;
   /** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
   open(bytes: number): { buffer: ArrayBufferLike; kernel(rule: Rule, block: Block): RunKernel };
+  /** Lets go of a buffer, where others share it. */
+  drop?(buffer: ArrayBufferLike): void;
   close?(): void;
 }
 
@@ -136,6 +138,7 @@ class CpuBackend implements Backend {
     this.#buffers.set(buffer, others);
     if (others.length > 0) return;
     this.#buffers.delete(buffer);
+    this.#machine.drop?.(buffer);
     if (this.#room?.buffer === buffer) this.#room = undefined;
   }
 

@@ -12,6 +12,7 @@ export async function openThreads({ threads, wasm }: Request): Promise<Machine> 
   return {
     threads,
     open: overMemories(module, true, (alone, call, memory) => team.share(alone, call, module, memory)),
+    drop: (buffer) => team.drop(buffer),
     close: () => team.end(),
   };
 }

@@ -17,6 +17,8 @@ export class Team {
   readonly #threads: readonly Thread[];
   /** All calls, as the main thread makes them. */
   readonly #runs: RunKernel[] = [];
+  /** Those over each memory. */
+  readonly #callsOver = new Map<ArrayBufferLike, number[]>();
 
   /** Starts all threads but the main one, or none. */
   static async start(size: number): Promise<Team> {
@@ -42,9 +44,9 @@ export class Team {
   /** Makes a call known to all threads, and gives the function by which the main thread makes it. */
   share(alone: RunKernel, call: Call, module: WebAssembly.Module, memory: WebAssembly.Memory): RunKernel {
     const index = this.#runs.push(alone) - 1;
-    const message: Message = { index, call, module, memory };
-    for (const thread of this.#threads) thread.post(message);
-    this.#board.announceMail();
+    const { buffer } = memory;
+    this.#callsOver.set(buffer, [...(this.#callsOver.get(buffer) ?? []), index]);
+    this.#post({ index, call, module, memory });
     const board = this.#board;
     const runs = this.#runs;
     const pace = new Pace();
@@ -56,6 +58,20 @@ export class Team {
       else alone(by, start, bytes, grad);
       pace.took(bytes, isShared, performance.now() - begun);
     };
+  }
+
+  /** Makes all threads forget the calls over a memory. */
+  drop(buffer: ArrayBufferLike): void {
+    for (const index of this.#callsOver.get(buffer) ?? []) {
+      delete this.#runs[index];
+      this.#post({ index });
+    }
+    this.#callsOver.delete(buffer);
+  }
+
+  #post(message: Message): void {
+    for (const thread of this.#threads) thread.post(message);
+    this.#board.announceMail();
   }
 
   end(): void {

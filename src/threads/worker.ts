@@ -14,7 +14,9 @@ export type Message =
       readonly call: Call;
       readonly module: WebAssembly.Module;
       readonly memory: WebAssembly.Memory;
-    };
+    }
+  /** To forget a call. */
+  | { readonly index: number };
 
 const parent = nodeThreads()?.parentPort;
 const port = parent ?? globalThis;
@@ -27,6 +29,8 @@ function receive(message: Message): void {
   if ('board' in message) {
     board = new Board(message.board, message.size);
     thread = message.thread;
+  } else if (!('call' in message)) {
+    delete runs[message.index];
   } else {
     const { index, call, module, memory } = message;
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });
