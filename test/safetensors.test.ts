@@ -98,9 +98,13 @@ describe('a file of another format is called one', () => {
     ],
     ['a zip of a good length', text('PK\x03\x04\0\0\0\0\b\0 and more'), /begins like a zip/],
     ['a pickle', text('\x80\x02\x8a\nl\xfc\x9cF\xf9'), /begins like a pickle \(an old PyTorch file\?\)/],
-    ['HTML', text('<!DOCTYPE html><html></html>'), /begins like a page of HTML or XML\. Look at what the server/],
+    [
+      'HTML',
+      text('<!DOCTYPE html><html></html>'),
+      /begins like a page of HTML or XML\. It may be an error or a login page/,
+    ],
     ['HTML after a line', text('\n\n  <html>'), /begins like a page of HTML/],
-    ['an error of a server', text('Entry not found'), /begins like text, "Entry no"\. Look at what the server/],
+    ['an error of a server', text('Entry not found'), /begins like text, "Entry no"\. It may be an error/],
     [
       'Git LFS',
       text('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'),

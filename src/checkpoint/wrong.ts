@@ -9,7 +9,7 @@ const formats: [begin: string, what: string][] = [
     'a zip (a PyTorch file?). Convert a file of torch.save in Python: tools/torch_checkpoint.py from-torch, or safetensors.torch.save_file',
   ],
   ['\x80', 'a pickle (an old PyTorch file?). Load it in Python, and save it by safetensors.torch.save_file'],
-  ['<', 'a page of HTML or XML. Look at what the server answered: an error, or a page to log in?'],
+  ['<', 'a page of HTML or XML. It may be an error or a login page that a server answered with'],
   ['version ', 'a pointer of Git LFS. Fetch the file that it stands for: git lfs pull'],
   ['{', 'JSON. A safetensors file has 8 bytes before its JSON; an index names the files to read'],
   ['[', 'JSON'],
@@ -30,6 +30,6 @@ export function wrongFile(first: Uint8Array, why: string): TypeError {
   const begin = (text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text).trimStart();
   const format = formats.find(([each]) => begin.startsWith(each))?.[1];
   const isText = /^[ -~]+$/.test(begin);
-  const like = format ?? (isText ? `text, ${show(begin)}. Look at what the server answered: an error?` : undefined);
+  const like = format ?? (isText ? `text, ${show(begin)}. It may be an error that a server answered with` : undefined);
   return new TypeError(`This is no safetensors file: ${like === undefined ? why : `it begins like ${like}`}.`);
 }
