@@ -99,10 +99,9 @@ export function writeOutline<Given extends Part>(
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
   const strangers = Object.keys(shapes).filter((name) => !order.has(name));
   if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)}, of which there is a shape.`);
-  const ranks = new Map(
-    given.map((part) => [part, (part.slot === 'param' ? 0 : order.size) + (order.get(part.name) ?? 0)]),
-  );
-  const parts = given.toSorted((a, b) => ranks.get(a)! - ranks.get(b)!);
+  const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
+  const ranked = given.map((part) => ({ part, rank: rank(part) }));
+  const parts = ranked.toSorted((a, b) => a.rank - b.rank).map(({ part }) => part);
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {

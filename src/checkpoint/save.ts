@@ -38,9 +38,10 @@ export async function saveCheckpoint(
   const shapes = copy(options.shapes, 'shapes') as Shapes | undefined;
   const metadata = copy(options.metadata, 'metadata');
   const names = optimizer.groups.flatMap(({ params }) => params);
-  const reads = names.map(async (name) => [name, await optimizer.read(name)] as const);
-  const [stateDict, ...params] = await Promise.all([optimizer.stateDict(), ...reads]);
-  return encodeCheckpoint({ params: Object.fromEntries(params), stateDict, shapes, metadata });
+  const reads = names.map((name) => optimizer.read(name));
+  const [stateDict, arrays] = await Promise.all([optimizer.stateDict(), Promise.all(reads)]);
+  const params = Object.fromEntries(names.map((name, i) => [name, arrays[i]]));
+  return encodeCheckpoint({ params, stateDict, shapes, metadata });
 }
 
 /**
