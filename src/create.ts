@@ -1,7 +1,7 @@
 // From an algorithm to the function that makes its optimizers.
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
-import { isWasmSource, keep, type WasmSource } from './backends/core.js';
+import { checkWasm, keep, type WasmSource } from './backends/core.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
 import { readGroups, type Params } from './groups.js';
 import type { GpuMemory } from './memory.js';
@@ -59,23 +59,23 @@ export interface Create<Options extends GroupOptions> {
 /** More than machines have for one memory: a slip of the finger is not to start a million. */
 const MOST_THREADS = 256;
 
-export function creator<Options extends GroupOptions>(given: Algorithm<Options>): Create<Options> {
-  const algorithm = ownOf(given);
+export function creator<Options extends GroupOptions>(made: Algorithm<Options>): Create<Options> {
+  const algorithm = ownOf(made);
   async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
     expectArguments(arguments.length, 2, algorithm.name);
     expect(isRecord(options), 'options', 'a record', options);
     const {
       backend: wanted = 'auto',
       device,
-      wasm,
+      wasm: given,
       keepGrads = true,
       threads = 1,
       ...common
     } = ownOf(options) as Record<string, unknown> & MachineOptions;
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
-    const isKernels = wasm === undefined || isWasmSource(wasm);
-    expect(isKernels, 'wasm', 'a WebAssembly.Module, or the bytes of one', wasm);
+    checkWasm(given);
+    const wasm = given && keep(given);
     expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
     const isTeam = isCount(threads, 1) && threads <= MOST_THREADS;
     expect(isTeam, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
@@ -87,7 +87,7 @@ export function creator<Options extends GroupOptions>(given: Algorithm<Options>)
     const { groups, intake } = readGroups(algorithm, params, ours);
     const opened = await choose({ ...intake, device, wasm, keepGrads, threads }, wanted);
     try {
-      const making = { algorithm, common: ours, memory: intake.memory, keepGrads, wasm: wasm && keep(wasm), ...opened };
+      const making = { algorithm, common: ours, memory: intake.memory, keepGrads, wasm, ...opened };
       return new Optimizer(making, groups);
     } catch (error) {
       opened.backend.dispose();

@@ -37,6 +37,7 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
     parts.backend.check(member.tensor, grad, encoded);
     if (!member.tensor.isFrozen) member.grad = grad;
   }
+  parts.backend.checkTogether?.(parts.members);
 }
 
 /** Whether a loop over `record` would meet keys that are not its own. To ask it of every key would slow down a step. */

@@ -43,9 +43,22 @@ export function bufferOf(value: unknown): GPUBuffer | undefined {
   return isBinding(value) ? value.buffer : undefined;
 }
 
+/** Throws for an array that has lost its memory: transferred to a Worker, say. */
+export function checkThere({ length, buffer }: Float32Array, role: string, name: string): void {
+  try {
+    // An array of no length may be meant, but where there is no memory there can be no view.
+    if (length === 0) void new Uint8Array(buffer);
+  } catch {
+    throw new TypeError(
+      `Expected ${role} ${show(name)} to have its memory, got an array whose buffer was transferred.`,
+    );
+  }
+}
+
 /** Where `memory` lies. Throws an Error about `role` and `name` for anything but a sound array or GPU buffer. */
 export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
   if (isFloat32Array(memory)) {
+    checkThere(memory, role, name);
     return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
   }
   const whole = isBuffer(memory);

@@ -172,6 +172,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       norms: (optimizer) => optimizer.norms(),
       addParamGroup: (optimizer) => optimizer.addParamGroup(any({ params: tensors([2], 3) })),
       addParams: (optimizer) => optimizer.addParams(0, any({ more: array(2, 3) })),
+      removeParams: (optimizer) => optimizer.removeParams(['w1']),
       freeze: (optimizer) => optimizer.freeze(0),
       unfreeze: (optimizer) => optimizer.unfreeze(0),
       train: (optimizer) => optimizer.train(),

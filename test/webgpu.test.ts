@@ -140,3 +140,93 @@ describe('encode', () => {
     expect(optimizer.stepOf('w')).toBe(0);
   });
 });
+
+describe('gradients that overlap', () => {
+  const [n, m] = [64, 70];
+  const make = async () => {
+    const [a, b] = [array(n, 1), array(m, 2)];
+    const optimizer = await adamw({ a: buffer(a), b: buffer(b), c: buffer(array(n, 3)) }, { device });
+    return { optimizer, all: buffer(array(512, 4)) };
+  };
+  /** All that takes gradients, of which each encoder is left alone. */
+  const ways: Record<string, (optimizer: Awaited<ReturnType<typeof make>>['optimizer'], grads: never) => unknown> = {
+    step: (optimizer, grads) => optimizer.step(grads),
+    encode: (optimizer, grads) => optimizer.encode(device.createCommandEncoder(), grads),
+    accumulate: (optimizer, grads) => optimizer.accumulate(grads),
+    norms: (optimizer, grads) => optimizer.norms(grads),
+  };
+  const overlapping: [string, (all: GPUBuffer) => unknown, string][] = [
+    [
+      'a whole buffer for two tensors',
+      (all) => ({ a: all, b: all }),
+      '"a" and "b" overlap, got bytes 0 to 256 and 0 to 280',
+    ],
+    [
+      'a whole one for two of one length',
+      (all) => ({ a: all, c: all }),
+      '"a" and "c" overlap, got bytes 0 to 256 and 0 to 256',
+    ],
+    [
+      'the rest of one for two of one length',
+      (all) => ({ a: { buffer: all, offset: 256 }, c: { buffer: all, offset: 256 } }),
+      '"a" and "c" overlap, got bytes 256 to 512 and 256 to 512',
+    ],
+    [
+      'parts of which one reaches into the next',
+      (all) => ({ a: { buffer: all, offset: 256 }, b: { buffer: all, offset: 0, size: m * 4 } }),
+      '"b" and "a" overlap, got bytes 0 to 280 and 256 to 512',
+    ],
+    [
+      'a part within another',
+      (all) => ({ b: { buffer: all, size: m * 4 }, a: { buffer: all, size: n * 4 } }),
+      '"a" and "b" overlap, got bytes 0 to 256 and 0 to 280',
+    ],
+    [
+      'a third that overlaps with the first of two',
+      (all) => ({ b: all, a: { buffer: all, offset: 512, size: n * 4 }, c: { buffer: all, offset: 256, size: n * 4 } }),
+      '"b" and "c" overlap, got bytes 0 to 280 and 256 to 512',
+    ],
+  ];
+  describe.each(Object.keys(ways))('%s', (way) => {
+    test.each(overlapping)('refuses %s', async (...[, grads, message]) => {
+      const { optimizer, all } = await make();
+      const call = async (given: unknown): Promise<unknown> => ways[way](optimizer, any(given));
+      const apart = {
+        a: { buffer: all, size: n * 4 },
+        b: { buffer: all, offset: 512, size: m * 4 },
+        c: { buffer: all, offset: 256 },
+      };
+      // In a set of its own, and after one that was sound.
+      for (const first of [{}, apart]) {
+        await call(first);
+        const before = await optimizer.stateDict().catch(() => undefined);
+        await expect(call(grads(all))).rejects.toThrow(`The gradients of ${message} of one GPUBuffer`);
+        expect(await optimizer.stateDict().catch(() => undefined)).toEqual(before);
+      }
+    });
+
+    test('takes what is meant', async () => {
+      const { optimizer, all } = await make();
+      const call = async (given: unknown): Promise<unknown> => ways[way](optimizer, any(given));
+      const tied = { buffer: all, offset: 256, size: n * 4 };
+      await call({ a: all, b: buffer(array(m, 5)) });
+      await call({ a: tied, c: { ...tied } });
+      await call({ a: all, c: { buffer: all, offset: 0, size: n * 4 } });
+      await call({ a: all, b: { buffer: all, offset: 256 } });
+      const whole = buffer(array(n, 6));
+      await call({ a: whole, c: whole });
+      // One after another each may have the same buffer.
+      await call({ a: all });
+      await call({ b: all });
+    });
+  });
+
+  test('but what a frozen tensor is given is passed over', async () => {
+    const { optimizer, all } = await make();
+    optimizer.freeze('b');
+    optimizer.step({ a: all, b: all });
+    optimizer.unfreeze('b');
+    expect(() => optimizer.step({ a: all, b: all })).toThrow('overlap');
+    expect([optimizer.stepOf('a'), optimizer.stepOf('b')]).toEqual([1, 0]);
+  });
+});

@@ -4,6 +4,7 @@ import type { Intake } from '../groups.js';
 import type { Tensor } from '../layout.js';
 import type { Stretch } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
+import type { Member } from '../runs.js';
 import type { WasmSource } from './core.js';
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
@@ -39,7 +40,7 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
-  /** That its device is lost, in a sentence, once it is. */
+  /** That its device is lost, or its memory, in a sentence, once it is. */
   readonly lost?: string | undefined;
   /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
   paramAt?(stretch: Stretch): string | undefined;
@@ -51,6 +52,8 @@ export interface Backend {
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
+  /** Throws an Error where gradients of one step, of which each passed `check`, cannot be taken together. */
+  checkTogether?(members: ReadonlyMap<string, Member>): void;
   /**
    * Begins a step, or what else it is, recorded into the caller's encoder if there is one. Throws where there can be none.
    */

@@ -1,7 +1,7 @@
 // The compiled kernels of assembly/. Runtimes differ in whether a module may be compiled from bytes, and how one comes
 // by it otherwise: each entry of the package (src/entries/) brings its own.
 
-import { show } from '../sentences.js';
+import { expect, show } from '../sentences.js';
 import { Unavailable } from './backend.js';
 
 /** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
@@ -50,16 +50,21 @@ export function coreBytes(): Uint8Array<ArrayBuffer> {
   return bytesOf(source as BufferSource);
 }
 
-/** A module of another realm is one, too, and so nothing is asked of its class. */
-export function isWasmSource(value: unknown): value is WasmSource {
-  if (isModule(value)) return true;
-  return (ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer') && isWasm(bytesOf(value as BufferSource));
+/** Throws for anything but kernels or nothing. A module of another realm is one: nothing is asked of its class. */
+export function checkWasm(value: unknown): asserts value is WasmSource | undefined {
+  const isSource = ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer';
+  const isOne = value === undefined || isModule(value) || (isSource && isWasm(bytesOf(value as BufferSource)));
+  expect(isOne, 'wasm', 'a WebAssembly.Module, or the bytes of one', value);
 }
 
-export const bytesOf = (source: BufferSource): Uint8Array<ArrayBuffer> =>
-  ArrayBuffer.isView(source)
-    ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
-    : new Uint8Array(source);
+export function bytesOf(source: BufferSource): Uint8Array<ArrayBuffer> {
+  try {
+    if (!ArrayBuffer.isView(source)) return new Uint8Array(source);
+    return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  } catch {
+    throw new TypeError('Expected the bytes of wasm to be there, got a buffer that has been transferred.');
+  }
+}
 
 /** Whether bytes begin as WebAssembly does: what a server sends in place of a file does not. */
 const isWasm = (bytes: Uint8Array): boolean => [0x00, 0x61, 0x73, 0x6d].every((byte, i) => bytes[i] === byte);

@@ -2,7 +2,7 @@
 
 import { byName, type Intake, type Section } from '../groups.js';
 import { begin, elements, end, layout, type Block, type Tensor } from '../layout.js';
-import { isFloat32Array } from '../memory.js';
+import { checkThere, isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { accumulate, norm } from '../vectors.js';
@@ -61,6 +61,8 @@ class CpuBackend implements Backend {
   readonly #placed: Placed[] = [];
   /** All of its memory, and which sections lie in each buffer. */
   readonly #buffers = new Map<ArrayBufferLike, Placed[]>();
+  /** The same buffers, to go over without an iterator. */
+  readonly #memories: ArrayBufferLike[] = [];
   /** The memory that was opened last, its length, and from which byte on it is free. */
   #room: (ReturnType<Machine['open']> & { readonly length: number; free: number }) | undefined;
   readonly #params = new GrowingRecord<Float32Array>(Object.fromEntries);
@@ -103,16 +105,20 @@ class CpuBackend implements Backend {
     for (const each of more) {
       const { tensors, rule } = each.section;
       for (const tensor of tensors) {
+        const source = sources.get(tensor) as Float32Array;
+        // Since it was checked, the caller had it again.
+        checkThere(source, 'parameter', tensor.name);
         if (tensor.length === 0) continue;
-        for (const array of ['param', ...(rule.fromParam ?? [])]) {
-          view(each, tensor, array).set(sources.get(tensor) as Float32Array);
-        }
+        for (const array of ['param', ...(rule.fromParam ?? [])]) view(each, tensor, array).set(source);
       }
     }
     const take = (): void => {
       this.#room = room;
       room.free = bytes;
-      if (!this.#buffers.has(buffer)) this.#buffers.set(buffer, []);
+      if (!this.#buffers.has(buffer)) {
+        this.#buffers.set(buffer, []);
+        this.#memories.push(buffer);
+      }
       for (const each of more) {
         this.#placed.push(each);
         this.#buffers.get(buffer)!.push(each);
@@ -151,6 +157,7 @@ class CpuBackend implements Backend {
     if (grad === own) return;
     if (!isFloat32Array(grad)) throw unexpected(`gradient ${show(name)}`, 'a Float32Array', grad);
     if (grad.length !== length) {
+      checkThere(grad, 'gradient', name);
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${grad.length}.`);
     }
     if (!this.#buffers.has(grad.buffer) || length === 0) return;
@@ -234,6 +241,15 @@ class CpuBackend implements Backend {
 
   dispose(): void {
     this.#machine.close?.();
+  }
+
+  /** The caller may transfer the memory, of which `params` and `grads` are views. */
+  get lost(): string | undefined {
+    for (let i = 0; i < this.#memories.length; i++) {
+      if (this.#memories[i].byteLength > 0) continue;
+      return "The optimizer's memory is gone, and its state: the buffer of params or grads was transferred.";
+    }
+    return undefined;
   }
 
   #view({ section, tensor, array }: ArrayOf): Float32Array {

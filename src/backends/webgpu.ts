@@ -4,10 +4,12 @@ import { byName, type Intake } from '../groups.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { checkUsage, isFloat32Array, locate, type Stretch } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
+import type { Member } from '../runs.js';
 import { show } from '../sentences.js';
 import { norm } from '../vectors.js';
 import type { ArrayOf, Backend, Extension, Run } from './backend.js';
 import { GrowingRecord } from './growing.js';
+import { Given } from './webgpu/given.js';
 import { Kernels } from './webgpu/kernel.js';
 import { placeOf, type Place } from './webgpu/memory.js';
 import { normsOf } from './webgpu/norms.js';
@@ -33,6 +35,7 @@ export class WebGPU implements Backend {
   #tensors = 0;
   readonly #recording: Recording;
   readonly #occupied = new Occupied();
+  readonly #given = new Given();
   /** What `grads` has shown so far. */
   readonly #shown = new Map<string, GPUBufferBinding>();
 
@@ -98,9 +101,12 @@ export class WebGPU implements Backend {
     return new Float32Array(this.#placed[section].section.rule.scalars.length);
   }
 
-  check({ name, length }: Tensor, grad: unknown, encoded: boolean): void {
+  check(tensor: Tensor, grad: unknown, encoded: boolean): void {
+    const { name, length } = tensor;
+    this.#given.note(tensor, undefined);
     if (grad === this.#shown.get(name)) return;
-    const { kind, buffer, offset, bytes } = locate(grad, 'gradient', name);
+    const stretch = locate(grad, 'gradient', name);
+    const { kind, buffer, offset, bytes } = stretch;
     if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
     }
@@ -118,6 +124,11 @@ export class WebGPU implements Backend {
     if (!isOwn && this.#own.has(buffer)) {
       throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     }
+    this.#given.note(tensor, stretch);
+  }
+
+  checkTogether(members: ReadonlyMap<string, Member>): void {
+    this.#given.check(members);
   }
 
   begin(encoder: GPUCommandEncoder | undefined, what: string): void {

@@ -1,6 +1,6 @@
 // The WebAssembly kernels over the caller's own memory.
 
-import { bind, getCore, isWasmSource, type WasmSource } from '../backends/core.js';
+import { bind, checkWasm, getCore, type WasmSource } from '../backends/core.js';
 import { expect, expectArguments, expectOptions, ownOf } from '../sentences.js';
 import { kernels, type KernelName } from './table.js';
 
@@ -25,7 +25,7 @@ export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSo
   const isMemory = Object.prototype.toString.call(memory) === '[object WebAssembly.Memory]';
   expect(isMemory, 'the memory', 'a WebAssembly.Memory', memory);
   expect(memory.buffer instanceof ArrayBuffer, 'the memory', 'one that is not shared', memory.buffer);
-  expect(wasm === undefined || isWasmSource(wasm), 'wasm', 'a WebAssembly.Module, or the bytes of one', wasm);
+  checkWasm(wasm);
   const kernel = bind(getCore(wasm), memory);
   return Object.fromEntries(Object.keys(kernels).map((name) => [name, kernel(name)])) as WasmKernels;
 }

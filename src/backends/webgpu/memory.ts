@@ -2,7 +2,7 @@
 
 import type { Section, Sources } from '../../groups.js';
 import { FLOAT, type Arena, type Tensor } from '../../layout.js';
-import { COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../../memory.js';
+import { checkThere, COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../../memory.js';
 import { complaint } from './device.js';
 
 /** Where an array of a tensor begins. */
@@ -45,7 +45,11 @@ export class SectionMemory {
     this.#own = own;
     for (const tensor of section.tensors) {
       const source = sources.get(tensor)!;
-      if (isFloat32Array(source)) continue;
+      if (isFloat32Array(source)) {
+        // Since it was checked, the caller had it again.
+        checkThere(source, 'parameter', tensor.name);
+        continue;
+      }
       this.#callers.set(tensor, { buffer: source.buffer as GPUBuffer, offset: source.offset });
     }
     this.#arenas = arenas.map(({ bytes }) => ({

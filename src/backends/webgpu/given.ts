@@ -1,0 +1,67 @@
+// Where the gradients of a step lie in the caller's buffers, and that no two share bytes by mistake.
+
+import { FLOAT, type Tensor } from '../../layout.js';
+import type { Stretch } from '../../memory.js';
+import type { Member } from '../../runs.js';
+import { show } from '../../sentences.js';
+
+/** The gradients of one step. */
+export class Given {
+  /** Of each tensor's latest gradient: undefined unless the caller gave a GPU buffer, or a part of one. */
+  readonly #latest = new Map<Tensor, Stretch | undefined>();
+  /** The same of the last set of gradients that was checked: most steps have it again. */
+  #checked: ReadonlyMap<Tensor, Stretch> = new Map();
+
+  note(tensor: Tensor, stretch: Stretch | undefined): void {
+    this.#latest.set(tensor, stretch?.kind === 'GPU' ? stretch : undefined);
+  }
+
+  /**
+   * Throws where gradients of this step overlap. The same bytes are meant for two tensors (tied weights), except where more
+   * was given for both: a whole buffer, of which each was to get its part.
+   */
+  check(members: ReadonlyMap<string, Member>): void {
+    let isKnown = true;
+    for (const { tensor, grad } of members.values()) {
+      const stretch = grad === undefined ? undefined : this.#latest.get(tensor);
+      if (stretch !== undefined) isKnown &&= isSame(stretch, this.#checked.get(tensor));
+    }
+    if (isKnown) return;
+    const given = new Map<Tensor, Stretch>();
+    for (const { tensor, grad } of members.values()) {
+      const stretch = grad === undefined ? undefined : this.#latest.get(tensor);
+      if (stretch !== undefined) given.set(tensor, stretch);
+    }
+    const lasts = new Map<object, Range>();
+    const ranges = Array.from(given, ([{ name, length }, { buffer, offset, bytes }]): Range => {
+      return { name, buffer, offset, end: offset + length * FLOAT, isLonger: bytes > length * FLOAT };
+    });
+    for (const range of ranges.toSorted((a, b) => a.offset - b.offset)) {
+      if (range.offset === range.end) continue;
+      const last = lasts.get(range.buffer);
+      const isApart = last === undefined || range.offset >= last.end;
+      const isMeant = range.offset === last?.offset && range.end === last.end && !(range.isLonger && last.isLonger);
+      if (!isApart && !isMeant) throw overlapping(last, range);
+      if (isApart || range.isLonger) lasts.set(range.buffer, range);
+    }
+    this.#checked = given;
+  }
+}
+
+/** The bytes of a buffer that a tensor's gradient takes, and whether more was given. */
+interface Range {
+  readonly name: string;
+  readonly buffer: object;
+  readonly offset: number;
+  readonly end: number;
+  readonly isLonger: boolean;
+}
+
+function overlapping(a: Range, b: Range): TypeError {
+  const bytes = `bytes ${a.offset} to ${a.end} and ${b.offset} to ${b.end} of one GPUBuffer`;
+  const how = 'give each a part, { buffer, offset, size }';
+  return new TypeError(`The gradients of ${show(a.name)} and ${show(b.name)} overlap, got ${bytes}: ${how}.`);
+}
+
+const isSame = (a: Stretch, b: Stretch | undefined): boolean =>
+  b !== undefined && a.buffer === b.buffer && a.offset === b.offset && a.bytes === b.bytes;
