@@ -30,9 +30,10 @@ fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let y = param[i];
+  let g = times(by.grad_scale, grad[i]);
   let before = z[i];
   let z0 = either(before, y, by.z_from_y);
-  let d = times(by.grad_scale, grad[i]) + plus(by.decay * y, by.z_decay, z0);
-  param[i] = shown((y + by.average_weight * (z0 - y)) - by.y_step * d, grad[i]);
-  z[i] = shown(z0 - by.z_step * d, grad[i]);
+  let d = g + plus(by.decay * y, by.z_decay, z0);
+  param[i] = shown((y + by.average_weight * (z0 - y)) - by.y_step * d, g);
+  z[i] = shown(z0 - by.z_step * d, g);
 }
