@@ -11,6 +11,15 @@ import {
   nadam,
   noDecayOnBiasAndNorm,
 } from 'twinstep';
+import {
+  checkpointStream,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  loadCheckpoint,
+  parseSafetensors,
+  saveCheckpoint,
+  serializeSafetensors,
+} from 'twinstep/checkpoint';
 import { coefficients, wasmKernels, wgslKernel } from 'twinstep/kernels';
 import * as schedules from 'twinstep/schedules';
 import { beforeEach, describe, expect, test } from 'vitest';
@@ -823,6 +832,13 @@ describe('options and arguments that do not exist', () => {
       next: [free.next],
       scalars: [free.scalars, {}],
       average: [free.average, true],
+      saveCheckpoint: [saveCheckpoint, optimizer, {}],
+      checkpointStream: [checkpointStream, optimizer, {}],
+      loadCheckpoint: [loadCheckpoint, optimizer, new Uint8Array(8), {}],
+      encodeCheckpoint: [encodeCheckpoint, {}],
+      decodeCheckpoint: [decodeCheckpoint, new Uint8Array(8)],
+      parseSafetensors: [parseSafetensors, new Uint8Array(8), {}],
+      serializeSafetensors: [serializeSafetensors, new Map(), new Map()],
       wasmKernels: [wasmKernels, new WebAssembly.Memory({ initial: 1 }), {}],
       wgslKernel: [wgslKernel, 'adam', {}],
       workgroups: [wgslKernel('adam').workgroups, 64, 64],
@@ -975,7 +991,22 @@ describe('properties of Object.prototype are nobody’s', () => {
     'decayMask',
     'average',
   ];
-  const more = ['k', 'alpha', 'tMax', 'lanes', 'isFirst', 'group', 'conflict', 'get', 'set', 'value', 'size', 'offset'];
+  const more = [
+    'k',
+    'alpha',
+    'tMax',
+    'lanes',
+    'isFirst',
+    'group',
+    'conflict',
+    'get',
+    'set',
+    'value',
+    'size',
+    'offset',
+    'shapes',
+    'dtype',
+  ];
 
   test.each(
     [...names, ...more].flatMap(
@@ -1004,6 +1035,8 @@ describe('properties of Object.prototype are nobody’s', () => {
           average.step(optimizer.params);
         }
         const dict = await optimizer.stateDict();
+        const file = await saveCheckpoint(optimizer);
+        seen.push(file, await loadCheckpoint(optimizer, file), [...parseSafetensors(file).tensors.keys()]);
         await optimizer.loadStateDict(dict, { params: { ...optimizer.params } });
         seen.push(
           { ...optimizer.params },
@@ -1072,6 +1105,14 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     expect(optimizer.completedSteps).toBe(0);
     // No values at all may be meant.
     optimizer.step({ none: new Float32Array(0) });
+  });
+
+  test('in a checkpoint', async () => {
+    const stateDict = await (await adamw({ w: array(2, 1) }, backend)).stateDict();
+    expect(() => encodeCheckpoint({ params: { w: transferred(2) }, stateDict })).toThrow(lost('parameter "w"'));
+    const state = { 0: { step: 1, exp_avg: transferred(2), exp_avg_sq: array(2, 2) } };
+    const encode = (): unknown => encodeCheckpoint({ params: { w: array(2, 1) }, stateDict: { ...stateDict, state } });
+    expect(encode).toThrow(lost('exp_avg of "w"'));
   });
 
   test('as kernels', async () => {

@@ -1,7 +1,7 @@
 // A checkpoint as bytes: parameters, state dict and a value of the caller's in one safetensors file.
 
-import { isFloat32Array } from '../memory.js';
-import { expect, isRecord, show, unexpected } from '../sentences.js';
+import { checkThere, isFloat32Array } from '../memory.js';
+import { expect, expectArguments, isRecord, show, unexpected } from '../sentences.js';
 import type { StateDict } from '../state/dict.js';
 import { asBytes } from './bytes.js';
 import { toFloats } from './floats.js';
@@ -34,12 +34,14 @@ export interface Checkpoint {
 export function encodeCheckpoint(
   checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions,
 ): Uint8Array<ArrayBuffer> {
+  expectArguments(arguments.length, 1, 'encodeCheckpoint');
   expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
   const { params, stateDict, ...options } = checkpoint;
   expect(isRecord(params), 'params', 'a record of Float32Arrays by name', params);
   const given: (Part & { readonly array: Float32Array })[] = [];
   for (const [name, array] of Object.entries(params)) {
     if (!isFloat32Array(array)) throw unexpected(`parameter ${show(name)}`, 'a Float32Array', array);
+    checkThere(array, 'parameter', name);
     given.push({ slot: 'param', name, length: array.length, array });
   }
   const state: StateDict['state'] = { ...stateDict?.state };
@@ -48,6 +50,7 @@ export function encodeCheckpoint(
     const others = Object.entries(each).filter(([slot, value]) => {
       if (!isFloat32Array(value)) return true;
       expect(slot !== 'param' && isSlot(slot), `a slot of ${show(name)}`, 'called otherwise', slot);
+      checkThere(value, `${slot} of`, name);
       given.push({ slot, name, length: value.length, array: value });
       return false;
     });
@@ -68,6 +71,7 @@ export function encodeCheckpoint(
 
 /** What a checkpoint of these bytes holds, its arrays copies. Throws an Error for anything but a sound one. */
 export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
+  expectArguments(arguments.length, 1, 'decodeCheckpoint');
   return decode(asBytes(bytes));
 }
 

@@ -1,7 +1,7 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
 // Files may be hostile. What the reference implementation refuses is refused; README.md lists what else is.
 
-import { expect, isCount, show, unexpected } from '../sentences.js';
+import { expect, isCount, ownOf, show, unexpected } from '../sentences.js';
 import { JsonReader, writeString } from './json.js';
 import { wrongFile } from './wrong.js';
 
@@ -155,7 +155,7 @@ function readMetadata(reader: JsonReader): Header['metadata'] {
 
 function readEntry(reader: JsonReader, name: string): Entry {
   const what = `tensor ${show(name)}`;
-  const fields: { dtype?: string; shape?: number[]; data_offsets?: number[] } = {};
+  const fields = ownOf<{ dtype?: string; shape?: number[]; data_offsets?: number[] }>({});
   reader.check('{', what, 'a record');
   reader.record((field) => {
     if (field === 'dtype') {

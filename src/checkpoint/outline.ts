@@ -3,7 +3,7 @@
 // The tensors are `param/<name>` and, in PyTorch's words, `<slot>/<name>`; no slot has a slash, a name may. In
 // `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
-import { expect, isCount, isRecord, list, show, unexpected } from '../sentences.js';
+import { expect, isCount, isRecord, list, ownOf, show, unexpected } from '../sentences.js';
 import type { StateDict, TensorState } from '../state/dict.js';
 import { count, isShape, writeHeader, type Entry, type Header } from './header.js';
 import { readJson, writeJson } from './json.js';
@@ -94,7 +94,7 @@ export function writeOutline<Given extends Part>(
   options: CheckpointOptions,
 ): { header: Uint8Array<ArrayBuffer>; parts: readonly Given[] } {
   checkOptions(options);
-  const { shapes = {}, metadata } = options;
+  const { shapes = {}, metadata } = ownOf(options);
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
   const strangers = Object.keys(shapes).filter((name) => !order.has(name));

@@ -1,6 +1,6 @@
 // safetensors files of any tensors (https://huggingface.co/docs/safetensors): the header, then the data.
 
-import { expect, expectOptions, isRecord, show } from '../sentences.js';
+import { expect, expectArguments, expectOptions, isRecord, ownOf, show } from '../sentences.js';
 import { asBytes, concatenate } from './bytes.js';
 import { checkFloats, toFloats } from './floats.js';
 import { PREFIX, readHeader, readHeaderLength, writeHeader, type Dtype, type Entry, type Header } from './header.js';
@@ -43,11 +43,13 @@ export function parseSafetensors(
   shapes: ReadonlyMap<string, readonly number[]>;
 };
 export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?: 'f32' | undefined } = {}): unknown {
+  expectArguments(arguments.length, 2, 'parseSafetensors');
   expectOptions(options, 'parseSafetensors', ['as']);
-  expect(options.as === undefined || options.as === 'f32', 'as', '"f32"', options.as);
+  const { as } = ownOf(options);
+  expect(as === undefined || as === 'f32', 'as', '"f32"', as);
   const { header, data } = readFile(asBytes(file));
   const { metadata, entries } = header;
-  if (options.as === undefined) {
+  if (as === undefined) {
     const tensors = new Map<string, SafeTensor>();
     for (const { name, dtype, shape, begin, end } of entries) {
       tensors.set(name, { dtype, shape, bytes: data.subarray(begin, end) });
@@ -68,6 +70,7 @@ export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
 ): Uint8Array<ArrayBuffer> {
+  expectArguments(arguments.length, 2, 'serializeSafetensors');
   checkMap(tensors, 'the tensors');
   checkMap(metadata, 'the metadata');
   let end = 0;

@@ -1,7 +1,7 @@
 // From an optimizer to its checkpoint and back.
 
 import type { Optimizer } from '../optimizer.js';
-import { expect, list, show } from '../sentences.js';
+import { expect, expectArguments, list, ownOf, show } from '../sentences.js';
 import { LOOSELY, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
 import { asBytes, bytesOf } from './bytes.js';
 import { assemble, decode, encodeCheckpoint, type Checkpoint } from './codec.js';
@@ -32,11 +32,13 @@ export async function saveCheckpoint(
   optimizer: AnyOptimizer,
   options: CheckpointOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
   checkOptions(options);
   // All of one moment: nothing is waited for before all of it is asked for.
-  const shapes = copy(options.shapes, 'shapes') as Shapes | undefined;
-  const metadata = copy(options.metadata, 'metadata');
+  const given = ownOf(options);
+  const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
+  const metadata = copy(given.metadata, 'metadata');
   const names = optimizer.groups.flatMap(({ params }) => params);
   const reads = names.map((name) => optimizer.read(name));
   const [stateDict, arrays] = await Promise.all([optimizer.stateDict(), Promise.all(reads)]);
@@ -51,6 +53,7 @@ export async function saveCheckpoint(
  * and some from after.
  */
 export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
+  expectArguments(arguments.length, 2, 'checkpointStream');
   checkOptimizer(optimizer, 'lazyStateDict');
   const { dict, params, arrays } = optimizer.lazyStateDict();
   const given = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
@@ -58,15 +61,15 @@ export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOpt
   const reads = parts.filter(({ length }) => length > 0).map(({ read }) => read);
   let next = -1;
   return new ReadableStream<Uint8Array>(
-    {
+    ownOf<UnderlyingDefaultSource<Uint8Array>>({
       async pull(controller) {
         controller.enqueue(next < 0 ? header : bytesOf(await reads[next]()));
         next += 1;
         if (next === reads.length) controller.close();
       },
-    },
+    }),
     // Nothing is read before it is asked for.
-    { highWaterMark: 0 },
+    ownOf({ highWaterMark: 0 }),
   );
 }
 
@@ -97,6 +100,7 @@ export async function loadCheckpoint(
   source: Uint8Array | ArrayBuffer | ByteStream,
   options: LoadOptions = {},
 ): Promise<unknown> {
+  expectArguments(arguments.length, 3, 'loadCheckpoint');
   checkOptimizer(optimizer, 'loadStateDict');
   const how = readHow(options, 'loadCheckpoint');
   // A file of more tensors than the optimizer's has a longer header.
