@@ -32,9 +32,11 @@ fn half_difference(a: Real, b: Real) -> Real {
 // WGSL may assume that no number is infinite or NaN, and flush subnormal ones: all are told by their bits. Those of
 // numbers without a sign are in order, with infinity above all numbers, and NaN above all.
 const INFINITE = Bits(0x7f800000u);
-const LARGEST = bitcast<f32>(0x7f7fffffu);
-// The largest number whose square is an f32.
-const LARGEST_ROOT = 0x5f7fffffu;
+// Written out: Deno and Firefox (naga) evaluate no bitcast in a constant.
+const LARGEST = 0x1.fffffep+127f;
+// The largest number whose square is an f32, and its bits.
+const LARGEST_ROOT = 0x1.fffffep+63f;
+const LARGEST_ROOT_BITS = 0x5f7fffffu;
 
 fn magnitude(a: Real) -> Bits {
   return bitcast<Bits>(a) & Bits(0x7fffffffu);
@@ -56,15 +58,14 @@ fn total(a: Real, b: Real) -> Real {
   return limited(a + b, (magnitude(a) < INFINITE) & (magnitude(b) < INFINITE));
 }
 
-// Whether the square of a is beyond f32; of NaN it is NaN.
+// Whether a*a is beyond f32; not for NaN, whose square is NaN.
 fn overflows(a: Real) -> Flags {
-  return (magnitude(a) > Bits(LARGEST_ROOT)) & (magnitude(a) <= INFINITE);
+  return (magnitude(a) > Bits(LARGEST_ROOT_BITS)) & (magnitude(a) <= INFINITE);
 }
 
 // a, or if the square of g is beyond f32, the nearest number whose own is not.
 fn bounded(a: Real, g: Real) -> Real {
-  let root = bitcast<f32>(LARGEST_ROOT);
-  return select(a, clamp(a, Real(-root), Real(root)), overflows(g));
+  return select(a, clamp(a, Real(-LARGEST_ROOT), Real(LARGEST_ROOT)), overflows(g));
 }
 
 // a, or NaN if g is infinite or NaN.
