@@ -144,6 +144,7 @@ class CpuBackend implements Backend {
     this.#buffers.set(buffer, others);
     if (others.length > 0) return;
     this.#buffers.delete(buffer);
+    this.#memories.splice(this.#memories.indexOf(buffer), 1);
     this.#machine.drop?.(buffer);
     if (this.#room?.buffer === buffer) this.#room = undefined;
   }
