@@ -229,4 +229,18 @@ describe('gradients that overlap', () => {
     expect(() => optimizer.step({ a: all, b: all })).toThrow('overlap');
     expect([optimizer.stepOf('a'), optimizer.stepOf('b')]).toEqual([1, 0]);
   });
+
+  test('and no buffer is kept alive to tell', async () => {
+    const { optimizer } = await make();
+    const ref = await (async () => {
+      const grads = { a: buffer(array(n, 5)) };
+      optimizer.step(grads);
+      await optimizer.read('a');
+      return new WeakRef(grads.a);
+    })();
+    await vi.waitFor(() => {
+      globalThis.gc!();
+      expect(ref.deref() === undefined).toBe(true);
+    });
+  });
 });

@@ -5,34 +5,43 @@ import type { Stretch } from '../../memory.js';
 import type { Member } from '../../runs.js';
 import { show } from '../../sentences.js';
 
+/** Where a gradient lies. The buffer has a number, so that it is not kept alive. */
+interface Place {
+  readonly buffer: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 /** The gradients of one step. */
 export class Given {
+  readonly #numbers = new WeakMap<object, number>();
+  #count = 0;
   /** Of each tensor's latest gradient: undefined unless the caller gave a GPU buffer, or a part of one. */
-  readonly #latest = new Map<Tensor, Stretch | undefined>();
+  readonly #latest = new WeakMap<Tensor, Place | undefined>();
   /** The same of the last set of gradients that was checked: most steps have it again. */
-  #checked: ReadonlyMap<Tensor, Stretch> = new Map();
+  #checked: ReadonlyMap<Tensor, Place> = new Map();
 
   note(tensor: Tensor, stretch: Stretch | undefined): void {
-    this.#latest.set(tensor, stretch?.kind === 'GPU' ? stretch : undefined);
+    this.#latest.set(tensor, stretch?.kind === 'GPU' ? this.#placeOf(stretch) : undefined);
   }
 
   /**
-   * Throws where gradients of this step overlap. The same bytes are meant for two tensors (tied weights), except where more
-   * was given for both: a whole buffer, of which each was to get its part.
+   * Throws where gradients of this step overlap. The same bytes are meant for two tensors (tied weights), except where
+   * more was given for both: a whole buffer, of which each was to get its part.
    */
   check(members: ReadonlyMap<string, Member>): void {
     let isKnown = true;
     for (const { tensor, grad } of members.values()) {
-      const stretch = grad === undefined ? undefined : this.#latest.get(tensor);
-      if (stretch !== undefined) isKnown &&= isSame(stretch, this.#checked.get(tensor));
+      const place = grad === undefined ? undefined : this.#latest.get(tensor);
+      if (place !== undefined) isKnown &&= isSame(place, this.#checked.get(tensor));
     }
     if (isKnown) return;
-    const given = new Map<Tensor, Stretch>();
+    const given = new Map<Tensor, Place>();
     for (const { tensor, grad } of members.values()) {
-      const stretch = grad === undefined ? undefined : this.#latest.get(tensor);
-      if (stretch !== undefined) given.set(tensor, stretch);
+      const place = grad === undefined ? undefined : this.#latest.get(tensor);
+      if (place !== undefined) given.set(tensor, place);
     }
-    const lasts = new Map<object, Range>();
+    const lasts = new Map<number, Range>();
     const ranges = Array.from(given, ([{ name, length }, { buffer, offset, bytes }]): Range => {
       return { name, buffer, offset, end: offset + length * FLOAT, isLonger: bytes > length * FLOAT };
     });
@@ -46,12 +55,18 @@ export class Given {
     }
     this.#checked = given;
   }
+
+  #placeOf({ buffer, offset, bytes }: Stretch): Place {
+    let number = this.#numbers.get(buffer);
+    if (number === undefined) this.#numbers.set(buffer, (number = this.#count++));
+    return { buffer: number, offset, bytes };
+  }
 }
 
 /** The bytes of a buffer that a tensor's gradient takes, and whether more was given. */
 interface Range {
   readonly name: string;
-  readonly buffer: object;
+  readonly buffer: number;
   readonly offset: number;
   readonly end: number;
   readonly isLonger: boolean;
@@ -63,5 +78,5 @@ function overlapping(a: Range, b: Range): TypeError {
   return new TypeError(`The gradients of ${show(a.name)} and ${show(b.name)} overlap, got ${bytes}: ${how}.`);
 }
 
-const isSame = (a: Stretch, b: Stretch | undefined): boolean =>
+const isSame = (a: Place, b: Place | undefined): boolean =>
   b !== undefined && a.buffer === b.buffer && a.offset === b.offset && a.bytes === b.bytes;
