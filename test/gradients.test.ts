@@ -1,6 +1,6 @@
 // Gradients on their way to a step: sums of several batches, and norms.
 
-import { adamw, adamwScheduleFree, type StateDict } from 'twinstep';
+import { adamw, adamwScheduleFree, nadam, type StateDict } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { backends } from './support/backends.js';
 import { any, buffer, COPY_DST, device, STORAGE } from './support/gpu.js';
@@ -244,6 +244,24 @@ describe.each(backends)('%s', (...[name, backend]) => {
         await expect((async () => others[where](made))()).rejects.toThrow(`${method}() was called in the midst of`);
         await expectUndisturbed(made);
       }
+    });
+
+    test('but it may assign options, of which a step takes the value of before or after', async () => {
+      const betas: [number, number][] = [
+        [0.9, 0.999],
+        [0.5, 0.7],
+      ];
+      const step = async (first: [number, number], then = first): Promise<Tensors> => {
+        const weightDecay = (): number => {
+          optimizer.groups[0].betas = then;
+          return 0.1;
+        };
+        const optimizer = await nadam(params(), { ...backend, betas: first, weightDecay });
+        optimizer.step(grads);
+        return readAll(optimizer, params());
+      };
+      const [assigned, ...whole] = await Promise.all([step(betas[0], betas[1]), step(betas[0]), step(betas[1])]);
+      expect(whole).toContainEqual(assigned);
     });
 
     test('but it may read', async () => {

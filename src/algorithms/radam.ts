@@ -102,7 +102,8 @@ export const nadam: Algorithm<NadamOptions> = {
   },
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
-    const { betas, momentumDecay, eps } = options;
+    const { momentumDecay, eps } = options;
+    const { betas } = at;
     const beta1 = betas[0];
     const base = decayOf(momentumDecay);
     const rest = decayed(base, at.step);
