@@ -26,8 +26,8 @@ export class Given {
   }
 
   /**
-   * Throws where gradients of this step overlap. The same bytes are meant for two tensors (tied weights), except where
-   * more was given for both: a whole buffer, of which each was to get its part.
+   * Throws where gradients of this step overlap. Exactly the same range for two tensors is taken as meant (tied weights),
+   * but not a range that is longer than either: a whole buffer, of which each was to get its part.
    */
   check(members: ReadonlyMap<string, Member>): void {
     let isKnown = true;
@@ -49,9 +49,9 @@ export class Given {
       if (range.offset === range.end) continue;
       const last = lasts.get(range.buffer);
       const isApart = last === undefined || range.offset >= last.end;
-      const isMeant = range.offset === last?.offset && range.end === last.end && !(range.isLonger && last.isLonger);
-      if (!isApart && !isMeant) throw overlapping(last, range);
-      if (isApart || range.isLonger) lasts.set(range.buffer, range);
+      const isTied = range.offset === last?.offset && range.end === last.end && !range.isLonger && !last.isLonger;
+      if (!isApart && !isTied) throw overlapping(last, range);
+      lasts.set(range.buffer, range);
     }
     this.#checked = given;
   }
