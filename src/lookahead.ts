@@ -69,6 +69,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   #begun: number;
   /** The completed steps that have had their turn, if it was one. */
   #seen: number;
+  /** What is left to do of the latest turn. */
+  #left: (() => void)[] = [];
   /** Whether parameters are being added, and which have no slow weights yet. */
   #isAdding = false;
   readonly #added = new Set<string>();
@@ -100,24 +102,33 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return this.#optimizer.groups;
   }
 
-  /** One step of the optimizer, and every k-th time of the slow weights; arguments and errors are the optimizer's. */
+  /**
+   * One step of the optimizer, and every k-th time of the slow weights; arguments and errors are the optimizer's. If the
+   * slow weights throw, the optimizer's step is made and counted, and the next call does first what is left of theirs.
+   */
   step(grads?: Gradients, options: StepOptions = {}): void {
     expectArguments(arguments.length, 2, 'step');
-    this.#checkNames();
+    this.#enter();
     if (arguments.length === 0) this.optimizer.step();
     else this.optimizer.step(grads, options);
-    if (!this.#isTurn(options)) return;
-    this.slow.step(this.#unfrozen());
-    this.#beginAnew(undefined);
+    const { more = false } = ownOf(options);
+    if (more) return;
+    const { completedSteps } = this.optimizer;
+    if (this.#isTurn(completedSteps)) this.#left = [() => this.slow.step(this.#unfrozen()), () => this.#beginAnew()];
+    this.#seen = completedSteps;
+    this.#finish();
   }
 
-  /** The same, recorded into the caller's encoder. */
+  /** The same, recorded into the caller's encoder: if it throws, no step is counted. */
   encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
-    this.#checkNames();
-    this.optimizer.encode(encoder, ...rest);
-    if (!this.#isTurn(rest[1])) return;
-    this.slow.encode(encoder, this.#unfrozen() as Record<string, GPUBufferBinding>);
-    this.#beginAnew(encoder);
+    this.#enter();
+    let seen = this.#seen;
+    const also = (completed: number): void => {
+      seen = completed;
+      if (this.#isTurn(completed)) this.slow.encodeWith(() => this.#beginAnew(encoder), encoder, this.#unfrozen());
+    };
+    this.optimizer.encodeWith(also, encoder, ...rest);
+    this.#seen = seen;
   }
 
   /** Adds a group to the optimizer, and to the slow weights. */
@@ -151,7 +162,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`, and `lookahead_step` in its groups. */
   async stateDict(): Promise<StateDict> {
     expectArguments(arguments.length, 0, 'stateDict');
-    this.#checkNames();
+    this.#enter();
     const names = Object.keys(this.slow.params);
     const steps = this.#steps;
     const [dict, ...values] = await Promise.all([
@@ -166,7 +177,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   /** The same but for its arrays, to be read one at a time, as the optimizer's. */
   lazyStateDict(): ReturnType<Optimizer<Shown, Options>['lazyStateDict']> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
-    this.#checkNames();
+    this.#enter();
     const { dict, params, arrays } = this.optimizer.lazyStateDict();
     const states = join(dict, this.#steps);
     const slow = this.slow.lazyStateDict().params;
@@ -194,6 +205,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
       this.#seen = this.optimizer.completedSteps;
       // Older dicts do not say: then the optimizer's steps were counted.
       this.#begun = steps === undefined ? 0 : this.#seen - steps;
+      this.#left = [];
     });
     return loading.names;
   }
@@ -206,13 +218,14 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.slow.dispose();
   }
 
-  /** Whether the step that was made is whole, and the k-th. */
-  #isTurn(options: StepOptions = {}): boolean {
-    const { more = false } = ownOf(options);
-    const { completedSteps } = this.optimizer;
-    if (more || completedSteps === this.#seen) return false;
-    this.#seen = completedSteps;
-    return this.#steps % this.#k === 0;
+  /** Whether the slow weights have their turn after so many completed steps. */
+  #isTurn(completed: number): boolean {
+    return completed !== this.#seen && (completed - this.#begun) % this.#k === 0;
+  }
+
+  /** Does what is left of a turn: if something throws, it and what follows stay left. */
+  #finish(): void {
+    for (; this.#left.length > 0; this.#left.shift()) this.#left[0]();
   }
 
   /** Completed steps since it began. */
@@ -226,7 +239,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   /** Sets the optimizer's parameters to the slow weights. */
-  #beginAnew(encoder: GPUCommandEncoder | undefined): void {
+  #beginAnew(encoder?: GPUCommandEncoder): void {
     const names = Object.keys(this.#unfrozen());
     this.optimizer.overwrite(Object.fromEntries(names.map((name) => [name, this.slow.params[name]])), encoder);
   }
@@ -250,6 +263,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   async #follow(added: readonly string[]): Promise<void> {
     const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
     await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
+  }
+
+  /** Throws what keeps a step from being whole, and does what an earlier one left. */
+  #enter(): void {
+    this.#checkNames();
+    this.slow.check();
+    this.#finish();
   }
 
   /** Throws where the optimizer has been added to without us, and lets go of slow weights of what it has no more. */

@@ -27,7 +27,7 @@ import { load, takeOver, type Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Stepper, type LiveGroup } from './stepper.js';
-import { advance, switchMode, type StepOptions } from './steps.js';
+import { advance, switchMode, type Also, type StepOptions } from './steps.js';
 
 /** What an optimizer is made of, besides its groups. */
 type Making<Options extends GroupOptions> = Pick<
@@ -134,9 +134,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     grads?: Readonly<Record<string, GpuMemory | null | undefined>>,
     options: StepOptions = plainly,
   ): void {
-    expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
-    const parts = this.#enter('encode', arguments.length, 3);
-    advance(parts, arguments.length > 1, grads, encoder, options);
+    this.#encode(encoder, arguments.length, grads, options);
   }
 
   /**
@@ -316,9 +314,25 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     outcomes.watch(outcome, () => {});
   }
 
+  /** Throws what has come to light, as every call does. @internal */
+  check(): void {
+    this.#outcomes.check();
+  }
+
+  /** `encode`, and with it what `also` records, which is given the completed steps if this call ends one. @internal */
+  encodeWith(also: Also, encoder: GPUCommandEncoder, ...rest: [grads?: unknown, options?: StepOptions]): void {
+    const [grads, options = plainly] = rest;
+    this.#encode(encoder, rest.length + 1, grads, options, also);
+  }
+
   /** Reads and checks what `loadStateDict` is to take over. @internal */
   prepareLoad(dict: unknown, options: LoadOptions & Values): Loading {
     return busily(this.#enter('loadStateDict', 2, 2, true), (parts) => load(parts, dict, options));
+  }
+
+  #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options: StepOptions, also?: Also): void {
+    expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
+    advance(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
 
   #freeze(which: string | number, isFrozen: boolean, parts: Parts<Options>): void {

@@ -19,6 +19,9 @@ export interface StepOptions {
   gradScale?: number;
 }
 
+/** What is recorded with a step that completes so many: if it throws, the step is not counted. */
+export type Also = (completed: number) => void;
+
 /** A step by the gradients handed over; without any, or with `optimizer.grads` itself, by the optimizer's own. */
 export function advance<Options extends GroupOptions>(
   parts: Parts<Options>,
@@ -26,6 +29,7 @@ export function advance<Options extends GroupOptions>(
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
   options: StepOptions,
+  also?: Also,
 ): void {
   // Not `busily`, whose closure would be an object per step.
   parts.isBusy = true;
@@ -34,7 +38,7 @@ export function advance<Options extends GroupOptions>(
     // Each is read once, since a getter may say something else the next time.
     const more = Object.hasOwn(options, 'more') ? options.more : undefined;
     const gradScale = Object.hasOwn(options, 'gradScale') ? options.gradScale : undefined;
-    take(parts, isHandedOver && grads !== parts.backend.grads, grads, encoder, more, gradScale);
+    take(parts, isHandedOver && grads !== parts.backend.grads, grads, encoder, more, gradScale, also);
   } finally {
     release(parts);
     parts.isBusy = false;
@@ -48,6 +52,7 @@ function take<Options extends GroupOptions>(
   encoder: GPUCommandEncoder | undefined,
   more = false,
   gradScale = 1,
+  also: Also | undefined = undefined,
 ): void {
   const { steppers, backend, batches } = parts;
   expect(typeof more === 'boolean', 'more', 'true or false', more);
@@ -74,10 +79,19 @@ function take<Options extends GroupOptions>(
   // Gradients handed over may overwrite the sums: void them for late undos.
   if (isGiven) parts.sums += 1;
   const outcome = perform(backend, encoder, steppers, isGiven ? updateByGiven : update);
+  if (!more) also?.(completedBy(parts, step));
   if (outcome === undefined) for (let g = 0; g < steppers.length; g++) steppers[g].commit(!more);
   else commitForNow(parts, outcome, more);
   keepBooks(parts, step, more);
   if (batches > 0) forgetSums(parts);
+}
+
+/** How many steps are completed once that of this number is counted. */
+function completedBy<Options extends GroupOptions>({ steppers }: Parts<Options>, step: number): number {
+  const isTaken = steppers.some(({ members }) =>
+    members.some(({ grad, latest }) => grad !== undefined || latest === step),
+  );
+  return isTaken ? step + 1 : step;
 }
 
 /** Commits what may turn out not to have been done, and then takes it back. */

@@ -301,6 +301,69 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     });
   });
 
+  /** Lookahead of two steps, one of which is made, and the same again. */
+  const makeAhead = async () => {
+    const made = await Promise.all(
+      [0, 1].map(async () =>
+        lookahead(await adam({ w: array(70, 1), v: array(5, 2) }, { device, backend: 'webgpu' }), { k: 2 }),
+      ),
+    );
+    for (const each of made) each.step(ofBoth());
+    return made;
+  };
+  const ofBoth = () => ({ w: buffer(array(70, 3)), v: buffer(array(5, 4)) });
+  type Ahead = Awaited<ReturnType<typeof makeAhead>>[0];
+  const counts = ({ optimizer, slow }: Ahead) => [optimizer.completedSteps, optimizer.stepOf('w'), slow.completedSteps];
+  const submitStep = (ahead: Ahead): void => {
+    const encoder = device.createCommandEncoder();
+    ahead.encode(encoder, ofBoth());
+    device.queue.submit([encoder.finish()]);
+  };
+
+  const ofEncoder: [string, number][] = [
+    ['beginComputePass', 1],
+    ['beginComputePass', 2],
+    ['copyBufferToBuffer', 1],
+    ['copyBufferToBuffer', 2],
+  ];
+  test.each(ofEncoder)('%s of the caller’s encoder at call %d, in Lookahead', async (method, nth) => {
+    const [ahead, plain] = await makeAhead();
+    const before = await ahead.stateDict();
+    const encoder = device.createCommandEncoder();
+    let count = 0;
+    const failing = (...args: never[]): unknown => {
+      if (++count === nth) throw off;
+      return (encoder as unknown as Record<string, (...given: never[]) => unknown>)[method](...args);
+    };
+    expect(() => ahead.encode(wrapped(encoder, { [method]: failing }), ofBoth())).toThrow(off);
+    expect(counts(ahead)).toEqual([1, 1, 0]);
+    expect(await ahead.stateDict()).toEqual(before);
+    for (const each of [ahead, plain]) for (let t = 0; t < 3; t++) submitStep(each);
+    expect(await ahead.stateDict()).toEqual(await plain.stateDict());
+    expect(await ahead.read('w')).toEqual(await plain.read('w'));
+  });
+
+  // At the first call the optimizer's own step is refused, at the next the slow weights', and then the copy.
+  test.each([1, 2, 3])('submit of the device at call %d, in Lookahead', async (nth) => {
+    const [ahead, plain] = await makeAhead();
+    const submit = device.queue.submit.bind(device.queue);
+    let count = 0;
+    const spy = vi.spyOn(device.queue, 'submit').mockImplementation((...args) => {
+      if (++count === nth) throw off;
+      return submit(...args);
+    });
+    expect(() => ahead.step(ofBoth())).toThrow(off);
+    spy.mockRestore();
+    // A step that was made is counted, and what is left of its turn is done by the next call.
+    const made = nth === 1 ? 1 : 2;
+    expect(counts(ahead).slice(0, 2)).toEqual([made, made]);
+    for (let t = made; t < 5; t++) ahead.step(ofBoth());
+    for (let t = 1; t < 5; t++) plain.step(ofBoth());
+    expect(counts(ahead)).toEqual(counts(plain));
+    expect(await ahead.stateDict()).toEqual(await plain.stateDict());
+    expect(await ahead.read('w')).toEqual(await plain.read('w'));
+  });
+
   type Made = Awaited<ReturnType<typeof make>>;
   const calls: [string, (optimizer: Made) => unknown][] = [
     ['step', (optimizer) => optimizer.step({ w: array(70, 2) })],
