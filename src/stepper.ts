@@ -1,6 +1,7 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
 import type { Algorithm, GroupOptions, GroupState } from './algorithms/algorithm.js';
+import { readOnly } from './assignments.js';
 import type { ArrayOf, Backend } from './backends/backend.js';
 import { Coefficients } from './coefficients.js';
 import type { Group, Section } from './groups.js';
@@ -111,8 +112,8 @@ export class Stepper<Options extends GroupOptions> {
   #show(): Live<Options> {
     const { options, where } = this.group;
     const further: Record<string, () => unknown> = {
-      params: () => [...this.names],
-      frozen: () => this.frozen,
+      params: () => readOnly([...this.names], 'params', 'call addParams() or removeParams().'),
+      frozen: () => readOnly(this.frozen, 'frozen', 'call freeze() or unfreeze().'),
       scheduledLr: () => this.coefficients.scheduledLr,
     };
     if (this.#algorithm.average !== undefined) further.trainMode = () => this.isTraining;

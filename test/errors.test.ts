@@ -252,11 +252,9 @@ describe('creation is refused', () => {
   test.each(hostile)('but not by an error of its own: %s', async (...[, make, shown]) => {
     const optimizer = await adamw({ w });
     const given = any({ w: make() });
-    const before = performance.now();
     expect(() => optimizer.step(given)).toThrow(
       new TypeError(`Expected gradient "w" to be a Float32Array, got ${shown}`),
     );
-    expect(performance.now() - before).toBeLessThan(1000);
   });
 
   test('options that cannot be read', async () => {
@@ -880,6 +878,8 @@ describe('options and arguments that do not exist', () => {
     expect([0, 1].map(schedules.constant())).toEqual([1 / 3, 1 / 3]);
   });
 
+  const internal = new Set(['constructor', 'prepareLoad', 'overwrite', 'encodeWith', 'check']);
+
   /** The methods of an optimizer, bound, by name, with as many arguments as they take. */
   function methods(optimizer: object, gradients: unknown): [string, [(...args: never[]) => unknown, ...unknown[]]][] {
     const taken: Record<string, unknown[]> = {
@@ -905,7 +905,7 @@ describe('options and arguments that do not exist', () => {
     };
     const names = Object.getOwnPropertyNames(Object.getPrototypeOf(optimizer)).filter((name) => {
       const { value } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(optimizer), name)!;
-      return typeof value === 'function' && !['constructor', 'prepareLoad', 'overwrite'].includes(name);
+      return typeof value === 'function' && !internal.has(name);
     });
     return names.map((name) => {
       const method = (optimizer as Record<string, (...args: never[]) => unknown>)[name].bind(optimizer);
@@ -938,6 +938,19 @@ describe('what would be assigned to no effect throws', () => {
     ['fewer groups', 'o.groups.length = 0', /^groups\["length"\] is read-only, got 0; /],
     ['no group', 'delete o.groups[0]', /^groups\["0"\] is read-only, got undefined; /],
     ['a beta', 'o.groups[0].betas[0] = 0.5', /^betas\["0"\] is read-only, got 0\.5; assign the whole of it\.$/],
+    [
+      'a name of a group',
+      'o.groups[0].params[0] = "v"',
+      /^params\["0"\] is read-only, got "v"; call addParams\(\) or removeParams\(\)\.$/,
+    ],
+    ['one more name', 'o.groups[0].params.push("v")', /^params\["1"\] is read-only, got "v"; call addParams\(\)/],
+    ['fewer names', 'o.groups[0].params.length = 0', /^params\["length"\] is read-only, got 0; /],
+    [
+      'a name of a frozen tensor',
+      'o.groups[0].frozen.push("w")',
+      /^frozen\["0"\] is read-only, got "w"; call freeze\(\) or unfreeze\(\)\.$/,
+    ],
+    ['the name of the backend', 'o.backend.name = "webgpu"', /read only/],
     ['a gradient', 'o.grads.w = new Float32Array(2)', /read only/],
     ['a parameter', 'o.params.w = new Float32Array(2)', /read only/],
     ['a new parameter', 'o.params.v = new Float32Array(2)', /not extensible/],
@@ -947,8 +960,8 @@ describe('what would be assigned to no effect throws', () => {
     // oxlint-disable-next-line no-new-func -- a script without strict mode as well as a module
     const assign = (mode: string) => new Function('o', `${mode}${code}`) as (given: unknown) => void;
     expect(() => assign('"use strict";')(optimizer)).toThrow(message);
-    // These records are as fast to go over as a step needs them, and only a module hears of it.
-    if (!/params\.|grads\./.test(code)) expect(() => assign('')(optimizer)).toThrow(message);
+    // These are plain frozen records, which are fast to read: only strict mode throws.
+    if (!/^o\.(params|grads|backend)\./.test(code)) expect(() => assign('')(optimizer)).toThrow(message);
     expect(optimizer.groups.map(({ params: names }) => names)).toEqual([['w']]);
   });
 
