@@ -14,8 +14,8 @@ export async function addGroup<Options extends GroupOptions>(parts: Parts<Option
   const { groups, intake } = readGroups(algorithm, [group], common, existing(parts));
   await extend(parts, intake, () => {
     const stepper = new Stepper(algorithm, groups[0], steppers.length, backend);
-    // As a rule all groups are in one mode, and no step can be taken before they are.
-    stepper.isTraining = steppers.every(({ isTraining }) => isTraining);
+    // As a rule all groups are in one mode, and no step can be taken before they are. Most algorithms have none.
+    stepper.isTraining = algorithm.average === undefined || steppers.every(({ isTraining }) => isTraining);
     takeGroup(parts, stepper);
   });
 }
