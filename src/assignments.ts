@@ -1,10 +1,10 @@
-// Assignments that would act on nothing: they throw, in scripts as in modules, which alone hear of it from the engine.
+// Assignments without effect throw, in sloppy mode too, where engines ignore them.
 
 import { ownOf, show, suggest } from './sentences.js';
 
 /**
- * For the prototype of a class with `groups`: assignments throw, to what its objects do not have, and to what has a
- * getter only. Private fields and the speed of calls stay what they are, which a Proxy around each object would change.
+ * Makes assignments throw on objects of a class with `groups`: to properties that do not exist, and to those that have
+ * only a getter. A Proxy around each object would break private fields and slow down calls.
  */
 export function refuseAssignments(prototype: object): void {
   if (Object.getPrototypeOf(prototype) !== Object.prototype) return;
@@ -15,7 +15,7 @@ export function refuseAssignments(prototype: object): void {
     };
     Object.defineProperty(prototype, name, ownOf({ set: refuse }));
   }
-  // Whatever is found nowhere else is looked for here.
+  // The end of the prototype chain: assignments to properties that exist nowhere else come here.
   const end = new Proxy(
     {},
     ownOf({
@@ -32,13 +32,13 @@ export function refuseAssignments(prototype: object): void {
   Object.setPrototypeOf(prototype, end);
 }
 
-/** Shows `target` as it comes to be, and refuses any change by whoever sees it; `how` says what to do instead. */
+/** Returns a live view of `target` that refuses changes; `how` says what to do instead. */
 export function readOnly<Target extends object>(target: Target, what: string, how: string): Target {
   const refuse = (_: object, name: string | symbol, property?: PropertyDescriptor): never => {
     throw new TypeError(`${what}[${show(String(name))}] is read-only, got ${show(property?.value)}; ${how}`);
   };
   const traps: ProxyHandler<Target> = {
-    // Of what has a getter alone nothing would be defined.
+    // Without this trap an assignment to a property with only a getter would be ignored.
     set: (_, name, value) => refuse(_, name, { value }),
     defineProperty: refuse,
     deleteProperty: refuse,

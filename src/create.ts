@@ -56,7 +56,7 @@ export interface Create<Options extends GroupOptions> {
   ): Promise<Optimizer<Float32Array | GPUBufferBinding, Options>>;
 }
 
-/** More than machines have for one memory: a slip of the finger is not to start a million. */
+/** Upper bound, to catch typos. */
 const MOST_THREADS = 256;
 
 export function creator<Options extends GroupOptions>(made: Algorithm<Options>): Create<Options> {

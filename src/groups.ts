@@ -41,7 +41,7 @@ export interface Group<Options = object> {
 /** Where each tensor comes from, an array or GPU memory: only needed while its memory is made, and not kept. */
 export type Sources = ReadonlyMap<Tensor, Float32Array | Stretch>;
 
-/** What an optimizer has already when more is added: asked for what is added alone, so that adding costs what it adds. */
+/** What an optimizer has when more is added: queries are about what is added, so that adding costs only that. */
 export interface Existing extends Located {
   readonly groups: number;
   readonly sections: number;
@@ -76,7 +76,7 @@ export function readGroups<Options extends GroupOptions>(
 ): { groups: Group<Options>[]; intake: Intake } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
-  // The first place of each.
+  // The first index of each object.
   const first = new Map(given.map((group, i): [unknown, number] => [group, i]).toReversed());
   const entries = given.map((group, i) => {
     const number = existing.groups + i;

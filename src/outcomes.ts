@@ -1,10 +1,10 @@
-// Asking a machine to do something, and what it tells only later: whether it was done.
+// Runs work on a backend; tracks errors that the GPU reports later.
 
 import type { Backend } from './backends/backend.js';
 
 /**
- * Calls `work` between the backend's `begin` and `end`; if it throws, cancels and rethrows. `task` is handed on, since
- * a closure over it would be one more object per step. `what` is what a device that refuses it late is said to refuse.
+ * Calls `work` between the backend's `begin` and `end`; if it throws, cancels and rethrows. `task` is an
+ * argument, since a closure would be one more object per step. `what` names the work in the error of a late refusal.
  */
 export function perform<Task>(
   backend: Backend,
@@ -23,16 +23,16 @@ export function perform<Task>(
   }
 }
 
-/** What was asked for, and whether anything is to be asked for at all. */
+/** Work whose outcome is not known yet, errors that came late, and whether the optimizer can be used. */
 export class Outcomes {
-  /** Undefined once it has been disposed of, so that its memory is let go of. */
+  /** Undefined after `dispose`, so that its memory can be freed. */
   #backend: Backend | undefined;
   /** Resolves once the outcome of everything so far is known. */
   #settled: Promise<unknown> | undefined;
-  /** Errors that came late, and how many of them `check` need not throw any more. */
+  /** Errors that came late, and how many of them `check` does not throw again. */
   #failures: Error[] = [];
   #heard = 0;
-  /** Why the state is neither what it was nor what it was to be. */
+  /** Set if only a part of a state dict was written. */
   #broken: Error | undefined;
   /** How often the state was replaced as a whole: failures from before are ignored. */
   #replaced = 0;
@@ -41,20 +41,20 @@ export class Outcomes {
     this.#backend = backend;
   }
 
-  /** If it turns out not to have been done, calls `undo`, and the next `check` throws why. */
+  /** If the work fails, calls `undo`, and the next `check` throws the error. */
   watch(outcome: Promise<Error | undefined> | undefined, undo: (error: Error) => void): void {
     if (outcome === undefined) return;
     const replaced = this.#replaced;
     const settled = outcome.then((error) => {
       if (error === undefined || replaced !== this.#replaced) return;
       undo(error);
-      // The loss of the device is thrown as such.
+      // `checkAlive` throws the loss of the device.
       if (this.#backend?.lost === undefined) this.#failures.push(error);
     });
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
   }
 
-  /** Does something once it is certain which of all so far was done. */
+  /** Calls `work` once the outcome of everything so far is known. */
   afterwards(work: () => void): void {
     const replaced = this.#replaced;
     void this.#settled?.then(() => {
@@ -62,13 +62,13 @@ export class Outcomes {
     });
   }
 
-  /** Resolves once all so far is known to be done; else throws why not. */
+  /** Resolves once everything so far is known to be done; rejects with the error if not. */
   async settled(): Promise<void> {
     await this.#settled;
     this.check();
   }
 
-  /** The values read, once all before is known to be done; else throws why not, even if `check` threw it already. */
+  /** Resolves to the values once everything before is known to be done; rejects if not, even if `check` threw that. */
   async settle<Read>(read: Promise<Read>): Promise<Read> {
     const before = this.#failures.length;
     const [values] = await Promise.all([read, this.#settled]);
@@ -83,13 +83,13 @@ export class Outcomes {
     if (this.#backend.lost !== undefined) throw new Error(this.#backend.lost);
   }
 
-  /** Throws what has come to light, once, and whenever the optimizer cannot be used. */
+  /** Throws a late error, once. Throws at every call if the optimizer cannot be used. */
   check(): void {
     this.checkAlive();
     this.checkCounts();
   }
 
-  /** The same, but for a lost device: what is counted, and where memory was, can still be told. */
+  /** The same, except for a lost device: counters, and where memory was, can still be read. */
   checkCounts(): void {
     if (this.#backend === undefined) throw new Error('This optimizer has been disposed of.');
     if (this.#broken !== undefined) throw this.#broken;
@@ -108,7 +108,7 @@ export class Outcomes {
     this.#broken = error;
   }
 
-  /** Ignores what was not done before: the state is replaced. */
+  /** Ignores failures of earlier steps: the state was replaced. */
   replace(): void {
     this.#replaced += 1;
     this.#heard = this.#failures.length;

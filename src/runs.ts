@@ -25,7 +25,7 @@ export class Runs {
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
   count = 0;
-  /** How many members were not removed. Those that were stay in `members`, at their places, and never take part. */
+  /** How many members are left. Removed ones stay in `members`, so that indices stay the same, and never take part. */
   left: number;
 
   constructor(group: number, section: Section, backend: Backend) {

@@ -47,8 +47,8 @@ export const commonDefaults: Omit<CommonOptions, 'lr'> = {
 };
 
 /**
- * `base` with `more` in it. What is made at the top of a file is made by calls that are marked as pure, so that bundlers
- * drop an algorithm which nobody imports: of `...` and of a property of another object they must think that it has effects.
+ * `base` with `more` in it. Bundlers treat spread and property reads at the top level as side effects; a call marked
+ * pure can be dropped, and with it an algorithm that nobody imports.
  */
 export const extend = <Base extends object, const More extends object>(
   base: Base,
@@ -96,7 +96,7 @@ export interface Algorithm<Options extends object> {
   /** Where steps are counted by group: what is remembered at first, and one step of it, with lr times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;
-    /** Those that a step adds to, and that a step which was not done after all is subtracted from. */
+    /** Those that a step adds to, and that the undo of a step subtracts from. */
     readonly sums: readonly string[];
     advance(state: GroupState, options: Readonly<Options>, eta: number): void;
     /** Copies a state: by its names, since a loop over any names takes ten times as long. */
@@ -124,8 +124,8 @@ export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions
   (maximize ? -scale : scale) * gradFactor;
 
 /**
- * Below what a first moment is flushed to zero: below the smallest normal number, at every 64th step. At every step the
- * flush would take a tenth of a kernel's time; between, subnormal moments cost little.
+ * First moments smaller than this are flushed to zero: the smallest normal number at every 64th step, else 0. A flush at
+ * every step would take a tenth of a kernel's time, and for 63 steps subnormal moments cost little.
  */
 export const flushBelow = ({ step }: Progress): number => (step % 64 === 0 ? 2 ** -126 : 0);
 

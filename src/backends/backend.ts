@@ -40,23 +40,21 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
-  /** That its device is lost, or its memory, in a sentence, once it is. */
+  /** A sentence saying that its device or its memory is lost; undefined until then. */
   readonly lost?: string | undefined;
   /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
   paramAt?(stretch: Stretch): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
   extend(intake: Intake): Promise<Extension>;
-  /** Lets go of tensors of a section; with `isWhole` they are the last of it, and its memory goes, too. */
+  /** Removes tensors of a section. With `isWhole` they are its last ones, and its memory is freed, too. */
   remove(section: number, tensors: readonly Tensor[], isWhole: boolean): void;
   /** Where the scalars of a section's run k are to be written before its `update`. */
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
-  /** Throws an Error where gradients of one step, of which each passed `check`, cannot be taken together. */
+  /** Throws an Error if gradients of one step, each of which passed `check`, cannot be taken together. */
   checkTogether?(members: ReadonlyMap<string, Member>): void;
-  /**
-   * Begins a step, or what else it is, recorded into the caller's encoder if there is one. Throws where there can be none.
-   */
+  /** Begins `what`, recorded into the caller's encoder if there is one. Throws if this backend cannot record. */
   begin(encoder: GPUCommandEncoder | undefined, what: string): void;
   /** Copies, uploads or binds a gradient that passed `check`. */
   accept(section: number, tensor: Tensor, grad: unknown): void;
@@ -76,7 +74,7 @@ export interface Backend {
   zeroGrad(): void;
   /** Throws an Error unless `write` can write this array, as far as can be told at once. */
   checkWrite(array: ArrayOf): void;
-  /** Rejects with an Error unless `write` can write these arrays, where that can only be told later. */
+  /** Rejects with an Error unless `write` can write these arrays, on a backend that can tell only later. */
   checkWritable?(arrays: readonly ArrayOf[]): Promise<void>;
   /** Within a step of its own. */
   write(array: ArrayOf, values: Float32Array): void;

@@ -66,7 +66,7 @@ export function bytesOf(source: BufferSource): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** Whether bytes begin as WebAssembly does: what a server sends in place of a file does not. */
+/** Checks the wasm magic number (an HTML error page lacks it). */
 const isWasm = (bytes: Uint8Array): boolean => [0x00, 0x61, 0x73, 0x6d].every((byte, i) => bytes[i] === byte);
 
 const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module';

@@ -19,7 +19,7 @@ export interface Machine {
   readonly remark?: string;
   /** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
   open(bytes: number): { buffer: ArrayBufferLike; kernel(rule: Rule, block: Block): RunKernel };
-  /** Lets go of a buffer, where others share it. */
+  /** Frees what other threads hold of a buffer. */
   drop?(buffer: ArrayBufferLike): void;
   close?(): void;
 }
@@ -46,7 +46,7 @@ export async function openCpu(request: Request, machine: Machine): Promise<Backe
   return backend;
 }
 
-/** The least memory that is opened for what is added, so that tensors which come one by one share it. */
+/** The least memory that is opened for added tensors, so that those that come one by one share it. */
 const ROOM = 2 ** 20;
 
 /** In place of a gradient. */
@@ -106,7 +106,7 @@ class CpuBackend implements Backend {
       const { tensors, rule } = each.section;
       for (const tensor of tensors) {
         const source = sources.get(tensor) as Float32Array;
-        // Since it was checked, the caller had it again.
+        // The caller may have transferred it since it was checked.
         checkThere(source, 'parameter', tensor.name);
         if (tensor.length === 0) continue;
         for (const array of ['param', ...(rule.fromParam ?? [])]) view(each, tensor, array).set(source);

@@ -1,6 +1,6 @@
-// What `optimizer.params` and `optimizer.grads` are.
+// The records behind `optimizer.params` and `optimizer.grads`.
 
-/** A frozen record that grows: made anew when it is looked at after it grew, so that to grow costs what is added. */
+/** A frozen record to which entries can be added: rebuilt at the next read, so that adding costs only what is added. */
 export class GrowingRecord<Entry, Value = Entry> {
   readonly #make: (entries: Iterable<[string, Entry]>) => Readonly<Record<string, Value>>;
   #entries: [string, Entry][] = [];

@@ -23,7 +23,7 @@ export class WebGPU implements Backend {
   readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
   readonly #place: (intake: Intake, own: Set<object>) => Promise<Placed[]>;
-  /** By section; those that were removed leave holes, which `forEach` passes over. */
+  /** By section. Removed ones leave holes, which `forEach` skips. */
   readonly #placed: Placed[] = [];
   readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
   readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
@@ -222,13 +222,13 @@ export class WebGPU implements Backend {
     if (this.lost !== undefined) throw new Error(this.lost);
   }
 
-  /** What the device answers; throws that it was lost, if it was meanwhile. */
+  /** Awaits the device's answer. Throws that the device was lost, if it was by then. */
   async #answer<Answer>(answer: Promise<Answer>): Promise<Answer> {
     const { lost, queue } = this.device;
     try {
       return await answer;
     } catch (error) {
-      // A lost device may refuse first, and tell of its loss a little later.
+      // A lost device may reject the call before its promise `lost` resolves.
       await Promise.race([lost, queue.onSubmittedWorkDone()]).catch(() => {});
       throw error;
     } finally {

@@ -44,7 +44,7 @@ export const oneOf = <Word extends string>(words: readonly Word[], fallback: Wor
   fallback,
 });
 
-/** PyTorch's options that are an absolute lr, and ours, fractions of lr, in their place. */
+/** PyTorch's options that are an absolute lr, and the options here that replace them, fractions of lr. */
 const fractions: Readonly<Record<string, string>> = {
   etaMin: 'minLrRate',
   eta_min: 'minLrRate',

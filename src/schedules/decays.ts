@@ -80,7 +80,7 @@ export function step(options: StepScheduleOptions): Schedule {
 }
 
 export interface MultiStepOptions {
-  /** The steps at which `gamma` is multiplied by, in any order; one that stands twice counts twice. */
+  /** The steps at which `gamma` is multiplied by, in any order; one that is listed twice counts twice. */
   readonly milestones: readonly number[];
   /** At least 0. Default 0.1. */
   readonly gamma?: number;

@@ -30,10 +30,10 @@ export const hasMemory = (value: unknown): value is Schedule & ScheduleMemory =>
 const isMethod = (value: object, name: string): boolean =>
   name in value && typeof Reflect.get(value, name) === 'function';
 
-/** How deep records and arrays may lie in each other in a memory. */
+/** How deep records and arrays may be nested in a memory. */
 const MOST_LEVELS = 100;
 
-/** A copy of a memory as it is to be loaded, each property read once: a getter may answer otherwise the next time. */
+/** A copy of a schedule's memory. Each property is read once: a getter may return another value the next time. */
 export function copyMemory(value: unknown, what: string, levels = MOST_LEVELS): unknown {
   if (!Array.isArray(value) && !isRecord(value)) return value;
   expect(levels > 0, what, `at most ${MOST_LEVELS} levels deep`, value);
@@ -44,15 +44,15 @@ export function copyMemory(value: unknown, what: string, levels = MOST_LEVELS): 
   const copy: unknown[] = [];
   for (let i = 0, { length } = value; i < length; i++) {
     const item: unknown = value[i];
-    // A hole ends it, so that a sparse array of any length costs nothing.
+    // A hole is refused at once, so that a long sparse array costs nothing.
     expect(item !== undefined, what, 'numbers, null, and records and arrays of them', item);
     copy.push(copyMemory(item, what, levels - 1));
   }
   return copy;
 }
 
-/** Throws what loading would throw. Nothing changes: what loads on trial is taken back. */
-export function checkMemory(of: ScheduleMemory, dict: unknown): void {
+/** Throws what loading would throw, and changes nothing: the trial is undone. */
+function checkMemory(of: ScheduleMemory, dict: unknown): void {
   const before = of.stateDict();
   try {
     of.loadStateDict(dict);

@@ -1,16 +1,16 @@
-// Copies of what callers hand over, each property read once: what was checked is what is written, whatever getters,
-// proxies, subclasses or shared memory say the next time.
+// Copies of what callers hand over. Each property is read once, so that getters, proxies, subclasses and shared memory
+// cannot change a value between its check and its use.
 
 import { isFloat32Array } from '../memory.js';
 import { expect, isCount, isRecord, ownOf } from '../sentences.js';
 
-/** The own properties of a record: nothing that was added to Object.prototype is found in it. */
+/** The own properties of a record, without any that were added to Object.prototype. */
 export function ownProperties(value: unknown, what: string, wanted: string): Record<string, unknown> {
   expect(isRecord(value), what, wanted, value);
   return ownOf(value);
 }
 
-/** A list of names, `key` of a group. It ends at a hole, so that a sparse array of any length costs nothing. */
+/** A list of names, `key` of a group. A hole is refused at once, so that a long sparse array costs nothing. */
 export const copyNames = (value: unknown, key: string, where: string): string[] =>
   copyList(value, key, where, 'an array of names', 'a string', (item) => typeof item === 'string') as string[];
 
@@ -38,7 +38,7 @@ function copyList(
   return copy;
 }
 
-/** The values of a Float32Array of `length`, copied by its internals: a subclass may say anything of itself. */
+/** A copy of a Float32Array of `length` values, from its internal slots, which no subclass can override. */
 export function copyValues(value: unknown, length: number, what: string): Float32Array {
   expect(isFloat32Array(value), what, 'a Float32Array', value);
   const values = copyOf(value, what);
@@ -50,7 +50,7 @@ function copyOf(value: Float32Array, what: string): Float32Array {
   try {
     return new Float32Array(value);
   } catch (error) {
-    // A RangeError is about memory for the copy.
+    // A RangeError says that there is no memory for the copy.
     if (error instanceof RangeError) throw error;
     throw new TypeError(`Expected ${what} to be there, got an array whose buffer was transferred or has shrunk.`, {
       cause: error,

@@ -42,7 +42,7 @@ export function readGroup(group: unknown, g: number, expected: readonly string[]
   return { where, own, names, indices };
 }
 
-/** Some of the names of a saved group, or undefined where it does not say which. */
+/** The names that `key` of a saved group lists; undefined if it has no such key. */
 function someOf({ own, names, where }: Saved, key: string, what: string): ReadonlySet<string> | undefined {
   if (own[key] === undefined) return undefined;
   const some = copyNames(own[key], key, where);
@@ -68,7 +68,7 @@ export function checkNoDecay<Options extends GroupOptions>(saved: Saved, { membe
   );
 }
 
-/** What the group remembers, and its mode. Throws where its next step, by `options`, could not be counted. */
+/** The state of the group, and its mode. Throws if no step with `options` could follow. */
 export function parseState<Options extends GroupOptions>(
   { group, average }: Algorithm<Options>,
   options: Readonly<Options>,

@@ -1,28 +1,28 @@
-// How a state dict is to be taken over.
+// The options of loading a state dict.
 
 import { expect, expectOptions } from '../sentences.js';
 import { ownProperties } from './capture.js';
 
-/** How a state dict is taken over. */
+/** The options of `loadStateDict` and `loadCheckpoint`. */
 export interface LoadOptions {
   /**
-   * Whose options the groups have afterwards: 'saved', the default, those of the state dict, as in PyTorch; 'current'
-   * those that they have now. With 'current' schedules, decay masks and frozen tensors stay as they are, too.
+   * Which options the groups have afterwards: 'saved', the default, those of the state dict, as in PyTorch; 'current',
+   * those that they have now. With 'current', schedules, decay masks and frozen tensors stay as they are, too.
    */
   options?: 'saved' | 'current';
   /**
-   * Whether the state dict has to be of the same tensors in the same groups. With false tensors are found by name, in
-   * whatever group, and those that only one side has are left alone; one of another length is refused all the same.
+   * Whether the state dict must have the same tensors in the same groups. With false, tensors are found by name, in any
+   * group, and those that only one side has are left alone; one of another length is refused all the same.
    * Default true.
    */
   strict?: boolean;
 }
 
-/** Which tensors only one side had, as PyTorch's `load_state_dict` tells; with `strict` there are none. */
+/** The tensors that only one side has, as PyTorch's `load_state_dict` returns them; none with `strict`. */
 export interface IncompatibleNames {
-  /** The optimizer's that the state dict lacks, or the parameters: they stay as they are. */
+  /** Tensors of the optimizer that the state dict or `params` lacks: what is lacking stays as it is. */
   missing: string[];
-  /** Of the state dict, or the parameters, that the optimizer lacks. */
+  /** Tensors of the state dict or of `params` that the optimizer lacks. */
   unexpected: string[];
 }
 

@@ -8,13 +8,13 @@ import type { ScheduleMemory } from '../schedules/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
 
-/** What was found fit to be taken over. */
+/** A state dict that was read and checked. */
 export interface Loading {
-  /** Asks a device whether the memory can be written: rejects if not, and changes nothing. On the CPU nothing is to ask. */
+  /** On the GPU rejects if the memory cannot be written, and changes nothing. Undefined on the CPU. */
   ready(): Promise<void> | undefined;
   /** Takes it over, or throws and changes nothing. */
   take(): void;
-  /** Resolves once it is known that it was. */
+  /** Resolves once it is known to be written. */
   done(): Promise<void>;
   readonly names: IncompatibleNames;
 }
@@ -60,10 +60,10 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   return { ready, take, done: async () => backend.device && outcomes.settled(), names };
 }
 
-/** An array, and what is to be written there: zeros, if nothing. */
+/** An array, and the values to write there; undefined stands for zeros. */
 type Write = readonly [ArrayOf, Float32Array | undefined];
 
-/** Writes the arrays, and then all that is counted. */
+/** Writes the arrays, then counters, options and modes. */
 function write<Options extends GroupOptions>(
   parts: Parts<Options>,
   writes: readonly Write[],
@@ -103,7 +103,7 @@ function takeParsed<Options extends GroupOptions>(parts: Parts<Options>, parsed:
   }
 }
 
-/** Loads the memories of schedules, and then does `work`; if anything is refused they are as before. */
+/** Loads the memories of schedules, then calls `work`. Restores them if anything throws. */
 function loadSchedules<Options extends GroupOptions>(groups: readonly Loaded<Options>[], work: () => void): void {
   const undo: (() => void)[] = [];
   try {
@@ -125,13 +125,13 @@ function loadSchedules<Options extends GroupOptions>(groups: readonly Loaded<Opt
   }
 }
 
-/** How many steps are completed, and who took the latest of them. */
+/** Sets how many steps are completed, and which tensors took the latest of them. */
 function takeCounts<Options extends GroupOptions>(parts: Parts<Options>, loaded: Parsed<Options>): void {
   const { completed, leftOut, groups } = loaded;
   if (completed === undefined) return;
   const members = groups.flatMap(({ tensors }) => tensors.map(({ member }) => member));
   const took = members.filter(({ tensor }) => !leftOut.has(tensor.name));
-  // Where none took the latest step, such as one by no gradients at all, it is still to be taken.
+  // If none of them took the latest completed step, the next one is number `completed`.
   parts.step = took.length > 0 ? Math.max(0, completed - 1) : completed;
   for (const member of parts.members.values()) member.latest = -1;
   if (completed > 0) for (const member of took) member.latest = parts.step;

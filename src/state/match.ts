@@ -48,8 +48,8 @@ export function readPlaces<Options extends GroupOptions>(
 }
 
 /**
- * The group of the dict that has the tensors of a group of the optimizer; undefined where it has none of them. Throws
- * where several have, if what is taken of groups, such as options, needs it to be one.
+ * The group of the dict that has the tensors of a group of the optimizer; undefined if none has any. Throws if several
+ * have some and `needsOne`: options, for example, can come from one group only.
  */
 export function sourceOf<Options extends GroupOptions>(
   { names, index }: Stepper<Options>,

@@ -74,7 +74,7 @@ export function readOptions<Options extends GroupOptions>(
   return Object.fromEntries(entries) as Partial<Options>;
 }
 
-/** An array, of which no more is read than tells a pair. */
+/** A copy of at most 3 items: enough to see whether it is a pair. */
 const copyPair = (value: readonly unknown[]): unknown[] =>
   Array.from({ length: Math.min(value.length, 3) }, (_, i) => value[i]);
 
@@ -92,7 +92,7 @@ function checkFunctions<Options extends GroupOptions>(options: Options, { own, w
   );
 }
 
-/** Throws if the average is not the same by both options: what lies between z and the average is theirs. */
+/** Throws if the two options average by different weights: in train mode the parameters depend on the weight. */
 export function checkAverage<Options extends GroupOptions>(
   { average }: Algorithm<Options>,
   mine: Readonly<Options>,

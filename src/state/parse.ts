@@ -42,7 +42,7 @@ export interface Parsed<Options extends GroupOptions> extends IncompatibleNames 
   readonly groups: readonly Loaded<Options>[];
   /** How many steps schedules have counted, undefined where the dict has no tensor of ours and does not say. */
   readonly completed: number | undefined;
-  /** Who did not take the latest of them. */
+  /** The tensors that did not take the latest of them. */
   readonly leftOut: ReadonlySet<string>;
 }
 
@@ -68,7 +68,7 @@ export function parse<Options extends GroupOptions>(
   if (unknown.length > 0) throw new TypeError(`The state dict has state for ${list(unknown)}, which is in no group.`);
   const counted = places.groups.map(completedOf);
   const said = counted.flatMap(({ completed }) => completed ?? []);
-  // Other systems' dicts have no completed_steps: then it is what groups count, or tensors.
+  // Dicts of other systems have no completed_steps: then it is the largest counter of the groups, or of the tensors.
   const counts = groups.flatMap(({ state: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
   const names = steppers.flatMap((stepper) => stepper.names);
   const known = new Set(names);
@@ -112,7 +112,7 @@ function parseGroup<Options extends GroupOptions>(
   return parsed;
 }
 
-/** Throws where parameters would be taken to lie at another distance from the average than they do. */
+/** Throws if parameters would be taken for those of another mode, or of another beta1 or momentum in train mode. */
 function checkAverages<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   saved: Saved,
@@ -181,7 +181,7 @@ function parseTensor<Options extends GroupOptions>(
   return { step: algorithm.group === undefined ? (step as number) : 1, slots };
 }
 
-/** Bounds first moments as the kernels do where squares overflow: a step by 1e29, say, would be one of 1e10 times lr. */
+/** Bounds first moments where squares overflowed, as the kernels do: a moment of 1e29 would step by 1e10 times lr. */
 function boundMoments({ exp_avg: moments, exp_avg_sq: squares }: Readonly<Record<string, Float32Array>>): void {
   if (moments === undefined || squares === undefined) return;
   for (let i = 0; i < moments.length; i++) if (squares[i] === LARGEST) moments[i] = bounded(moments[i]);

@@ -17,7 +17,7 @@ export class Team {
   readonly #threads: readonly Thread[];
   /** All calls, as the main thread makes them. */
   readonly #runs: RunKernel[] = [];
-  /** Those over each memory. */
+  /** Their indices, by the memory that they run over. */
   readonly #callsOver = new Map<ArrayBufferLike, number[]>();
 
   /** Starts all threads but the main one, or none. */

@@ -31,7 +31,7 @@ export function listen(device: GPUDevice): void {
   }
 }
 
-/** Pops the scopes that `listen` pushed, and never throws: the first error of the calls between, as a rule undefined. */
+/** Pops the scopes that `listen` pushed. Resolves to the first error message or undefined, and never rejects. */
 export async function heard(device: GPUDevice): Promise<string | undefined> {
   const scopes = [pop(device), pop(device)];
   try {
@@ -42,10 +42,10 @@ export async function heard(device: GPUDevice): Promise<string | undefined> {
   }
 }
 
-/** Rejects where popErrorScope itself throws, so that the other scope is popped all the same. */
+/** Rejects if popErrorScope itself throws, so that the other scope is popped, too. */
 const pop = async (device: GPUDevice): Promise<GPUError | null> => device.popErrorScope();
 
-/** Runs `make` in error scopes, and gives the first error. */
+/** Runs `make` in error scopes. Resolves to the first error message or undefined. */
 export function complaint(device: GPUDevice, make: () => void): Promise<string | undefined> {
   listen(device);
   try {

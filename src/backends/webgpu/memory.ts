@@ -46,7 +46,7 @@ export class SectionMemory {
     for (const tensor of section.tensors) {
       const source = sources.get(tensor)!;
       if (isFloat32Array(source)) {
-        // Since it was checked, the caller had it again.
+        // The caller may have transferred it since it was checked.
         checkThere(source, 'parameter', tensor.name);
         continue;
       }

@@ -13,7 +13,7 @@ const MOST_PARTS = 256 * WORKGROUP;
 const LEAST_SHARE = 64;
 const PART_BYTES = 2 * FLOAT;
 
-/** The norms of arrays as the queue finds them now; those that are known already are numbers. */
+/** The norms of arrays at this point of the queue; numbers are norms that are known already. */
 export async function normsOf(device: GPUDevice, given: readonly (Source | number)[]): Promise<number[]> {
   const sources = given.filter((source) => typeof source !== 'number');
   const limit = alignDown(device.limits.maxStorageBufferBindingSize);
@@ -66,7 +66,7 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
   }
 }
 
-/** Of pairs of a largest magnitude, and the sum of the squares relative to it. */
+/** The sum of squares, from pairs of a largest magnitude and a sum of squares relative to it. */
 function squaresOf(parts: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < parts.length; i += 2) sum += parts[i] * parts[i] * parts[i + 1];

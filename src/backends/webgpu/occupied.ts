@@ -1,4 +1,4 @@
-// Which bytes of which buffers parameters take, to ask it of each gradient of a step.
+// Which bytes of which buffers the parameters take: no gradient may overlap them.
 
 interface Taken {
   readonly name: string;
@@ -35,7 +35,7 @@ export class Occupied {
   }
 }
 
-/** The place of the first that does not end by `begin`. */
+/** The index of the first that ends after `begin`. */
 function firstAfter(taken: readonly Taken[], begin: number): number {
   let low = 0;
   let high = taken.length;

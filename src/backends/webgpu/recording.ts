@@ -120,7 +120,7 @@ export class Recording {
     this.#clear();
     const refused = `The GPU device refused ${this.#what}`;
     return heard(this.#device).then((heardOf) => {
-      // A device that is lost has nothing to say.
+      // A lost device may report no error.
       const trouble = heardOf ?? Kernels.of(this.#device).lost;
       return trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`);
     });

@@ -17,14 +17,14 @@ export class Uniforms {
   #written = 0;
   #end = 0;
 
-  /** `isReused` says whether its one page is rewound, and so is no command buffer's of the caller's. */
+  /** `isReused`: the one page is rewound for each step, so that no command buffer of the caller's uses it. */
   constructor(device: GPUDevice, layout: GPUBindGroupLayout, isReused: boolean) {
     this.#isReused = isReused;
     this.#device = device;
     this.#layout = layout;
   }
 
-  /** Makes pages hold so many blocks: those to come, and twice as many as before if not enough, since more may follow. */
+  /** Makes pages hold at least `blocks`. If they have to grow, they at least double, since more may follow. */
   reserve(blocks: number): void {
     const before = this.#staging.byteLength / ALIGNMENT;
     if (blocks <= before) return;

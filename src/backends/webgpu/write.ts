@@ -1,4 +1,4 @@
-// Whether buffers can be written, asked before anything is: a device does part of what it is told, and tells it later.
+// Checks that buffers can be written before any is: a device may do some writes, refuse others, and report it late.
 
 import { show } from '../../sentences.js';
 import { complaint } from './device.js';
@@ -12,7 +12,7 @@ export async function checkWritable(device: GPUDevice, named: ReadonlyMap<GPUBuf
   }
 }
 
-/** Clears no bytes of each: the device checks at submit whether it could. */
+/** Clears 0 bytes of each buffer: at submit the device checks that it can be written. */
 function probe(device: GPUDevice, buffers: Iterable<GPUBuffer>): Promise<string | undefined> {
   return complaint(device, () => {
     const encoder = device.createCommandEncoder({ label: 'twinstep probe' });
