@@ -1,7 +1,9 @@
 // What only WebGPU has: the caller's buffers and encoders.
 
-import { adam, adamw } from 'twinstep';
+import { adam, adamw, adamwScheduleFree } from 'twinstep';
+import { wgslKernel } from 'twinstep/kernels';
 import { describe, expect, test, vi } from 'vitest';
+import { openDevice } from '../tools/dawn.js';
 import { any, buffer, contents, device, expectClose, onCpu } from './support/gpu.js';
 import { array, difference } from './support/numbers.js';
 
@@ -81,6 +83,46 @@ describe('the caller’s buffers', () => {
     expect(await optimizer.stateDict()).toEqual(b);
   });
 });
+
+test.each(['clone', 'extra', 'WORKGROUP'])(
+  'a property %s of Object.prototype is no constant of a pipeline',
+  async (name) => {
+    const [w, g] = [array(70_001, 1), array(70_001, 2)];
+    // Not the tests' own, whose pipelines are there already.
+    const opened = await openDevice();
+    if (typeof opened === 'string') throw new Error(opened);
+    const { device: own } = opened;
+    const run = async (on: GPUDevice): Promise<Float32Array[]> => {
+      const seen: Float32Array[] = [];
+      for (const create of [adamw, adamwScheduleFree as unknown as typeof adamw]) {
+        const optimizer = await create({ w }, { device: on, backend: 'webgpu' });
+        optimizer.step({ w: g });
+        optimizer.accumulate({ w: g });
+        optimizer.step();
+        await optimizer.norms({ w: g });
+        optimizer.eval();
+        seen.push(await optimizer.read('w'));
+        optimizer.dispose();
+      }
+      return seen;
+    };
+    const expected = await run(device);
+    const plain = Object.getPrototypeOf({}) as object;
+    Object.defineProperty(plain, name, { value: () => {}, enumerable: true, configurable: true, writable: true });
+    let given: unknown;
+    const constants: string[] = [];
+    try {
+      given = await run(own).catch(String);
+      // eslint-disable-next-line guard-for-in -- As WebGPU reads a record.
+      for (const key in wgslKernel('adam').constants) constants.push(key);
+    } finally {
+      Reflect.deleteProperty(plain, name);
+    }
+    expect(given).toEqual(expected);
+    expect(constants).toEqual(['WORKGROUP']);
+    own.destroy();
+  },
+);
 
 describe('encode', () => {
   test('records into the caller’s encoder and submits nothing', async () => {

@@ -3,6 +3,7 @@
 import { arraysOf, elements } from '../../layout.js';
 import { COMPUTE } from '../../memory.js';
 import type { Rule } from '../../rules/rule.js';
+import { ownOf } from '../../sentences.js';
 import { inRows, lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
 
 /** A rule on a device. */
@@ -77,7 +78,7 @@ export class Kernels {
     let pipeline = this.#tools.get(label);
     if (pipeline === undefined) {
       const module = this.#device.createShaderModule({ label, code: shader(name, flavour) });
-      const compute = { module, entryPoint: name, constants: { WORKGROUP } };
+      const compute = { module, entryPoint: name, constants: ownOf({ WORKGROUP }) };
       pipeline = this.#device.createComputePipeline({ label, layout: 'auto', compute });
       this.#tools.set(label, pipeline);
     }
@@ -96,7 +97,7 @@ export class Kernels {
     const module = device.createShaderModule({ label, code: shader(rule.name, flavour) });
     // One for each flavour: between pipelines of the same layout wgpu does not look at the least size of bindings anew.
     const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
-    const compute = { module, entryPoint: rule.name, constants: { WORKGROUP: workgroup } };
+    const compute = { module, entryPoint: rule.name, constants: ownOf({ WORKGROUP: workgroup }) };
     return device.createComputePipelineAsync({ label, layout, compute });
   }
 
