@@ -1,5 +1,7 @@
 // Which tensors decay, told by their names.
 
+import { expect } from './sentences.js';
+
 /** What Hugging Face's Trainer spares, matched against the name in lower case. */
 const spared = /bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)/;
 
@@ -8,4 +10,7 @@ const spared = /bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)/;
  * (`get_decay_parameter_names`): whatever has "bias", "layernorm" or "rmsnorm" in it, and modules called "norm" or
  * "..._norm". Where norms go by other names (GPT-2's "ln_1"), write a predicate of your own.
  */
-export const noDecayOnBiasAndNorm = (name: string): boolean => !spared.test(name.toLowerCase());
+export function noDecayOnBiasAndNorm(name: string): boolean {
+  expect(typeof name === 'string', 'the parameter', 'a name', name);
+  return !spared.test(name.toLowerCase());
+}

@@ -43,15 +43,21 @@ export function bufferOf(value: unknown): GPUBuffer | undefined {
   return isBinding(value) ? value.buffer : undefined;
 }
 
-/** Throws for an array that has lost its memory: transferred to a Worker, say. */
-export function checkThere({ length, buffer }: Float32Array, role: string, name: string): void {
+/** Throws for an array that has lost its memory: transferred to a Worker, say, or at the end of a buffer that has shrunk. */
+export function checkThere(array: Float32Array, role: string, name: string): void {
+  if (isThere(array)) return;
+  throw new TypeError(
+    `Expected ${role} ${show(name)} to have its memory, got an array whose buffer was transferred or has shrunk.`,
+  );
+}
+
+/** Whether an array has its memory. One without has no length, as an empty one has, but cannot be copied. */
+export function isThere(array: Float32Array | Uint8Array): boolean {
   try {
-    // An array of no length may be meant, but where there is no memory there can be no view.
-    if (length === 0) void new Uint8Array(buffer);
+    if (array.length === 0) void new Uint8Array(array);
+    return true;
   } catch {
-    throw new TypeError(
-      `Expected ${role} ${show(name)} to have its memory, got an array whose buffer was transferred.`,
-    );
+    return false;
   }
 }
 

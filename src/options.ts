@@ -173,8 +173,9 @@ function known<Options extends object>(
 ): void {
   if (Object.hasOwn(algorithm.defaults, name)) return;
   const names = Object.keys(algorithm.defaults);
+  const machine = ['backend', 'device', 'threads', 'wasm', 'keepGrads'];
   const ofWhole = 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
-  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, names)}`;
+  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, [...names, ...machine])}`;
   throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${has}`);
 }
 

@@ -72,8 +72,9 @@ export function register<Options extends GroupOptions>(parts: Parts<Options>, me
 export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): Member {
   const member = members.get(name);
   if (member !== undefined) return member;
+  expect(typeof name === 'string', 'the parameter', 'a name', name);
   const names = [...members.keys()];
-  throw new RangeError(`There is no parameter ${show(name)}; there are ${list(names)}.${suggest(String(name), names)}`);
+  throw new RangeError(`There is no parameter ${show(name)}; there are ${list(names)}.${suggest(name, names)}`);
 }
 
 export function stepperOf<Options extends GroupOptions>(

@@ -29,9 +29,14 @@ export function expectOptions(
   names: readonly string[],
 ): asserts options is Record<string, unknown> {
   expect(isRecord(options), `the options of ${what}`, 'a record', options);
-  const unknown = Object.keys(options).filter((name) => !names.includes(name));
+  expectKeys(options, what, names, 'option');
+}
+
+/** Throws unless a record has own keys of these names alone; `kind` is what it calls them. */
+export function expectKeys(record: object, what: string, names: readonly string[], kind = 'key'): void {
+  const unknown = Object.keys(record).filter((name) => !names.includes(name));
   if (unknown.length === 0) return;
-  throw new TypeError(`Unknown option ${list(unknown)}; ${what} has ${list(names)}.${suggest(unknown[0], names)}`);
+  throw new TypeError(`Unknown ${kind} ${list(unknown)}; ${what} has ${list(names)}.${suggest(unknown[0], names)}`);
 }
 
 /** Throws for more arguments than `what` takes: an option outside of the record of options would act on nothing. */
@@ -58,12 +63,18 @@ const synonyms: Readonly<Record<string, string>> = {
   wd: 'weightDecay',
 };
 
-/** " Did you mean lr?", if `name` is another word for one of `names`, nearly one, or has one in it; else "". */
+/**
+ * " Did you mean lr?", if `name` is another word for one of `names`, nearly one, or has one in it; else "". One edit is
+ * near in 3 letters of the longer word, two are in 5.
+ */
 export function suggest(name: string, names: readonly string[]): string {
+  if (names.includes(name)) return '';
   const word = plain(name);
   const ways = [
     (each: string) => Object.hasOwn(synonyms, word) && synonyms[word] === each,
-    ...[0, 1, 2].map((edits) => (each: string) => edits * 3 <= word.length && isNear(word, plain(each), edits)),
+    ...[0, 1, 2].map((edits) => (each: string) => {
+      return edits * 5 <= 2 * Math.max(word.length, plain(each).length) && isNear(word, plain(each), edits);
+    }),
     (each: string) => [plain(each), word].every((part) => part.length > 3) && isWithin(plain(each), word),
   ];
   for (const way of ways) {

@@ -24,7 +24,7 @@ import { coefficients, wasmKernels, wgslKernel } from 'twinstep/kernels';
 import * as schedules from 'twinstep/schedules';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { backends, type Options } from './support/backends.js';
-import { array, difference } from './support/numbers.js';
+import { array, difference, shrunk } from './support/numbers.js';
 
 type Optimizer = Awaited<ReturnType<typeof adam>>;
 
@@ -799,6 +799,43 @@ describe('options and arguments that do not exist', () => {
     expect(() => Object.assign(optimizer.groups[0], { [name]: 0.1 })).toThrow(suggestion);
   });
 
+  test('options of the optimizer as a whole, of Lookahead and of loading have suggestions', async () => {
+    for (const [name, meant] of Object.entries({ thread: 'threads', keepgrads: 'keepGrads', Backend: 'backend' })) {
+      const suggestion = new RegExp(`^Unknown option "${name}".* Did you mean ${meant}\\?$`);
+      await expect(adamw(w(), any({ [name]: 1 }))).rejects.toThrow(suggestion);
+    }
+    const optimizer = await adamw(w());
+    await expect(lookahead(optimizer, any({ alfa: 0.5 }))).rejects.toThrow(/ Did you mean alpha\?$/);
+    await expect(optimizer.loadStateDict(any({}), any({ stric: false }))).rejects.toThrow(/ Did you mean strict\?$/);
+    // What belongs elsewhere is told so, and is not suggested in its own place.
+    await expect(adamw([{ params: w(), ...any({ backend: 'wasm' }) }])).rejects.toThrow(/as a whole\.$/);
+  });
+
+  test('what is no name is refused in a sentence', async () => {
+    const optimizer = await adamw(w());
+    const revoked = Proxy.revocable({}, {});
+    revoked.revoke();
+    const others: [unknown, string][] = [
+      [['w'], '["w"]'],
+      [Object.create(null), 'an Object'],
+      [revoked.proxy, 'an object that throws when it is read'],
+      [{ toString: () => 'w' }, 'an Object'],
+      [5, '5'],
+      [undefined, 'undefined'],
+      [Symbol('w'), 'Symbol(w)'],
+    ];
+    for (const [name, shown] of others) {
+      const refused = `Expected the parameter to be a name, got ${shown}.`;
+      expect(() => optimizer.stepOf(any(name))).toThrow(refused);
+      await expect(optimizer.read(any(name))).rejects.toThrow(refused);
+      expect(() => noDecayOnBiasAndNorm(any(name))).toThrow(refused);
+      expect(() => wgslKernel(any(name))).toThrow(`, got ${shown}.`);
+      expect(() => coefficients(any(name))).toThrow(`, got ${shown}.`);
+    }
+    expect(() => wgslKernel(any(['adam']))).toThrow('Expected the kernel to be one of');
+    expect(() => coefficients(any(['adam']))).toThrow('Expected the algorithm to be one of');
+  });
+
   test('nothing is suggested that is not near', async () => {
     await expect(adamw(w(), any({ threshold: 1 }))).rejects.toThrow(/as a whole\.$/);
     await expect(adamw(w(), any({ x: 1 }))).rejects.toThrow(/as a whole\.$/);
@@ -864,6 +901,7 @@ describe('options and arguments that do not exist', () => {
       ...methods(ahead, gradients),
       ...([
         ['step', [plateau.step, 1]],
+        ['stateDict', [plateau.stateDict]],
         ['loadStateDict', [plateau.loadStateDict, plateau.stateDict()]],
       ] as [string, [(...given: never[]) => unknown, ...unknown[]]][]),
     ]) {
@@ -1086,7 +1124,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     return values;
   };
   const lost = (what: string): string =>
-    `Expected ${what} to have its memory, got an array whose buffer was transferred.`;
+    `Expected ${what} to have its memory, got an array whose buffer was transferred or has shrunk.`;
 
   test('as a parameter', async () => {
     await expect(adamw({ w: transferred(2) }, backend)).rejects.toThrow(lost('parameter "w"'));
@@ -1094,6 +1132,19 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     await expect(optimizer.addParams(0, any({ v: transferred(2) }))).rejects.toThrow(lost('parameter "v"'));
     const added = optimizer.addParamGroup(any({ params: { v: transferred(2) } }));
     await expect(added).rejects.toThrow(lost('parameter "v"'));
+    expect(Object.keys(optimizer.params)).toEqual(['w']);
+  });
+
+  test('as is a parameter at the end of a buffer that has shrunk', async () => {
+    await expect(adamw({ w: shrunk(2) }, backend)).rejects.toThrow(lost('parameter "w"'));
+    await expect(adamw([{ params: { w: shrunk(2) } }], backend)).rejects.toThrow(lost('parameter "w"'));
+    const optimizer = await adamw({ w: array(2, 1) }, backend);
+    const refused = lost('parameter "v"');
+    await expect(optimizer.addParams(0, any({ v: shrunk(2) }))).rejects.toThrow(refused);
+    await expect(optimizer.addParamGroup(any({ params: { v: shrunk(2) } }))).rejects.toThrow(refused);
+    const ahead = await lookahead(optimizer);
+    await expect(ahead.addParams(0, any({ v: shrunk(2) }))).rejects.toThrow(refused);
+    expect(() => ahead.step({ w: shrunk(2) })).toThrow(lost('gradient "w"'));
     expect(Object.keys(optimizer.params)).toEqual(['w']);
   });
 

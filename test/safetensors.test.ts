@@ -13,7 +13,7 @@ import {
 import { describe, expect, test } from 'vitest';
 import { apart, expectWhole, small, streamOf, together, whole } from './support/checkpoints.js';
 import { mutant } from './support/mutants.js';
-import { random } from './support/numbers.js';
+import { random, shrunk } from './support/numbers.js';
 import { entry as entryOf, run } from './support/program.js';
 
 const none = new Uint8Array(0);
@@ -241,7 +241,7 @@ describe('refused is', () => {
     [
       'no shape',
       file({ a: entry({ shape: undefined }) }),
-      'Expected shape of tensor "a" to be an array of whole numbers of at least 0, got undefined.',
+      'Expected shape of tensor "a" to be an array of at most 256 whole numbers of at least 0, got undefined.',
     ],
     ['a shape of -1', file({ a: entry({ shape: [-1, -2] }) }), 'got -1 in it.'],
     ['a shape of -0', together('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', none), 'got -0 in it.'],
@@ -318,6 +318,11 @@ describe('refused is', () => {
     ['many levels', together(deep(126), none), 'Expected the header to be at most 127 levels deep'],
     ['very many levels', together(deep(1_000_000), none), 'Expected the header to be at most 127 levels deep'],
     ['levels that never end', together('{"a":{"b":' + '['.repeat(1_000_000), none), 'at most 127 levels deep'],
+    [
+      'a shape of 257',
+      file({ a: entry({ shape: [2, ...Array<number>(256).fill(1)] }) }),
+      'Expected shape of tensor "a" to be an array of at most 256 whole numbers of at least 0, got more.',
+    ],
     ['a shape that never ends', together('{"a":{"shape":[1,', none), 'Expected the header to be JSON, got its end at'],
   ];
   test.each(refused)('%s', (...[, bytes, message]) => {
@@ -368,6 +373,16 @@ describe('refused is', () => {
       [undefined, undefined, 'Expected the tensors to be a Map by name, got undefined.'],
       [new Map([['a', undefined]]), undefined, 'Expected tensor "a" to be a record with dtype, shape and bytes, got'],
       [new Map([[7, tensor]]), undefined, 'Expected a name in the tensors to be a string, got 7.'],
+      [
+        new Map([['a', { ...tensor, byte: 1 }]]),
+        undefined,
+        'Unknown key "byte"; tensor "a" has "dtype", "shape", "bytes". Did you mean bytes?',
+      ],
+      [
+        new Map([['a', { ...tensor, shape: [0], bytes: shrunk(8, Uint8Array) }]]),
+        undefined,
+        'Expected the bytes of tensor "a" to be there, got a buffer that has been transferred or has shrunk.',
+      ],
       [new Map(), { a: 'b' }, 'Expected the metadata to be a Map by name, got an Object.'],
     ];
     for (const [tensors, metadata, message] of others) {
@@ -406,6 +421,7 @@ describe('a header of 100 MB is refused soon, in memory of the order of the file
       /at most 4194304 keys, strings, arrays and records/,
     ],
     ['one escaped string', `'{"a":{"b":"' + '\\\\u0061'.repeat(rest / 6) + '"}}'`, /Expected dtype of tensor "a"/],
+    ['dimensions', `'{"a":{"shape":[1' + ',1'.repeat(rest / 2) + ']}}'`, /at most 256 whole numbers .* got more/],
     ['digits', `'{"a":{"shape":[1' + '0'.repeat(rest) + ']}}'`, /a number in the header to be within the range of f64/],
     ['numbers', `'{"a":{"b":[' + '1,'.repeat(rest / 2) + '0]}}'`, /Expected dtype of tensor "a"/],
     [
@@ -428,12 +444,42 @@ describe('a header of 100 MB is refused soon, in memory of the order of the file
       try { decodeCheckpoint(bytes); } catch ({ message }) { console.log(message); }
       console.log((process.cpuUsage(begun).user / 1e6).toFixed(1));`;
       const [loaded, decoded, seconds] = run(program, 'index.js', ['--max-old-space-size=700']).split('\n');
-      expect(loaded).toMatch(/^Expected a header of at most 335\d+ bytes/);
+      expect(loaded).toMatch(/^Expected a header of at most 839\d+ bytes/);
       expect(decoded).toMatch(message);
       expect(Number(seconds)).toBeLessThan(15);
     },
     60_000,
   );
+});
+
+test('a header within the bounds of a strict load costs little: its names are counted', async () => {
+  const optimizer = await small();
+  const { header, data } = apart(await saveCheckpoint(optimizer));
+  const empty = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}';
+  const begun = process.cpuUsage();
+  for (const [begin, unit, end] of [
+    ['{"__metadata__":{', '""', '}}'],
+    ['{', empty, '}'],
+  ]) {
+    const keys = Array.from({ length: Math.floor(8_000_000 / (unit.length + 10)) }, (_, i) => `"${i}":${unit}`);
+    const bytes = together(begin + keys.join() + end, none);
+    for (const source of [bytes, streamOf([bytes])]) {
+      await expect(loadCheckpoint(optimizer, source)).rejects.toThrow(
+        /^Expected a header of at most 1040 names, .* \(decodeCheckpoint .* take more\), got more\.$/,
+      );
+    }
+  }
+  expect(process.cpuUsage(begun).user / 1e6).toBeLessThan(4);
+  // Some more in the metadata than ours are taken.
+  const more = Array.from({ length: 1000 }, (_, i) => `"k${i}":""`).join();
+  await loadCheckpoint(optimizer, together(header.replace('"__metadata__":{', `$&${more},`), data));
+});
+
+test('256 dimensions are taken', () => {
+  const shape = [2, ...Array<number>(255).fill(1)];
+  const { tensors } = parseSafetensors(file({ a: entry({ shape }) }));
+  expect(tensors.get('a')!.shape).toEqual(shape);
+  expect(parseSafetensors(serializeSafetensors(tensors)).tensors).toEqual(tensors);
 });
 
 describe('mutants of a checkpoint', () => {

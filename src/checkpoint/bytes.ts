@@ -1,27 +1,31 @@
 // Bytes as callers hand them over.
 
+import { isThere } from '../memory.js';
 import { expect } from '../sentences.js';
 
 const isBytes = (value: unknown): value is Uint8Array =>
   Object.prototype.toString.call(value) === '[object Uint8Array]' && ArrayBuffer.isView(value);
 
+/** Whether these are meant as bytes, rather than as a stream of them. */
+export const isBinary = (value: unknown): boolean => ArrayBuffer.isView(value) || isBuffer(value);
+
 const isBuffer = (value: unknown): value is ArrayBuffer =>
   Object.prototype.toString.call(value) === '[object ArrayBuffer]';
 
 export function asBytes(value: unknown, what = 'the bytes', wanted = 'a Uint8Array or an ArrayBuffer'): Uint8Array {
-  if (isBuffer(value)) return view(value, 0, value.byteLength, what);
+  try {
+    if (isBuffer(value)) return new Uint8Array(value);
+  } catch {
+    throw gone(what);
+  }
   expect(isBytes(value), what, wanted, value);
-  return view(value.buffer, value.byteOffset, value.byteLength, what);
+  if (!isThere(value)) throw gone(what);
+  // Never a Buffer of Node's, whose `slice` does not copy.
+  return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
 
-/** Never a Buffer of Node's, whose `slice` does not copy. */
-function view(buffer: ArrayBufferLike, begin: number, length: number, what: string): Uint8Array {
-  try {
-    return new Uint8Array(buffer, begin, length);
-  } catch {
-    throw new TypeError(`Expected ${what} to be there, got a buffer that has been transferred.`);
-  }
-}
+const gone = (what: string): TypeError =>
+  new TypeError(`Expected ${what} to be there, got a buffer that has been transferred or has shrunk.`);
 
 export function concatenate(first: Uint8Array, rest: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = [first, ...rest];

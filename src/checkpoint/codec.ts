@@ -1,10 +1,11 @@
 // A checkpoint as bytes: parameters, state dict and a value of the caller's in one safetensors file.
 
 import { checkThere, isFloat32Array } from '../memory.js';
-import { expect, expectArguments, isRecord, show, unexpected } from '../sentences.js';
+import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../sentences.js';
 import type { StateDict } from '../state/dict.js';
 import { asBytes } from './bytes.js';
 import { toFloats } from './floats.js';
+import type { HeaderBounds } from './header.js';
 import {
   isSlot,
   readOutline,
@@ -36,7 +37,8 @@ export function encodeCheckpoint(
 ): Uint8Array<ArrayBuffer> {
   expectArguments(arguments.length, 1, 'encodeCheckpoint');
   expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
-  const { params, stateDict, ...options } = checkpoint;
+  expectKeys(checkpoint, 'a checkpoint', ['params', 'stateDict', 'shapes', 'metadata']);
+  const { params, stateDict, ...options } = ownOf(checkpoint);
   expect(isRecord(params), 'params', 'a record of Float32Arrays by name', params);
   const given: (Part & { readonly array: Float32Array })[] = [];
   for (const [name, array] of Object.entries(params)) {
@@ -44,8 +46,10 @@ export function encodeCheckpoint(
     checkThere(array, 'parameter', name);
     given.push({ slot: 'param', name, length: array.length, array });
   }
-  const state: StateDict['state'] = { ...stateDict?.state };
-  for (const [name, { index, state: each }] of statesOf(stateDict)) {
+  const states = statesOf(stateDict);
+  const dict = ownOf(stateDict);
+  const state = ownOf(dict.state);
+  for (const [name, { index, state: each }] of states) {
     if (each === undefined) continue;
     const others = Object.entries(each).filter(([slot, value]) => {
       if (!isFloat32Array(value)) return true;
@@ -56,7 +60,7 @@ export function encodeCheckpoint(
     });
     state[index] = Object.fromEntries(others);
   }
-  const { header, parts } = writeOutline({ ...stateDict, state }, given, options);
+  const { header, parts } = writeOutline({ ...dict, state }, given, options);
   const elements = parts.reduce((sum, { length }) => sum + length, 0);
   const bytes = new Uint8Array(header.length + elements * Float32Array.BYTES_PER_ELEMENT);
   bytes.set(header);
@@ -75,9 +79,9 @@ export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
   return decode(asBytes(bytes));
 }
 
-/** The same, of a header of at most so many bytes. */
-export function decode(bytes: Uint8Array, mostHeaderBytes?: number): Checkpoint {
-  const { header, data } = readFile(bytes, mostHeaderBytes);
+/** The same, of a header within bounds. */
+export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
+  const { header, data } = readFile(bytes, bounds);
   const outline = readOutline(header);
   return assemble(
     outline,

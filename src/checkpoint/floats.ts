@@ -20,7 +20,7 @@ const widen = {
 
 /** Throws unless values of this type can be read as f32. */
 export function checkFloats(name: string, dtype: Dtype): void {
-  if (dtype === 'F32' || dtype in widen) return;
+  if (dtype === 'F32' || Object.hasOwn(widen, dtype)) return;
   throw unexpected(`dtype of tensor ${show(name)}`, 'F32, F16 or BF16, to be read as f32', dtype);
 }
 

@@ -51,12 +51,22 @@ export interface Header {
 /** Bytes before the header. */
 export const PREFIX = 8;
 
+/** What a header may have at most: hostile files are refused before much of them is read. */
+export interface HeaderBounds {
+  readonly bytes: number;
+  /** Of tensors and in `__metadata__`. */
+  readonly names: number;
+}
+
 /** The bound of the reference implementation. */
 const MOST_HEADER_BYTES = 100_000_000;
 
+const LOOSER = 'decodeCheckpoint and `strict: false` take more';
 const METADATA = '__metadata__';
 const DTYPES = `one of ${Object.keys(bitsOf).join(', ')}`;
-const COUNTS = 'an array of whole numbers of at least 0';
+/** More than any tensor has: NumPy's arrays have at most 64. */
+const MOST_DIMENSIONS = 256;
+const COUNTS = `an array of at most ${MOST_DIMENSIONS} whole numbers of at least 0`;
 const OFFSETS = 'two whole numbers, none less than the one before';
 
 /** Writes the length and the header, padded so that the data begin on a multiple of 8. */
@@ -65,7 +75,8 @@ export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuff
     if (entry.name === METADATA) throw unexpected('the name of a tensor', `any but ${show(METADATA)}`, entry.name);
     checkEntry(entry);
     const { name, dtype, shape, begin, end } = entry;
-    const written = JSON.stringify({ dtype, shape, data_offsets: [begin, end] });
+    // JSON.stringify would call a `toJSON` of Object.prototype.
+    const written = `{"dtype":"${dtype}","shape":[${shape.join()}],"data_offsets":[${begin},${end}]}`;
     return `${writeString(name, 'the name of a tensor')}:${written}`;
   });
   if (metadata.size > 0) {
@@ -87,9 +98,9 @@ export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuff
 
 /**
  * Reads the length of the header from a file's first nine bytes: a file of another format may have a good length by
- * chance, and another ninth byte. `most` is a bound of the caller's, beside that of the format.
+ * chance, and another ninth byte. `bounds` are the caller's, beside those of the format.
  */
-export function readHeaderLength(start: Uint8Array, most = MOST_HEADER_BYTES): number {
+export function readHeaderLength(start: Uint8Array, bounds?: HeaderBounds): number {
   if (start.length < PREFIX) throw wrongFile(start, `expected at least ${PREFIX} bytes, got ${start.length}`);
   const length = new DataView(start.buffer, start.byteOffset, PREFIX).getBigUint64(0, true);
   const isGood = length >= 2n && length <= BigInt(MOST_HEADER_BYTES);
@@ -97,25 +108,34 @@ export function readHeaderLength(start: Uint8Array, most = MOST_HEADER_BYTES): n
   const first = start[PREFIX];
   const isHeader = start.length === PREFIX || '{ \t\n\r'.includes(String.fromCharCode(first));
   if (!isHeader) throw wrongFile(start, `expected a header that begins with a brace, 123, got ${first}`);
-  if (length > BigInt(most)) {
-    const how =
-      'all that these tensors and 32 MiB of metadata can need (decodeCheckpoint and `strict: false` take more)';
-    throw new RangeError(`Expected a header of at most ${most} bytes, ${how}, got ${length}.`);
+  if (bounds !== undefined && length > BigInt(bounds.bytes)) {
+    const how = `all that these tensors and 8 MiB of metadata can need (${LOOSER})`;
+    throw new RangeError(`Expected a header of at most ${bounds.bytes} bytes, ${how}, got ${length}.`);
   }
   return Number(length);
 }
 
-export function readHeader(bytes: Uint8Array): Header {
+export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
   const reader = new JsonReader(decode(bytes), 'the header');
-  reader.check('{', 'the header', 'a record');
+  if (!reader.nextIs('{')) throw reader.unexpected('the header', 'a record');
   const names = new Set<string>();
   const entries: Entry[] = [];
   let metadata: Header['metadata'] = new Map();
+  let free = bounds?.names ?? Infinity;
+  const countName = (): void => {
+    free -= 1;
+    if (free >= 0) return;
+    const how = `all that these tensors and ${METADATA} can need (${LOOSER})`;
+    throw new RangeError(`Expected a header of at most ${bounds!.names} names, ${how}, got more.`);
+  };
   reader.record((key) => {
     reader.checkNew(!names.has(key), key);
     names.add(key);
-    if (key === METADATA) metadata = readMetadata(reader);
-    else entries.push(readEntry(reader, key));
+    if (key === METADATA) metadata = readMetadata(reader, countName);
+    else {
+      countName();
+      entries.push(readEntry(reader, key));
+    }
   });
   reader.end();
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
@@ -137,34 +157,36 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
-function readMetadata(reader: JsonReader): Header['metadata'] {
+function readMetadata(reader: JsonReader, countName: () => void): Header['metadata'] {
   const metadata = new Map<string, string>();
   if (reader.nextIs('n')) {
     reader.word();
     return metadata;
   }
-  reader.check('{', METADATA, 'a record of strings');
+  if (!reader.nextIs('{')) throw reader.unexpected(METADATA, 'a record of strings');
   reader.record((key) => {
     reader.count();
+    countName();
     reader.checkNew(!metadata.has(key), key);
-    reader.check('"', `${show(key)} in ${METADATA}`, 'a string');
+    if (!reader.nextIs('"')) throw reader.unexpected(`${show(key)} in ${METADATA}`, 'a string');
     metadata.set(key, reader.string());
   });
   return metadata;
 }
 
 function readEntry(reader: JsonReader, name: string): Entry {
-  const what = `tensor ${show(name)}`;
   const fields = ownOf<{ dtype?: string; shape?: number[]; data_offsets?: number[] }>({});
-  reader.check('{', what, 'a record');
+  // Called only to refuse: a header may have a million tensors.
+  const what = (field: string): string => `${field} of tensor ${show(name)}`;
+  if (!reader.nextIs('{')) throw reader.unexpected(`tensor ${show(name)}`, 'a record');
   reader.record((field) => {
     if (field === 'dtype') {
       reader.checkNew(fields.dtype === undefined, field);
-      reader.check('"', `dtype of ${what}`, DTYPES);
+      if (!reader.nextIs('"')) throw reader.unexpected(what(field), DTYPES);
       fields.dtype = reader.string();
     } else if (field === 'shape' || field === 'data_offsets') {
       reader.checkNew(fields[field] === undefined, field);
-      fields[field] = readCounts(reader, `${field} of ${what}`, field === 'shape' ? COUNTS : OFFSETS);
+      fields[field] = readCounts(reader, field, what);
     } else {
       // Passed over, as the reference implementation does.
       reader.count();
@@ -172,10 +194,10 @@ function readEntry(reader: JsonReader, name: string): Entry {
     }
   });
   const { dtype, shape, data_offsets: offsets } = fields;
-  if (dtype === undefined) throw unexpected(`dtype of ${what}`, DTYPES, dtype);
-  if (shape === undefined) throw unexpected(`shape of ${what}`, COUNTS, shape);
+  if (dtype === undefined) throw unexpected(what('dtype'), DTYPES, dtype);
+  if (shape === undefined) throw unexpected(what('shape'), COUNTS, shape);
   const isRange = offsets?.length === 2 && offsets[0] <= offsets[1];
-  if (!isRange) throw unexpected(`data_offsets of ${what}`, OFFSETS, offsets);
+  if (!isRange) throw unexpected(what('data_offsets'), OFFSETS, offsets);
   const entry = { name, dtype: dtype as Dtype, shape, begin: offsets[0], end: offsets[1] };
   checkEntry(entry);
   return entry;
@@ -193,20 +215,26 @@ function checkEntry({ name, dtype, shape, begin, end }: Entry): void {
 }
 
 /** Whole numbers in digits only: the reference implementation refuses 1.0, 1e0 and -0. */
-function readCounts(reader: JsonReader, what: string, wanted: string): number[] {
-  reader.check('[', what, wanted);
+function readCounts(reader: JsonReader, field: 'shape' | 'data_offsets', what: (field: string) => string): number[] {
+  const wanted = field === 'shape' ? COUNTS : OFFSETS;
+  if (!reader.nextIs('[')) throw reader.unexpected(what(field), wanted);
   const counts: number[] = [];
   reader.array(() => {
     const word = reader.shown();
     const item = Number(word);
-    if (!isCount(item) || /\D/.test(word)) throw new TypeError(`Expected ${what} to be ${wanted}, got ${word} in it.`);
+    if (!isCount(item) || /\D/.test(word))
+      throw new TypeError(`Expected ${what(field)} to be ${wanted}, got ${word} in it.`);
+    if (counts.length === MOST_DIMENSIONS) throw new TypeError(`Expected ${what(field)} to be ${wanted}, got more.`);
     counts.push(item);
   });
   return counts;
 }
 
 export const isShape = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.every((item) => isCount(item) && !Object.is(item, -0));
+  Array.isArray(value) &&
+  value.length <= MOST_DIMENSIONS &&
+  // By index, since `every` passes over holes.
+  Array.from(value as unknown[]).every((item) => isCount(item) && !Object.is(item, -0));
 
 /** Elements of a shape. The reference implementation multiplies in order, and refuses an overflow even before a 0. */
 export const count = (shape: readonly number[]): number =>

@@ -117,7 +117,8 @@ export class JsonReader {
     if (!WORD.test(this.#text)) throw this.#fault(begin);
     this.#at = WORD.lastIndex;
     const word = this.#text.slice(begin, this.#at);
-    if (Math.abs(Number(word)) === Infinity)
+    // The shortest that is too large is 1e309.
+    if (word.length > 4 && Math.abs(Number(word)) === Infinity)
       throw unexpected(`a number in ${this.#what}`, 'within the range of f64', word);
     return word;
   }
@@ -172,9 +173,9 @@ export class JsonReader {
     return this.nextIs('"') ? show(this.string()) : this.word();
   }
 
-  /** Throws an Error that shows the next value, unless it begins with `character`. */
-  check(character: '{' | '[' | '"', what: string, wanted: string): void {
-    if (!this.nextIs(character)) throw new TypeError(`Expected ${what} to be ${wanted}, got ${this.shown()}.`);
+  /** An Error that shows the next value. */
+  unexpected(what: string, wanted: string): TypeError {
+    return new TypeError(`Expected ${what} to be ${wanted}, got ${this.shown()}.`);
   }
 
   #items(begin: number, end: number, read: () => void): void {

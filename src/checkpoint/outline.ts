@@ -3,9 +3,9 @@
 // The tensors are `param/<name>` and, in PyTorch's words, `<slot>/<name>`; no slot has a slash, a name may. In
 // `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
-import { expect, isCount, isRecord, list, ownOf, show, unexpected } from '../sentences.js';
+import { expect, expectOptions, isCount, isRecord, list, ownOf, show, unexpected } from '../sentences.js';
 import type { StateDict, TensorState } from '../state/dict.js';
-import { count, isShape, writeHeader, type Entry, type Header } from './header.js';
+import { count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 
 /** An array of a checkpoint: a parameter, of which the slot is `param`, or what is remembered of one. */
@@ -31,9 +31,12 @@ const VERSION = '1';
 const BYTES = 4;
 
 /** What a header may have for metadata, shapes and options, and for each parameter and each character of its name. */
-const METADATA_BYTES = 2 ** 25;
+const METADATA_BYTES = 2 ** 23;
 const TENSOR_BYTES = 2048;
 const NAME_BYTES = 64;
+/** How many names a header may have in `__metadata__`, where ours has 4, and for each parameter and its slots. */
+const METADATA_NAMES = 1024;
+const TENSOR_NAMES = 8;
 
 /** What is saved beside arrays. */
 export interface CheckpointOptions {
@@ -43,14 +46,10 @@ export interface CheckpointOptions {
   metadata?: unknown;
 }
 
-/** Throws unless these are options of a checkpoint. */
-export function checkOptions(options: unknown): void {
-  expect(isRecord(options), 'the options', 'a record of shapes and metadata', options);
-  const strangers = Object.keys(options).filter((name) => name !== 'shapes' && name !== 'metadata');
-  if (strangers.length === 0) return;
-  throw new TypeError(
-    `Unknown option ${list(strangers)}; a checkpoint has shapes and metadata, which may be a record of anything.`,
-  );
+/** The options of a checkpoint. Throws for any other. */
+export function readOptions(options: unknown): CheckpointOptions {
+  expectOptions(options, 'a checkpoint', ['shapes', 'metadata']);
+  return ownOf<CheckpointOptions>(options);
 }
 
 /** What a dict remembers of one tensor: nothing, where it has not stepped. */
@@ -61,15 +60,15 @@ interface Remembered {
 
 /** What a dict remembers, by name. Throws an Error unless names, indices and states fit each other. */
 export function statesOf(dict: unknown): Map<string, Remembered> {
-  const isDict = isRecord(dict) && isRecord(dict.state) && Array.isArray(dict.param_groups);
+  const { state, param_groups: groups } = ownOf<Record<string, unknown>>(isRecord(dict) ? dict : {});
+  const isDict = isRecord(state) && Array.isArray(groups);
   expect(isDict, 'the state dict', 'a record with state and param_groups', dict);
-  const { state, param_groups: groups } = dict as unknown as StateDict;
   const states = new Map<string, Remembered>();
   const indices = new Set<unknown>();
   for (const [g, group] of (groups as unknown[]).entries()) {
     const where = `param_groups[${g}]`;
     expect(isRecord(group), where, 'a record', group);
-    const { params, param_names: names } = group;
+    const { params, param_names: names } = ownOf<Record<string, unknown>>(group);
     const isNamed = Array.isArray(params) && Array.isArray(names) && params.length === names.length;
     expect(isNamed, `params and param_names of ${where}`, 'arrays of the same length', names);
     for (const [i, name] of (names as unknown[]).entries()) {
@@ -93,8 +92,7 @@ export function writeOutline<Given extends Part>(
   given: readonly Given[],
   options: CheckpointOptions,
 ): { header: Uint8Array<ArrayBuffer>; parts: readonly Given[] } {
-  checkOptions(options);
-  const { shapes = {}, metadata } = ownOf(options);
+  const { shapes = {}, metadata } = readOptions(options);
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
   const strangers = Object.keys(shapes).filter((name) => !order.has(name));
@@ -121,7 +119,7 @@ export function writeOutline<Given extends Part>(
   // Reading it again checks it.
   readOutline({ metadata: strings, entries });
   const header = writeHeader({ metadata: strings, entries });
-  const most = mostHeaderBytes(order.keys());
+  const most = boundsOf(order.keys()).bytes;
   if (header.length > most) {
     const how = `${METADATA_BYTES} of metadata and shapes`;
     throw new RangeError(`Expected a header of at most ${most} bytes, with ${how}, got ${header.length}.`);
@@ -130,13 +128,16 @@ export function writeOutline<Given extends Part>(
 }
 
 /**
- * A bound of the header of a checkpoint of these parameters: hostile files are refused before much of them is read. A
- * name is written at most 5 times as a key, by 6 bytes a character, and 4 times in the state dict, by 7.
+ * The bounds of the header of a checkpoint of these parameters. A name is written at most 5 times as a key, by 6 bytes a
+ * character, and 4 times in the state dict, by 7.
  */
-export function mostHeaderBytes(names: Iterable<string>): number {
-  let bytes = METADATA_BYTES;
-  for (const name of names) bytes += TENSOR_BYTES + NAME_BYTES * name.length;
-  return bytes;
+export function boundsOf(params: Iterable<string>): HeaderBounds {
+  let [bytes, names] = [METADATA_BYTES, METADATA_NAMES];
+  for (const name of params) {
+    bytes += TENSOR_BYTES + NAME_BYTES * name.length;
+    names += TENSOR_NAMES;
+  }
+  return { bytes, names };
 }
 
 /** What a header says, if it is a checkpoint's and its tensors are those of its state dict. */

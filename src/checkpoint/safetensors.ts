@@ -1,9 +1,18 @@
 // safetensors files of any tensors (https://huggingface.co/docs/safetensors): the header, then the data.
 
-import { expect, expectArguments, expectOptions, isRecord, ownOf, show } from '../sentences.js';
+import { expect, expectArguments, expectKeys, expectOptions, isRecord, ownOf, show } from '../sentences.js';
 import { asBytes, concatenate } from './bytes.js';
 import { checkFloats, toFloats } from './floats.js';
-import { PREFIX, readHeader, readHeaderLength, writeHeader, type Dtype, type Entry, type Header } from './header.js';
+import {
+  PREFIX,
+  readHeader,
+  readHeaderLength,
+  writeHeader,
+  type Dtype,
+  type Entry,
+  type Header,
+  type HeaderBounds,
+} from './header.js';
 
 /** A tensor of a file: its values as they stand there, little-endian. */
 export interface SafeTensor {
@@ -13,10 +22,10 @@ export interface SafeTensor {
 }
 
 /** The header of a file, and its data. Throws an Error for a file that breaks any rule of the format. */
-export function readFile(bytes: Uint8Array, mostHeaderBytes?: number): { header: Header; data: Uint8Array } {
-  const begin = PREFIX + readHeaderLength(bytes.subarray(0, PREFIX + 1), mostHeaderBytes);
+export function readFile(bytes: Uint8Array, bounds?: HeaderBounds): { header: Header; data: Uint8Array } {
+  const begin = PREFIX + readHeaderLength(bytes.subarray(0, PREFIX + 1), bounds);
   expect(begin <= bytes.length, 'the end of the header', `within the file of ${bytes.length} bytes`, begin);
-  const header = readHeader(bytes.subarray(PREFIX, begin));
+  const header = readHeader(bytes.subarray(PREFIX, begin), bounds);
   const size = begin + (header.entries.at(-1)?.end ?? 0);
   expect(size === bytes.length, 'the length of the file', `${size} bytes, as its header says`, bytes.length);
   return { header, data: bytes.subarray(begin) };
@@ -45,7 +54,7 @@ export function parseSafetensors(
 export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?: 'f32' | undefined } = {}): unknown {
   expectArguments(arguments.length, 2, 'parseSafetensors');
   expectOptions(options, 'parseSafetensors', ['as']);
-  const { as } = ownOf(options);
+  const { as } = ownOf<{ as?: unknown }>(options);
   expect(as === undefined || as === 'f32', 'as', '"f32"', as);
   const { header, data } = readFile(asBytes(file));
   const { metadata, entries } = header;
@@ -77,11 +86,13 @@ export function serializeSafetensors(
   const data: Uint8Array[] = [];
   const entries = Array.from(tensors, ([name, tensor]): Entry => {
     expect(isRecord(tensor), `tensor ${show(name)}`, 'a record with dtype, shape and bytes', tensor);
-    const bytes = asBytes(tensor.bytes, `the bytes of tensor ${show(name)}`);
+    expectKeys(tensor, `tensor ${show(name)}`, ['dtype', 'shape', 'bytes']);
+    const { dtype, shape, bytes: given } = ownOf(tensor);
+    const bytes = asBytes(given, `the bytes of tensor ${show(name)}`);
     data.push(bytes);
     const begin = end;
     end += bytes.length;
-    return { name, dtype: tensor.dtype, shape: tensor.shape, begin, end };
+    return { name, dtype, shape, begin, end };
   });
   return concatenate(writeHeader({ metadata, entries }), data);
 }

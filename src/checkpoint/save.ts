@@ -3,17 +3,11 @@
 import type { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, list, ownOf, show } from '../sentences.js';
 import { LOOSELY, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
-import { asBytes, bytesOf } from './bytes.js';
+import { asBytes, bytesOf, isBinary } from './bytes.js';
 import { assemble, decode, encodeCheckpoint, type Checkpoint } from './codec.js';
+import type { HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
-import {
-  checkOptions,
-  mostHeaderBytes,
-  writeOutline,
-  type CheckpointOptions,
-  type Outline,
-  type Shapes,
-} from './outline.js';
+import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
 import { readStream, type ByteStream } from './stream.js';
 
 /** An optimizer of any algorithm, on any backend. */
@@ -34,9 +28,8 @@ export async function saveCheckpoint(
 ): Promise<Uint8Array<ArrayBuffer>> {
   expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
-  checkOptions(options);
+  const given = readOptions(options);
   // All of one moment: nothing is waited for before all of it is asked for.
-  const given = ownOf(options);
   const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
   const metadata = copy(given.metadata, 'metadata');
   const names = optimizer.groups.flatMap(({ params }) => params);
@@ -104,10 +97,10 @@ export async function loadCheckpoint(
   checkOptimizer(optimizer, 'loadStateDict');
   const how = readHow(options, 'loadCheckpoint');
   // A file of more tensors than the optimizer's has a longer header.
-  const most = how.strict ? mostHeaderBytes(optimizer.groups.flatMap(({ params: own }) => own)) : undefined;
+  const bounds = how.strict ? boundsOf(optimizer.groups.flatMap(({ params: own }) => own)) : undefined;
   const { params, stateDict, metadata } = isStream(source)
-    ? await load(source, optimizer, how.strict, most)
-    : decode(asBytes(source, 'the checkpoint', SOURCES), most);
+    ? await load(source, optimizer, how.strict, bounds)
+    : decode(asBytes(source, 'the checkpoint', SOURCES), bounds);
   const names = await optimizer.loadStateDict(stateDict, { params, ...how });
   return how.strict ? metadata : { metadata, ...names };
 }
@@ -124,15 +117,15 @@ const copy = (value: unknown, what: string): unknown =>
   value === undefined ? undefined : readJson(writeJson(value, what), what);
 
 const isStream = (source: unknown): source is ByteStream =>
-  typeof (source as ByteStream | null | undefined)?.getReader === 'function';
+  !isBinary(source) && typeof (source as ByteStream | null | undefined)?.getReader === 'function';
 
 async function load(
   stream: ByteStream,
   optimizer: AnyOptimizer,
   strict: boolean,
-  most: number | undefined,
+  bounds: HeaderBounds | undefined,
 ): Promise<Checkpoint> {
-  const { outline, arrays } = await readStream(stream, most, (each) => checkFits(each, optimizer, strict));
+  const { outline, arrays } = await readStream(stream, bounds, (each) => checkFits(each, optimizer, strict));
   return assemble(outline, arrays);
 }
 

@@ -2,7 +2,7 @@
 
 import { expect, show } from '../sentences.js';
 import { asBytes, bytesOf, concatenate } from './bytes.js';
-import { PREFIX, readHeader, readHeaderLength } from './header.js';
+import { PREFIX, readHeader, readHeaderLength, type HeaderBounds } from './header.js';
 import { readOutline, type Outline } from './outline.js';
 
 /** A stream of bytes, as far as it is used: a ReadableStream by the types of the DOM, or by those of Node. */
@@ -29,7 +29,7 @@ const CHUNKS_PER_TURN = 1000;
  */
 export async function readStream(
   stream: ByteStream,
-  mostHeaderBytes: number | undefined,
+  bounds: HeaderBounds | undefined,
   accept: (outline: Outline) => (name: string) => boolean,
 ): Promise<{ outline: Outline; arrays: Float32Array[] }> {
   expect(!stream.locked, 'the stream', 'free to be read', stream);
@@ -37,9 +37,9 @@ export async function readStream(
   const source = new Source(reader);
   try {
     const start = new Uint8Array(PREFIX + 1);
-    const length = readHeaderLength(start.subarray(0, await source.read(start)), mostHeaderBytes);
+    const length = readHeaderLength(start.subarray(0, await source.read(start)), bounds);
     const rest = await source.gather(length - 1);
-    const outline = readOutline(readHeader(concatenate(start.subarray(PREFIX), [rest])));
+    const outline = readOutline(readHeader(concatenate(start.subarray(PREFIX), [rest]), bounds));
     const isWanted = accept(outline);
     const arrays: Float32Array[] = [];
     for (const part of outline.parts) {

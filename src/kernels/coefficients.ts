@@ -48,7 +48,8 @@ export function coefficients<Name extends AlgorithmName>(
   state: CoefficientsState = { step: 0 },
 ): StepCoefficients<OptionsOf<Name>> {
   expectArguments(arguments.length, 3, 'coefficients');
-  expect(Object.hasOwn(algorithms, name), 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
+  const isOne = typeof name === 'string' && Object.hasOwn(algorithms, name);
+  expect(isOne, 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
   expect(isRecord(options), `the options of ${name}`, 'a record', options);
   expect(isRecord(state), 'the state', 'a record', state);
   const algorithm = ownOf(algorithms[name]) as unknown as Parameters<typeof resolve<GroupOptions>>[0];

@@ -33,7 +33,8 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
   expectArguments(arguments.length, 2, 'wgslKernel');
   expectOptions(options, 'wgslKernel', ['lanes', 'workgroupSize']);
   const { lanes: count = 4, workgroupSize = WORKGROUP } = ownOf(options);
-  expect(Object.hasOwn(kernels, name), 'the kernel', `one of ${list(Object.keys(kernels), Infinity)}`, name);
+  const isOne = typeof name === 'string' && Object.hasOwn(kernels, name);
+  expect(isOne, 'the kernel', `one of ${list(Object.keys(kernels), Infinity)}`, name);
   expect(count === 1 || count === 4, 'lanes', '1 or 4', count);
   const isSize = Number.isInteger(workgroupSize) && workgroupSize > 0;
   expect(isSize, 'workgroupSize', 'a whole number of at least 1', workgroupSize);
@@ -48,7 +49,7 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
     entryPoint: name,
     lanes: count,
     workgroupSize,
-    constants: { WORKGROUP: workgroupSize },
+    constants: ownOf({ WORKGROUP: workgroupSize }),
     bindGroupLayouts: [
       { entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', minBindingSize } }] },
       {

@@ -105,6 +105,11 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
     state.num_bad_epochs = 0;
   }
 
+  function stateDict(): PlateauState {
+    expectArguments(arguments.length, 0, 'stateDict');
+    return { ...state };
+  }
+
   function loadStateDict(dict: unknown): void {
     expectArguments(arguments.length, 1, 'loadStateDict');
     const names = Object.keys(memory);
@@ -121,6 +126,6 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
 
   return Object.assign(
     schedule(() => state.multiplier),
-    { step, stateDict: () => ({ ...state }), loadStateDict },
+    { step, stateDict, loadStateDict },
   );
 }

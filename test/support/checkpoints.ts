@@ -35,14 +35,16 @@ export function streamOf(
   onCancel: (reason: unknown) => void = () => {},
 ): ReadableStream<Uint8Array> {
   const iterator = chunks[Symbol.iterator]();
-  return new ReadableStream<Uint8Array>({
+  const source: UnderlyingDefaultSource<Uint8Array> = {
     pull(controller) {
       const { done, value } = iterator.next();
       if (done === true) controller.close();
       else controller.enqueue(value as Uint8Array);
     },
     cancel: onCancel,
-  });
+  };
+  // Of its own properties only: a test gives Object.prototype some.
+  return new ReadableStream<Uint8Array>(Object.assign(Object.create(null) as typeof source, source));
 }
 
 /** Bytes cut into chunks of a size. */

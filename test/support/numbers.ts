@@ -49,3 +49,18 @@ export const largest = (values: ArrayLike<number>): number => {
   for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
   return most;
 };
+
+/** An array at the end of a buffer that has shrunk: it has no values any more. */
+export function shrunk(length: number): Float32Array<ArrayBuffer>;
+export function shrunk(length: number, type: Uint8ArrayConstructor): Uint8Array<ArrayBuffer>;
+export function shrunk(length: number, type: Float32ArrayConstructor | Uint8ArrayConstructor = Float32Array): unknown {
+  // The types of ES2023, which the package is compiled for, have no resizable buffers.
+  const Resizable = ArrayBuffer as unknown as new (
+    length: number,
+    options: { maxByteLength: number },
+  ) => ArrayBuffer & { resize(length: number): void };
+  const buffer = new Resizable(4 + 4 * length, { maxByteLength: 8 + 4 * length });
+  const values = new type(buffer, 4, length);
+  buffer.resize(4);
+  return values;
+}
