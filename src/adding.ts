@@ -1,4 +1,4 @@
-// Groups and tensors that come to an optimizer, or leave it, while it runs. The others keep their memory and their state.
+// Adds groups and tensors to a running optimizer, and removes tensors. The others keep their memory and state.
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import { Unavailable } from './backends/backend.js';
@@ -36,7 +36,7 @@ export async function addTensors<Options extends GroupOptions>(
   });
 }
 
-/** Lets go of tensors by name. */
+/** Removes tensors by name. */
 export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): void {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
   checkWhole(parts);
@@ -63,7 +63,7 @@ export function removeTensors<Options extends GroupOptions>(parts: Parts<Options
     parts.removed.add(tensor.name);
   }
   parts.inOrder = parts.inOrder.filter((member) => !gone.has(member));
-  // If none is left that took the latest step, that step is completed all the same.
+  // If no tensor that took the latest step is left, the step still counts.
   if (completedSteps(parts) < completed) parts.step = completed;
   parts.changes += 1;
 }

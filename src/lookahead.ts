@@ -272,7 +272,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.#finish();
   }
 
-  /** Throws where the optimizer has been added to without us, and lets go of slow weights of what it has no more. */
+  /** Throws if tensors were added to the optimizer directly; drops the slow weights of those that were removed. */
   #checkNames(): void {
     const { params } = this.optimizer;
     if (params === this.#known) return;
@@ -298,7 +298,7 @@ function checkParams(params: unknown): void {
   }
 }
 
-/** Adds the steps since Lookahead began, and gives the state of each tensor by name, of those that have none a new one. */
+/** Adds the steps since Lookahead began. Returns the state of each tensor by name, a new one for those without. */
 function join({ state, param_groups: groups }: StateDict, steps: number): Map<string, TensorState> {
   for (const group of groups) group.lookahead_step = steps;
   return new Map(

@@ -112,12 +112,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * `step()`, or with options `step(optimizer.grads, options)`, takes what stands in `optimizer.grads`, for every tensor.
    * Arrays handed over are copied there.
    *
-   * With `more` the step goes on with the next call: gradients may be handed over as a backward pass gives them, and need
-   * not be kept. Only Schedule-Free, which counts steps by group, and Lookahead have to be told.
+   * `more: true`: this call has only some of the step's gradients, and the next call continues the same step, so that a
+   * backward pass can hand over each gradient as it comes. Only Schedule-Free, which counts steps by group, and Lookahead
+   * need it.
    *
    * Throws an Error for a name that does not exist, a wrong type or length, and then nothing has changed. What only
-   * the GPU can tell, such as a buffer of another device, comes to light later: then the next call throws, the step was
-   * not done, and it is not counted.
+   * the GPU can tell, such as a buffer of another device, is reported late: the next call throws, and the step is neither
+   * done nor counted.
    */
   step(grads?: Gradients, options: StepOptions = plainly): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
@@ -176,9 +177,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * Lets go of tensors: their names are free again, and what is remembered of them is lost. The others keep their memory
-   * and their state, and groups their indices, even without tensors. Memory is freed where all tensors that were added
-   * together are gone; buffers of the caller's are left alone. On the GPU submit what you have encoded before. Rejects
+   * Removes tensors and their state; their names may be used again. The others keep their memory and state, and groups
+   * their indices, even without tensors. Memory is freed once all tensors that were added together are removed; the
+   * caller's buffers are left alone. On the GPU, submit first what you have encoded. Rejects
    * with an Error for a name that does not exist, for all tensors, or within a step, and then nothing has changed.
    */
   removeParams(names: readonly string[]): Promise<void> {
@@ -255,7 +256,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       throw error;
     }
     this.eval();
-    // A device that was lost meanwhile says so by now.
+    // One turn later the loss of a device is known.
     await undefined;
     this.#outcomes.check();
   }
@@ -291,7 +292,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     return this.#later('loadStateDict', arguments.length, 2, work, true);
   }
 
-  /** Lets go of all memory; buffers and a device of the caller's are left alone. Any later step or read throws. */
+  /** Frees all memory; the caller's buffers and device are left alone. Any later step or read throws. */
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
     if (this.#parts === undefined) return;
@@ -346,7 +347,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /**
    * What a call that may change something works on. Throws for arguments too many, and on re-entry. One that `mends` the
-   * state does not ask whether it is sound.
+   * state may be called while that is broken.
    */
   #enter(method: string, given: number, most: number, mends = false): Parts<Options> {
     expectArguments(given, most, method);
@@ -356,7 +357,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     return parts;
   }
 
-  /** Does what takes its time. On re-entry it throws at once, so that the call under way is refused, too; else it rejects. */
+  /** Runs an async method. On re-entry it throws at once, so that the call under way fails, too; else it rejects. */
   #later<Result>(
     method: string,
     given: number,

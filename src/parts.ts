@@ -47,7 +47,7 @@ export interface Parts<Options extends GroupOptions> {
   isAdding: boolean;
   /** Whether functions of the caller's may be running within a call: a schedule, a decay mask, a getter. */
   isBusy: boolean;
-  /** Counts whatever changes the state, and what of it turned out not to have been done. */
+  /** How often the state was changed, and how often a change was undone after a late error. */
   changes: number;
   undone: number;
 }

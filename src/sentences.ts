@@ -51,7 +51,7 @@ const bare = /* @__PURE__ */ Object.create(null) as object;
 export const ownOf = <Values extends object>(record: Values): Values =>
   Object.assign(Object.create(bare) as object, record) as Values;
 
-/** What other libraries call options of ours, in lower case. */
+/** Names of our options in other libraries, in lower case. */
 const synonyms: Readonly<Record<string, string>> = {
   learningrate: 'lr',
   alpha: 'lr',

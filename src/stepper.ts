@@ -16,8 +16,8 @@ export type LiveGroup<Options> = Options & {
   readonly params: readonly string[];
   readonly frozen: readonly string[];
   /**
-   * lr times all multipliers, as the latest step took it; 0 before the first, and but for Schedule-Free, which saves it,
-   * after a state dict was loaded.
+   * lr times all multipliers, as the latest step took it. 0 before the first step. After loading a state dict also 0,
+   * except for Schedule-Free, which saves it.
    */
   readonly scheduledLr: number;
   /**
@@ -82,11 +82,11 @@ export class Stepper<Options extends GroupOptions> {
     return runs.members;
   }
 
-  /** Lets go of tensors, and gives the sections that had some of them: which these were, and how many are left. */
+  /** Removes tensors. Returns the sections that had some of them: which these were, and how many are left. */
   remove(gone: ReadonlySet<Member>): { section: Section; tensors: readonly Tensor[]; left: number }[] {
     const changed = this.sections.flatMap((runs) => {
       const tensors = runs.members.filter((member) => gone.has(member)).map(({ tensor }) => tensor);
-      // Without steps they take no part in a change of mode, either.
+      // With 0 steps they take no part in a change of mode.
       for (const tensor of tensors) tensor.step = 0;
       runs.left -= tensors.length;
       return tensors.length > 0 ? { section: runs.section, tensors, left: runs.left } : [];
@@ -99,7 +99,7 @@ export class Stepper<Options extends GroupOptions> {
     return changed;
   }
 
-  /** Lets go of the memory, though `live` be kept. */
+  /** Frees the memory, even if the caller keeps `live`. */
   letGo(): void {
     this.sections.length = this.members.length = 0;
   }

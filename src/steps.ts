@@ -1,5 +1,5 @@
-// Making a step: all that can be refused comes first, so that a refusal finds everything as it was. Loops are by index
-// in what a step on the CPU calls: those of `for ... of` may allocate an iterator, which such a step is not to.
+// Making a step: all that can be refused comes first, so that a refusal changes nothing. The CPU step must not allocate,
+// so loops are indexed (`for...of` may allocate an iterator).
 
 import type { GroupOptions } from './algorithms/algorithm.js';
 import type { Backend } from './backends/backend.js';
@@ -94,7 +94,7 @@ function completedBy<Options extends GroupOptions>({ steppers }: Parts<Options>,
   return isTaken ? step + 1 : step;
 }
 
-/** Commits what may turn out not to have been done, and then takes it back. */
+/** Commits a step on the GPU, and undoes that if the device refuses the step late. */
 function commitForNow<Options extends GroupOptions>(
   parts: Parts<Options>,
   outcome: Promise<Error | undefined>,
@@ -106,7 +106,7 @@ function commitForNow<Options extends GroupOptions>(
   const settle = journal.enter(parts, more);
   const giveBack = (): void => {
     settle(true);
-    // Gradients that were summed up stand where they stood, unless others have come.
+    // The accumulated sum is still intact unless it was overwritten.
     if (summed.length === 0 || parts.sums !== sums + 1 || parts.batches > 0) return;
     parts.batches = batches;
     for (const member of summed) member.hasSum = true;

@@ -114,7 +114,7 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
     expectArguments(arguments.length, 1, 'loadStateDict');
     const names = Object.keys(memory);
     expect(isRecord(dict), 'the state of reduceOnPlateau', `a record with ${list(names)}`, dict);
-    // Each is read once: a getter may answer otherwise the next time.
+    // Each is read once: a getter may return another value the next time.
     const values = names.map((name) => {
       const value: unknown = Object.hasOwn(dict, name) ? dict[name] : undefined;
       const { wanted, accepts } = memory[name];

@@ -12,7 +12,7 @@ export interface LoadOptions {
   options?: 'saved' | 'current';
   /**
    * Whether the state dict must have the same tensors in the same groups. With false, tensors are found by name, in any
-   * group, and those that only one side has are left alone; one of another length is refused all the same.
+   * group, and those that only one side has are left alone; one of another length is still refused.
    * Default true.
    */
   strict?: boolean;

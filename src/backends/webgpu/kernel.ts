@@ -48,13 +48,13 @@ export class Kernels {
     });
   }
 
-  /** An optimizer begins to run on the device; `isOurs` says whether the device was requested for it. */
+  /** Counts an optimizer on the device; `isOurs`: the device was requested for it. */
   enter(isOurs: boolean): void {
     this.#optimizers += 1;
     this.#isOurs ||= isOurs;
   }
 
-  /** An optimizer is done. A device of ours lives as long as any optimizer on it: an average outlives what it averages. */
+  /** An optimizer is done. A device of ours is destroyed with the last one on it: an average may outlive its optimizer. */
   leave(): void {
     this.#optimizers -= 1;
     if (this.#isOurs && this.#optimizers === 0) this.#device.destroy();
