@@ -88,7 +88,7 @@ function bound(by: AdamScalars, param: usize, exp_avg: usize, exp_avg_sq: usize,
 function run(by: AdamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize, max_exp_avg_sq: usize,
              bytes: usize, amsgrad: bool): void {
   if (bytes == 0) return;
-  const is_small = abs(by.grad_scale) <= 1 && abs(by.step_size) <= 1;
+  const is_small = abs(by.grad_scale) <= 1 && abs(by.l2) <= 1 && abs(by.step_size) <= 1;
   const is_known = by.grad_weight > 0 && by.square_weight > 0 && by.flush_below == 0 && is_small;
   let highest: v128;
   if (!is_known) highest = update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, amsgrad);

@@ -89,7 +89,7 @@ export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usiz
   if (bytes == 0) return;
   const has_usual_root = by.root_scale == 1 && by.eps_root == 0;
   const has_weights = by.grad_weight > 0 && by.square_weight > 0;
-  const is_small = abs(by.grad_scale) <= 1 && abs(by.step_size) + abs(by.grad_step) <= 1;
+  const is_small = abs(by.grad_scale) <= 1 && abs(by.l2) <= 1 && abs(by.step_size) + abs(by.grad_step) <= 1;
   let highest: v128;
   if (!has_usual_root || !has_weights || !is_small || by.flush_below != 0)
     highest = update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);

@@ -60,8 +60,8 @@ function update<Known>(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, 
     const normalized0 = div(m0, add(root0, eps)), normalized1 = div(m1, add(root1, eps));
     const y0 = load(param + i), y1 = load_next(param + i);
     const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
-    const d0 = add(normalized0, plus<Known>(mul(decay, y0), z_decay, z0));
-    const d1 = add(normalized1, plus<Known>(mul(decay, y1), z_decay, z1));
+    const d0 = add(normalized0, plus<Known>(limited<Known>(mul(decay, y0), y0), z_decay, z0));
+    const d1 = add(normalized1, plus<Known>(limited<Known>(mul(decay, y1), y1), z_decay, z1));
     highest = larger(larger(highest, v0), v1);
 
     store(exp_avg_sq + i, v0, v1);
@@ -99,9 +99,10 @@ function run(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, 
              bytes: usize, inner: bool): void {
   if (bytes == 0) return;
   const is_plain = by.square_weight > 0 && by.root_scale == 1 && by.z_from_y == 0 && by.z_decay == 0;
-  const has_usual_grad = abs(by.grad_scale) <= 1 && (!inner || (by.grad_weight > 0 && by.flush_below == 0));
+  const is_small = abs(by.grad_scale) <= 1 && abs(by.decay) <= 1;
+  const has_usual_moment = !inner || (by.grad_weight > 0 && by.flush_below == 0);
   let highest: v128;
-  if (is_plain && has_usual_grad) highest = update<Plain>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
+  if (is_plain && is_small && has_usual_moment) highest = update<Plain>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
   else highest = update<Unknown>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
   if (any(overflows(highest))) bound(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
 }

@@ -7,9 +7,12 @@
 //   z = z - z_step*d
 //
 // line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
-// the term of z_decay is left out if that is zero.
+// the term of z_decay is left out if that is zero. d, z - y, y and z are at most the largest f32 if the gradient is
+// finite; if it is not, y and z become NaN.
 
-import { TURN, Plain, Unknown, add, either, limited, load, load_next, mul, plus, splat, store, sub } from './simd';
+// prettier-ignore
+import { TURN, Plain, Unknown, add, are_finite, clamped, either, limited, load, load_next, mul, plus, shown, splat,
+         store, sub } from './simd';
 
 
 @unmanaged
@@ -23,32 +26,42 @@ class ScheduleFreeSgdScalars {
   z_step: f32;
 }
 
+/**
+ * Updates from byte `i` on. The Plain loop clamps nothing: where an operation leaves f32, so do y and z. It then stops
+ * before it stores them. Returns the byte that comes next.
+ */
 // prettier-ignore
 @inline
-function update<Known>(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, bytes: usize): void {
+function update<Known>(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, i: usize, bytes: usize): usize {
   const grad_scale = splat(by.grad_scale), z_from_y = splat(by.z_from_y);
   const decay = splat(by.decay), z_decay = splat(by.z_decay);
   const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
 
-  let i: usize = 0;
   do {
     const y0 = load(param + i), y1 = load_next(param + i);
     const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
     const g0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
     const g1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
-    const d0 = add(g0, plus<Known>(mul(decay, y0), z_decay, z0));
-    const d1 = add(g1, plus<Known>(mul(decay, y1), z_decay, z1));
+    const d0 = shown<Known>(clamped<Known>(add(g0, plus<Known>(mul(decay, y0), z_decay, z0))), g0);
+    const d1 = shown<Known>(clamped<Known>(add(g1, plus<Known>(mul(decay, y1), z_decay, z1))), g1);
+    const average0 = add(y0, mul(average_weight, clamped<Known>(sub(z0, y0))));
+    const average1 = add(y1, mul(average_weight, clamped<Known>(sub(z1, y1))));
+    const new_y0 = clamped<Known>(sub(average0, mul(y_step, d0)));
+    const new_y1 = clamped<Known>(sub(average1, mul(y_step, d1)));
+    const new_z0 = clamped<Known>(sub(z0, mul(z_step, d0)));
+    const new_z1 = clamped<Known>(sub(z1, mul(z_step, d1)));
+    if (!are_finite<Known>(new_y0, new_y1, new_z0, new_z1)) break;
 
-    store(param + i,
-      sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),
-      sub(add(y1, mul(average_weight, sub(z1, y1))), mul(y_step, d1)));
-    store(z + i, sub(z0, mul(z_step, d0)), sub(z1, mul(z_step, d1)));
+    store(param + i, new_y0, new_y1);
+    store(z + i, new_z0, new_z1);
     i += TURN;
   } while (i < bytes);
+  return i;
 }
 
 export function schedulefree_sgd(by: ScheduleFreeSgdScalars, param: usize, grad: usize, z: usize, bytes: usize): void {
   if (bytes == 0) return;
-  if (by.z_from_y == 0 && by.z_decay == 0 && abs(by.grad_scale) <= 1) update<Plain>(by, param, grad, z, bytes);
-  else update<Unknown>(by, param, grad, z, bytes);
+  let i: usize = 0;
+  if (by.z_from_y == 0 && by.z_decay == 0 && abs(by.grad_scale) <= 1) i = update<Plain>(by, param, grad, z, i, bytes);
+  if (i < bytes) update<Unknown>(by, param, grad, z, i, bytes);
 }

@@ -138,7 +138,7 @@ export type Unknown = i32;
 /** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
 @inline export function plus<Known>(a: v128, scale: v128, b: v128): v128 {
   if (isBoolean<Known>()) return a;
-  const sum = add(a, mul(scale, b));
+  const sum = add(a, limited<Known>(mul(scale, b), b));
   return isFloat<Known>() ? sum : v128.bitselect(a, sum, f32x4.eq(scale, splat(0)));
 }
 
@@ -158,4 +158,24 @@ export type Unknown = i32;
  */
 @inline export function flush<Known>(a: v128, below: v128): v128 {
   return is_known<Known>() ? a : v128.andnot(a, f32x4.lt(f32x4.abs(a), below));
+}
+
+/** The nearest f32 that is finite; NaN stays NaN. Loops other than Unknown ask `are_finite` instead. */
+@inline export function clamped<Known>(a: v128): v128 {
+  return is_known<Known>() ? a : f32x4.pmax(f32x4.pmin(a, splat(LARGEST)), splat(-LARGEST));
+}
+
+/** a, or NaN if `source` is infinite or NaN. */
+@inline export function shown<Known>(a: v128, source: v128): v128 {
+  return is_known<Known>() ? a : sub(a, sub(source, source));
+}
+
+/**
+ * Whether none of four is infinite or NaN: their difference would be, too, and no zero if subtracted from itself. It may
+ * say no of large ones. Unknown loops do not ask.
+ */
+@inline export function are_finite<Known>(a: v128, b: v128, c: v128, d: v128): bool {
+  if (!is_known<Known>()) return true;
+  const difference = sub(sub(a, b), sub(c, d));
+  return !v128.any_true(sub(difference, difference));
 }

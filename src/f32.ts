@@ -32,16 +32,23 @@ export const half_difference = (a: number, b: number): number => sub(mul(0.5, b)
 export const either = (a: number, b: number, flag: number): number => (flag === 0 ? a : b);
 
 /** a + scale*b, and of a scale of zero `a` alone, whatever b is. */
-export const plus = (a: number, scale: number, b: number): number => (scale === 0 ? a : add(a, mul(scale, b)));
+export const plus = (a: number, scale: number, b: number): number =>
+  scale === 0 ? a : add(a, limited(mul(scale, b), b));
 
 /** a, at most the largest f32 if `source`, of which it was computed, is finite: only what was infinite shows as such. */
 export const limited = (a: number, source: number): number =>
   Math.abs(a) === Infinity && Math.abs(source) !== Infinity ? Math.sign(a) * LARGEST : a;
 
+/** The nearest f32 that is finite; NaN stays NaN. */
+export const clamped = (a: number): number => Math.max(-LARGEST, Math.min(a, LARGEST));
+
+/** a, or NaN if `source` is infinite or NaN. */
+export const shown = (a: number, source: number): number => sub(a, sub(source, source));
+
 /** a + b, at most the largest f32 if both are finite. */
 export function total(a: number, b: number): number {
   const sum = a + b;
-  return Math.abs(sum) < Infinity ? Math.max(-LARGEST, Math.min(sum, LARGEST)) : sum;
+  return Math.abs(sum) < Infinity ? clamped(sum) : sum;
 }
 
 /** scale*root; an infinite root stays infinite. */

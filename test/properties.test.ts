@@ -14,7 +14,7 @@ const STEPS = 12;
 
 type Params = Parameters<typeof adam>[0];
 
-/** Every rule that normalizes, with options that give it each of its loops. */
+/** Every rule, with options that give it each of its loops. */
 const everyRule = (
   [
     ['adam', {}],
@@ -32,6 +32,9 @@ const everyRule = (
     ['adamwScheduleFree', { weightDecay: 0.1 }],
     ['adamwScheduleFree', { innerMomentum: 0.9, gradScale: 10 }],
     ['radamScheduleFree', { silentSgdPhase: false }],
+    ['sgdScheduleFree', {}],
+    ['sgdScheduleFree', { lr: 0.01, weightDecay: 0.01 }],
+    ['sgdScheduleFree', { lr: 10, weightDecay: 3, decayAt: 'z', gradScale: 100 }],
   ] as [keyof typeof twinstep, Options][]
 ).map(([name, options]): [string, typeof adam, Options] => [
   `${name} ${JSON.stringify(options)}`,
@@ -323,10 +326,31 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
   });
 
-  test('a parameter that is large by itself does not become infinite by an L2 term', async () => {
-    const optimizer = await adam({ w: Float32Array.of(1e30, -3e38) }, { weightDecay: 0.1, ...backend });
-    for (let t = 0; t < 5; t++) optimizer.step({ w: Float32Array.of(1, -1) });
-    expect((await optimizer.read('w')).every(Number.isFinite)).toBe(true);
+  test('a Schedule-Free SGD step by the largest gradients is lr times those, also where they and the decay leave f32', async () => {
+    const options = { lr: 0.01, weightDecay: 0.01, ...backend };
+    const optimizer = await twinstep.sgdScheduleFree({ w: Float32Array.of(1) }, options);
+    optimizer.step({ w: Float32Array.of(-LARGEST) });
+    expect((await optimizer.read('w'))[0] / LARGEST).toBeCloseTo(0.01, 6);
+    optimizer.step({ w: Float32Array.of(LARGEST) });
+    // z is 0 again, the average of both steps' z in between, and y nearer to it.
+    expect((await optimizer.read('w'))[0] / LARGEST).toBeCloseTo(0.9 * 0.005, 6);
+  });
+
+  // prettier-ignore
+  test.each([
+    ['adam', { weightDecay: 0.1 }], ['adam', { weightDecay: 2 }],
+    ['nadam', { weightDecay: 2 }], ['radam', { weightDecay: 2 }], ['adamw', { weightDecay: 2 }],
+    ['adamwScheduleFree', { weightDecay: 0.5 }], ['adamwScheduleFree', { weightDecay: 2, decayAt: 'z' }],
+    ['adamwScheduleFree', { weightDecay: 2, innerMomentum: 0.9 }],
+    ['radamScheduleFree', { weightDecay: 2 }], ['radamScheduleFree', { weightDecay: 2, silentSgdPhase: false }],
+    ['sgdScheduleFree', { lr: 0.01, weightDecay: 2 }],
+  ] as const)('a parameter that is large by itself does not become infinite by its decay: %s %o', async (name, options) => {
+    const make = twinstep[name] as typeof adam;
+    const optimizer = await make({ w: Float32Array.of(1e30, -3.4e38, LARGEST) }, { ...(options as Options), ...backend });
+    for (let t = 0; t < 12; t++) {
+      optimizer.step({ w: Float32Array.of(1, -1, 1e20) });
+      expect((await optimizer.read('w')).every(Number.isFinite)).toBe(true);
+    }
   });
 
   test('moments are flushed at every 64th step of their tensor, wherever it was saved before', async () => {

@@ -21,7 +21,7 @@ fn either(a: Real, b: Real, flag: f32) -> Real {
 
 // a + scale*b, and of a scale of zero a alone, whatever b is.
 fn plus(a: Real, scale: f32, b: Real) -> Real {
-  return select(a + scale * b, a, scale == 0.0);
+  return select(a + times(scale, b), a, scale == 0.0);
 }
 
 // Half of b - a, which itself may be beyond f32.
@@ -46,6 +46,11 @@ fn magnitude(a: Real) -> Bits {
 fn limited(a: Real, is_finite: Flags) -> Real {
   let largest = bitcast<Real>((bitcast<Bits>(a) & Bits(0x80000000u)) | Bits(0x7f7fffffu));
   return select(a, largest, (magnitude(a) == INFINITE) & is_finite);
+}
+
+// The nearest number that is finite; NaN stays NaN.
+fn clamped(a: Real) -> Real {
+  return limited(a, Flags(true));
 }
 
 // scale*a, at most the largest f32 if a is finite: only what was infinite shows as such.

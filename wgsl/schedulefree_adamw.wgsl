@@ -50,7 +50,7 @@ fn update_iterates(i: u32, g: Real, m: Real, v: Real) {
   let z0 = either(before, y, by.z_from_y);
   let normalized = m / (by.root_scale * sqrt(v) + by.eps);
   let late = select(Real(), normalized, overflows(g));
-  let d = select(normalized, Real(), overflows(g)) + plus(by.decay * y, by.z_decay, z0);
+  let d = select(normalized, Real(), overflows(g)) + plus(times(by.decay, y), by.z_decay, z0);
   exp_avg_sq[i] = v;
   param[i] = shown((y + by.average_weight * (z0 - y)) - by.y_step * d - by.y_step * late, g);
   z[i] = shown(z0 - by.z_step * d - by.z_step * late, g);

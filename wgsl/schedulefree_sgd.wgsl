@@ -7,7 +7,8 @@
 //   z = z - z_step*d
 //
 // line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
-// the term of z_decay is left out if that is zero.
+// the term of z_decay is left out if that is zero. d, z - y, y and z are at most the largest f32 if the gradient is
+// finite; if it is not, y and z become NaN.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,
@@ -33,7 +34,7 @@ fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   let g = times(by.grad_scale, grad[i]);
   let before = z[i];
   let z0 = either(before, y, by.z_from_y);
-  let d = g + plus(by.decay * y, by.z_decay, z0);
-  param[i] = shown((y + by.average_weight * (z0 - y)) - by.y_step * d, g);
-  z[i] = shown(z0 - by.z_step * d, g);
+  let d = clamped(g + plus(by.decay * y, by.z_decay, z0));
+  param[i] = shown(clamped((y + by.average_weight * clamped(z0 - y)) - by.y_step * d), g);
+  z[i] = shown(clamped(z0 - by.z_step * d), g);
 }

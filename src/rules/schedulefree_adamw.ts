@@ -69,7 +69,7 @@ function update_iterates(from: number, to: number, exp_avg: Float32Array | undef
     const y = param[i];
     const z0 = either(z[i], y, z_from_y);
     const normalized = div(limited(mul(scale, direction[i]), direction[i]), add(scaled(root_scale, sqrt(exp_avg_sq[i])), eps));
-    const d = add(normalized, plus(mul(decay, y), z_decay, z0));
+    const d = add(normalized, plus(limited(mul(decay, y), y), z_decay, z0));
     param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
     z[i] = sub(z0, mul(z_step, d));
     if (exp_avg_sq[i] !== Infinity) continue;

@@ -7,9 +7,10 @@
 //   z = z - z_step*d
 //
 // line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
-// the term of z_decay is left out if that is zero.
+// the term of z_decay is left out if that is zero. d, z - y, y and z are at most the largest f32 if the gradient is
+// finite; if it is not, y and z become NaN.
 
-import { add, either, limited, mul, plus, sub } from '../f32.js';
+import { add, clamped, either, limited, mul, plus, shown, sub } from '../f32.js';
 import { rule } from './rule.js';
 
 export const schedulefree_sgd = /* @__PURE__ */ rule({
@@ -21,9 +22,17 @@ export const schedulefree_sgd = /* @__PURE__ */ rule({
     for (let i = from; i < to; i++) {
       const y = param[i];
       const z0 = either(z[i], y, z_from_y);
-      const d = add(limited(mul(grad_scale, grad[i]), grad[i]), plus(mul(decay, y), z_decay, z0));
-      param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
-      z[i] = sub(z0, mul(z_step, d));
+      const g = limited(mul(grad_scale, grad[i]), grad[i]);
+      let d = add(g, plus(mul(decay, y), z_decay, z0));
+      let new_y = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
+      let new_z = sub(z0, mul(z_step, d));
+      if (!Number.isFinite(new_y + new_z)) {
+        d = shown(clamped(d), g);
+        new_y = clamped(sub(add(y, mul(average_weight, clamped(sub(z0, y)))), mul(y_step, d)));
+        new_z = clamped(sub(z0, mul(z_step, d)));
+      }
+      param[i] = new_y;
+      z[i] = new_z;
     }
   },
 });
