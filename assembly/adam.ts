@@ -6,8 +6,8 @@
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and the
-// term of l2 is left out if l2 is zero. AMSGrad divides by the root of the largest v so far.
+// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and
+// the term of l2 is left out if l2 is zero. AMSGrad divides by the root of the largest v so far.
 //
 // If g*g is beyond f32, v is infinite, and p only decays. Then v becomes the largest f32, m is bounded to its root, and
 // the step is taken: p = p - step_size*m / (sqrt(v) + eps).
@@ -30,8 +30,8 @@ class AdamScalars {
 }
 
 /**
- * Every array is `bytes` long, a multiple of TURN. All loads stand before any store: V8 can then widen the loop. Returns
- * the largest v.
+ * Every array is `bytes` long, a multiple of TURN. All loads stand before any store: V8 can then widen the loop.
+ * Returns the largest v.
  */
 // prettier-ignore
 @inline

@@ -2,9 +2,8 @@
 // src/f32.ts says the same words one number at a time, to the same bits; wgsl/prelude.wgsl says them for WGSL.
 
 /**
- * Kernels take two vectors a turn: `load` and `load_next` are its halves, `store` writes both at once. The end of a turn
- * asks whether there is another, since V8 would compute what does not change, each splat, anew in a loop that begins by
- * asking: a tenth of Adam's time.
+ * Kernels take two vectors a turn: `load` and `load_next` are its halves, `store` writes both at once. The end of a
+ * turn asks whether there is another: in a loop that begins by asking, V8 computes each splat again in every turn.
  */
 @inline export const TURN: usize = 32;
 
@@ -59,7 +58,7 @@
   return v128.or(f32x4.pmax(b, a), f32x4.ne(a, a));
 }
 
-/** The larger one; `a` if b is NaN. It finds the largest square of a loop: if that is infinite, some square overflowed. */
+/** The larger one; `a` if b is NaN. It finds the largest square of a loop, which is infinite if any overflowed. */
 @inline export function larger(a: v128, b: v128): v128 {
   return f32x4.pmax(a, b);
 }
@@ -90,9 +89,9 @@ export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 
 /**
  * What a loop is compiled to assume of its scalars. Plain and Full: weights > 0, no scale or step above 1, nothing to
- * flush, the root unscaled and not raised, and scales in `plus` zero (Plain) or not (Full). Unknown: nothing, which costs
- * a third of Adam's time. These are types, since flags are variables to AssemblyScript, and binaryen merges loops that
- * differ in variables into one that tests.
+ * flush, the root unscaled and not raised, and scales in `plus` zero (Plain) or not (Full). Unknown: nothing, and it is
+ * slower. These are types, since flags are variables to AssemblyScript, and binaryen merges loops that differ in
+ * variables into one that tests.
  */
 export type Plain = bool;
 export type Full = f32;
@@ -171,8 +170,8 @@ export type Unknown = i32;
 }
 
 /**
- * Whether none of four is infinite or NaN: their difference would be, too, and no zero if subtracted from itself. It may
- * say no of large ones. Unknown loops do not ask.
+ * Whether none of four is infinite or NaN: if one is, so is their difference, and that less itself is NaN, else 0. May
+ * return false for large finite numbers. Unknown loops do not ask.
  */
 @inline export function are_finite<Known>(a: v128, b: v128, c: v128, d: v128): bool {
   if (!is_known<Known>()) return true;

@@ -8,13 +8,13 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
-// not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
+// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag
+// is not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
 // Inner momentum has m = flush(lerp(m, g, grad_weight), flush_below) in place of g in d, where flush(a, below) is 0 if
 // |a| < below, else a.
 //
-// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or m
-// is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
+// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or
+// m is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
 
 struct ScheduleFreeAdamwScalars {
   grad_scale: f32,

@@ -7,8 +7,8 @@
 //   z = z - z_step*d
 //
 // line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
-// the term of z_decay is left out if that is zero. d, z - y, y and z are at most the largest f32 if the gradient is
-// finite; if it is not, y and z become NaN.
+// the term of z_decay is left out if that is zero. d, z - y, y and z are clamped to the largest f32; an infinite
+// gradient makes y and z NaN.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,

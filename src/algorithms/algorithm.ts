@@ -125,7 +125,7 @@ export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions
 
 /**
  * First moments smaller than this are flushed to zero: the smallest normal number at every 64th step, else 0. A flush at
- * every step would take a tenth of a kernel's time, and for 63 steps subnormal moments cost little.
+ * every step would slow the kernel down, and for 63 steps subnormal moments cost little.
  */
 export const flushBelow = ({ step }: Progress): number => (step % 64 === 0 ? 2 ** -126 : 0);
 

@@ -8,13 +8,13 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag is
-// not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
+// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag
+// is not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
 // Inner momentum has m = flush(lerp(m, g, grad_weight), flush_below) in place of g in d, where flush(a, below) is 0 if
 // |a| < below, else a.
 //
-// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or m
-// is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
+// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or
+// m is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
 
 import {
   add,
@@ -68,7 +68,8 @@ function update_iterates(from: number, to: number, exp_avg: Float32Array | undef
   for (let i = from; i < to; i++) {
     const y = param[i];
     const z0 = either(z[i], y, z_from_y);
-    const normalized = div(limited(mul(scale, direction[i]), direction[i]), add(scaled(root_scale, sqrt(exp_avg_sq[i])), eps));
+    const numerator = limited(mul(scale, direction[i]), direction[i]);
+    const normalized = div(numerator, add(scaled(root_scale, sqrt(exp_avg_sq[i])), eps));
     const d = add(normalized, plus(limited(mul(decay, y), y), z_decay, z0));
     param[i] = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
     z[i] = sub(z0, mul(z_step, d));
