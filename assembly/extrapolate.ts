@@ -3,9 +3,9 @@
 //
 //   p = p + 2*weight*(z/2 - p/2)
 //
-// by halves, since z - p may be beyond f32. It reads no gradient.
+// by halves, since z - p may be beyond f32, and at most the largest f32 if p is finite. It reads no gradient.
 
-import { TURN, add, half_difference, load, load_next, mul, splat, store } from './simd';
+import { TURN, Unknown, add, half_difference, limited, load, load_next, mul, splat, store } from './simd';
 
 
 @unmanaged
@@ -22,7 +22,9 @@ export function extrapolate(by: ExtrapolateScalars, param: usize, z: usize, byte
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
     const z0 = load(z + i), z1 = load_next(z + i);
-    store(param + i, add(p0, mul(twice, half_difference(p0, z0))), add(p1, mul(twice, half_difference(p1, z1))));
+    store(param + i,
+      limited<Unknown>(add(p0, mul(twice, half_difference(p0, z0))), p0),
+      limited<Unknown>(add(p1, mul(twice, half_difference(p1, z1))), p1));
     i += TURN;
   } while (i < bytes);
 }

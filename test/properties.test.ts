@@ -336,6 +336,18 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect((await optimizer.read('w'))[0] / LARGEST).toBeCloseTo(0.9 * 0.005, 6);
   });
 
+  test('an average of Schedule-Free that is beyond f32 is the largest f32, and the way back is finite', async () => {
+    const options = { momentum: 0.5, ...backend };
+    const optimizer = await twinstep.sgdScheduleFree({ w: Float32Array.of(-3e38, 3e38) }, options);
+    optimizer.step({ w: new Float32Array(2) });
+    await optimizer.loadStateDict(await optimizer.stateDict(), { params: { w: Float32Array.of(3e38, -3e38) } });
+    optimizer.eval();
+    expect([...(await optimizer.read('w'))]).toEqual([LARGEST, -LARGEST]);
+    optimizer.train();
+    for (let t = 0; t < 3; t++) optimizer.step({ w: Float32Array.of(1, 1) });
+    expect((await optimizer.read('w')).every(Number.isFinite)).toBe(true);
+  });
+
   // prettier-ignore
   test.each([
     ['adam', { weightDecay: 0.1 }], ['adam', { weightDecay: 2 }],

@@ -3,7 +3,7 @@
 //
 //   p = p + 2*weight*(z/2 - p/2)
 //
-// by halves, since z - p may be beyond f32. It reads no gradient.
+// by halves, since z - p may be beyond f32, and at most the largest f32 if p is finite. It reads no gradient.
 
 struct ExtrapolateScalars {
   weight: f32,
@@ -18,5 +18,5 @@ fn extrapolate(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
-  param[i] = p + 2.0 * by.weight * half_difference(p, z[i]);
+  param[i] = limited(p + 2.0 * by.weight * half_difference(p, z[i]), magnitude(p) < INFINITE);
 }

@@ -3,9 +3,9 @@
 //
 //   p = p + 2*weight*(z/2 - p/2)
 //
-// by halves, since z - p may be beyond f32. It reads no gradient.
+// by halves, since z - p may be beyond f32, and at most the largest f32 if p is finite. It reads no gradient.
 
-import { add, half_difference, mul } from '../f32.js';
+import { add, half_difference, limited, mul } from '../f32.js';
 import { rule } from './rule.js';
 
 export const extrapolate = /* @__PURE__ */ rule({
@@ -16,7 +16,7 @@ export const extrapolate = /* @__PURE__ */ rule({
   update(from, to, { param, z }, { weight }) {
     for (let i = from; i < to; i++) {
       const p = param[i];
-      param[i] = add(p, mul(2 * weight, half_difference(p, z[i])));
+      param[i] = limited(add(p, mul(2 * weight, half_difference(p, z[i]))), p);
     }
   },
 });
