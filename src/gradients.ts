@@ -25,10 +25,10 @@ export interface Norms {
 export function collect<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
-  const isMixed = inheritsKeys(grads);
   let i = 0;
   for (const name in grads) {
-    if (isMixed && !Object.hasOwn(grads, name)) continue;
+    // Not Object.hasOwn: of this form V8 knows the answer for a key of the loop.
+    if (!Object.prototype.hasOwnProperty.call(grads, name)) continue;
     const grad = grads[name];
     const next = parts.inOrder[i++];
     if (grad === null || grad === undefined) continue;
@@ -38,12 +38,6 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
     if (!member.tensor.isFrozen) member.grad = grad;
   }
   parts.backend.checkTogether?.(parts.members);
-}
-
-/** Whether a loop over `record` would meet keys that are not its own. To ask it of every key would slow down a step. */
-function inheritsKeys(record: object): boolean {
-  for (const _ in Object.getPrototypeOf(record)) return true;
-  return false;
 }
 
 /** Stands for the gradient in the optimizer's own memory, which a backend needs not be told of. */

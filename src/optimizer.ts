@@ -40,9 +40,6 @@ interface Values {
   params?: Tensors<Float32Array>;
 }
 
-/** The options of a step that has none: one object, since a step allocates nothing. */
-const plainly: StepOptions = {};
-
 /**
  * An optimizer over named tensors. `Memory` is what `params` and `grads` show: live `Float32Array` views into the
  * optimizer's own memory on the CPU, `GPUBufferBinding`s on the GPU.
@@ -120,7 +117,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the GPU can tell, such as a buffer of another device, is reported late: the next call throws, and the step is neither
    * done nor counted.
    */
-  step(grads?: Gradients, options: StepOptions = plainly): void {
+  step(grads?: Gradients, options?: StepOptions): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
     const parts = this.#enter('step', arguments.length, 2);
     advance(parts, arguments.length > 0, grads, undefined, options);
@@ -133,7 +130,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   encode(
     encoder: GPUCommandEncoder,
     grads?: Readonly<Record<string, GpuMemory | null | undefined>>,
-    options: StepOptions = plainly,
+    options?: StepOptions,
   ): void {
     this.#encode(encoder, arguments.length, grads, options);
   }
@@ -322,7 +319,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** `encode`, and with it what `also` records, which is given the completed steps if this call ends one. @internal */
   encodeWith(also: Also, encoder: GPUCommandEncoder, ...rest: [grads?: unknown, options?: StepOptions]): void {
-    const [grads, options = plainly] = rest;
+    const [grads, options] = rest;
     this.#encode(encoder, rest.length + 1, grads, options, also);
   }
 
@@ -331,7 +328,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     return busily(this.#enter('loadStateDict', 2, 2, true), (parts) => load(parts, dict, options));
   }
 
-  #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options: StepOptions, also?: Also): void {
+  #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options?: StepOptions, also?: Also): void {
     expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
     advance(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
@@ -352,9 +349,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   #enter(method: string, given: number, most: number, mends = false): Parts<Options> {
     expectArguments(given, most, method);
     if (mends) this.#outcomes.checkAlive();
-    const parts = mends ? this.#parts! : this.#use();
-    checkIdle(parts, method);
-    return parts;
+    else this.#outcomes.check();
+    checkIdle(this.#parts!, method);
+    return this.#parts!;
   }
 
   /** Runs an async method. On re-entry it throws at once, so that the call under way fails, too; else it rejects. */

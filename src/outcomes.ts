@@ -93,10 +93,13 @@ export class Outcomes {
   checkCounts(): void {
     if (this.#backend === undefined) throw new Error('This optimizer has been disposed of.');
     if (this.#broken !== undefined) throw this.#broken;
-    if (this.#failures.length === this.#heard) return;
+    if (this.#failures.length > this.#heard) throw this.#hear();
+  }
+
+  #hear(): Error {
     const failure = this.#failures[this.#heard];
     this.#heard = this.#failures.length;
-    throw failure;
+    return failure;
   }
 
   dispose(): void {

@@ -115,9 +115,11 @@ export function busily<Options extends GroupOptions, Result>(
 
 /** Throws on re-entry: a schedule must not call the optimizer that is calling it. */
 export function checkIdle<Options extends GroupOptions>({ isBusy }: Parts<Options>, method: string): void {
-  if (!isBusy) return;
-  throw new Error(`${method}() was called in the midst of another call: a schedule must not call its own optimizer.`);
+  if (isBusy) throw reentered(method);
 }
+
+const reentered = (method: string): Error =>
+  new Error(`${method}() was called in the midst of another call: a schedule must not call its own optimizer.`);
 
 /** Throws between the parts of a step, for what must not be done there. */
 export function checkFinished<Options extends GroupOptions>({ isUnfinished }: Parts<Options>): void {

@@ -41,8 +41,11 @@ export function expectKeys(record: object, what: string, names: readonly string[
 
 /** Throws for more arguments than `what` takes: an option outside of the record of options would act on nothing. */
 export function expectArguments(given: number, most: number, what: string): void {
-  if (given > most) throw unexpected(`the number of arguments of ${what}`, `at most ${most}`, given);
+  if (given > most) throw tooMany(given, most, what);
 }
+
+const tooMany = (given: number, most: number, what: string): TypeError =>
+  unexpected(`the number of arguments of ${what}`, `at most ${most}`, given);
 
 /** Not null as a prototype, since engines read an object without any more slowly. */
 const bare = /* @__PURE__ */ Object.create(null) as object;

@@ -28,21 +28,38 @@ export function advance<Options extends GroupOptions>(
   isHandedOver: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
-  options: StepOptions,
+  options: StepOptions | undefined,
   also?: Also,
 ): void {
   // Not `busily`, whose closure would be an object per step.
   parts.isBusy = true;
   try {
-    checkNames(options);
-    // Each is read once, since a getter may say something else the next time.
-    const more = Object.hasOwn(options, 'more') ? options.more : undefined;
-    const gradScale = Object.hasOwn(options, 'gradScale') ? options.gradScale : undefined;
-    take(parts, isHandedOver && grads !== parts.backend.grads, grads, encoder, more, gradScale, also);
+    const isGiven = isHandedOver && grads !== parts.backend.grads;
+    if (options === undefined) take(parts, isGiven, grads, encoder, also);
+    else takeBy(options, parts, isGiven, grads, encoder, also);
   } finally {
     release(parts);
     parts.isBusy = false;
   }
+}
+
+/** Reads and checks the options. Not in `advance`: engines inline short functions. */
+function takeBy<Options extends GroupOptions>(
+  options: StepOptions,
+  parts: Parts<Options>,
+  isGiven: boolean,
+  grads: unknown,
+  encoder: GPUCommandEncoder | undefined,
+  also: Also | undefined,
+): void {
+  checkNames(options);
+  // Each is read once, since a getter may say something else the next time.
+  const more = Object.hasOwn(options, 'more') ? options.more : undefined;
+  const gradScale = Object.hasOwn(options, 'gradScale') ? options.gradScale : undefined;
+  expect(more === undefined || typeof more === 'boolean', 'more', 'true or false', more);
+  const isScale = gradScale === undefined || (Number.isFinite(gradScale) && gradScale >= 0);
+  expect(isScale, 'gradScale', 'a finite number of at least 0 (maximize steps up the gradient)', gradScale);
+  take(parts, isGiven, grads, encoder, also, more, gradScale);
 }
 
 function take<Options extends GroupOptions>(
@@ -50,14 +67,11 @@ function take<Options extends GroupOptions>(
   isGiven: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
+  also: Also | undefined,
   more = false,
   gradScale = 1,
-  also: Also | undefined = undefined,
 ): void {
   const { steppers, backend, batches } = parts;
-  expect(typeof more === 'boolean', 'more', 'true or false', more);
-  const isScale = Number.isFinite(gradScale) && gradScale >= 0;
-  expect(isScale, 'gradScale', 'a finite number of at least 0 (maximize steps up the gradient)', gradScale);
   checkTraining(parts);
   if (isGiven && batches > 0) {
     throw new Error(

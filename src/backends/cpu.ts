@@ -61,8 +61,8 @@ class CpuBackend implements Backend {
   readonly #placed: Placed[] = [];
   /** All of its memory, and which sections lie in each buffer. */
   readonly #buffers = new Map<ArrayBufferLike, Placed[]>();
-  /** The same buffers, to go over without an iterator. */
-  readonly #memories: ArrayBufferLike[] = [];
+  /** A view of each buffer, to go over without an iterator. */
+  readonly #views: Uint8Array[] = [];
   /** The memory that was opened last, its length, and from which byte on it is free. */
   #room: (ReturnType<Machine['open']> & { readonly length: number; free: number }) | undefined;
   readonly #params = new GrowingRecord<Float32Array>(Object.fromEntries);
@@ -117,7 +117,7 @@ class CpuBackend implements Backend {
       room.free = bytes;
       if (!this.#buffers.has(buffer)) {
         this.#buffers.set(buffer, []);
-        this.#memories.push(buffer);
+        this.#views.push(new Uint8Array(buffer));
       }
       for (const each of more) {
         this.#placed.push(each);
@@ -144,7 +144,8 @@ class CpuBackend implements Backend {
     this.#buffers.set(buffer, others);
     if (others.length > 0) return;
     this.#buffers.delete(buffer);
-    this.#memories.splice(this.#memories.indexOf(buffer), 1);
+    const gone = this.#views.findIndex((each) => each.buffer === buffer);
+    this.#views.splice(gone, 1);
     this.#machine.drop?.(buffer);
     if (this.#room?.buffer === buffer) this.#room = undefined;
   }
@@ -246,8 +247,9 @@ class CpuBackend implements Backend {
 
   /** The caller may transfer the memory, of which `params` and `grads` are views. */
   get lost(): string | undefined {
-    for (let i = 0; i < this.#memories.length; i++) {
-      if (this.#memories[i].byteLength > 0) continue;
+    for (let i = 0; i < this.#views.length; i++) {
+      // Of a view, since engines inline its length, and not that of a buffer.
+      if (this.#views[i].length > 0) continue;
       return "The optimizer's memory is gone, and its state: the buffer of params or grads was transferred.";
     }
     return undefined;
