@@ -36,31 +36,43 @@ export async function addTensors<Options extends GroupOptions>(
   });
 }
 
-/** Removes tensors by name. */
-export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): void {
+/**
+ * Removes tensors by name, once no step is in flight: one that is refused late is undone in all that were stepped. What
+ * cannot be removed is refused at once, and what no longer can be then.
+ */
+export function removeParams<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): Promise<void> {
+  const names = [...membersOf(parts, given).keys()];
+  return parts.outcomes.onceSettled(() => removeTensors(parts, names));
+}
+
+/** The tensors to remove, by name. Throws where they cannot be removed now. */
+function membersOf<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): Map<string, Member> {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
   checkWhole(parts);
   if (parts.isAdding) throw new Error('Parameters are being added: await that first.');
-  const gone = new Set<Member>();
+  const gone = new Map<string, Member>();
   for (let i = 0; i < names.length; i++) {
-    const member = memberOf(parts, names[i] as string);
-    if (gone.has(member)) throw new TypeError(`The parameter ${show(names[i])} is listed twice.`);
-    gone.add(member);
+    const name = names[i] as string;
+    const member = memberOf(parts, name);
+    if (gone.has(name)) throw new TypeError(`The parameter ${show(name)} is listed twice.`);
+    gone.set(name, member);
   }
   if (gone.size === parts.members.size) {
     throw new TypeError(
       'Expected some parameters to be left, got the names of all: dispose() lets go of an optimizer.',
     );
   }
+  return gone;
+}
+
+/** Removes tensors by name, at once. */
+export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, names: readonly string[]): void {
+  const gone = new Set(membersOf(parts, names).values());
   const completed = completedSteps(parts);
-  for (const stepper of parts.steppers) {
-    for (const { section, tensors, left } of stepper.remove(gone)) {
-      parts.backend.remove(section.index, tensors, left === 0);
-    }
-  }
-  for (const { tensor } of gone) {
-    parts.members.delete(tensor.name);
-    parts.removed.add(tensor.name);
+  parts.backend.remove(parts.steppers.flatMap((stepper) => stepper.remove(gone)));
+  for (const name of names) {
+    parts.members.delete(name);
+    parts.removed.add(name);
   }
   parts.inOrder = parts.inOrder.filter((member) => !gone.has(member));
   // If no tensor that took the latest step is left, the step still counts.

@@ -148,9 +148,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     expectArguments(arguments.length, 1, 'removeParams');
     if (this.#isAdding) throw new Error('Parameters are being added: await that first.');
     this.#checkNames();
-    const removed = this.optimizer.removeParams(names);
-    this.#checkNames();
-    await removed;
+    await this.optimizer.removeParams(names);
+    if (!this.#isAdding) this.#checkNames();
   }
 
   /** A copy of a parameter of the optimizer, as its own `read`. */
@@ -280,7 +279,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     if (added.length > 0) throw new Error(`Lookahead knows nothing of ${list(added)}: add by its own addParamGroup.`);
     checkParams(params);
     const gone = Object.keys(this.slow.params).filter((name) => !Object.hasOwn(params, name));
-    if (gone.length > 0) void this.slow.removeParams(gone);
+    if (gone.length > 0) this.slow.removeNow(gone);
     this.#known = params;
   }
 }

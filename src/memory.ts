@@ -43,12 +43,12 @@ export function bufferOf(value: unknown): GPUBuffer | undefined {
   return isBinding(value) ? value.buffer : undefined;
 }
 
-/** Throws for an array that has lost its memory: transferred to a Worker, say, or at the end of a buffer that has shrunk. */
+/** The error for an array or buffer that has lost its memory: transferred to a Worker, say, or cut off as a buffer shrank. */
+export const gone = (what: string): TypeError =>
+  new TypeError(`Expected ${what} to have its memory, got a buffer that was transferred or has shrunk.`);
+
 export function checkThere(array: Float32Array, role: string, name: string): void {
-  if (isThere(array)) return;
-  throw new TypeError(
-    `Expected ${role} ${show(name)} to have its memory, got an array whose buffer was transferred or has shrunk.`,
-  );
+  if (!isThere(array)) throw gone(`${role} ${show(name)}`);
 }
 
 /** Whether an array has its memory. One without has no length, as an empty one has, but cannot be copied. */

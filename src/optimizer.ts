@@ -1,6 +1,6 @@
 // What every optimizer does, whatever its rule and machine, each in a line: the files beside this one do it.
 
-import { addGroup, addTensors, removeTensors } from './adding.js';
+import { addGroup, addTensors, removeParams, removeTensors } from './adding.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './assignments.js';
 import type { WasmSource } from './backends/core.js';
@@ -176,11 +176,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /**
    * Removes tensors and their state; their names may be used again. The others keep their memory and state, and groups
    * their indices, even without tensors. Memory is freed once all tensors that were added together are removed; the
-   * caller's buffers are left alone. On the GPU, submit first what you have encoded. Rejects
-   * with an Error for a name that does not exist, for all tensors, or within a step, and then nothing has changed.
+   * caller's buffers are left alone. On the GPU, submit first what you have encoded; tensors are removed once the device
+   * has done or refused all steps so far. Rejects with an Error for a name that does not exist, for all tensors, within a
+   * step, or for a step that was refused, and then nothing has changed.
    */
   removeParams(names: readonly string[]): Promise<void> {
-    return this.#later('removeParams', arguments.length, 1, (parts) => removeTensors(parts, names));
+    return this.#later('removeParams', arguments.length, 1, (parts) => removeParams(parts, names));
   }
 
   /**
@@ -310,6 +311,11 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     const { backend, outcomes } = this.#use();
     const outcome = perform(backend, encoder, params, (on) => on.copyOver(params));
     outcomes.watch(outcome, () => {});
+  }
+
+  /** `removeParams` at once, where no step count is asked for that a late refusal may change. @internal */
+  removeNow(names: readonly string[]): void {
+    removeTensors(this.#use(), names);
   }
 
   /** Throws what has come to light, as every call does. @internal */

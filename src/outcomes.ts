@@ -68,6 +68,14 @@ export class Outcomes {
     this.check();
   }
 
+  /** Calls `work` while nothing is in flight, at once if nothing is. Rejects if something before fails. */
+  async onceSettled<Result>(work: () => Result): Promise<Result> {
+    // More may come while it waits.
+    for (let settled: Promise<unknown> | undefined; settled !== this.#settled;) await (settled = this.#settled);
+    this.check();
+    return work();
+  }
+
   /** Resolves to the values once everything before is known to be done; rejects if not, even if `check` threw that. */
   async settle<Read>(read: Promise<Read>): Promise<Read> {
     const before = this.#failures.length;

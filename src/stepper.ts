@@ -2,7 +2,7 @@
 
 import type { Algorithm, GroupOptions, GroupState } from './algorithms/algorithm.js';
 import { readOnly } from './assignments.js';
-import type { ArrayOf, Backend } from './backends/backend.js';
+import { namesOf, type ArrayOf, type Backend, type Removed } from './backends/backend.js';
 import { Coefficients } from './coefficients.js';
 import type { Group, Section } from './groups.js';
 import type { Tensor } from './layout.js';
@@ -82,17 +82,17 @@ export class Stepper<Options extends GroupOptions> {
     return runs.members;
   }
 
-  /** Removes tensors. Returns the sections that had some of them: which these were, and how many are left. */
-  remove(gone: ReadonlySet<Member>): { section: Section; tensors: readonly Tensor[]; left: number }[] {
-    const changed = this.sections.flatMap((runs) => {
+  /** Removes tensors. Returns the sections that had some of them. */
+  remove(gone: ReadonlySet<Member>): Removed[] {
+    const changed = this.sections.flatMap((runs): Removed | [] => {
       const tensors = runs.members.filter((member) => gone.has(member)).map(({ tensor }) => tensor);
       // With 0 steps they take no part in a change of mode.
       for (const tensor of tensors) tensor.step = 0;
       runs.left -= tensors.length;
-      return tensors.length > 0 ? { section: runs.section, tensors, left: runs.left } : [];
+      return tensors.length > 0 ? { section: runs.section.index, tensors, isWhole: runs.left === 0 } : [];
     });
     if (changed.length === 0) return [];
-    const names = new Set([...gone].map(({ tensor }) => tensor.name));
+    const names = namesOf(changed);
     keep(this.sections, ({ left, section }) => left > 0 || section.tensors.length === 0);
     keep(this.members, (member) => !gone.has(member));
     keep(this.names, (name) => !names.has(name));

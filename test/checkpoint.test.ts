@@ -442,7 +442,7 @@ describe('saving is refused', () => {
 
   test('memory that was transferred, or has shrunk', async () => {
     const lost = (what: string): string =>
-      `Expected ${what} to have its memory, got an array whose buffer was transferred or has shrunk.`;
+      `Expected ${what} to have its memory, got a buffer that was transferred or has shrunk.`;
     const transferred = array(6, 1);
     structuredClone(transferred, { transfer: [transferred.buffer] });
     for (const gone of [transferred, shrunk(6)]) {
@@ -499,7 +499,7 @@ describe('loading is refused, and changes nothing:', () => {
     [
       'bytes that are elsewhere',
       (of) => (structuredClone(of.buffer, { transfer: [of.buffer as ArrayBuffer] }), of.buffer),
-      'Expected the checkpoint to be there, got a buffer that has been transferred or has shrunk.',
+      'Expected the checkpoint to have its memory, got a buffer that was transferred or has shrunk.',
     ],
     ['a file cut short', (of) => of.subarray(0, -1), 'Expected the length of the file to be'],
     ['a file too long', (of) => new Uint8Array([...of, 0]), 'Expected the length of the file to be'],
@@ -651,7 +651,7 @@ describe('loading is refused, and changes nothing:', () => {
       [
         'of chunks that are elsewhere',
         (of) => (structuredClone(of.buffer, { transfer: [of.buffer as ArrayBuffer] }), [of]),
-        'Expected a chunk of the stream to be there, got a buffer that has been transferred or has shrunk.',
+        'Expected a chunk of the stream to have its memory, got a buffer that was transferred or has shrunk.',
       ],
       ['of strings', () => ['abc'], 'Expected a chunk of the stream to be a Uint8Array, got "abc".'],
       ['of floats in the end', (of) => [of, new Float32Array(2)], 'to be a Uint8Array, got Float32Array(2).'],

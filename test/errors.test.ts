@@ -580,7 +580,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
         const { buffer } = given.state[0].exp_avg_sq as Float32Array<ArrayBuffer>;
         onSecond(given, () => structuredClone(buffer, { transfer: [buffer] }));
       },
-      'exp_avg_sq in the state of "w" to be there, got an array whose buffer was transferred',
+      'exp_avg_sq in the state of "w" to have its memory, got a buffer that was transferred',
     ],
     ['a counter', ({ state }) => turning(state[0], 'step', [5, -1, 'x']), undefined],
     ['a slot', ({ state }) => turning(state[1], 'exp_avg', [array(3, 8), array(2, 8), 'x']), undefined],
@@ -834,6 +834,12 @@ describe('options and arguments that do not exist', () => {
     }
     expect(() => wgslKernel(any(['adam']))).toThrow('Expected the kernel to be one of');
     expect(() => coefficients(any(['adam']))).toThrow('Expected the algorithm to be one of');
+    // The next step could not be counted.
+    for (const step of [2 ** 53 - 1, -0, -1, 0.5]) {
+      expect(() => coefficients('adam', {}, { step })).toThrow(
+        `Expected step to be a whole number of at least 0, less than 2^53 - 1, got ${step}.`,
+      );
+    }
   });
 
   test('nothing is suggested that is not near', async () => {
@@ -916,7 +922,7 @@ describe('options and arguments that do not exist', () => {
     expect([0, 1].map(schedules.constant())).toEqual([1 / 3, 1 / 3]);
   });
 
-  const internal = new Set(['constructor', 'prepareLoad', 'overwrite', 'encodeWith', 'check']);
+  const internal = new Set(['constructor', 'prepareLoad', 'overwrite', 'encodeWith', 'removeNow', 'check']);
 
   /** The methods of an optimizer, bound, by name, with as many arguments as they take. */
   function methods(optimizer: object, gradients: unknown): [string, [(...args: never[]) => unknown, ...unknown[]]][] {
@@ -1124,7 +1130,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     return values;
   };
   const lost = (what: string): string =>
-    `Expected ${what} to have its memory, got an array whose buffer was transferred or has shrunk.`;
+    `Expected ${what} to have its memory, got a buffer that was transferred or has shrunk.`;
 
   test('as a parameter', async () => {
     await expect(adamw({ w: transferred(2) }, backend)).rejects.toThrow(lost('parameter "w"'));
@@ -1182,7 +1188,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
   test('as kernels', async () => {
     const wasm = new Uint8Array(8);
     structuredClone(wasm, { transfer: [wasm.buffer] });
-    const refused = 'Expected the bytes of wasm to be there, got a buffer that has been transferred.';
+    const refused = 'Expected the bytes of wasm to have its memory, got a buffer that was transferred or has shrunk.';
     for (const source of [wasm, wasm.buffer]) {
       await expect(adamw({ w: array(2, 1) }, { ...backend, wasm: source })).rejects.toThrow(refused);
       expect(() => wasmKernels(new WebAssembly.Memory({ initial: 1 }), { wasm: source })).toThrow(refused);

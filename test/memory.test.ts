@@ -56,6 +56,32 @@ describe.each([...backends, ['two threads', { threads: 2 }] as const])('%s', (..
   });
 });
 
+test('memory that threads share is let go of if a parameter cannot be taken into it', async () => {
+  const optimizer = await adam({ w: array(1000, 1) }, { threads: 2 });
+  const made: WeakRef<object>[] = [];
+  const { Memory } = WebAssembly;
+  WebAssembly.Memory = class extends Memory {
+    constructor(how: WebAssembly.MemoryDescriptor) {
+      super(how);
+      made.push(new WeakRef(this));
+    }
+  };
+  try {
+    const big = array(1_000_000, 2);
+    const decayMask = (): boolean => {
+      structuredClone(big, { transfer: [big.buffer] });
+      return true;
+    };
+    await expect(optimizer.addParamGroup({ params: { big }, decayMask })).rejects.toThrow('parameter "big"');
+  } finally {
+    WebAssembly.Memory = Memory;
+  }
+  expect(made.length).toBe(1);
+  expect(await isCollected(made[0])).toBe(true);
+  optimizer.step({ w: array(1000, 3) });
+  optimizer.dispose();
+});
+
 test.each(['wasm', 'reference'] as const)('%s: gradients that pass leave the padding zero', async (backend) => {
   const optimizer = await adam({ long: array(200, 1), short: array(3, 2) }, { backend, keepGrads: false });
   optimizer.step({ long: array(200, 3), short: array(3, 4) });

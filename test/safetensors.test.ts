@@ -4,13 +4,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { StateDict } from 'twinstep';
 import {
   decodeCheckpoint,
+  encodeCheckpoint,
   loadCheckpoint,
   parseSafetensors,
   saveCheckpoint,
   serializeSafetensors,
   type SafeTensor,
 } from 'twinstep/checkpoint';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { apart, expectWhole, small, streamOf, together, whole } from './support/checkpoints.js';
 import { mutant } from './support/mutants.js';
 import { random, shrunk } from './support/numbers.js';
@@ -335,15 +336,13 @@ describe('refused is', () => {
     expect(() => parseSafetensors(bytes)).toThrow('Expected the header to be UTF-8, got 8 bytes that are not.');
   });
 
-  test('a long header in linear time', () => {
+  test('a long header in linear time: in that of its square the test would not end', () => {
     const keys = Array.from({ length: 200_000 }, (_, i) => `"k${i}":${one}`).join();
-    const start = performance.now();
     expect(() => parseSafetensors(together(`{${keys},"k7":${one}}`, none))).toThrow('The key "k7" is listed twice');
     expect(() => parseSafetensors(together(`{"k":{},${keys}}`, none))).toThrow('Expected dtype of tensor "k"');
     expect(() => parseSafetensors(together(`{"${'\\\\'.repeat(2_000_000)}":1}`, none))).toThrow(
       'to be a record, got 1.',
     );
-    expect(performance.now() - start).toBeLessThan(5000);
   });
 
   test('a tensor to be written whose bytes are too few, or whose name is taken', () => {
@@ -381,7 +380,7 @@ describe('refused is', () => {
       [
         new Map([['a', { ...tensor, shape: [0], bytes: shrunk(8, Uint8Array) }]]),
         undefined,
-        'Expected the bytes of tensor "a" to be there, got a buffer that has been transferred or has shrunk.',
+        'Expected the bytes of tensor "a" to have its memory, got a buffer that was transferred or has shrunk.',
       ],
       [new Map(), { a: 'b' }, 'Expected the metadata to be a Map by name, got an Object.'],
     ];
@@ -409,7 +408,7 @@ test('names that objects have are names', () => {
   expect([...parseSafetensors(serializeSafetensors(tensors, metadata)).tensors]).toEqual([...tensors]);
 });
 
-describe('a header of 100 MB is refused soon, in memory of the order of the file:', () => {
+describe('a header of 100 MB is refused within a minute, in memory of the order of the file:', () => {
   // Each is the header, without what fills it: `rest` is a place for about so many bytes.
   const headers: [string, string, RegExp][] = [
     ['levels', `'{"a":{"b":' + '['.repeat(rest)`, /at most 127 levels deep/],
@@ -439,14 +438,11 @@ describe('a header of 100 MB is refused soon, in memory of the order of the file
       const bytes = Buffer.from('00000000' + ${header}, 'latin1');
       bytes.writeBigUInt64LE(BigInt(bytes.length - 8));
       const optimizer = await adamw({ w: new Float32Array(4) });
-      const begun = process.cpuUsage();
       await loadCheckpoint(optimizer, bytes).catch(({ message }) => console.log(message));
-      try { decodeCheckpoint(bytes); } catch ({ message }) { console.log(message); }
-      console.log((process.cpuUsage(begun).user / 1e6).toFixed(1));`;
-      const [loaded, decoded, seconds] = run(program, 'index.js', ['--max-old-space-size=700']).split('\n');
+      try { decodeCheckpoint(bytes); } catch ({ message }) { console.log(message); }`;
+      const [loaded, decoded] = run(program, 'index.js', ['--max-old-space-size=700']).split('\n');
       expect(loaded).toMatch(/^Expected a header of at most 839\d+ bytes/);
       expect(decoded).toMatch(message);
-      expect(Number(seconds)).toBeLessThan(15);
     },
     60_000,
   );
@@ -456,7 +452,6 @@ test('a header within the bounds of a strict load costs little: its names are co
   const optimizer = await small();
   const { header, data } = apart(await saveCheckpoint(optimizer));
   const empty = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}';
-  const begun = process.cpuUsage();
   for (const [begin, unit, end] of [
     ['{"__metadata__":{', '""', '}}'],
     ['{', empty, '}'],
@@ -464,15 +459,43 @@ test('a header within the bounds of a strict load costs little: its names are co
     const keys = Array.from({ length: Math.floor(8_000_000 / (unit.length + 10)) }, (_, i) => `"${i}":${unit}`);
     const bytes = together(begin + keys.join() + end, none);
     for (const source of [bytes, streamOf([bytes])]) {
+      const kept = [vi.spyOn(Map.prototype, 'set'), vi.spyOn(Set.prototype, 'add')];
       await expect(loadCheckpoint(optimizer, source)).rejects.toThrow(
         /^Expected a header of at most 1040 names, .* \(decodeCheckpoint .* take more\), got more\.$/,
       );
+      expect(kept.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBeLessThan(5000);
+      for (const spy of kept) spy.mockRestore();
     }
   }
-  expect(process.cpuUsage(begun).user / 1e6).toBeLessThan(4);
   // Some more in the metadata than ours are taken.
   const more = Array.from({ length: 1000 }, (_, i) => `"k${i}":""`).join();
   await loadCheckpoint(optimizer, together(header.replace('"__metadata__":{', `$&${more},`), data));
+});
+
+test('a shape is written as it was checked, whatever methods the array has', async () => {
+  const tricks = [
+    { join: () => '2' },
+    { reduce: () => 1 },
+    { every: () => true },
+    { *[Symbol.iterator]() {} },
+    { map: () => [2] },
+  ];
+  const { params, stateDict } = decodeCheckpoint(await saveCheckpoint(await small()));
+  for (const trick of tricks) {
+    const shape = Object.assign([1, 3], trick);
+    const tensor: SafeTensor = { dtype: 'U8', shape, bytes: new Uint8Array(3) };
+    expect(parseSafetensors(serializeSafetensors(new Map([['a', tensor]]))).tensors.get('a')!.shape).toEqual([1, 3]);
+    const wrong = { ...tensor, bytes: new Uint8Array(2) };
+    expect(() => serializeSafetensors(new Map([['a', wrong]]))).toThrow(
+      'to be 3 bytes long, as its shape says, got 2.',
+    );
+    const saved = encodeCheckpoint({ params, stateDict, shapes: { w: Object.assign([2, 3], trick) } });
+    expect(decodeCheckpoint(saved).shapes.w).toEqual([2, 3]);
+  }
+  const sparse = { dtype: 'U8', shape: Array<number>(2 ** 32 - 1), bytes: new Uint8Array(0) } as const;
+  expect(() => serializeSafetensors(new Map([['a', sparse]]))).toThrow(
+    'Expected shape of tensor "a" to be an array of',
+  );
 });
 
 test('256 dimensions are taken', () => {
@@ -494,7 +517,6 @@ describe('mutants of a checkpoint', () => {
       const before = await whole(optimizer);
       const source =
         i % 2 === 0 ? bytes : streamOf([bytes.subarray(0, bytes.length >> 1), bytes.subarray(bytes.length >> 1)]);
-      const start = performance.now();
       try {
         const metadata = await loadCheckpoint(optimizer, source);
         const { params, stateDict, metadata: said } = decodeCheckpoint(bytes);
@@ -517,7 +539,6 @@ describe('mutants of a checkpoint', () => {
         await expectWhole(optimizer, before);
         refused += 1;
       }
-      expect(performance.now() - start).toBeLessThan(1000);
     }
     expect(Object.getOwnPropertyNames(Object.prototype).toString()).toBe(prototype);
     // Both happen, or the mutants are no test.

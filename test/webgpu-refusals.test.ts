@@ -522,6 +522,84 @@ describe('a state dict that cannot be written is not taken over', () => {
   });
 });
 
+describe('tensors are removed once steps are done or refused', () => {
+  const names = ['a', 'b', 'c'];
+  const grad = () => buffer(array(12, 5));
+  const refused = (): GPUBuffer => {
+    const gone = grad();
+    gone.destroy();
+    return gone;
+  };
+  const make = () => adam(Object.fromEntries(names.map((name, i) => [name, buffer(array(12, i))])), { device });
+
+  test('a refused one is neither counted nor done, and nothing is removed', async () => {
+    const optimizer = await make();
+    optimizer.step({ a: grad() });
+    optimizer.step({ b: refused() });
+    await expect(optimizer.removeParams(['a'])).rejects.toThrow('nothing of it was done');
+    expect(Object.keys(optimizer.params)).toEqual(names);
+    await optimizer.removeParams(['a']);
+    expect([optimizer.completedSteps, optimizer.stepOf('b')]).toEqual([1, 0]);
+    optimizer.step({ b: grad() });
+    expect([optimizer.completedSteps, optimizer.stepOf('b')]).toEqual([2, 1]);
+  });
+
+  test('with those that come meanwhile, and what they forbid', async () => {
+    const optimizer = await make();
+    optimizer.step({ a: grad() });
+    const removing = optimizer.removeParams(['a']);
+    const again = optimizer.removeParams(['a']);
+    optimizer.step({ a: grad(), b: refused() });
+    await expect(removing).rejects.toThrow('nothing of it was done');
+    // What was refused is thrown once.
+    await again;
+    expect(Object.keys(optimizer.params)).toEqual(['b', 'c']);
+    expect(optimizer.completedSteps).toBe(1);
+    optimizer.step({ b: grad() });
+    const late = optimizer.removeParams(['b']);
+    optimizer.step({ b: grad() }, { more: true });
+    await expect(late).rejects.toThrow('A step is unfinished');
+    optimizer.step({ c: grad() });
+    const first = optimizer.removeParams(['b']);
+    await expect(optimizer.removeParams(['c'])).rejects.toThrow('Expected some parameters to be left');
+    await first;
+  });
+
+  test('from Lookahead, too', async () => {
+    const ahead = await lookahead(await make(), { k: 1 });
+    ahead.step({ a: grad(), b: grad(), c: grad() });
+    const removing = ahead.removeParams(['a']);
+    ahead.step({ a: grad(), b: grad(), c: grad() });
+    await removing;
+    expect(Object.keys(ahead.slow.params)).toEqual(['b', 'c']);
+    ahead.step({ b: grad() });
+    await ahead.optimizer.removeParams(['b']);
+    expect(Object.keys((await ahead.stateDict()).state)).toEqual(['0']);
+    expect(ahead.optimizer.completedSteps).toBe(3);
+  });
+});
+
+test('what was made is destroyed if a later parameter cannot be taken', async () => {
+  const [first, second] = [array(12, 1), array(12, 2)];
+  const made = vi.spyOn(device, 'createBuffer');
+  const write = vi.spyOn(device.queue, 'writeBuffer').mockImplementation((_buffer, _offset, values) => {
+    if ((values as Float32Array)[0] === second[0]) throw new TypeError('off');
+  });
+  const making = adam([{ params: { first } }, { params: { second } }], { device, backend: 'webgpu' });
+  await expect(making).rejects.toThrow('off');
+  write.mockRestore();
+  const buffers = made.mock.results
+    .map(({ value }) => value as GPUBuffer)
+    .filter(({ label }) => /param|exp/.test(label));
+  made.mockRestore();
+  expect(buffers.length).toBe(6);
+  for (const each of buffers) {
+    device.pushErrorScope('validation');
+    device.queue.writeBuffer(each, 0, first);
+    expect((await device.popErrorScope())?.message).toMatch(/destroyed/);
+  }
+});
+
 describe('a device that is lost', () => {
   const open = async (): Promise<GPUDevice> => {
     const opened = await openDevice();

@@ -23,6 +23,16 @@ export interface ArrayOf {
   readonly array: string;
 }
 
+/** Tensors of a section that are removed. If they are its last ones, `isWhole`, its memory is freed, too. */
+export interface Removed {
+  readonly section: number;
+  readonly tensors: readonly Tensor[];
+  readonly isWhole: boolean;
+}
+
+export const namesOf = (removed: readonly Removed[]): Set<string> =>
+  new Set(removed.flatMap(({ tensors }) => tensors.map(({ name }) => name)));
+
 /** Memory that is not in use yet: to be taken in, or let go of. */
 export interface Extension {
   take(): void;
@@ -46,8 +56,8 @@ export interface Backend {
   paramAt?(stretch: Stretch): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
   extend(intake: Intake): Promise<Extension>;
-  /** Removes tensors of a section. With `isWhole` they are its last ones, and its memory is freed, too. */
-  remove(section: number, tensors: readonly Tensor[], isWhole: boolean): void;
+  /** Removes tensors, each section listed once. */
+  remove(removed: readonly Removed[]): void;
   /** Where the scalars of a section's run k are to be written before its `update`. */
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */

@@ -1,6 +1,7 @@
 // The compiled kernels of assembly/. Runtimes differ in whether a module may be compiled from bytes, and how one comes
 // by it otherwise: each entry of the package (src/entries/) brings its own.
 
+import { gone } from '../memory.js';
 import { expect, show } from '../sentences.js';
 import { Unavailable } from './backend.js';
 
@@ -62,7 +63,7 @@ export function bytesOf(source: BufferSource): Uint8Array<ArrayBuffer> {
     if (!ArrayBuffer.isView(source)) return new Uint8Array(source);
     return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
   } catch {
-    throw new TypeError('Expected the bytes of wasm to be there, got a buffer that has been transferred.');
+    throw gone('the bytes of wasm');
   }
 }
 

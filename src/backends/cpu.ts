@@ -6,7 +6,16 @@ import { checkThere, isFloat32Array } from '../memory.js';
 import type { Rule } from '../rules/rule.js';
 import { show, unexpected } from '../sentences.js';
 import { accumulate, norm } from '../vectors.js';
-import { Unavailable, type ArrayOf, type Backend, type Extension, type Request, type Run } from './backend.js';
+import {
+  namesOf,
+  Unavailable,
+  type ArrayOf,
+  type Backend,
+  type Extension,
+  type Removed,
+  type Request,
+  type Run,
+} from './backend.js';
 import { GrowingRecord } from './growing.js';
 
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
@@ -62,7 +71,7 @@ class CpuBackend implements Backend {
   /** All of its memory, and which sections lie in each buffer. */
   readonly #buffers = new Map<ArrayBufferLike, Placed[]>();
   /** A view of each buffer, to go over without an iterator. */
-  readonly #views: Uint8Array[] = [];
+  #views: Uint8Array[] = [];
   /** The memory that was opened last, its length, and from which byte on it is free. */
   #room: (ReturnType<Machine['open']> & { readonly length: number; free: number }) | undefined;
   readonly #params = new GrowingRecord<Float32Array>(Object.fromEntries);
@@ -94,23 +103,16 @@ class CpuBackend implements Backend {
       const length = room === undefined ? bytes : Math.max(bytes, ROOM);
       room = { ...this.#machine.open(length), length, free: 0 };
     }
-    const { buffer, kernel } = room;
-    const more = sections.map((section, i): Placed => {
-      const { rule, rules } = section;
-      const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
-      const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
-      const passing = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
-      return { ...blocks[i], section, buffer, kernels, scalarViews, passing };
-    });
-    for (const each of more) {
-      const { tensors, rule } = each.section;
-      for (const tensor of tensors) {
-        const source = sources.get(tensor) as Float32Array;
-        // The caller may have transferred it since it was checked.
-        checkThere(source, 'parameter', tensor.name);
-        if (tensor.length === 0) continue;
-        for (const array of ['param', ...(rule.fromParam ?? [])]) view(each, tensor, array).set(source);
-      }
+    const { buffer } = room;
+    const drop = (): void => {
+      if (room !== this.#room) this.#machine.drop?.(buffer);
+    };
+    let more: Placed[];
+    try {
+      more = fill(sections, sources, blocks, room);
+    } catch (error) {
+      drop();
+      throw error;
     }
     const take = (): void => {
       this.#room = room;
@@ -129,25 +131,26 @@ class CpuBackend implements Backend {
       });
       if (this.#keepGrads) this.#grads.add(grads);
     };
-    return { take, drop() {} };
+    return { take, drop };
   }
 
-  remove(s: number, tensors: readonly Tensor[], isWhole: boolean): void {
-    const names = new Set(tensors.map(({ name }) => name));
+  remove(removed: readonly Removed[]): void {
+    const names = namesOf(removed);
     this.#params.remove(names);
     if (this.#keepGrads) this.#grads.remove(names);
-    for (const { index } of tensors) this.#gradOf[index] = none;
-    if (!isWhole) return;
-    const { buffer } = this.#placed[s];
-    const others = this.#buffers.get(buffer)!.filter((each) => each !== this.#placed[s]);
-    delete this.#placed[s];
-    this.#buffers.set(buffer, others);
-    if (others.length > 0) return;
-    this.#buffers.delete(buffer);
-    const gone = this.#views.findIndex((each) => each.buffer === buffer);
-    this.#views.splice(gone, 1);
-    this.#machine.drop?.(buffer);
-    if (this.#room?.buffer === buffer) this.#room = undefined;
+    const gone = new Set<Placed>();
+    for (const { section, tensors, isWhole } of removed) {
+      for (const { index } of tensors) this.#gradOf[index] = none;
+      if (!isWhole) continue;
+      gone.add(this.#placed[section]);
+      delete this.#placed[section];
+    }
+    for (const buffer of new Set(Array.from(gone, (each) => each.buffer))) {
+      const left = this.#buffers.get(buffer)!.filter((each) => !gone.has(each));
+      this.#buffers.set(buffer, left);
+      if (left.length === 0) this.#close(buffer);
+    }
+    this.#views = this.#views.filter(({ buffer }) => this.#buffers.has(buffer));
   }
 
   scalars(s: number, k: number): Float32Array {
@@ -255,6 +258,12 @@ class CpuBackend implements Backend {
     return undefined;
   }
 
+  #close(buffer: ArrayBufferLike): void {
+    this.#buffers.delete(buffer);
+    this.#machine.drop?.(buffer);
+    if (this.#room?.buffer === buffer) this.#room = undefined;
+  }
+
   #view({ section, tensor, array }: ArrayOf): Float32Array {
     return view(this.#placed[section], tensor, array);
   }
@@ -263,6 +272,33 @@ class CpuBackend implements Backend {
     const placed = this.#buffers.get(buffer)!;
     return placed.some(({ arrays: { grad }, bytes }) => byteOffset >= grad && byteOffset < grad + bytes);
   }
+}
+
+/** Lays sections out in a memory that was opened, and copies the parameters there. */
+function fill(
+  sections: readonly Section[],
+  sources: Intake['sources'],
+  blocks: readonly Block[],
+  { buffer, kernel }: ReturnType<Machine['open']>,
+): Placed[] {
+  const placed = sections.map((section, i): Placed => {
+    const { rule, rules } = section;
+    const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
+    const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
+    const passing = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
+    return { ...blocks[i], section, buffer, kernels, scalarViews, passing };
+  });
+  for (const each of placed) {
+    const { tensors, rule } = each.section;
+    for (const tensor of tensors) {
+      const source = sources.get(tensor) as Float32Array;
+      // The caller may have transferred it since it was checked.
+      checkThere(source, 'parameter', tensor.name);
+      if (tensor.length === 0) continue;
+      for (const array of ['param', ...(rule.fromParam ?? [])]) view(each, tensor, array).set(source);
+    }
+  }
+  return placed;
 }
 
 const view = ({ buffer, arrays }: Placed, { offset, length }: Tensor, array: string): Float32Array =>

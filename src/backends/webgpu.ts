@@ -7,7 +7,7 @@ import type { Rule } from '../rules/rule.js';
 import type { Member } from '../runs.js';
 import { show } from '../sentences.js';
 import { norm } from '../vectors.js';
-import type { ArrayOf, Backend, Extension, Run } from './backend.js';
+import { namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Run } from './backend.js';
 import { GrowingRecord } from './growing.js';
 import { Given } from './webgpu/given.js';
 import { Kernels } from './webgpu/kernel.js';
@@ -83,18 +83,18 @@ export class WebGPU implements Backend {
     return { take, drop: () => placed.forEach(({ memory }) => memory.destroy()) };
   }
 
-  remove(s: number, tensors: readonly Tensor[], isWhole: boolean): void {
-    const names = new Set(tensors.map(({ name }) => name));
-    for (const name of names) {
-      this.#occupied.remove(name, this.params[name]);
-      this.#shown.delete(name);
-    }
+  remove(removed: readonly Removed[]): void {
+    const names = namesOf(removed);
+    for (const name of names) this.#shown.delete(name);
+    this.#occupied.remove(names);
     this.#params.remove(names);
     this.#grads.remove(names);
-    this.#tensors -= tensors.length;
-    if (!isWhole) return;
-    this.#placed[s].memory.destroy();
-    delete this.#placed[s];
+    this.#tensors -= names.size;
+    for (const { section, isWhole } of removed) {
+      if (!isWhole) continue;
+      this.#placed[section].memory.destroy();
+      delete this.#placed[section];
+    }
   }
 
   scalars(section: number): Float32Array {

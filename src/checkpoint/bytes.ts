@@ -1,6 +1,6 @@
 // Bytes as callers hand them over.
 
-import { isThere } from '../memory.js';
+import { gone, isThere } from '../memory.js';
 import { expect } from '../sentences.js';
 
 const isBytes = (value: unknown): value is Uint8Array =>
@@ -23,9 +23,6 @@ export function asBytes(value: unknown, what = 'the bytes', wanted = 'a Uint8Arr
   // Never a Buffer of Node's, whose `slice` does not copy.
   return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
-
-const gone = (what: string): TypeError =>
-  new TypeError(`Expected ${what} to be there, got a buffer that has been transferred or has shrunk.`);
 
 export function concatenate(first: Uint8Array, rest: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = [first, ...rest];

@@ -71,7 +71,8 @@ const OFFSETS = 'two whole numbers, none less than the one before';
 
 /** Writes the length and the header, padded so that the data begin on a multiple of 8. */
 export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuffer> {
-  const fields = entries.map((entry) => {
+  const fields = entries.map((given) => {
+    const entry = { ...given, shape: copyShape(given.shape) };
     if (entry.name === METADATA) throw unexpected('the name of a tensor', `any but ${show(METADATA)}`, entry.name);
     checkEntry(entry);
     const { name, dtype, shape, begin, end } = entry;
@@ -230,11 +231,16 @@ function readCounts(reader: JsonReader, field: 'shape' | 'data_offsets', what: (
   return counts;
 }
 
+/** By index, since an array of the caller's may have methods of its own. At most one item too many. */
+export const copyShape = <Shape>(shape: Shape): Shape =>
+  Array.isArray(shape)
+    ? (Array.from({ length: Math.min(shape.length, MOST_DIMENSIONS + 1) }, (_, i): unknown => shape[i]) as Shape)
+    : shape;
+
 export const isShape = (value: unknown): value is number[] =>
   Array.isArray(value) &&
   value.length <= MOST_DIMENSIONS &&
-  // By index, since `every` passes over holes.
-  Array.from(value as unknown[]).every((item) => isCount(item) && !Object.is(item, -0));
+  value.every((item) => isCount(item) && !Object.is(item, -0));
 
 /** Elements of a shape. The reference implementation multiplies in order, and refuses an overflow even before a 0. */
 export const count = (shape: readonly number[]): number =>

@@ -5,7 +5,7 @@
 
 import { expect, expectOptions, isCount, isRecord, list, ownOf, show, unexpected } from '../sentences.js';
 import type { StateDict, TensorState } from '../state/dict.js';
-import { count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
+import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 
 /** An array of a checkpoint: a parameter, of which the slot is `param`, or what is remembered of one. */
@@ -103,7 +103,7 @@ export function writeOutline<Given extends Part>(
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {
-    const shape: unknown = Object.hasOwn(shapes, name) ? shapes[name] : [length];
+    const shape: unknown = Object.hasOwn(shapes, name) ? copyShape(shapes[name]) : [length];
     const fits = isShape(shape) && count(shape) === length;
     if (!fits) throw unexpected(`the shape of ${show(name)}`, `whole numbers whose product is ${length}`, shape);
     const begin = end;

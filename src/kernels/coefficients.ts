@@ -5,7 +5,7 @@ import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../assignments.js';
 import { Coefficients } from '../coefficients.js';
 import { live, resolve } from '../options.js';
-import { expect, expectArguments, expectOptions, isCount, isRecord, list, ownOf } from '../sentences.js';
+import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../sentences.js';
 import type { KernelName } from './table.js';
 
 export type AlgorithmName = keyof typeof algorithms;
@@ -60,7 +60,7 @@ export function coefficients<Name extends AlgorithmName>(
   const { rule } = arithmetic;
   const saved = ownOf(state);
   let { step } = saved;
-  expect(isCount(step), 'step', 'a whole number of at least 0', step);
+  expect(canCount(step), 'step', countFrom(0), step);
   for (const key of Object.keys(arithmetic.state)) {
     if (step === 0) break;
     expect(Number.isFinite(saved[key]), key, 'a finite number', saved[key]);

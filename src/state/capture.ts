@@ -1,7 +1,7 @@
 // Copies of what callers hand over. Each property is read once, so that getters, proxies, subclasses and shared memory
 // cannot change a value between its check and its use.
 
-import { isFloat32Array } from '../memory.js';
+import { gone, isFloat32Array } from '../memory.js';
 import { expect, isCount, isRecord, ownOf } from '../sentences.js';
 
 /** The own properties of a record, without any that were added to Object.prototype. */
@@ -52,8 +52,6 @@ function copyOf(value: Float32Array, what: string): Float32Array {
   } catch (error) {
     // A RangeError says that there is no memory for the copy.
     if (error instanceof RangeError) throw error;
-    throw new TypeError(`Expected ${what} to be there, got an array whose buffer was transferred or has shrunk.`, {
-      cause: error,
-    });
+    throw gone(what);
   }
 }

@@ -35,10 +35,7 @@ export class SectionMemory {
   readonly #own: Set<object>;
   readonly #callers = new Map<Tensor, Place>();
 
-  /**
-   * Uploads the parameters that are Float32Arrays, and what begins as a copy of a parameter. The buffers that it makes are
-   * in `own`, until `destroy`.
-   */
+  /** The buffers that it makes are in `own`, until `destroy`. */
   constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources, own: Set<object>) {
     this.#device = device;
     this.#section = section;
@@ -58,18 +55,23 @@ export class SectionMemory {
       grad: undefined,
       slots: section.rule.slots.map((slot) => this.#allocate(slot, bytes)),
     }));
-    const { fromParam = [] } = section.rule;
-    for (const tensor of section.tensors) {
+  }
+
+  /** Uploads the parameters that are Float32Arrays, and what begins as a copy of a parameter. */
+  fill(sources: Sources): void {
+    const { tensors, rule } = this.#section;
+    const { fromParam = [] } = rule;
+    for (const tensor of tensors) {
       const source = sources.get(tensor);
       if (!isFloat32Array(source)) continue;
       for (const array of ['param', ...fromParam]) this.upload(this.array(tensor, array), source);
     }
     if (fromParam.length === 0 || this.#callers.size === 0) return;
-    const encoder = device.createCommandEncoder({ label: 'twinstep' });
+    const encoder = this.#device.createCommandEncoder({ label: 'twinstep' });
     for (const tensor of this.#callers.keys()) {
       if (tensor.length > 0) for (const array of fromParam) this.copyParamTo(array, tensor, encoder);
     }
-    device.queue.submit([encoder.finish()]);
+    this.#device.queue.submit([encoder.finish()]);
   }
 
   /** Whether the parameter lies in the caller's buffer. */

@@ -20,10 +20,12 @@ export class Occupied {
     }
   }
 
-  remove(name: string, { buffer }: GPUBufferBinding): void {
-    const taken = this.#byBuffer.get(buffer)?.filter((each) => each.name !== name) ?? [];
-    if (taken.length > 0) this.#byBuffer.set(buffer, taken);
-    else this.#byBuffer.delete(buffer);
+  remove(names: ReadonlySet<string>): void {
+    for (const [buffer, taken] of this.#byBuffer) {
+      const left = taken.filter(({ name }) => !names.has(name));
+      if (left.length > 0) this.#byBuffer.set(buffer, left);
+      else this.#byBuffer.delete(buffer);
+    }
   }
 
   /** The first parameter that has some of these bytes. */

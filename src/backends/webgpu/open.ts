@@ -44,19 +44,24 @@ async function place(intake: Intake, device: GPUDevice, own: Set<object>): Promi
   if (intake.memory === 'GPU') await checkBuffers(intake, device);
   const kernelOf = await kernelsOf(intake, device);
 
-  let memories: SectionMemory[] = [];
-  const trouble = await complaint(device, () => {
-    memories = sections.map((section, i) => new SectionMemory(device, section, arenas[i], sources, own));
-  });
-  if (trouble !== undefined) {
-    memories.forEach((memory) => memory.destroy());
-    throw new Error(`The GPU device gives no memory for the optimizer: ${trouble}`);
+  const memories: SectionMemory[] = [];
+  try {
+    const trouble = await complaint(device, () => {
+      for (const [i, section] of sections.entries()) {
+        memories.push(new SectionMemory(device, section, arenas[i], sources, own));
+        memories[i].fill(sources);
+      }
+    });
+    if (trouble !== undefined) throw new Error(`The GPU device gives no memory for the optimizer: ${trouble}`);
+    return sections.map((section, i) => {
+      const memory = memories[i];
+      const make = (rule: Rule) => new Dispatches(device, rule, kernelOf.get(rule)!, memory, section.tensors);
+      return { section, memory, dispatches: new Map(section.rules.map((rule) => [rule, make(rule)])) };
+    });
+  } catch (error) {
+    for (const memory of memories) memory.destroy();
+    throw error;
   }
-  return sections.map((section, i) => {
-    const memory = memories[i];
-    const make = (rule: Rule) => new Dispatches(device, rule, kernelOf.get(rule)!, memory, section.tensors);
-    return { section, memory, dispatches: new Map(section.rules.map((rule) => [rule, make(rule)])) };
-  });
 }
 
 /** The kernels of all rules, in workgroups that suit so many parameters. */
