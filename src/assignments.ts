@@ -37,11 +37,16 @@ export function readOnly<Target extends object>(target: Target, what: string, ho
   const refuse = (_: object, name: string | symbol, property?: PropertyDescriptor): never => {
     throw new TypeError(`${what}[${show(String(name))}] is read-only, got ${show(property?.value)}; ${how}`);
   };
+  const refuseWhole = (): never => {
+    throw new TypeError(`${what} is read-only as it is: it cannot be frozen, sealed or given a prototype; ${how}`);
+  };
   const traps: ProxyHandler<Target> = {
     // Without this trap an assignment to a property with only a getter would be ignored.
     set: (_, name, value) => refuse(_, name, { value }),
     defineProperty: refuse,
     deleteProperty: refuse,
+    preventExtensions: refuseWhole,
+    setPrototypeOf: refuseWhole,
   };
   return new Proxy(target, ownOf(traps));
 }

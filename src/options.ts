@@ -1,7 +1,6 @@
 // What each option may be, once, for creation and for assignments to a live group alike.
 
 import type { Algorithm } from './algorithms/algorithm.js';
-import { readOnly } from './assignments.js';
 import { expect, isCount, isRecord, list, ownOf, show, suggest, unexpected } from './sentences.js';
 
 interface Check {
@@ -120,6 +119,8 @@ export interface Live<Options> {
   readonly shown: Options;
   /** Assigns what has been checked. */
   take(values: Readonly<Record<string, unknown>>): void;
+  /** How often an option was assigned by its owner. */
+  readonly assignments: number;
 }
 
 /** Shows `options` with `further` properties, which are read-only: on a copy, since an object with getters is slow to step from. */
@@ -136,12 +137,10 @@ export function live<Options extends object>(
   }
   const take = (taken: Readonly<Record<string, unknown>>): void => {
     Object.assign(options, taken);
-    for (const [name, value] of Object.entries(taken)) {
-      const isArray = Array.isArray(value);
-      Object.assign(copy, { [name]: isArray ? readOnly([...value], name, 'assign the whole of it.') : value });
-    }
+    Object.assign(copy, taken);
   };
   take(options as Readonly<Record<string, unknown>>);
+  let assignments = 0;
   const traps: ProxyHandler<Options> = {
     set(_, name, value) {
       const key = String(name);
@@ -153,12 +152,19 @@ export function live<Options extends object>(
       }
       checkTogether(algorithm, { ...options, [key]: next }, where);
       take({ [key]: next });
+      assignments += 1;
       return true;
     },
     defineProperty: refuse,
     deleteProperty: refuse,
   };
-  return { shown: new Proxy<Options>(copy, ownOf(traps)), take };
+  return {
+    shown: new Proxy<Options>(copy, ownOf(traps)),
+    take,
+    get assignments() {
+      return assignments;
+    },
+  };
 }
 
 function refuse(_: object, name: string | symbol): never {

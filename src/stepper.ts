@@ -1,7 +1,6 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
 import type { Algorithm, GroupOptions, GroupState } from './algorithms/algorithm.js';
-import { readOnly } from './assignments.js';
 import { namesOf, type ArrayOf, type Backend, type Removed } from './backends/backend.js';
 import { Coefficients } from './coefficients.js';
 import type { Group, Section } from './groups.js';
@@ -112,8 +111,9 @@ export class Stepper<Options extends GroupOptions> {
   #show(): Live<Options> {
     const { options, where } = this.group;
     const further: Record<string, () => unknown> = {
-      params: () => readOnly([...this.names], 'params', 'call addParams() or removeParams().'),
-      frozen: () => readOnly(this.frozen, 'frozen', 'call freeze() or unfreeze().'),
+      // Copies, which `structuredClone` and `postMessage` take.
+      params: () => Object.freeze([...this.names]),
+      frozen: () => Object.freeze(this.frozen),
       scheduledLr: () => this.coefficients.scheduledLr,
     };
     if (this.#algorithm.average !== undefined) further.trainMode = () => this.isTraining;

@@ -586,7 +586,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     const dict = await from.stateDict();
     const to = await adamw({ a: x(), b: x() }, { ...backend, lr: 0.125 });
     await expect(to.loadStateDict(dict, { strict: false })).rejects.toThrow(
-      'Group 0 has "a", "b", which the state dict has in param_groups[0] and in param_groups[1]: make groups as it has them',
+      'Group 0 has "a", "b", which the state dict has in param_groups[0] and in param_groups[1]: make the groups as the dict has them, or (except for Schedule-Free) load with options: \'current\'.',
     );
     await to.loadStateDict(dict, { strict: false, options: 'current' });
     expect([to.groups[0].lr, to.stepOf('a'), to.stepOf('b'), to.completedSteps]).toEqual([0.125, 1, 1, 1]);

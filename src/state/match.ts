@@ -59,7 +59,7 @@ export function sourceOf<Options extends GroupOptions>(
   const [first, second] = new Set(names.flatMap((name) => byName.get(name)?.saved ?? []));
   if (second === undefined || !needsOne) return first;
   const both = list([first, second].map(({ names: of }) => of.find((name) => names.includes(name))!));
-  const how = "make groups as it has them, or but for Schedule-Free load with options: 'current'";
+  const how = "make the groups as the dict has them, or (except for Schedule-Free) load with options: 'current'";
   const which = `the state dict has${first.where} and${second.where}`;
   throw new TypeError(`Group ${index} has ${both}, which ${which}: ${how}.`);
 }
