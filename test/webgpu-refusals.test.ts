@@ -457,6 +457,39 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect([optimizer.stepOf('v'), optimizer.groups[0].lr]).toEqual([2, 0.5]);
   });
 
+  test('where an option is assigned meanwhile: the assignment stays', async () => {
+    const { optimizer, before } = await spoilt(() => undefined);
+    const { dict, params } = await saved();
+    for (const options of ['saved', 'current'] as const) {
+      const loading = optimizer.loadStateDict(dict, { params, options });
+      optimizer.groups[0].lr = 0.25;
+      await expect(loading).rejects.toThrow('The optimizer changed while its state dict was being loaded.');
+      expect([optimizer.stepOf('v'), optimizer.groups[0].lr]).toEqual([1, 0.25]);
+      optimizer.groups[0].lr = 0.5;
+    }
+    expect(await optimizer.stateDict()).toEqual(before);
+    await optimizer.loadStateDict(dict, { params });
+    expect(optimizer.groups[0].lr).toBe(1e-3);
+  });
+
+  type Sides = Readonly<Record<'optimizer' | 'slow', { freeze(name: string): void; unfreeze(name: string): void }>>;
+  test.each(['slow', 'optimizer'] as const)('in Lookahead where the %s changes meanwhile', async (which) => {
+    const { optimizer } = await spoilt(() => undefined);
+    const ahead = await lookahead(optimizer, { k: 2 });
+    const { dict, params } = await saved();
+    const other = await lookahead(await adam({ v: array(12, 1), w: array(12, 1) }), { k: 2 });
+    await other.optimizer.loadStateDict(dict);
+    const [before, values] = [await ahead.stateDict(), await ahead.read('v')];
+    const loading = ahead.loadStateDict(await other.stateDict(), { params });
+    (ahead as Sides)[which].freeze('v');
+    await expect(loading).rejects.toThrow('The optimizer changed while its state dict was being loaded.');
+    (ahead as Sides)[which].unfreeze('v');
+    expect(await ahead.stateDict()).toEqual(before);
+    expect(difference(await ahead.read('v'), values)).toBeUndefined();
+    await ahead.loadStateDict(await other.stateDict(), { params });
+    expect(optimizer.completedSteps).toBe(5);
+  });
+
   test('as it was when it was handed over, whatever becomes of it meanwhile', async () => {
     const { optimizer } = await spoilt(() => undefined);
     const { dict, params } = await saved();

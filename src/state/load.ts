@@ -12,8 +12,12 @@ import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
 export interface Loading {
   /** On the GPU rejects if the memory cannot be written, and changes nothing. Undefined on the CPU. */
   ready(): Promise<void> | undefined;
-  /** Takes it over, or throws and changes nothing. */
-  take(): void;
+  /** Throws if it cannot be taken over any more. */
+  check(): void;
+  /** Loads the memories of schedules, then calls `work`. Restores them if anything throws. */
+  withSchedules(work: () => void): void;
+  /** Takes over all but the memories of schedules; if another was written before, an error leaves a part written. */
+  write(isBegun: boolean): void;
   /** Resolves once it is known to be written. */
   done(): Promise<void>;
   readonly names: IncompatibleNames;
@@ -26,14 +30,22 @@ export interface Loading {
 export async function takeOver(loadings: readonly Loading[], taken: () => void = () => {}): Promise<void> {
   const ready = loadings.flatMap((loading) => loading.ready() ?? []);
   if (ready.length > 0) await Promise.all(ready);
-  for (const loading of loadings) loading.take();
-  taken();
+  const checkAll = (): void => loadings.forEach((loading) => loading.check());
+  const take = (): void => {
+    // Schedules are the caller's code.
+    checkAll();
+    for (const [i, loading] of loadings.entries()) loading.write(i > 0);
+    taken();
+  };
+  checkAll();
+  loadings.reduceRight((work, loading) => () => loading.withSchedules(work), take)();
   await Promise.all(loadings.map((loading) => loading.done()));
 }
 
 /** Reads and checks a state dict and parameters, and changes nothing. */
 export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, given: unknown): Loading {
-  const { algorithm, steppers, backend, outcomes, changes } = parts;
+  const { algorithm, steppers, backend, outcomes } = parts;
+  const before = changesOf(parts);
   checkWhole(parts);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
   const parsed = parse(algorithm, steppers, dict, how);
@@ -48,16 +60,23 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
     }
   }
   const ready = (): Promise<void> | undefined => backend.checkWritable?.(writes.map(([source]) => source));
-  const take = (): void => {
+  const check = (): void => {
     // The caller's code may have run while a device was asked.
     outcomes.checkAlive();
     checkWhole(parts);
-    if (parts.changes !== changes) throw new Error('The optimizer changed while its state dict was being loaded.');
-    busily(parts, () => loadSchedules(parsed.groups, () => write(parts, writes, parsed)));
+    if (changesOf(parts) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
   };
+  const withSchedules = (work: () => void): void => busily(parts, () => loadSchedules(parsed.groups, work));
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
-  return { ready, take, done: async () => backend.device && outcomes.settled(), names };
+  const done = async (): Promise<void> => backend.device && outcomes.settled();
+  const writeAll = (isBegun: boolean): void => write(parts, writes, parsed, isBegun);
+  return { ready, check, withSchedules, write: writeAll, done, names };
+}
+
+/** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
+function changesOf<Options extends GroupOptions>({ changes, steppers }: Parts<Options>): number {
+  return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
 
 /** An array, and the values to write there; undefined stands for zeros. */
@@ -68,9 +87,9 @@ function write<Options extends GroupOptions>(
   parts: Parts<Options>,
   writes: readonly Write[],
   parsed: Parsed<Options>,
+  isBegun: boolean,
 ): void {
   const { backend, outcomes, steppers } = parts;
-  let isBegun = false;
   const work = (): void => {
     for (const [source, values] of writes) {
       backend.write(source, values ?? new Float32Array(source.tensor.length));
