@@ -46,7 +46,7 @@ export function removeParams<Options extends GroupOptions>(parts: Parts<Options>
 }
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
-function membersOf<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): Map<string, Member> {
+export function membersOf<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): Map<string, Member> {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
   checkWhole(parts);
   if (parts.isAdding) throw new Error('Parameters are being added: await that first.');

@@ -71,11 +71,10 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   #seen: number;
   /** What is left to do of the latest turn. */
   #left: (() => void)[] = [];
-  /** Whether parameters are being added, and which have no slow weights yet. */
+  /** Whether parameters are being added. */
   #isAdding = false;
-  readonly #added = new Set<string>();
   /** The optimizer's `params` when the slow weights were last known to be of the same names. */
-  #known: object;
+  #known: Readonly<Record<string, Shown>>;
 
   /** Use `lookahead`. */
   constructor(optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
@@ -106,16 +105,16 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
    * One step of the optimizer, and every k-th time of the slow weights; arguments and errors are the optimizer's. If the
    * slow weights throw, the optimizer's step is made and counted, and the next call does first what is left of theirs.
    */
-  step(grads?: Gradients, options: StepOptions = {}): void {
-    expectArguments(arguments.length, 2, 'step');
+  step(...rest: [grads?: Gradients, options?: StepOptions]): void {
+    expectArguments(rest.length, 2, 'step');
     this.#enter();
-    if (arguments.length === 0) this.optimizer.step();
-    else this.optimizer.step(grads, options);
-    const { more = false } = ownOf(options);
-    if (more) return;
-    const { completedSteps } = this.optimizer;
-    if (this.#isTurn(completedSteps)) this.#left = [() => this.slow.step(this.#unfrozen()), () => this.#beginAnew()];
-    this.#seen = completedSteps;
+    let seen = this.#seen;
+    const also = (completed: number): void => {
+      seen = completed;
+    };
+    this.optimizer.stepWith(also, ...rest);
+    if (this.#isTurn(seen)) this.#left = [() => this.slow.step(this.#unfrozen()), () => this.#beginAnew()];
+    this.#seen = seen;
     this.#finish();
   }
 
@@ -148,6 +147,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     expectArguments(arguments.length, 1, 'removeParams');
     if (this.#isAdding) throw new Error('Parameters are being added: await that first.');
     this.#checkNames();
+    this.slow.checkRemoval(names);
     await this.optimizer.removeParams(names);
     if (!this.#isAdding) this.#checkNames();
   }
@@ -247,21 +247,23 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   async #add(given: unknown, add: () => Promise<void>): Promise<void> {
     if (this.#isAdding) throw new Error('Parameters are being added already: await that first.');
     checkParams(given);
-    const names = isRecord(given) ? Object.keys(given) : [];
     this.#isAdding = true;
     try {
+      this.#dropGone();
       await add();
-      for (const name of names) this.#added.add(name);
-      await this.#follow([...this.#added]);
-      this.#added.clear();
+      await this.#follow();
     } finally {
       this.#isAdding = false;
     }
   }
 
-  async #follow(added: readonly string[]): Promise<void> {
+  /** Makes slow weights of all tensors that have none: also of those for which that failed before. */
+  async #follow(): Promise<void> {
+    const { params } = this.optimizer;
+    const added = this.#unknown();
     const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
     await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
+    this.#known = params;
   }
 
   /** Throws what keeps a step from being whole, and does what an earlier one left. */
@@ -275,12 +277,30 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   #checkNames(): void {
     const { params } = this.optimizer;
     if (params === this.#known) return;
-    const added = Object.keys(params).filter((name) => !Object.hasOwn(this.slow.params, name));
-    if (added.length > 0) throw new Error(`Lookahead knows nothing of ${list(added)}: add by its own addParamGroup.`);
+    this.#expectKnown();
     checkParams(params);
-    const gone = Object.keys(this.slow.params).filter((name) => !Object.hasOwn(params, name));
-    if (gone.length > 0) this.slow.removeNow(gone);
+    this.#dropGone();
+    // One that was removed and added again.
+    this.#expectKnown();
     this.#known = params;
+  }
+
+  #expectKnown(): void {
+    const added = this.#unknown();
+    if (added.length > 0) throw new Error(`Lookahead knows nothing of ${list(added)}: add by its own addParamGroup.`);
+  }
+
+  /** Tensors of the optimizer that have no slow weights. */
+  #unknown(): string[] {
+    return Object.keys(this.optimizer.params).filter((name) => !Object.hasOwn(this.slow.params, name));
+  }
+
+  /** Drops the slow weights of tensors that were removed, or throws and drops none. */
+  #dropGone(): void {
+    const { params } = this.optimizer;
+    const isGone = (name: string): boolean => !Object.hasOwn(params, name) || params[name] !== this.#known[name];
+    const gone = Object.keys(this.slow.params).filter(isGone);
+    if (gone.length > 0) this.slow.removeNow(gone);
   }
 }
 

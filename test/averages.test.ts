@@ -233,6 +233,66 @@ describe.each(backends)('%s', (...[, backend]) => {
     ahead.step({ a: array(3, 4), b: array(2, 5), c: array(2, 6) });
   });
 
+  test('Lookahead goes on if slow weights could not be made, whether or not the tensor is removed', async () => {
+    const ahead = await lookahead(await adamw({ a: array(3, 1) }, backend), { k: 1 });
+    for (const isRemoved of [true, false]) {
+      const addParams = vi.spyOn(ahead.slow, 'addParams').mockRejectedValueOnce(new Error('no memory today'));
+      await expect(ahead.addParams(0, { c: array(2, 2) })).rejects.toThrow('no memory today');
+      addParams.mockRestore();
+      if (isRemoved) await ahead.optimizer.removeParams(['c']);
+      else expect(() => ahead.step({ a: array(3, 4) })).toThrow('Lookahead knows nothing of "c"');
+      await ahead.addParams(0, { [`${isRemoved}`]: array(2, 3) });
+      ahead.step({ a: array(3, 4) });
+      expect(Object.keys(ahead.slow.params)).toEqual(Object.keys(ahead.optimizer.params));
+    }
+    expect(Object.keys(ahead.slow.params)).toEqual(['a', 'true', 'c', 'false']);
+  });
+
+  test('Lookahead drops the slow weights of what was removed at the next call that can', async () => {
+    const ahead = await lookahead(await adamw(params(), backend), { k: 1 });
+    ahead.slow.step({ w1: ahead.optimizer.params.w1 }, { more: true });
+    await expect(ahead.removeParams(['w3'])).rejects.toThrow('A step is unfinished');
+    expect(Object.keys(ahead.optimizer.params)).toContain('w3');
+    await ahead.optimizer.removeParams(['w3']);
+    for (let i = 0; i < 2; i++) expect(() => ahead.step({ w1: array(1, 1) })).toThrow('A step is unfinished');
+    await expect(ahead.addParams(0, { w3: array(5, 2) })).rejects.toThrow('A step is unfinished');
+    // Nobody awaits a rejection.
+    await new Promise((resolve) => setTimeout(resolve));
+    expect(ahead.optimizer.completedSteps).toBe(0);
+    expect(Object.keys(ahead.slow.params)).toContain('w3');
+    ahead.slow.step({});
+    await expect(ahead.removeParams(Array(2 ** 32 - 1))).rejects.toThrow('got undefined.');
+    await expect(ahead.removeParams(any('w3'))).rejects.toThrow('Expected what is removed to be an array');
+    await ahead.addParams(0, { w3: array(5, 2) });
+    same(await readAll(ahead.slow, { w3: 0 }), { w3: array(5, 2) });
+    ahead.step({ w3: array(5, 3) });
+    same(await readAll(ahead.slow, { w3: 0 }), await readAll(ahead.optimizer, { w3: 0 }));
+  });
+
+  test('Lookahead keeps no slow weights of another tensor of the same name', async () => {
+    const ahead = await lookahead(await adamw(params(), backend), { k: 1 });
+    await ahead.optimizer.removeParams(['w3']);
+    await ahead.optimizer.addParams(0, { w3: array(5, 2) });
+    for (let i = 0; i < 2; i++) expect(() => ahead.step({})).toThrow('Lookahead knows nothing of "w3"');
+    await ahead.optimizer.removeParams(['w3']);
+    await ahead.addParams(0, { w3: array(5, 2) });
+    same(await readAll(ahead.slow, { w3: 0 }), { w3: array(5, 2) });
+  });
+
+  test('Lookahead reads options of a step once', async () => {
+    const ahead = await lookahead(await adamw(params(), backend), { k: 1 });
+    let reads = 0;
+    const options = Object.defineProperty({}, 'more', {
+      get: () => (reads++ === 0 ? true : undefined),
+      enumerable: true,
+    });
+    ahead.step({ w1: array(1, 2) }, options);
+    expect([reads, ahead.slow.completedSteps]).toEqual([1, 0]);
+    expect(() => ahead.step({ w1: array(1, 2) })).toThrow('The gradient of "w1" came a second time within one step.');
+    ahead.step({ w3: array(3, 2) });
+    expect(ahead.slow.completedSteps).toBe(1);
+  });
+
   test('what is frozen stays as it is, and what is added has slow weights, too', async () => {
     const ahead = await lookahead(await adamw(params(), backend), { k: 2 });
     ahead.step(tensors(lengths, 10));
