@@ -120,8 +120,8 @@ export type Unknown = i32;
 }
 
 /**
- * a, at most the largest f32 if `source`, of which it was computed, is finite; all loops but Unknown take the scales of
- * products to be too small for others. The bits of the largest are those of Infinity and -1, which is what true is.
+ * a, computed from `source`: if `source` is finite, a is bounded to the largest f32. Only Unknown loops need it: in the
+ * others scales are too small to overflow. Adding true, which is -1, to the bits of Infinity gives the largest f32.
  */
 @inline export function limited<Known>(a: v128, source: v128): v128 {
   if (is_known<Known>()) return a;

@@ -35,7 +35,7 @@ export const either = (a: number, b: number, flag: number): number => (flag === 
 export const plus = (a: number, scale: number, b: number): number =>
   scale === 0 ? a : add(a, limited(mul(scale, b), b));
 
-/** a, at most the largest f32 if `source`, of which it was computed, is finite: only what was infinite stays so. */
+/** a, computed from `source`: if `source` is finite, a is bounded to the largest f32. An infinite `source` still shows. */
 export const limited = (a: number, source: number): number =>
   Math.abs(a) === Infinity && Math.abs(source) !== Infinity ? Math.sign(a) * LARGEST : a;
 

@@ -217,7 +217,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.slow.dispose();
   }
 
-  /** Whether the slow weights have their turn after so many completed steps. */
+  /** Whether the slow weights step after this number of completed steps. */
   #isTurn(completed: number): boolean {
     return completed !== this.#seen && (completed - this.#begun) % this.#k === 0;
   }

@@ -60,7 +60,7 @@ async function learnFromClicks(
   examples: Example | Example[],
 ): Promise<Response> {
   const { probabilities, loss } = learn(model, [examples].flat());
-  // Waited for: who is told of a step can rely on it.
+  // Await it, so that an answered step is stored.
   await saveModel(storage, model);
   const probability = Array.isArray(examples) ? probabilities : probabilities[0];
   return Response.json({ probability, loss, steps: stepsOf(model) });

@@ -62,7 +62,7 @@ export interface Backend {
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
-  /** Throws an Error if gradients of one step, each of which passed `check`, cannot be taken together. */
+  /** Throws if two gradients of one step overlap. Each of them has passed `check`. */
   checkTogether?(members: ReadonlyMap<string, Member>): void;
   /** Begins `what`, recorded into the caller's encoder if there is one. Throws if this backend cannot record. */
   begin(encoder: GPUCommandEncoder | undefined, what: string): void;

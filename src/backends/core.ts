@@ -51,7 +51,7 @@ export function coreBytes(): Uint8Array<ArrayBuffer> {
   return bytesOf(source as BufferSource);
 }
 
-/** Throws for anything but kernels or nothing. A module of another realm is one: nothing is asked of its class. */
+/** Throws unless `value` is undefined, or kernels. It does not ask for the class, so a module of another realm passes. */
 export function checkWasm(value: unknown): asserts value is WasmSource | undefined {
   const isSource = ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer';
   const isOne = value === undefined || isModule(value) || (isSource && isWasm(bytesOf(value as BufferSource)));

@@ -248,7 +248,7 @@ class CpuBackend implements Backend {
     this.#machine.close?.();
   }
 
-  /** The caller may transfer the memory, of which `params` and `grads` are views. */
+  /** Set if the caller transferred the buffer of `params` or `grads`. */
   get lost(): string | undefined {
     for (let i = 0; i < this.#views.length; i++) {
       // Of a view, since engines inline its length, and not that of a buffer.

@@ -32,9 +32,9 @@ export function readFile(bytes: Uint8Array, bounds?: HeaderBounds): { header: He
 }
 
 /**
- * The tensors of a file by name, in the order of their data, and the strings that the file has as `__metadata__`. Each is
- * a view of the bytes handed over; with `as: 'f32'` it is a Float32Array, always a copy, of F32, F16 or BF16, and `shapes`
- * has the shapes. Throws an Error for a file that breaks any rule of the format, and for another type with `as`.
+ * Returns the tensors of a file by name, in the order of their data, and the strings of its `__metadata__`. Each tensor is
+ * a view of `file`. With `as: 'f32'` each is a Float32Array, always a copy, made of F32, F16 or BF16, and `shapes` has the
+ * shapes. Throws an Error for a file that breaks any rule of the format, and for another type with `as`.
  */
 export function parseSafetensors(
   file: Uint8Array | ArrayBuffer,

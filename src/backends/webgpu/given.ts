@@ -26,8 +26,8 @@ export class Given {
   }
 
   /**
-   * Throws where gradients of this step overlap. Exactly the same range for two tensors is taken as meant (tied weights),
-   * but not a range that is longer than either: a whole buffer, of which each was to get its part.
+   * Throws if gradients of this step overlap. Two tensors may have exactly the same range (tied weights), unless it is
+   * longer than the tensors: then parts of a whole buffer were probably meant.
    */
   check(members: ReadonlyMap<string, Member>): void {
     let isKnown = true;

@@ -1,4 +1,4 @@
-// Which bytes of which buffers the parameters take: no gradient may overlap them.
+// The byte ranges of the parameters in each buffer. No gradient may overlap them.
 
 interface Taken {
   readonly name: string;
