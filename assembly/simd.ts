@@ -1,5 +1,5 @@
 // The vocabulary, four numbers at a time: every word is one f32x4 instruction or a line of such words.
-// src/f32.ts says the same words one number at a time, to the same bits; wgsl/prelude.wgsl says them for WGSL.
+// src/math/f32.ts says the same words one number at a time, to the same bits; wgsl/prelude.wgsl says them for WGSL.
 
 /**
  * Kernels take two vectors a turn: `load` and `load_next` are its halves, `store` writes both at once. The end of a

@@ -1,12 +1,12 @@
 // From an algorithm to the function that makes its optimizers.
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
-import { checkWasm, keep, type WasmSource } from './backends/core.js';
+import { checkWasm, keep, type WasmSource } from './backends/cpu/module.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
-import { readGroups, type Params } from './groups.js';
-import type { GpuMemory } from './memory.js';
+import { readGroups, type Params } from './inputs/groups.js';
+import type { GpuMemory } from './backends/memory.js';
 import { Optimizer } from './optimizer.js';
-import { expect, expectArguments, isCount, isRecord, ownOf } from './sentences.js';
+import { expect, expectArguments, isCount, isRecord, ownOf } from './errors.js';
 
 /** Options that belong to the optimizer as a whole. */
 export interface MachineOptions {

@@ -44,11 +44,11 @@ export const nadam = /* @__PURE__ */ creator(algorithms.nadam);
 /** RAdam (arXiv 1908.03265): names, defaults and arithmetic of torch.optim.RAdam. Otherwise as `adam`. */
 export const radam = /* @__PURE__ */ creator(algorithms.radam);
 
-export { ema } from './averages.js';
-export { enableWideSimd, type WideSimd } from './wide.js';
+export { ema } from './averages/ema.js';
+export { enableWideSimd, type WideSimd } from './backends/cpu/wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
-export { lookahead } from './lookahead.js';
-export { noDecayOnBiasAndNorm } from './masks.js';
+export { lookahead } from './averages/lookahead.js';
+export { noDecayOnBiasAndNorm } from './inputs/masks.js';
 
 export type {
   AdamOptions,
@@ -63,13 +63,13 @@ export type { Betas, CommonOptions } from './algorithms/algorithm.js';
 export type { Choice } from './backends/index.js';
 export type { BackendName } from './backends/backend.js';
 export type { Create, MachineOptions } from './create.js';
-export type { Gradient, Gradients, Norms } from './gradients.js';
-export type { ParamGroup, Params, Tensors } from './groups.js';
-export type { Lookahead, LookaheadOptions } from './lookahead.js';
-export type { GpuMemory } from './memory.js';
+export type { Gradient, Gradients, Norms } from './step/gradients.js';
+export type { ParamGroup, Params, Tensors } from './inputs/groups.js';
+export type { Lookahead, LookaheadOptions } from './averages/lookahead.js';
+export type { GpuMemory } from './backends/memory.js';
 export type { Optimizer } from './optimizer.js';
-export type { LiveGroup } from './stepper.js';
-export type { StepOptions } from './steps.js';
+export type { LiveGroup } from './step/group.js';
+export type { StepOptions } from './step/step.js';
 export type { StateDict, TensorState } from './state/dict.js';
 export type { IncompatibleNames, LoadOptions } from './state/how.js';
 export type { LazyArray, LazyParam } from './state/save.js';

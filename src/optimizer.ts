@@ -1,15 +1,15 @@
 // What every optimizer does, whatever its rule and machine, each in a line: the files beside this one do it.
 
-import { addGroup, addTensors, membersOf, removeParams, removeTensors } from './adding.js';
+import { addGroup, addTensors, membersOf, removeParams, removeTensors } from './state/grow.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
-import { readOnly, refuseAssignments } from './assignments.js';
-import type { WasmSource } from './backends/core.js';
+import { readOnly, refuseAssignments } from './inputs/assignments.js';
+import type { WasmSource } from './backends/cpu/module.js';
 import type { Choice } from './backends/index.js';
-import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './gradients.js';
-import type { Group, ParamGroup, Tensors } from './groups.js';
-import { Journal } from './journal.js';
-import type { GpuMemory } from './memory.js';
-import { Outcomes, perform } from './outcomes.js';
+import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
+import type { Group, ParamGroup, Tensors } from './inputs/groups.js';
+import { Journal } from './step/journal.js';
+import type { GpuMemory } from './backends/memory.js';
+import { Outcomes, perform } from './backends/outcomes.js';
 import {
   busily,
   checkFinished,
@@ -19,15 +19,15 @@ import {
   stepperOf,
   takeGroup,
   type Parts,
-} from './parts.js';
-import { readParam } from './reading.js';
-import { expect, expectArguments, expectOptions, ownOf } from './sentences.js';
+} from './step/state.js';
+import { readParam } from './state/read.js';
+import { expect, expectArguments, expectOptions, ownOf } from './errors.js';
 import type { StateDict } from './state/dict.js';
 import { load, takeOver, type Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
-import { Stepper, type LiveGroup } from './stepper.js';
-import { advance, switchMode, type Also, type StepOptions } from './steps.js';
+import { Stepper, type LiveGroup } from './step/group.js';
+import { advance, switchMode, type Also, type StepOptions } from './step/step.js';
 
 /** What an optimizer is made of, besides its groups. */
 type Making<Options extends GroupOptions> = Pick<

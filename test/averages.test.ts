@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
 import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { describe, expect, test, vi } from 'vitest';
-import { LARGEST } from '../src/f32.js';
+import { LARGEST } from '../src/math/f32.js';
 import { openDevice } from '../tools/dawn.js';
 import { backends } from './support/backends.js';
 import { any, buffer, contents, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';

@@ -3,9 +3,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { rectification } from '../src/algorithms/radam.js';
-import { arraysOf } from '../src/layout.js';
-import { LARGEST, LARGEST_ROOT } from '../src/f32.js';
-import { complement, decayed, power, raise } from '../src/power.js';
+import { arraysOf } from '../src/backends/layout.js';
+import { LARGEST, LARGEST_ROOT } from '../src/math/f32.js';
+import { complement, decayed, power, raise } from '../src/math/power.js';
 import * as rules from '../src/rules/index.js';
 import type { Arrays, Rule } from '../src/rules/rule.js';
 import { webgpu } from './support/backends.js';
@@ -201,7 +201,7 @@ test('every file of kernels is in the table', () => {
       .filter((file) => file.endsWith(ending) && !others.includes(file))
       .map((file) => file.slice(0, -ending.length))
       .toSorted();
-  const ofRules = files('src/rules', '.ts', ['index.ts', 'rule.ts']);
+  const ofRules = files('src/rules', '.ts', ['index.ts', 'rule.ts', 'scalars.ts']);
   expect(files('assembly', '.ts', ['index.ts', 'simd.ts'])).toEqual(ofRules);
   expect(files('wgsl', '.wgsl', ['prelude.wgsl', 'vec4.wgsl', 'scalar.wgsl', ...tools])).toEqual(ofRules);
 });

@@ -1,7 +1,7 @@
 // Whether threads share a call: what is learnt from how long it took.
 
 import { expect, test } from 'vitest';
-import { Pace } from '../src/threads/pace.js';
+import { Pace } from '../src/backends/cpu/threads/pace.js';
 
 const BYTES = 100_000;
 

@@ -3,7 +3,7 @@
 import * as twinstep from 'twinstep';
 import { adam, adamw, type StateDict } from 'twinstep';
 import { describe, expect, test } from 'vitest';
-import { LARGEST, LARGEST_ROOT } from '../src/f32.js';
+import { LARGEST, LARGEST_ROOT } from '../src/math/f32.js';
 import { backends, type Options } from './support/backends.js';
 import { array, difference, largest, random, tensors } from './support/numbers.js';
 import { map, readAll, same, type Tensors } from './support/tensors.js';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import * as schedules from 'twinstep/schedules';
 import type { Schedule } from 'twinstep/schedules';
 import { describe, expect, test } from 'vitest';
-import { cosPi } from '../src/schedules/cospi.js';
+import { cosPi } from '../src/math/cospi.js';
 import { make, text, type Call } from '../tools/schedule-calls.js';
 import { draw, panels } from '../tools/schedules-picture.js';
 import { SCHEDULE } from './support/tolerances.js';

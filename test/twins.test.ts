@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { adamw } from 'twinstep';
 import { describe, expect, test } from 'vitest';
-import { ALIGNMENT, arraysOf, layout, pack, type Tensor } from '../src/layout.js';
+import { ALIGNMENT, arraysOf, layout, pack, type Tensor } from '../src/backends/layout.js';
 import * as rules from '../src/rules/index.js';
 import type { Rule } from '../src/rules/rule.js';
 import { openNullDevice } from '../tools/dawn.js';

@@ -7,7 +7,7 @@ const rules = new URL('../../../src/rules/', import.meta.url);
 
 /** The page; `folder` is that of src/rules/. */
 export function kernelsPage(folder: URL = rules): string {
-  const files = readdirSync(folder).filter((file) => !['index.ts', 'rule.ts'].includes(file));
+  const files = readdirSync(folder).filter((file) => !['index.ts', 'rule.ts', 'scalars.ts'].includes(file));
   const sections = files.map((file) => {
     const text = readFileSync(new URL(file, folder), 'utf8');
     const names = [...text.matchAll(/export const (\w+) = .*\brule\(/g)].map(

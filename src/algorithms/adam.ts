@@ -1,6 +1,6 @@
 // adam() and adamw(): defaults, the rule that the options choose, and the step arithmetic.
 
-import { complement } from '../power.js';
+import { complement } from '../math/power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {

@@ -1,9 +1,9 @@
 // What an algorithm is made of, and what all algorithms share.
 
-import { complement } from '../power.js';
+import { complement } from '../math/power.js';
 import type { Rule } from '../rules/rule.js';
-import type { Schedule } from '../schedules/schedule.js';
-import { expect, expectArguments } from '../sentences.js';
+import type { Schedule } from './schedule.js';
+import { expect, expectArguments } from '../errors.js';
 
 /** Options that every algorithm has. Names and defaults are PyTorch's unless said otherwise. */
 export interface CommonOptions {

@@ -1,6 +1,6 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
-import { complement, decayed, power, raise, vanishes } from '../power.js';
+import { complement, decayed, power, raise, vanishes } from '../math/power.js';
 import * as rules from '../rules/index.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {

@@ -1,11 +1,11 @@
 // What a machine offers to the optimizer.
 
-import type { Intake } from '../groups.js';
-import type { Tensor } from '../layout.js';
-import type { Stretch } from '../memory.js';
+import type { Intake } from '../inputs/groups.js';
+import type { Tensor } from './layout.js';
+import type { Stretch } from './memory.js';
 import type { Rule } from '../rules/rule.js';
-import type { Member } from '../runs.js';
-import type { WasmSource } from './core.js';
+import type { Member } from '../step/runs.js';
+import type { WasmSource } from './cpu/module.js';
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 

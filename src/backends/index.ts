@@ -2,9 +2,9 @@
 
 import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
-import { late } from './late.js';
-import { openReference } from './reference.js';
-import { openWasm } from './wasm.js';
+import { late } from './lazy.js';
+import { openReference } from './cpu/reference.js';
+import { openWasm } from './cpu/wasm.js';
 
 const backends: readonly Candidate[] = [
   { name: 'webgpu', title: 'WebGPU', open: async (request) => (await late('webgpu')).openWebGPU(request) },

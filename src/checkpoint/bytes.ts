@@ -1,7 +1,7 @@
 // Bytes as callers hand them over.
 
-import { gone, isThere } from '../memory.js';
-import { expect } from '../sentences.js';
+import { gone, isThere } from '../backends/memory.js';
+import { expect } from '../errors.js';
 
 const isBytes = (value: unknown): value is Uint8Array =>
   Object.prototype.toString.call(value) === '[object Uint8Array]' && ArrayBuffer.isView(value);

@@ -1,7 +1,7 @@
 // A checkpoint as bytes: parameters, state dict and a value of the caller's in one safetensors file.
 
-import { checkThere, isFloat32Array } from '../memory.js';
-import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../sentences.js';
+import { checkThere, isFloat32Array } from '../backends/memory.js';
+import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../errors.js';
 import type { StateDict } from '../state/dict.js';
 import { asBytes } from './bytes.js';
 import { toFloats } from './floats.js';

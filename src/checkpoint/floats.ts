@@ -1,6 +1,6 @@
 // Values of a file as Float32Arrays.
 
-import { show, unexpected } from '../sentences.js';
+import { show, unexpected } from '../errors.js';
 import type { Dtype, Entry } from './header.js';
 
 /** Bits of an f16 or bf16, to the f32 of the same value, in `floats[i]`; `bits` is the same memory. */

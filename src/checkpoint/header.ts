@@ -1,7 +1,7 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
 // Files may be hostile. What the reference implementation refuses is refused; README.md lists what else is.
 
-import { expect, isCount, ownOf, show, unexpected } from '../sentences.js';
+import { expect, isCount, ownOf, show, unexpected } from '../errors.js';
 import { JsonReader, writeString } from './json.js';
 import { wrongFile } from './wrong.js';
 

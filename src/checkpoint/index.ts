@@ -4,5 +4,5 @@ export { decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js'
 export type { Dtype } from './header.js';
 export type { CheckpointOptions, Shapes } from './outline.js';
 export { parseSafetensors, serializeSafetensors, type SafeTensor } from './safetensors.js';
-export { checkpointStream, loadCheckpoint, saveCheckpoint, type AnyOptimizer, type PartlyLoaded } from './save.js';
+export { checkpointStream, loadCheckpoint, saveCheckpoint, type AnyOptimizer, type PartlyLoaded } from './write.js';
 export type { ByteStream } from './stream.js';

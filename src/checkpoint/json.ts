@@ -1,6 +1,6 @@
 // JSON taken strictly: nothing is lost or changed on the way out, nothing hidden on the way in.
 
-import { expect, isRecord, show, unexpected } from '../sentences.js';
+import { expect, isRecord, show, unexpected } from '../errors.js';
 
 /** How deep arrays and records may be nested, as in the reference implementation of safetensors (serde_json). */
 const MOST_LEVELS = 127;

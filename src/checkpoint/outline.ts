@@ -3,7 +3,7 @@
 // The tensors are `param/<name>` and, in PyTorch's words, `<slot>/<name>`; no slot has a slash, a name may. In
 // `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
-import { expect, expectOptions, isCount, isRecord, list, ownOf, show, unexpected } from '../sentences.js';
+import { expect, expectOptions, isCount, isRecord, list, ownOf, show, unexpected } from '../errors.js';
 import type { StateDict, TensorState } from '../state/dict.js';
 import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';

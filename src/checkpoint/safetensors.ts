@@ -1,6 +1,6 @@
 // safetensors files of any tensors (https://huggingface.co/docs/safetensors): the header, then the data.
 
-import { expect, expectArguments, expectKeys, expectOptions, isRecord, ownOf, show } from '../sentences.js';
+import { expect, expectArguments, expectKeys, expectOptions, isRecord, ownOf, show } from '../errors.js';
 import { asBytes, concatenate } from './bytes.js';
 import { checkFloats, toFloats } from './floats.js';
 import {

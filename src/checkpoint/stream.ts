@@ -1,6 +1,6 @@
 // Reading a checkpoint from a stream: nothing larger is allocated than what has come, or the optimizer has itself.
 
-import { expect, show } from '../sentences.js';
+import { expect, show } from '../errors.js';
 import { asBytes, bytesOf, concatenate } from './bytes.js';
 import { PREFIX, readHeader, readHeaderLength, type HeaderBounds } from './header.js';
 import { readOutline, type Outline } from './outline.js';

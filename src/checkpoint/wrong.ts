@@ -1,6 +1,6 @@
 // Files of other formats, told apart by their first bytes.
 
-import { show } from '../sentences.js';
+import { show } from '../errors.js';
 
 /** The first characters of a file, what it is then, and what to do. */
 const formats: [begin: string, what: string][] = [

@@ -1,14 +1,14 @@
 // The entry of Node, Deno, Bun, browsers and bundlers: the kernels of the CPU are in the file, and compiled at first use;
 // what not everybody needs is loaded when it is asked for.
 
-import { provideCore } from '../backends/core.js';
-import { provideLate } from '../backends/late.js';
+import { provideCore } from '../backends/cpu/module.js';
+import { provideLate } from '../backends/lazy.js';
 import { bytes } from './hex.js';
 
 provideCore(bytes);
 provideLate({
   webgpu: () => import('../backends/webgpu/open.js'),
-  threads: () => import('../threads/open.js'),
+  threads: () => import('../backends/cpu/threads/open.js'),
   calibration: () => import('../backends/calibration.js'),
 });
 

@@ -1,7 +1,7 @@
 // twinstep/kernels where twinstep is edge-light.ts.
 
 import core from './core.wasm?module';
-import { provideCore } from '../backends/core.js';
+import { provideCore } from '../backends/cpu/module.js';
 
 provideCore(() => core);
 

@@ -1,7 +1,7 @@
 // twinstep/kernels where twinstep is workerd.ts.
 
 import core from './core.wasm';
-import { provideCore } from '../backends/core.js';
+import { provideCore } from '../backends/cpu/module.js';
 
 provideCore(() => core);
 

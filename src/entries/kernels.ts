@@ -1,6 +1,6 @@
 // twinstep/kernels where twinstep is default.ts.
 
-import { provideCore } from '../backends/core.js';
+import { provideCore } from '../backends/cpu/module.js';
 import { bytes } from './hex.js';
 
 provideCore(bytes);

@@ -6,7 +6,7 @@ export {
   type CoefficientsState,
   type OptionsOf,
   type StepCoefficients,
-} from './coefficients.js';
+} from './step-coefficients.js';
 export { kernels, type KernelDescription, type KernelName } from './table.js';
-export { wasmKernels, type WasmKernel, type WasmKernels } from './wasm.js';
-export { wgslKernel, type WgslKernel } from './wgsl.js';
+export { wasmKernels, type WasmKernel, type WasmKernels } from './wasm-kernels.js';
+export { wgslKernel, type WgslKernel } from './wgsl-kernel.js';

@@ -1,6 +1,6 @@
 // The table as others see it.
 
-import { arraysOf } from '../layout.js';
+import { arraysOf } from '../backends/layout.js';
 import * as rules from '../rules/index.js';
 import type { Rule } from '../rules/rule.js';
 

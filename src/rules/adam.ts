@@ -26,7 +26,7 @@ import {
   plus,
   sqrt,
   sub,
-} from '../f32.js';
+} from '../math/f32.js';
 import { rule, type Arrays } from './rule.js';
 
 const scalars = [

@@ -6,7 +6,7 @@
 //
 // by halves, since grad - p may be beyond f32.
 
-import { add, half_difference, mul } from '../f32.js';
+import { add, half_difference, mul } from '../math/f32.js';
 import { rule } from './rule.js';
 
 export const ema = /* @__PURE__ */ rule({

@@ -5,7 +5,7 @@
 //
 // by halves, since z - p may be beyond f32, and at most the largest f32 if p is finite. It reads no gradient.
 
-import { add, half_difference, limited, mul } from '../f32.js';
+import { add, half_difference, limited, mul } from '../math/f32.js';
 import { rule } from './rule.js';
 
 export const extrapolate = /* @__PURE__ */ rule({

@@ -26,7 +26,7 @@ import {
   scaled,
   sqrt,
   sub,
-} from '../f32.js';
+} from '../math/f32.js';
 import { rule } from './rule.js';
 
 export const nadam = /* @__PURE__ */ rule({

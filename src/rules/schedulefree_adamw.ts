@@ -31,7 +31,7 @@ import {
   scaled,
   sqrt,
   sub,
-} from '../f32.js';
+} from '../math/f32.js';
 import { append, rule, type Arrays } from './rule.js';
 
 const scalars = [

@@ -10,7 +10,7 @@
 // the term of z_decay is left out if that is zero. d, z - y, y and z are clamped to the largest f32; an infinite
 // gradient makes y and z NaN.
 
-import { add, clamped, either, limited, mul, plus, shown, sub } from '../f32.js';
+import { add, clamped, either, limited, mul, plus, shown, sub } from '../math/f32.js';
 import { rule } from './rule.js';
 
 export const schedulefree_sgd = /* @__PURE__ */ rule({

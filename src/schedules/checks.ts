@@ -1,7 +1,7 @@
 // What the options of a schedule may be, and how they are read.
 
-import { expect, expectArguments, isCount, isRecord, list, ownOf, show, suggest } from '../sentences.js';
-import type { Schedule } from './schedule.js';
+import { expect, expectArguments, isCount, isRecord, list, ownOf, show, suggest } from '../errors.js';
+import type { Schedule } from '../algorithms/schedule.js';
 
 /** What an option may be, and what it is where it is left out; without a fallback it has to be given. */
 export interface Check<Value> {

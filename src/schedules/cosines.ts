@@ -1,9 +1,9 @@
 // Schedules along half a cosine wave (SGDR, arXiv 1608.03983).
 
-import { raise } from '../power.js';
+import { raise } from '../math/power.js';
 import { notNegative, read, whole } from './checks.js';
-import { cosineFall } from './cospi.js';
-import { schedule, type Schedule } from './schedule.js';
+import { cosineFall } from '../math/cospi.js';
+import { schedule, type Schedule } from '../algorithms/schedule.js';
 
 const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(x);
 

@@ -1,8 +1,8 @@
 // Schedules of one formula each.
 
-import { power, raise } from '../power.js';
+import { power, raise } from '../math/power.js';
 import { notNegative, positive, read, share, whole, wholes } from './checks.js';
-import { between, schedule, type Schedule } from './schedule.js';
+import { between, schedule, type Schedule } from '../algorithms/schedule.js';
 
 export interface ConstantOptions {
   /** The multiplier before `totalIters`, from 0 to 1. Default 1/3. */

@@ -21,4 +21,4 @@ export type { CosineAnnealingOptions, CosineAnnealingWarmRestartsOptions, Cosine
 export type { OneCycle, OneCycleOptions } from './onecycle.js';
 export type { LinearWarmupOptions, WarmupStableDecayOptions } from './phases.js';
 export type { PlateauState, ReduceOnPlateau, ReduceOnPlateauOptions } from './plateau.js';
-export type { Schedule, ScheduleMemory } from './schedule.js';
+export type { Schedule, ScheduleMemory } from '../algorithms/schedule.js';

@@ -1,9 +1,9 @@
 // The one-cycle policy (arXiv 1708.07120): lr up to its maximum and far down again, momentum the other way round.
 
-import { expect, expectArguments } from '../sentences.js';
+import { expect, expectArguments } from '../errors.js';
 import { flag, oneOf, positive, rate, read, share, whole } from './checks.js';
-import { cosineFall } from './cospi.js';
-import { between, schedule, type Schedule } from './schedule.js';
+import { cosineFall } from '../math/cospi.js';
+import { between, schedule, type Schedule } from '../algorithms/schedule.js';
 
 export interface OneCycleOptions {
   /** The steps of the whole cycle, at least 1. */

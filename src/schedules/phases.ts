@@ -1,10 +1,10 @@
 // Schedules one after another, or one upon another.
 
-import { expect, expectArguments } from '../sentences.js';
+import { expect, expectArguments } from '../errors.js';
 import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
-import { cosineFall } from './cospi.js';
+import { cosineFall } from '../math/cospi.js';
 import { reached } from './decays.js';
-import { between, schedule, withMemoryOf, type Schedule } from './schedule.js';
+import { between, schedule, withMemoryOf, type Schedule } from '../algorithms/schedule.js';
 
 export interface LinearWarmupOptions {
   /** How many steps the warm-up takes; with 0 there is none. */

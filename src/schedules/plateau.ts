@@ -1,8 +1,8 @@
 // The schedule that does not go by steps but by what is measured.
 
-import { canCount, countFrom, expect, expectArguments, isRecord, list } from '../sentences.js';
+import { canCount, countFrom, expect, expectArguments, isRecord, list } from '../errors.js';
 import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
-import { schedule, type Schedule, type ScheduleMemory } from './schedule.js';
+import { schedule, type Schedule, type ScheduleMemory } from '../algorithms/schedule.js';
 
 export interface ReduceOnPlateauOptions {
   /** Whether the metric is to fall or to rise. Default 'min'. */

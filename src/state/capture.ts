@@ -1,8 +1,8 @@
 // Copies of what callers hand over. Each property is read once, so that getters, proxies, subclasses and shared memory
 // cannot change a value between its check and its use.
 
-import { gone, isFloat32Array } from '../memory.js';
-import { expect, isCount, isRecord, ownOf } from '../sentences.js';
+import { gone, isFloat32Array } from '../backends/memory.js';
+import { expect, isCount, isRecord, ownOf } from '../errors.js';
 
 /** The own properties of a record, without any that were added to Object.prototype. */
 export function ownProperties(value: unknown, what: string, wanted: string): Record<string, unknown> {

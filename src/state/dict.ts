@@ -2,9 +2,9 @@
 
 import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { snakeCase, valueAt } from '../options.js';
-import { hasMemory } from '../schedules/schedule.js';
-import { completedSteps, type Parts } from '../parts.js';
+import { snakeCase, valueAt } from '../inputs/options.js';
+import { hasMemory } from '../algorithms/schedule.js';
+import { completedSteps, type Parts } from '../step/state.js';
 
 /**
  * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`

@@ -1,6 +1,6 @@
 // The options of loading a state dict.
 
-import { expect, expectOptions } from '../sentences.js';
+import { expect, expectOptions } from '../errors.js';
 import { ownProperties } from './capture.js';
 
 /** The options of `loadStateDict` and `loadCheckpoint`. */

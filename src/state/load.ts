@@ -2,9 +2,9 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { perform } from '../outcomes.js';
-import { busily, checkWhole, type Parts } from '../parts.js';
-import type { ScheduleMemory } from '../schedules/schedule.js';
+import { perform } from '../backends/outcomes.js';
+import { busily, checkWhole, type Parts } from '../step/state.js';
+import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
 

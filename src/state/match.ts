@@ -1,9 +1,9 @@
 // Which groups and tensors of a state dict are those of the optimizer.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
-import { expect, list, show } from '../sentences.js';
-import type { Stepper } from '../stepper.js';
-import { readGroup, type Saved } from './group.js';
+import { expect, list, show } from '../errors.js';
+import type { Stepper } from '../step/group.js';
+import { readGroup, type Saved } from './saved-group.js';
 import { LOOSELY } from './how.js';
 
 /** Where a dict has a tensor. */

@@ -2,18 +2,18 @@
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { bounded, LARGEST } from '../f32.js';
-import type { Tensor } from '../layout.js';
+import { bounded, LARGEST } from '../math/f32.js';
+import type { Tensor } from '../backends/layout.js';
 import type { Rule } from '../rules/rule.js';
-import type { Member } from '../runs.js';
-import { hasMemory } from '../schedules/schedule.js';
-import { canCount, countFrom, expect, isRecord, list, show, unexpected } from '../sentences.js';
-import type { Stepper } from '../stepper.js';
+import type { Member } from '../step/runs.js';
+import { hasMemory } from '../algorithms/schedule.js';
+import { canCount, countFrom, expect, isRecord, list, show, unexpected } from '../errors.js';
+import type { Stepper } from '../step/group.js';
 import { copyValues, ownProperties } from './capture.js';
-import { checkNoDecay, completedOf, frozenOf, parseState, type Saved } from './group.js';
+import { checkNoDecay, completedOf, frozenOf, parseState, type Saved } from './saved-group.js';
 import { LOOSELY, type IncompatibleNames, type LoadOptions } from './how.js';
 import { readPlaces, sourceOf, type Places } from './match.js';
-import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } from './options.js';
+import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } from './parse-options.js';
 
 /** What a dict says of one group of the optimizer, checked. */
 export interface Loaded<Options extends GroupOptions> {

@@ -2,8 +2,8 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { checkWhole, type Parts } from '../parts.js';
-import { show } from '../sentences.js';
+import { checkWhole, type Parts } from '../step/state.js';
+import { show } from '../errors.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
 /** A parameter that is still to be read. */

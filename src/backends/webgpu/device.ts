@@ -1,6 +1,6 @@
 // Devices: asking for one, its errors, and its loss.
 
-import { pack } from '../../layout.js';
+import { pack } from '../layout.js';
 import { Unavailable, type Request } from '../backend.js';
 
 /** A device of `navigator.gpu`, with limits that let each section lie in one arena as far as the adapter can. */

@@ -1,9 +1,9 @@
 // From tensors to dispatches: what is bound, in how many parts, and bound only once.
 
-import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../../layout.js';
+import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.js';
 import type { Rule } from '../../rules/rule.js';
-import { workgroups, type Kernel } from './kernel.js';
-import type { SectionMemory, Place } from './memory.js';
+import { workgroups, type Kernel } from './kernels.js';
+import type { SectionMemory, Place } from './arenas.js';
 import { lanes, type Flavour } from './shaders.js';
 
 export interface Dispatch {

@@ -1,9 +1,9 @@
 // Where the gradients of a step lie in the caller's buffers, and that no two share bytes by mistake.
 
-import { FLOAT, type Tensor } from '../../layout.js';
-import type { Stretch } from '../../memory.js';
-import type { Member } from '../../runs.js';
-import { show } from '../../sentences.js';
+import { FLOAT, type Tensor } from '../layout.js';
+import type { Stretch } from '../memory.js';
+import type { Member } from '../../step/runs.js';
+import { show } from '../../errors.js';
 
 /** Where a gradient lies. The buffer has a number, so that it is not kept alive. */
 interface Place {

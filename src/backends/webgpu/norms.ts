@@ -1,10 +1,10 @@
 // L2 norms on the GPU. Parts of them are read back and summed in f64, and not the arrays.
 
-import { align, alignDown, elements, FLOAT } from '../../layout.js';
-import { COPY_SRC, STORAGE } from '../../memory.js';
+import { align, alignDown, elements, FLOAT } from '../layout.js';
+import { COPY_SRC, STORAGE } from '../memory.js';
 import { complaint } from './device.js';
-import { Kernels } from './kernel.js';
-import { readBack, type Source } from './read.js';
+import { Kernels } from './kernels.js';
+import { readBack, type Source } from './readback.js';
 import { WORKGROUP } from './shaders.js';
 
 /** Invocations enough to keep a GPU busy, and few enough to read back what each gives. */

@@ -1,16 +1,16 @@
 // Making a WebGPU backend: all that has to be asked of the device before the first step.
 
-import type { Intake } from '../../groups.js';
-import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../../layout.js';
-import { checkUsage, isFloat32Array } from '../../memory.js';
+import type { Intake } from '../../inputs/groups.js';
+import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../layout.js';
+import { checkUsage, isFloat32Array } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import { show } from '../../sentences.js';
+import { show } from '../../errors.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
-import { WebGPU } from '../webgpu.js';
+import { WebGPU } from './backend.js';
 import { complaint, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
-import { Kernels, type Kernel } from './kernel.js';
-import { SectionMemory } from './memory.js';
+import { Kernels, type Kernel } from './kernels.js';
+import { SectionMemory } from './arenas.js';
 import type { Placed } from './recording.js';
 import { workgroupSize } from './tune.js';
 

@@ -1,16 +1,16 @@
 // The commands of one step, recorded into the caller's encoder, or into one that is submitted at its end.
 
-import type { Section } from '../../groups.js';
-import { FLOAT, type Tensor } from '../../layout.js';
-import { COPY_DST, isFloat32Array, STORAGE } from '../../memory.js';
+import type { Section } from '../../inputs/groups.js';
+import { FLOAT, type Tensor } from '../layout.js';
+import { COPY_DST, isFloat32Array, STORAGE } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import { expect, list } from '../../sentences.js';
+import { expect, list } from '../../errors.js';
 import type { Run } from '../backend.js';
 import { heard, listen } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
-import { Kernels } from './kernel.js';
-import { placeOf, type Place, type SectionMemory } from './memory.js';
-import { addAll, type Sum } from './sums.js';
+import { Kernels } from './kernels.js';
+import { placeOf, type Place, type SectionMemory } from './arenas.js';
+import { addAll, type Sum } from './accumulate.js';
 import { Uniforms } from './uniforms.js';
 
 /** A section, its memory, and what runs over it. */

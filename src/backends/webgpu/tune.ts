@@ -1,11 +1,11 @@
 // How many invocations a workgroup has: measured, once for each adapter, where there is enough to do for it to matter.
 
-import { alignDown, arraysOf, FLOAT } from '../../layout.js';
-import { COPY_SRC, STORAGE } from '../../memory.js';
+import { alignDown, arraysOf, FLOAT } from '../layout.js';
+import { COPY_SRC, STORAGE } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { complaint } from './device.js';
-import { Kernels, workgroups } from './kernel.js';
-import { readBack } from './read.js';
+import { Kernels, workgroups } from './kernels.js';
+import { readBack } from './readback.js';
 import { WORKGROUP } from './shaders.js';
 import { Uniforms } from './uniforms.js';
 

@@ -1,7 +1,7 @@
 // The scalars on the GPU: blocks in a uniform buffer, bound at a dynamic offset.
 
-import { ALIGNMENT, elements } from '../../layout.js';
-import { COPY_DST, UNIFORM } from '../../memory.js';
+import { ALIGNMENT, elements } from '../layout.js';
+import { COPY_DST, UNIFORM } from '../memory.js';
 
 /**
  * Blocks of scalars, one per run. Those of `step()` are rewound each time, since the queue keeps its order. A step that

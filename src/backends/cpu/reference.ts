@@ -1,0 +1,55 @@
+// The plain reference: the rules as src/rules/ states them, element by element. The law for the other backends, and
+// what runs where WebAssembly cannot.
+
+import { arraysOf, elements } from '../layout.js';
+import type { Arrays, Rule } from '../../rules/rule.js';
+import { scalarsOf } from '../../rules/scalars.js';
+import { Unavailable, type Backend, type Request } from '../backend.js';
+import { openCpu, type Machine } from './cpu.js';
+
+const open: Machine['open'] = (bytes) => {
+  const buffer = allocate(bytes);
+  const floats = new Float32Array(buffer);
+  return {
+    buffer,
+    kernel(rule, { arrays, bytes: size }) {
+      const view = (name: string, start: number, length: number): Float32Array =>
+        new Float32Array(buffer, arrays[name] + start, elements(length));
+      const whole = views(rule, (name) => view(name, 0, size));
+      // Where gradients are not kept, the one that passes lies at another offset than its tensor.
+      const single = new Map<number, Arrays>();
+      const { by, values } = scalarsOf(rule);
+      return (scalars, start, length, grad) => {
+        for (let k = 0; k < values.length; k++) values[k] = floats[elements(scalars) + k];
+        if (grad === arrays.grad + start) return run(rule, whole, by, start, start + length);
+        let own = single.get(start);
+        if (own === undefined) {
+          own = views(rule, (name) => view(name, name === 'grad' ? 0 : start, length));
+          single.set(start, own);
+        }
+        run(rule, own, by, 0, length);
+      };
+    },
+  };
+};
+
+const views = (rule: Rule, view: (name: string) => Float32Array): Arrays =>
+  Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
+
+/** A rule may go over its elements more than once: so many of them stay in the nearest cache meanwhile. */
+const BLOCK = 1024;
+
+function run(rule: Rule, arrays: Arrays, by: Readonly<Record<string, number>>, from: number, to: number): void {
+  const end = elements(to);
+  for (let i = elements(from); i < end; i += BLOCK) rule.update(i, Math.min(i + BLOCK, end), arrays, by);
+}
+
+function allocate(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (error) {
+    throw new Unavailable(`there is no memory of ${bytes} bytes (${error})`);
+  }
+}
+
+export const openReference = (request: Request): Promise<Backend> => openCpu(request, { open, threads: 1 });

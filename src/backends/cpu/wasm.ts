@@ -1,0 +1,55 @@
+// WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
+
+import { Unavailable, type Backend, type Request } from '../backend.js';
+import { makeCall, type Call } from './call.js';
+import { bind, getCore } from './module.js';
+import { openCpu, type Machine, type RunKernel } from './cpu.js';
+import { late } from '../lazy.js';
+
+const PAGE = 65536;
+const MAX_PAGES = 65536;
+
+/** Memories, and the kernels of `module` over them; `share` has others take part in a call. */
+export const overMemories =
+  (
+    module: WebAssembly.Module,
+    shared: boolean,
+    share: (alone: RunKernel, call: Call, memory: WebAssembly.Memory) => RunKernel,
+  ): Machine['open'] =>
+  (bytes) => {
+    const pages = Math.ceil(bytes / PAGE);
+    if (pages > MAX_PAGES)
+      throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
+    const memory = allocate(pages, shared);
+    const kernel = bind(module, memory);
+    return {
+      buffer: memory.buffer,
+      kernel({ name, takesGrad = true, slots }, { arrays }) {
+        const call = { name, takesGrad, arrays: ['param', ...slots].map((array) => arrays[array]) };
+        return share(makeCall(kernel(name), call), call, memory);
+      },
+    };
+  };
+
+function allocate(pages: number, shared: boolean): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+  } catch (error) {
+    throw new Unavailable(`WebAssembly got no memory of ${pages * PAGE} bytes (${error})`);
+  }
+}
+
+/** On as many threads as are asked for, or on one, and with a remark on why. */
+export async function openWasm(request: Request): Promise<Backend> {
+  const { threads, wasm } = request;
+  let remark: string | undefined;
+  if (threads > 1) {
+    try {
+      return await openCpu(request, await (await late('threads')).openThreads(request));
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      remark = `One thread, not ${threads}: ${error.message}.`;
+    }
+  }
+  return openCpu(request, { open: overMemories(getCore(wasm), false, (alone) => alone), threads: 1, remark });
+}

@@ -1,0 +1,152 @@
+// Telling apart the memory that callers hand over, and where in it a tensor lies.
+
+import { ALIGNMENT, FLOAT } from './layout.js';
+import { list, show, unexpected } from '../errors.js';
+
+/** GPU memory as a caller names it: a buffer, or a part of one. */
+export type GpuMemory = GPUBuffer | GPUBufferBinding;
+
+/** A stretch of bytes in an ArrayBuffer or GPUBuffer. */
+export interface Stretch {
+  readonly kind: 'CPU' | 'GPU';
+  readonly buffer: object;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+// The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
+export const MAP_READ = 0x01;
+export const COPY_SRC = 0x04;
+export const COPY_DST = 0x08;
+export const UNIFORM = 0x40;
+export const STORAGE = 0x80;
+export const READ = 0x1;
+export const COMPUTE = 0x4;
+
+// What an object is, is asked of its internals: instanceof fails for one of another realm or WebGPU implementation, and
+// is fooled by a Proxy.
+const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
+export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
+
+// WebGPU's objects are known by what they can do: not every implementation gives them the name of their class.
+const isBuffer = (value: unknown): value is GPUBuffer =>
+  typeof value === 'object' && value !== null && 'getMappedRange' in value && 'usage' in value;
+const isBinding = (value: unknown): value is GPUBufferBinding =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.hasOwn(value, 'buffer') &&
+  isBuffer((value as { buffer: unknown }).buffer);
+
+/** The buffer that `value` is, or is a part of; undefined if it is anything else. */
+export function bufferOf(value: unknown): GPUBuffer | undefined {
+  if (isBuffer(value)) return value;
+  return isBinding(value) ? value.buffer : undefined;
+}
+
+/** The error for an array or buffer that has lost its memory: transferred to a Worker, say, or cut off as a buffer shrank. */
+export const gone = (what: string): TypeError =>
+  new TypeError(`Expected ${what} to have its memory, got a buffer that was transferred or has shrunk.`);
+
+export function checkThere(array: Float32Array, role: string, name: string): void {
+  if (!isThere(array)) throw gone(`${role} ${show(name)}`);
+}
+
+/** Whether an array has its memory. One without has no length, as an empty one has, but cannot be copied. */
+export function isThere(array: Float32Array | Uint8Array): boolean {
+  try {
+    if (array.length === 0) void new Uint8Array(array);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Where `memory` lies. Throws an Error about `role` and `name` for anything but a sound array or GPU buffer. */
+export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
+  if (isFloat32Array(memory)) {
+    checkThere(memory, role, name);
+    return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
+  }
+  const whole = isBuffer(memory);
+  if (!whole && !isBinding(memory)) {
+    throw unexpected(`${role} ${show(name)}`, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
+  }
+  const buffer = whole ? memory : memory.buffer;
+  const offset = (whole ? undefined : memory.offset) ?? 0;
+  const size = (whole ? undefined : memory.size) ?? Math.max(buffer.size - offset, 0);
+  const sound =
+    isSize(offset, ALIGNMENT) &&
+    isSize(size, FLOAT) &&
+    offset + size <= buffer.size &&
+    (buffer.usage & STORAGE) !== 0 &&
+    buffer.mapState === 'unmapped';
+  if (!sound) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
+  return { kind: 'GPU', buffer, offset, bytes: size };
+}
+
+const isSize = (value: number, unit: number): boolean => Number.isInteger(value) && value >= 0 && value % unit === 0;
+
+function whatIsWrong(buffer: GPUBuffer, offset: number, size: number, what: string): Error {
+  if (!isSize(offset, ALIGNMENT))
+    return unexpected(`the offset of ${what}`, `a multiple of ${ALIGNMENT} bytes`, offset);
+  if (!isSize(size, FLOAT)) return unexpected(`the size of ${what}`, `a multiple of ${FLOAT} bytes`, size);
+  if (offset + size > buffer.size) {
+    const bytes = `bytes ${offset} to ${offset + size}`;
+    return new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
+  }
+  if ((buffer.usage & STORAGE) === 0) {
+    return new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${buffer.usage}.`);
+  }
+  return unexpected(`the GPUBuffer of ${what}`, 'unmapped', buffer.mapState);
+}
+
+const copies = { COPY_SRC, COPY_DST };
+
+/** Throws for a buffer without a usage that `what` needs. */
+export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, what: string): void {
+  if ((usage & copies[needed]) !== 0) return;
+  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
+}
+
+export const overlap = (a: Stretch, b: Stretch): boolean =>
+  a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+
+const overlapping = (...names: string[]): TypeError =>
+  new TypeError(`Expected every parameter in memory of its own, but ${list(names)} overlap.`);
+
+/** Tensors that have their memory already. */
+export interface Located {
+  /** One of them, and the kind of memory that all of them came from. */
+  readonly one?: readonly [name: string, kind: Stretch['kind']];
+  /** The tensor that has some of these bytes, if any. */
+  at(stretch: Stretch): string | undefined;
+}
+
+/** Throws unless the named stretches, and those of `existing`, are all of one kind and no two of them share a byte. */
+export function checkSeparate(stretches: ReadonlyMap<string, Stretch>, existing: Located): void {
+  const entries = [...stretches];
+  if (entries.length === 0) return;
+  const [other, otherKind] = existing.one ?? [entries[0][0], entries[0][1].kind];
+  const byBuffer = new Map<object, typeof entries>();
+  for (const entry of entries) {
+    const [name, stretch] = entry;
+    const { buffer, kind, bytes } = stretch;
+    if (kind !== otherKind) {
+      const both = `${show(other)} on the ${otherKind} and ${show(name)} on the ${kind}`;
+      throw new TypeError(`Expected all parameters in one kind of memory, got ${both}.`);
+    }
+    if (bytes === 0) continue;
+    const under = existing.at(stretch);
+    if (under !== undefined) throw overlapping(under, name);
+    const neighbours = byBuffer.get(buffer);
+    if (neighbours === undefined) byBuffer.set(buffer, [entry]);
+    else neighbours.push(entry);
+  }
+  for (const neighbours of byBuffer.values()) {
+    neighbours.sort((a, b) => a[1].offset - b[1].offset);
+    for (let i = 1; i < neighbours.length; i++) {
+      const [[a, before], [b, after]] = neighbours.slice(i - 1, i + 1);
+      if (overlap(before, after)) throw overlapping(a, b);
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// Sums of gradients on the GPU.
+
+import { alignDown } from '../layout.js';
+import { pieces } from './dispatches.js';
+import { Kernels, workgroups } from './kernels.js';
+import type { Place } from './arenas.js';
+
+/** A gradient that is to be added to the sum of those before. */
+export interface Sum {
+  readonly sum: Place;
+  readonly grad: Place;
+  readonly bytes: number;
+}
+
+export function addAll(device: GPUDevice, encoder: GPUCommandEncoder, sums: readonly Sum[]): void {
+  const pass = encoder.beginComputePass({ label: 'twinstep accumulate' });
+  for (const { sum, grad, bytes } of sums) {
+    for (const { flavour, at, size } of pieces(bytes, alignDown(device.limits.maxStorageBufferBindingSize))) {
+      const pipeline = Kernels.of(device).tool('accumulate', flavour);
+      const entries = [sum, grad].map(({ buffer, offset }, binding) => ({
+        binding,
+        resource: { buffer, offset: offset + at, size },
+      }));
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+      pass.dispatchWorkgroups(...workgroups(device, flavour, size));
+    }
+  }
+  pass.end();
+}

@@ -1,0 +1,265 @@
+// WebGPU: the kernels of wgsl/, over the caller's buffers and arenas of the optimizer's own.
+
+import { byName, type Intake } from '../../inputs/groups.js';
+import { FLOAT, type Tensor } from '../layout.js';
+import { checkUsage, isFloat32Array, locate, type Stretch } from '../memory.js';
+import type { Rule } from '../../rules/rule.js';
+import type { Member } from '../../step/runs.js';
+import { show } from '../../errors.js';
+import { norm } from '../cpu/sums.js';
+import { namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Run } from '../backend.js';
+import { GrowingRecord } from '../growing.js';
+import { Given } from './given.js';
+import { Kernels } from './kernels.js';
+import { placeOf, type Place } from './arenas.js';
+import { normsOf } from './norms.js';
+import { Occupied } from './occupied.js';
+import { readBack, type Source } from './readback.js';
+import { Recording, type Placed } from './recording.js';
+import { checkWritable } from './probe.js';
+
+export class WebGPU implements Backend {
+  readonly device: GPUDevice;
+  readonly #kernels: Kernels;
+  readonly #keepGrads: boolean;
+  readonly #place: (intake: Intake, own: Set<object>) => Promise<Placed[]>;
+  /** By section. Removed ones leave holes, which `forEach` skips. */
+  readonly #placed: Placed[] = [];
+  readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
+  readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
+    Object.defineProperties({}, Object.fromEntries(properties)),
+  );
+  /** The buffers that are its own. */
+  readonly #own = new Set<object>();
+  /** How many tensors it has. */
+  #tensors = 0;
+  readonly #recording: Recording;
+  readonly #occupied = new Occupied();
+  readonly #given = new Given();
+  /** What `grads` has shown so far. */
+  readonly #shown = new Map<string, GPUBufferBinding>();
+
+  /** Of no section yet; `place` makes the memory of those to come. */
+  constructor(
+    device: GPUDevice,
+    ownsDevice: boolean,
+    keepGrads: boolean,
+    place: (intake: Intake, own: Set<object>) => Promise<Placed[]>,
+  ) {
+    this.device = device;
+    this.#kernels = Kernels.of(device);
+    this.#kernels.enter(ownsDevice);
+    this.#keepGrads = keepGrads;
+    this.#place = place;
+    this.#recording = new Recording(device);
+  }
+
+  get params(): Readonly<Record<string, GPUBufferBinding>> {
+    return this.#params.record;
+  }
+
+  get grads(): Readonly<Record<string, GPUBufferBinding>> {
+    return this.#grads.record;
+  }
+
+  paramAt({ buffer, offset, bytes }: Stretch): string | undefined {
+    return this.#occupied.at(buffer, offset, bytes);
+  }
+
+  async extend(intake: Intake): Promise<Extension> {
+    const { sections } = intake;
+    const placed = await this.#answer(this.#place(intake, this.#own));
+    const take = (): void => {
+      for (const each of placed) {
+        this.#placed.push(each);
+        this.#tensors += each.section.tensors.length;
+      }
+      this.#recording.reserve(this.#tensors);
+      const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
+      this.#occupied.add(params);
+      this.#params.add(params);
+      if (this.#keepGrads) this.#grads.add(byName(sections, (s, tensor) => this.#showGrad(s, tensor)));
+    };
+    return { take, drop: () => placed.forEach(({ memory }) => memory.destroy()) };
+  }
+
+  remove(removed: readonly Removed[]): void {
+    const names = namesOf(removed);
+    for (const name of names) this.#shown.delete(name);
+    this.#occupied.remove(names);
+    this.#params.remove(names);
+    this.#grads.remove(names);
+    this.#tensors -= names.size;
+    for (const { section, isWhole } of removed) {
+      if (!isWhole) continue;
+      this.#placed[section].memory.destroy();
+      delete this.#placed[section];
+    }
+  }
+
+  scalars(section: number): Float32Array {
+    return new Float32Array(this.#placed[section].section.rule.scalars.length);
+  }
+
+  check(tensor: Tensor, grad: unknown, encoded: boolean): void {
+    const { name, length } = tensor;
+    this.#given.note(tensor, undefined);
+    if (grad === this.#shown.get(name)) return;
+    const stretch = locate(grad, 'gradient', name);
+    const { kind, buffer, offset, bytes } = stretch;
+    if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
+      throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
+    }
+    if (kind === 'CPU' && encoded) {
+      throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
+    }
+    const under = this.#occupied.at(buffer, offset, length * FLOAT);
+    if (under !== undefined) {
+      // Which of them would be stepped first is nothing to build on.
+      const whose = under === name ? 'itself' : show(under);
+      throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
+    }
+    const shown = this.#shown.get(name);
+    const isOwn = shown !== undefined && buffer === shown.buffer && offset === shown.offset;
+    if (!isOwn && this.#own.has(buffer)) {
+      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
+    }
+    this.#given.note(tensor, stretch);
+  }
+
+  checkTogether(members: ReadonlyMap<string, Member>): void {
+    this.#given.check(members);
+  }
+
+  begin(encoder: GPUCommandEncoder | undefined, what: string): void {
+    this.checkAlive();
+    this.#recording.begin(encoder, what);
+  }
+
+  accept(s: number, tensor: Tensor, grad: unknown): void {
+    if (grad === this.#shown.get(tensor.name)) return;
+    const placed = this.#placed[s];
+    const { memory } = placed;
+    if (isFloat32Array(grad) && this.#keepGrads) memory.upload(memory.grad(tensor), grad);
+    else this.#recording.bind(placed, tensor, grad);
+  }
+
+  update(s: number, rule: Rule, run: Run): void {
+    this.#recording.update(this.#placed[s], rule, run);
+  }
+
+  accumulate(s: number, tensor: Tensor, grad: unknown, isFirst: boolean): void {
+    this.#recording.accumulate(this.#placed[s], tensor, grad, isFirst);
+  }
+
+  end(): Promise<Error | undefined> {
+    return this.#recording.end();
+  }
+
+  cancel(): void {
+    this.#recording.cancel();
+  }
+
+  async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
+    this.checkAlive();
+    const sources = arrays.map((array) => this.#sourceOf(array));
+    return this.#answer(readBack(this.device, sources));
+  }
+
+  async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
+    this.checkAlive();
+    const given = sources.map((source) => {
+      return isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source);
+    });
+    return this.#answer(normsOf(this.device, given));
+  }
+
+  zeroGrad(): void {
+    const encoder = this.device.createCommandEncoder({ label: 'twinstep zero grad' });
+    this.#placed.forEach(({ memory }) => {
+      for (const buffer of memory.gradBuffers()) encoder.clearBuffer(buffer);
+    });
+    this.device.queue.submit([encoder.finish()]);
+  }
+
+  checkWrite(array: ArrayOf): void {
+    checkUsage(this.#placeOf(array).buffer, 'COPY_DST', `Writing ${show(array.tensor.name)}`);
+  }
+
+  async checkWritable(arrays: readonly ArrayOf[]): Promise<void> {
+    const named = new Map(arrays.map((array) => [this.#placeOf(array).buffer, array.tensor.name]));
+    await this.#answer(checkWritable(this.device, named));
+  }
+
+  write(array: ArrayOf, values: Float32Array): void {
+    this.#placed[array.section].memory.upload(this.#placeOf(array), values);
+  }
+
+  copyOver(params: Readonly<Record<string, GPUBufferBinding>>): void {
+    for (const [name, from] of Object.entries(params)) this.#recording.copy(from, this.params[name]);
+  }
+
+  copyParamTo(arrays: readonly ArrayOf[]): void {
+    if (arrays.length === 0) return;
+    const encoder = this.device.createCommandEncoder({ label: 'twinstep' });
+    for (const { section, tensor, array } of arrays) this.#placed[section].memory.copyParamTo(array, tensor, encoder);
+    this.device.queue.submit([encoder.finish()]);
+  }
+
+  dispose(): void {
+    this.#placed.forEach(({ memory }) => memory.destroy());
+    this.#recording.destroy();
+    this.#kernels.leave();
+  }
+
+  get lost(): string | undefined {
+    const { lost } = this.#kernels;
+    if (lost === undefined || this.#placed.length === 0) return lost && `${lost}.`;
+    return `${lost}, and the optimizer's state with it. Make a new optimizer from the latest checkpoint.`;
+  }
+
+  checkAlive(): void {
+    if (this.lost !== undefined) throw new Error(this.lost);
+  }
+
+  /** Awaits the device's answer. Throws that the device was lost, if it was by then. */
+  async #answer<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    const { lost, queue } = this.device;
+    try {
+      return await answer;
+    } catch (error) {
+      // A lost device may reject the call before its promise `lost` resolves.
+      await Promise.race([lost, queue.onSubmittedWorkDone()]).catch(() => {});
+      throw error;
+    } finally {
+      this.checkAlive();
+    }
+  }
+
+  /** One of the arrays of a tensor, or a gradient in the caller's buffer. */
+  #sourceOf({ grad, ...array }: ArrayOf & { readonly grad?: unknown }): Source {
+    const { name, length } = array.tensor;
+    const place = grad === undefined ? this.#placeOf(array) : placeOf(grad);
+    return { name, bytes: length * FLOAT, ...place };
+  }
+
+  #placeOf({ section, tensor, array }: ArrayOf): Place {
+    return this.#placed[section].memory.array(tensor, array);
+  }
+
+  /** A property of `grads`, whose memory is made when it is first looked at. */
+  #showGrad(section: number, tensor: Tensor): PropertyDescriptor {
+    let shown: GPUBufferBinding | undefined;
+    const get = (): GPUBufferBinding => {
+      if (shown === undefined) {
+        shown = binding(this.#placed[section].memory.grad(tensor), tensor);
+        this.#shown.set(tensor.name, shown);
+      }
+      return shown;
+    };
+    return { enumerable: true, get };
+  }
+}
+
+const binding = ({ buffer, offset }: Place, { length }: Tensor): GPUBufferBinding =>
+  Object.freeze({ buffer, offset, size: length * FLOAT });

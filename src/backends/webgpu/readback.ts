@@ -1,0 +1,65 @@
+// Reading back: copies of arrays as the queue finds them now, in one submit.
+
+import { elements } from '../layout.js';
+import { checkUsage, COPY_DST, MAP_READ, READ } from '../memory.js';
+import { show } from '../../errors.js';
+import { complaint } from './device.js';
+import type { Place } from './arenas.js';
+
+/** An array to be read, and the name of its tensor. */
+export interface Source extends Place {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** A staging buffer, and where in it the sources are. */
+interface Staging {
+  bytes: number;
+  readonly parts: { readonly source: Source; readonly index: number; readonly at: number }[];
+}
+
+export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
+  for (const { buffer, name } of sources) checkUsage(buffer, 'COPY_SRC', `Reading ${show(name)}`);
+  const stagings = stage(sources, device.limits.maxBufferSize);
+  const buffers: GPUBuffer[] = [];
+  try {
+    const message = await complaint(device, () => {
+      const encoder = device.createCommandEncoder();
+      for (const { bytes, parts } of stagings) {
+        const buffer = device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST });
+        buffers.push(buffer);
+        for (const { source, at } of parts) {
+          encoder.copyBufferToBuffer(source.buffer, source.offset, buffer, at, source.bytes);
+        }
+      }
+      device.queue.submit([encoder.finish()]);
+    });
+    if (message !== undefined) throw new Error(`The GPU device cannot read ${show(sources[0].name)}: ${message}`);
+    await Promise.all(buffers.map((buffer) => buffer.mapAsync(READ)));
+    const read = sources.map(() => new Float32Array(0));
+    for (const [s, { parts }] of stagings.entries()) {
+      const mapped = new Float32Array(buffers[s].getMappedRange());
+      for (const { source, index, at } of parts) {
+        read[index] = mapped.slice(elements(at), elements(at + source.bytes));
+      }
+    }
+    return read;
+  } finally {
+    for (const buffer of buffers) buffer.destroy();
+  }
+}
+
+/** Puts the sources into as few staging buffers as hold at most `most` bytes. Empty ones need none. */
+function stage(sources: readonly Source[], most: number): Staging[] {
+  const stagings: Staging[] = [];
+  for (const [index, source] of sources.entries()) {
+    if (source.bytes === 0) continue;
+    let staging = stagings.at(-1);
+    if (staging === undefined || staging.bytes + source.bytes > most) {
+      stagings.push((staging = { bytes: 0, parts: [] }));
+    }
+    staging.parts.push({ source, index, at: staging.bytes });
+    staging.bytes += source.bytes;
+  }
+  return stagings;
+}

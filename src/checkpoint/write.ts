@@ -1,0 +1,150 @@
+// From an optimizer to its checkpoint and back.
+
+import type { Optimizer } from '../optimizer.js';
+import { expect, expectArguments, list, ownOf, show } from '../errors.js';
+import { LOOSELY, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
+import { asBytes, bytesOf, isBinary } from './bytes.js';
+import { assemble, decode, encodeCheckpoint, type Checkpoint } from './codec.js';
+import type { HeaderBounds } from './header.js';
+import { readJson, writeJson } from './json.js';
+import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
+import { readStream, type ByteStream } from './stream.js';
+
+/** An optimizer of any algorithm, on any backend. */
+export interface AnyOptimizer extends Pick<
+  Optimizer<unknown>,
+  'read' | 'stateDict' | 'lazyStateDict' | 'loadStateDict'
+> {
+  readonly groups: readonly { readonly params: readonly string[] }[];
+}
+
+/**
+ * A checkpoint of the optimizer as it is at the call: parameters, state dict, and `metadata`, as the bytes of one
+ * safetensors file. The same training gives the same bytes.
+ */
+export async function saveCheckpoint(
+  optimizer: AnyOptimizer,
+  options: CheckpointOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  expectArguments(arguments.length, 2, 'saveCheckpoint');
+  checkOptimizer(optimizer, 'stateDict');
+  const given = readOptions(options);
+  // All of one moment: nothing is waited for before all of it is asked for.
+  const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
+  const metadata = copy(given.metadata, 'metadata');
+  const names = optimizer.groups.flatMap(({ params }) => params);
+  const reads = names.map((name) => optimizer.read(name));
+  const [stateDict, arrays] = await Promise.all([optimizer.stateDict(), Promise.all(reads)]);
+  const params = Object.fromEntries(names.map((name, i) => [name, arrays[i]]));
+  return encodeCheckpoint({ params, stateDict, shapes, metadata });
+}
+
+/**
+ * The bytes of `saveCheckpoint`, each array read when the stream is asked for it, so that of a large model there is
+ * never a copy. Once the optimizer is stepped or changed otherwise, the stream fails with a sentence. What the caller
+ * writes straight into `optimizer.params`, or into GPU buffers, nobody notices: the file has some arrays from before it
+ * and some from after.
+ */
+export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
+  expectArguments(arguments.length, 2, 'checkpointStream');
+  checkOptimizer(optimizer, 'lazyStateDict');
+  const { dict, params, arrays } = optimizer.lazyStateDict();
+  const given = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
+  const { header, parts } = writeOutline(dict, given, options);
+  const reads = parts.filter(({ length }) => length > 0).map(({ read }) => read);
+  let next = -1;
+  return new ReadableStream<Uint8Array>(
+    ownOf<UnderlyingDefaultSource<Uint8Array>>({
+      async pull(controller) {
+        controller.enqueue(next < 0 ? header : bytesOf(await reads[next]()));
+        next += 1;
+        if (next === reads.length) controller.close();
+      },
+    }),
+    // Nothing is read before it is asked for.
+    ownOf({ highWaterMark: 0 }),
+  );
+}
+
+/** What a checkpoint that need not fit wholly gives. */
+export interface PartlyLoaded extends IncompatibleNames {
+  /** The caller's own value; undefined where none was saved. */
+  metadata: unknown;
+}
+
+/**
+ * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata; the options are
+ * those of `loadStateDict`, and with `strict: false` it also gives the names that only one side has. Throws an Error for
+ * what is no sound checkpoint, or of other tensors or another algorithm: then nothing has changed, and a stream is
+ * cancelled. GPU buffers of the caller's need COPY_DST usage.
+ */
+export async function loadCheckpoint(
+  optimizer: AnyOptimizer,
+  source: Uint8Array | ArrayBuffer | ByteStream,
+  options: LoadOptions & { strict: false },
+): Promise<PartlyLoaded>;
+export async function loadCheckpoint(
+  optimizer: AnyOptimizer,
+  source: Uint8Array | ArrayBuffer | ByteStream,
+  options?: LoadOptions,
+): Promise<unknown>;
+export async function loadCheckpoint(
+  optimizer: AnyOptimizer,
+  source: Uint8Array | ArrayBuffer | ByteStream,
+  options: LoadOptions = {},
+): Promise<unknown> {
+  expectArguments(arguments.length, 3, 'loadCheckpoint');
+  checkOptimizer(optimizer, 'loadStateDict');
+  const how = readHow(options, 'loadCheckpoint');
+  // A file of more tensors than the optimizer's has a longer header.
+  const bounds = how.strict ? boundsOf(optimizer.groups.flatMap(({ params: own }) => own)) : undefined;
+  const { params, stateDict, metadata } = isStream(source)
+    ? await load(source, optimizer, how.strict, bounds)
+    : decode(asBytes(source, 'the checkpoint', SOURCES), bounds);
+  const names = await optimizer.loadStateDict(stateDict, { params, ...how });
+  return how.strict ? metadata : { metadata, ...names };
+}
+
+const SOURCES =
+  'a Uint8Array or ArrayBuffer (from a file, await readFile(path)), or a ReadableStream (from Node, Readable.toWeb(stream))';
+
+function checkOptimizer(optimizer: unknown, method: keyof AnyOptimizer): void {
+  const isOne = typeof (optimizer as AnyOptimizer | null | undefined)?.[method] === 'function';
+  expect(isOne, 'the optimizer', "one of twinstep's, awaited", optimizer);
+}
+
+const copy = (value: unknown, what: string): unknown =>
+  value === undefined ? undefined : readJson(writeJson(value, what), what);
+
+const isStream = (source: unknown): source is ByteStream =>
+  !isBinary(source) && typeof (source as ByteStream | null | undefined)?.getReader === 'function';
+
+async function load(
+  stream: ByteStream,
+  optimizer: AnyOptimizer,
+  strict: boolean,
+  bounds: HeaderBounds | undefined,
+): Promise<Checkpoint> {
+  const { outline, arrays } = await readStream(stream, bounds, (each) => checkFits(each, optimizer, strict));
+  return assemble(outline, arrays);
+}
+
+/**
+ * Which tensors of a checkpoint are the optimizer's, which bounds what is to be taken in. Throws where one is of another
+ * length, or, with `strict`, where others than those are on one side only.
+ */
+function checkFits({ parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
+  const lengths = new Map(optimizer.lazyStateDict().params.map(({ name, length }) => [name, length]));
+  for (const { slot, name, length } of parts) {
+    const own = lengths.get(name);
+    if (own === undefined && !strict) continue;
+    if (own === undefined)
+      throw new TypeError(`There is no parameter ${show(name)}; there is ${list([...lengths.keys()])}.${LOOSELY}`);
+    if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
+  }
+  const given = new Set(parts.map(({ name }) => name));
+  const missing = [...lengths.keys()].filter((name) => !given.has(name));
+  if (strict && missing.length > 0)
+    throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.${LOOSELY}`);
+  return (name) => lengths.has(name);
+}

@@ -1,0 +1,52 @@
+// Assignments without effect throw, in sloppy mode too, where engines ignore them.
+
+import { ownOf, show, suggest } from '../errors.js';
+
+/**
+ * Makes assignments throw on objects of a class with `groups`: to properties that do not exist, and to those that have
+ * only a getter. A Proxy around each object would break private fields and slow down calls.
+ */
+export function refuseAssignments(prototype: object): void {
+  if (Object.getPrototypeOf(prototype) !== Object.prototype) return;
+  for (const [name, { get, set }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    if (get === undefined || set !== undefined) continue;
+    const refuse = (value: unknown): never => {
+      throw new TypeError(`${name} is read-only, got ${show(value)}.`);
+    };
+    Object.defineProperty(prototype, name, ownOf({ set: refuse }));
+  }
+  // The end of the prototype chain: assignments to properties that exist nowhere else come here.
+  const end = new Proxy(
+    {},
+    ownOf({
+      set(_, key, value, { groups }: { groups: readonly object[] }) {
+        const name = String(key);
+        const options = Object.keys(groups[0]);
+        const how = options.includes(name) ? `groups[0].${name}.` : `groups[0].lr.${suggest(name, options)}`;
+        throw new TypeError(
+          `There is no ${show(name)} to assign, got ${show(value)}; options are in groups, as ${how}`,
+        );
+      },
+    }),
+  );
+  Object.setPrototypeOf(prototype, end);
+}
+
+/** Returns a live view of `target` that refuses changes; `how` says what to do instead. */
+export function readOnly<Target extends object>(target: Target, what: string, how: string): Target {
+  const refuse = (_: object, name: string | symbol, property?: PropertyDescriptor): never => {
+    throw new TypeError(`${what}[${show(String(name))}] is read-only, got ${show(property?.value)}; ${how}`);
+  };
+  const refuseWhole = (): never => {
+    throw new TypeError(`${what} is read-only as it is: it cannot be frozen, sealed or given a prototype; ${how}`);
+  };
+  const traps: ProxyHandler<Target> = {
+    // Without this trap an assignment to a property with only a getter would be ignored.
+    set: (_, name, value) => refuse(_, name, { value }),
+    defineProperty: refuse,
+    deleteProperty: refuse,
+    preventExtensions: refuseWhole,
+    setPrototypeOf: refuseWhole,
+  };
+  return new Proxy(target, ownOf(traps));
+}

@@ -1,0 +1,113 @@
+// The step arithmetic of an algorithm, without tensors: what its kernel is to be told.
+
+import type { GroupOptions } from '../algorithms/algorithm.js';
+import * as algorithms from '../algorithms/index.js';
+import { readOnly } from '../inputs/assignments.js';
+import { Coefficients } from '../step/arithmetic.js';
+import { live, resolve } from '../inputs/options.js';
+import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../errors.js';
+import type { KernelName } from './table.js';
+
+export type AlgorithmName = keyof typeof algorithms;
+
+/** The options of an algorithm. */
+export type OptionsOf<Name extends AlgorithmName> = Mutable<(typeof algorithms)[Name]['defaults']>;
+type Mutable<Options> = { -readonly [Key in keyof Options]: Options[Key] };
+
+/** What is remembered from step to step: numbers, for JSON. */
+export type CoefficientsState = Readonly<Record<string, number>>;
+
+/** The scalars of one step after another. */
+export interface StepCoefficients<Options> {
+  /** The kernel that takes them. */
+  readonly kernel: KernelName;
+  /** Live: an assignment is checked, and takes effect at the next step. */
+  readonly options: Options;
+  /** Completed steps, with the one that `next` began. */
+  readonly step: number;
+  /** What `coefficients(name, options, state)` goes on from. */
+  readonly state: CoefficientsState;
+  /** Begins the next step. Throws if one of the options' functions throws or gives a bad value: then it has not begun. */
+  next(): void;
+  /**
+   * The scalars of this step, in the kernel's order. Of the tensor: whether it decays (default true), and whether this is
+   * its first step (default: whether it is the first of all).
+   */
+  scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Float32Array<ArrayBuffer>;
+  /** Schedule-Free's: the scalars of the kernel `extrapolate` that take parameters to their average, or back. */
+  average(toAverage: boolean): Float32Array<ArrayBuffer>;
+}
+
+/**
+ * What the kernel of an algorithm is told at each step, all tensors stepping together: the bias corrections, the
+ * schedule, decay and Schedule-Free's sums, in f64 and rounded once. Throws an Error for an unknown name or option.
+ */
+export function coefficients<Name extends AlgorithmName>(
+  name: Name,
+  options: Partial<OptionsOf<Name>> = {},
+  state: CoefficientsState = { step: 0 },
+): StepCoefficients<OptionsOf<Name>> {
+  expectArguments(arguments.length, 3, 'coefficients');
+  const isOne = typeof name === 'string' && Object.hasOwn(algorithms, name);
+  expect(isOne, 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
+  expect(isRecord(options), `the options of ${name}`, 'a record', options);
+  expect(isRecord(state), 'the state', 'a record', state);
+  const algorithm = ownOf(algorithms[name]) as unknown as Parameters<typeof resolve<GroupOptions>>[0];
+  const resolved = resolve(algorithm, options as Record<string, unknown>, {}, '');
+  const { decayMask } = resolved;
+  expect(decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', decayMask);
+  const arithmetic = new Coefficients(algorithm, resolved, '');
+  const { rule } = arithmetic;
+  const saved = ownOf(state);
+  let { step } = saved;
+  expect(canCount(step), 'step', countFrom(0), step);
+  for (const key of Object.keys(arithmetic.state)) {
+    if (step === 0) break;
+    expect(Number.isFinite(saved[key]), key, 'a finite number', saved[key]);
+    arithmetic.state[key] = saved[key];
+  }
+
+  const write = (completed: number, isFirst: boolean, decays: boolean): Float32Array<ArrayBuffer> => {
+    const scalars = new Float32Array(rule.scalars.length);
+    arithmetic.write(scalars, completed, isFirst, decays);
+    return scalars;
+  };
+  /** Of the step that was begun, so that options which change meanwhile are the next one's. */
+  let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
+  const made: StepCoefficients<OptionsOf<Name>> = {
+    kernel: rule.name as KernelName,
+    options: live(algorithm, resolved, {}, '').shown as OptionsOf<Name>,
+    get step() {
+      return step;
+    },
+    get state() {
+      return { step, ...arithmetic.state };
+    },
+    next() {
+      expectArguments(arguments.length, 0, 'next');
+      arithmetic.begin(step, 1);
+      const flags = [false, true];
+      current = flags.map((isFirst) => flags.map((decays) => write(step, isFirst, decays)));
+      arithmetic.commit();
+      step += 1;
+    },
+    scalars(tensor = {}) {
+      expectArguments(arguments.length, 1, 'scalars');
+      expectOptions(tensor, 'scalars', ['decays', 'isFirst']);
+      const { decays = true, isFirst = step === 1 } = ownOf(tensor);
+      expect(typeof decays === 'boolean', 'decays', 'true or false', decays);
+      expect(typeof isFirst === 'boolean', 'isFirst', 'true or false', isFirst);
+      expect(current.length > 0, 'the step', 'begun by next()', step);
+      return current[Number(isFirst)][Number(decays)].slice();
+    },
+    average(toAverage) {
+      expectArguments(arguments.length, 1, 'average');
+      expect(typeof toAverage === 'boolean', 'toAverage', 'true or false', toAverage);
+      const { average } = algorithm;
+      expect(average !== undefined, 'the algorithm', 'one with an average', name);
+      const by = arithmetic.average(toAverage);
+      return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
+    },
+  };
+  return readOnly(made, 'coefficients', 'assign to an option, as options.lr.');
+}

@@ -1,0 +1,121 @@
+// Adds groups and tensors to a running optimizer, and removes tensors. The others keep their memory and state.
+
+import type { GroupOptions } from '../algorithms/algorithm.js';
+import { Unavailable } from '../backends/backend.js';
+import { readGroups, readTensors, type Existing, type Intake } from '../inputs/groups.js';
+import { checkWhole, completedSteps, memberOf, register, stepperOf, takeGroup, type Parts } from '../step/state.js';
+import type { Member } from '../step/runs.js';
+import { expect, show } from '../errors.js';
+import { Stepper } from '../step/group.js';
+
+/** Adds a group, as soon as there is memory for it. */
+export async function addGroup<Options extends GroupOptions>(parts: Parts<Options>, group: unknown): Promise<void> {
+  const { algorithm, common, steppers, backend } = parts;
+  const { groups, intake } = readGroups(algorithm, [group], common, existing(parts));
+  await extend(parts, intake, () => {
+    const stepper = new Stepper(algorithm, groups[0], steppers.length, backend);
+    // As a rule all groups are in one mode, and no step can be taken before they are. Most algorithms have none.
+    stepper.isTraining = algorithm.average === undefined || steppers.every(({ isTraining }) => isTraining);
+    takeGroup(parts, stepper);
+  });
+}
+
+/** Adds tensors to a group, as `addGroup` does. */
+export async function addTensors<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  index: number,
+  record: unknown,
+): Promise<void> {
+  const stepper = stepperOf(parts, index);
+  const { options } = stepper.group;
+  const where = ` of group ${index}`;
+  const intake = readTensors(parts.algorithm, [{ options, record, where }], existing(parts));
+  if (intake.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
+  await extend(parts, intake, () => {
+    register(parts, stepper.add(intake.sections[0], parts.backend));
+  });
+}
+
+/**
+ * Removes tensors by name, once no step is in flight: one that is refused late is undone in all that were stepped. What
+ * cannot be removed is refused at once, and what no longer can be then.
+ */
+export function removeParams<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): Promise<void> {
+  const names = [...membersOf(parts, given).keys()];
+  return parts.outcomes.onceSettled(() => removeTensors(parts, names));
+}
+
+/** The tensors to remove, by name. Throws where they cannot be removed now. */
+export function membersOf<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): Map<string, Member> {
+  expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
+  checkWhole(parts);
+  if (parts.isAdding) throw new Error('Parameters are being added: await that first.');
+  const gone = new Map<string, Member>();
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i] as string;
+    const member = memberOf(parts, name);
+    if (gone.has(name)) throw new TypeError(`The parameter ${show(name)} is listed twice.`);
+    gone.set(name, member);
+  }
+  if (gone.size === parts.members.size) {
+    throw new TypeError(
+      'Expected some parameters to be left, got the names of all: dispose() lets go of an optimizer.',
+    );
+  }
+  return gone;
+}
+
+/** Removes tensors by name, at once. */
+export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, names: readonly string[]): void {
+  const gone = new Set(membersOf(parts, names).values());
+  const completed = completedSteps(parts);
+  parts.backend.remove(parts.steppers.flatMap((stepper) => stepper.remove(gone)));
+  for (const name of names) {
+    parts.members.delete(name);
+    parts.removed.add(name);
+  }
+  parts.inOrder = parts.inOrder.filter((member) => !gone.has(member));
+  // If no tensor that took the latest step is left, the step still counts.
+  if (completedSteps(parts) < completed) parts.step = completed;
+  parts.changes += 1;
+}
+
+/** Makes memory for what is new, and then has `take` take it in, all at once. */
+async function extend<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  intake: Intake,
+  take: () => void,
+): Promise<void> {
+  if (parts.isAdding) throw new Error('Parameters are being added already: await that first.');
+  parts.isAdding = true;
+  try {
+    const extension = await parts.backend.extend(intake);
+    try {
+      parts.outcomes.check();
+    } catch (error) {
+      extension.drop();
+      throw error;
+    }
+    extension.take();
+    take();
+    parts.changes += 1;
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    throw new Error(`The optimizer cannot take more parameters: ${error.message}.`, { cause: error });
+  } finally {
+    parts.isAdding = false;
+  }
+}
+
+function existing<Options extends GroupOptions>(parts: Parts<Options>): Existing {
+  const { steppers, members, inOrder, memory, backend, removed } = parts;
+  return {
+    groups: steppers.length,
+    sections: parts.sections,
+    tensors: parts.tensors,
+    one: [inOrder[0].tensor.name, memory],
+    has: (name) => members.has(name),
+    knows: (name) => members.has(name) || removed.has(name),
+    at: (stretch) => backend.paramAt?.(stretch),
+  };
+}

@@ -1,0 +1,119 @@
+// What a state dict says of a group's options.
+
+import type { Algorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
+import type { Group } from '../inputs/groups.js';
+import { camelCase, checked, checkTogether, isOption, snakeCase } from '../inputs/options.js';
+import { copyMemory, hasMemory } from '../algorithms/schedule.js';
+import { list, show } from '../errors.js';
+import { copyNames } from './capture.js';
+import { savedOptions } from './dict.js';
+import type { Saved } from './saved-group.js';
+import { KEEPING } from './how.js';
+
+/** Throws for a group of another algorithm, or one that is not in PyTorch's words. */
+export function checkAlgorithm<Options extends GroupOptions>(
+  algorithm: Algorithm<Options>,
+  { own, where }: Saved,
+): void {
+  const keys = Object.keys(own);
+  // PyTorch's dicts have no name, but options that another algorithm has and this one has not.
+  const isOurs = (key: string): boolean =>
+    Object.hasOwn(algorithm.defaults, camelCase(key)) || Object.hasOwn(algorithm.identity, key);
+  const unknown = keys.filter((key) => isOption(camelCase(key)) && !isOurs(key));
+  if (own.algorithm === undefined && unknown.length > 0) {
+    throw new TypeError(`${algorithm.name} has no ${list(unknown)}${where}: the state dict is of another algorithm.`);
+  }
+  const identity = { ...algorithm.identity, algorithm: algorithm.name };
+  for (const [name, value] of Object.entries(identity)) {
+    if (own[name] === undefined || own[name] === value) continue;
+    const says = `${name} = ${show(own[name])}${where}`;
+    throw new TypeError(`The state dict says ${says}; ${algorithm.name} has ${show(value)}.`);
+  }
+  const misspelt = keys.filter((key) => isOption(key) && snakeCase(key) !== key);
+  if (misspelt.length > 0) {
+    const words = list(misspelt.map(snakeCase));
+    throw new TypeError(`State dicts have PyTorch's words, ${words}, got ${list(misspelt)}${where}.`);
+  }
+}
+
+/** The options that are to be taken over; those that are functions here stay what they are. */
+export function parseOptions<Options extends GroupOptions>(
+  algorithm: Algorithm<Options>,
+  { options }: Group<Options>,
+  saved: Saved,
+): Partial<Options> {
+  const { where } = saved;
+  checkFunctions(options, saved);
+  const loaded = readOptions(algorithm, options, saved);
+  for (const [name, value] of Object.entries(loaded)) {
+    const mine = options[name as keyof Options];
+    if (algorithm.fixed.includes(name as keyof Options & string) && value !== mine) {
+      throw new TypeError(
+        `This optimizer was made with ${name} = ${show(mine)}, got ${show(value)}${where}.${KEEPING}`,
+      );
+    }
+  }
+  checkTogether(algorithm, { ...options, ...loaded }, where);
+  return loaded;
+}
+
+/** The options that a dict has, each checked. Its other keys are PyTorch's (foreach, ...): how it computes, not what. */
+export function readOptions<Options extends GroupOptions>(
+  algorithm: Algorithm<Options>,
+  options: Readonly<Options>,
+  { own, where }: Saved,
+): Partial<Options> {
+  const entries = savedOptions(algorithm).flatMap((name) => {
+    const value = own[snakeCase(name)];
+    if (value === undefined || typeof options[name as keyof Options] === 'function') return [];
+    if (typeof value === 'function') {
+      throw new TypeError(`Expected a number as ${show(snakeCase(name))}${where}, got a function.`);
+    }
+    return [[name, checked(name, Array.isArray(value) ? copyPair(value) : value, where)]];
+  });
+  return Object.fromEntries(entries) as Partial<Options>;
+}
+
+/** A copy of at most 3 items: enough to see whether it is a pair. */
+const copyPair = (value: readonly unknown[]): unknown[] =>
+  Array.from({ length: Math.min(value.length, 3) }, (_, i) => value[i]);
+
+/** Throws where the dict was saved with a function that is not given anew: without it training would go another way. */
+function checkFunctions<Options extends GroupOptions>(options: Options, { own, where }: Saved): void {
+  const saved = own.functions === undefined ? [] : copyNames(own.functions, 'functions', where);
+  const values = options as Readonly<Record<string, unknown>>;
+  const isGiven = (name: string): boolean =>
+    Object.hasOwn(values, camelCase(name)) && typeof values[camelCase(name)] === 'function';
+  const missing = saved.filter((name) => !isGiven(name));
+  if (missing.length === 0) return;
+  const what = `${list(missing)}${where}`;
+  throw new TypeError(
+    `The state dict was saved with functions as ${what}: make the optimizer with them, none is saved.${KEEPING}`,
+  );
+}
+
+/** Throws if the two options average by different weights: in train mode the parameters depend on the weight. */
+export function checkAverage<Options extends GroupOptions>(
+  { average }: Algorithm<Options>,
+  mine: Readonly<Options>,
+  theirs: Readonly<Options>,
+  what: string,
+): void {
+  const weights = [mine, theirs].map((options) => {
+    const by: Record<string, number> = {};
+    average?.prepare(by, options, true);
+    return by.weight;
+  });
+  if (weights[0] === weights[1]) return;
+  throw new TypeError(
+    `${what} in train mode with another beta1 or momentum, on which they depend: save in eval mode, or keep beta1 and momentum.`,
+  );
+}
+
+/** The memory of a schedule, as a copy; undefined where the dict has none. */
+export function parseMemory(schedule: CommonOptions['schedule'], { own, where }: Saved): unknown {
+  if (own.schedule === undefined) return undefined;
+  if (hasMemory(schedule)) return copyMemory(own.schedule, `schedule${where}`);
+  const how = 'make this optimizer with such a schedule, or reduceOnPlateau anew';
+  throw new TypeError(`The state dict has the memory of a schedule${where}, got none to take it: ${how}.`);
+}

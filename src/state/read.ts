@@ -1,0 +1,31 @@
+// Copies of parameters.
+
+import type { GroupOptions } from '../algorithms/algorithm.js';
+import { arraysOf } from '../backends/layout.js';
+import { memberOf, type Parts } from '../step/state.js';
+import { apply, type Arrays } from '../rules/rule.js';
+import { show } from '../errors.js';
+
+/** A copy of a parameter as it is now; with `average` of the average, in either mode. */
+export async function readParam<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  name: string,
+  average: boolean,
+): Promise<Float32Array> {
+  const { algorithm, steppers, backend, outcomes } = parts;
+  const { group, section, tensor } = memberOf(parts, name);
+  const averaging = algorithm.average;
+  if (average && averaging === undefined) throw new TypeError(`${algorithm.name} keeps no average of ${show(name)}.`);
+  const read = (arrays: string[]): Promise<Float32Array[]> =>
+    outcomes.settle(backend.read(arrays.map((array) => ({ section, tensor, array }))));
+  // In eval mode, and before its first step, the parameter is the average.
+  const stepper = steppers[group];
+  const isAway = average && stepper.isTraining && tensor.step > 0;
+  if (averaging === undefined || !isAway) return (await read(['param']))[0];
+  const { rule } = averaging;
+  const names = arraysOf(rule);
+  const by = stepper.coefficients.average(true);
+  const values = await read(names);
+  apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
+  return values[0];
+}

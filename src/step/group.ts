@@ -1,0 +1,214 @@
+// A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
+
+import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import { namesOf, type ArrayOf, type Backend, type Removed } from '../backends/backend.js';
+import { Coefficients } from './arithmetic.js';
+import type { Group, Section } from '../inputs/groups.js';
+import type { Tensor } from '../backends/layout.js';
+import { camelCase, live, type Live } from '../inputs/options.js';
+import type { Rule } from '../rules/rule.js';
+import { Runs, type Member } from './runs.js';
+
+/** The live options of a group, and what can be read of it. */
+export type LiveGroup<Options> = Options & {
+  /** The names of its tensors, and of those that are frozen. */
+  readonly params: readonly string[];
+  readonly frozen: readonly string[];
+  /**
+   * lr times all multipliers, as the latest step took it. 0 before the first step. After loading a state dict also 0,
+   * except for Schedule-Free, which saves it.
+   */
+  readonly scheduledLr: number;
+  /**
+   * Schedule-Free's: whether the parameters are y and not the average, completed steps, the sum of the weights of its
+   * average, and the largest lr so far, -1 at first.
+   */
+  readonly trainMode?: boolean;
+  readonly k?: number;
+  readonly weightSum?: number;
+  readonly lrMax?: number;
+};
+
+/** Keeps those items of an array for which `isKept` is true, in the same array. */
+function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
+  const kept = items.filter(isKept);
+  items.length = 0;
+  for (const item of kept) items.push(item);
+}
+
+const takesPart = ({ grad }: Member): boolean => grad !== undefined;
+const hasBegun = ({ tensor }: Member): boolean => tensor.step > 0;
+
+export class Stepper<Options extends GroupOptions> {
+  readonly group: Group<Options>;
+  readonly index: number;
+  readonly rule: Rule;
+  /** The tensors that it began with, and those that were added later. */
+  readonly sections: Runs[] = [];
+  readonly members: Member[] = [];
+  /** In the caller's order. */
+  readonly names: string[] = [];
+  /** False while the parameters are the average. */
+  isTraining = true;
+  readonly coefficients: Coefficients<Options>;
+  readonly liveOptions: Live<Options>;
+
+  readonly #algorithm: Algorithm<Options>;
+  /** Counts the steps that were made. */
+  #commits = 0;
+  readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
+    const alike = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
+    return alike && a.decays === b.decays;
+  };
+
+  constructor(algorithm: Algorithm<Options>, group: Group<Options>, index: number, backend: Backend) {
+    this.#algorithm = algorithm;
+    this.group = group;
+    this.index = index;
+    this.coefficients = new Coefficients(algorithm, group.options, group.where);
+    this.rule = this.coefficients.rule;
+    this.liveOptions = this.#show();
+    this.add(group.section, backend);
+  }
+
+  /** Takes in tensors that `backend` has memory for. */
+  add(section: Section, backend: Backend): readonly Member[] {
+    const runs = new Runs(this.index, section, backend);
+    this.sections.push(runs);
+    // One by one, here and elsewhere, since a call takes some 100,000 arguments at most.
+    for (const member of runs.members) this.members.push(member);
+    for (const name of section.names) this.names.push(name);
+    return runs.members;
+  }
+
+  /** Removes tensors. Returns the sections that had some of them. */
+  remove(gone: ReadonlySet<Member>): Removed[] {
+    const changed = this.sections.flatMap((runs): Removed | [] => {
+      const tensors = runs.members.filter((member) => gone.has(member)).map(({ tensor }) => tensor);
+      // With 0 steps they take no part in a change of mode.
+      for (const tensor of tensors) tensor.step = 0;
+      runs.left -= tensors.length;
+      return tensors.length > 0 ? { section: runs.section.index, tensors, isWhole: runs.left === 0 } : [];
+    });
+    if (changed.length === 0) return [];
+    const names = namesOf(changed);
+    keep(this.sections, ({ left, section }) => left > 0 || section.tensors.length === 0);
+    keep(this.members, (member) => !gone.has(member));
+    keep(this.names, (name) => !names.has(name));
+    return changed;
+  }
+
+  /** Frees the memory, even if the caller keeps `live`. */
+  letGo(): void {
+    this.sections.length = this.members.length = 0;
+  }
+
+  /** What `optimizer.groups` shows of it. */
+  get live(): LiveGroup<Options> {
+    return this.liveOptions.shown as LiveGroup<Options>;
+  }
+
+  #show(): Live<Options> {
+    const { options, where } = this.group;
+    const further: Record<string, () => unknown> = {
+      // Copies, which `structuredClone` and `postMessage` take.
+      params: () => Object.freeze([...this.names]),
+      frozen: () => Object.freeze(this.frozen),
+      scheduledLr: () => this.coefficients.scheduledLr,
+    };
+    if (this.#algorithm.average !== undefined) further.trainMode = () => this.isTraining;
+    for (const name of Object.keys(this.state)) further[camelCase(name)] = () => this.state[name];
+    return live(this.#algorithm, options, further, where);
+  }
+
+  /** The names of those tensors whose gradients are passed over. */
+  get frozen(): string[] {
+    const frozen = new Set(this.members.filter(({ tensor }) => tensor.isFrozen).map(({ tensor }) => tensor.name));
+    return this.names.filter((name) => frozen.has(name));
+  }
+
+  /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet. */
+  fromParam(): ArrayOf[] {
+    const begins = this.members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
+    const { fromParam = [] } = this.rule;
+    return begins.flatMap(({ section, tensor }) => fromParam.map((array) => ({ section, tensor, array })));
+  }
+
+  /** Completed steps of a tensor: its own, or where groups count, those of its group. */
+  stepOf(tensor: Tensor): number {
+    return this.coefficients.countsByGroup ? this.state.k : tensor.step;
+  }
+
+  /** What the group remembers; empty where tensors count for themselves. */
+  get state(): GroupState {
+    return this.coefficients.state;
+  }
+
+  /**
+   * Finds the runs of a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`,
+   * and writes the scalars of each. Throws if one of the caller's functions throws or gives a bad value.
+   */
+  prepare(completed: number, gradFactor: number): void {
+    const { coefficients } = this;
+    coefficients.begin(completed, gradFactor);
+    for (let s = 0; s < this.sections.length; s++) {
+      const section = this.sections[s];
+      section.find(takesPart, this.#shareScalars);
+      for (let k = 0; k < section.count; k++) {
+        const { first, scalars } = section.runs[k];
+        const { tensor } = section.members[first];
+        coefficients.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
+      }
+    }
+  }
+
+  /** The step is made: it counts. The group counts it when the last of its gradients have come. */
+  commit(isLast: boolean): void {
+    let isFrozen = true;
+    let isStepped = false;
+    for (let i = 0; i < this.members.length; i++) {
+      const { tensor, grad } = this.members[i];
+      isFrozen &&= tensor.isFrozen;
+      if (grad !== undefined) {
+        isStepped = true;
+        tensor.step += 1;
+      }
+    }
+    if (isStepped) this.coefficients.stepped();
+    // A group that is frozen as a whole stands still.
+    if (isLast && !isFrozen) this.coefficients.commit();
+  }
+
+  /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
+  commitForNow(isLast: boolean): () => void {
+    const { members, state, coefficients } = this;
+    const stepped = members.filter(takesPart).map(({ tensor }) => tensor);
+    const [before, scheduledLr] = [{ ...state }, coefficients.scheduledLr];
+    this.commit(isLast);
+    const after = { ...state };
+    const { sums = [] } = this.#algorithm.group ?? {};
+    const commits = (this.#commits += 1);
+    return () => {
+      for (const tensor of stepped) tensor.step -= 1;
+      const isLatest = this.#commits === commits;
+      if (isLatest) coefficients.scheduledLr = scheduledLr;
+      // If other steps were made or undone since, only the sums are taken back: lr_max stays the largest of all.
+      const isAlone = isLatest && Object.keys(state).every((name) => state[name] === after[name]);
+      if (isAlone) Object.assign(state, before);
+      else for (const name of sums) state[name] -= after[name] - before[name];
+    };
+  }
+
+  /** Finds the runs of tensors that have begun, for a change of mode. */
+  prepareSwitch(toAverage: boolean): void {
+    const by = this.coefficients.average(toAverage);
+    for (const section of this.sections) {
+      section.find(hasBegun, this.#shareScalars);
+      for (let k = 0; k < section.count; k++) {
+        for (const [i, name] of this.#algorithm.average!.rule.scalars.entries()) {
+          section.runs[k].scalars[i] = by[name];
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,63 @@
+// Which tensors of a section take a step, and which of them by one kernel call.
+
+import type { Backend, Run } from '../backends/backend.js';
+import type { Section } from '../inputs/groups.js';
+import type { Tensor } from '../backends/layout.js';
+
+/** A tensor, and the gradient that it takes this step with, if any. */
+export interface Member {
+  readonly group: number;
+  readonly section: number;
+  readonly tensor: Tensor;
+  grad: unknown;
+  /** Whether it took part in the step that is still to be finished. */
+  isDone: boolean;
+  /** The step of the optimizer that it took last, from 0; -1 before the first. */
+  latest: number;
+  /** Whether gradients of it were accumulated since the last step. */
+  hasSum: boolean;
+}
+
+/** The runs of a section. All that a step needs is allocated here, once. */
+export class Runs {
+  readonly section: Section;
+  readonly members: readonly Member[];
+  readonly runs: readonly Run[];
+  /** How many of `runs` this step has. */
+  count = 0;
+  /** How many members are left. Removed ones stay in `members`, so that indices stay the same, and never take part. */
+  left: number;
+
+  constructor(group: number, section: Section, backend: Backend) {
+    const { index, tensors } = section;
+    this.section = section;
+    this.members = tensors.map((tensor) => ({
+      group,
+      section: index,
+      tensor,
+      grad: undefined,
+      isDone: false,
+      latest: -1,
+      hasSum: false,
+    }));
+    this.left = tensors.length;
+    this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
+  }
+
+  /** Finds neighbours that share their scalars, among the members that take part. */
+  find(takesPart: (member: Member) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
+    const { members, runs } = this;
+    let count = 0;
+    let previous: Tensor | undefined;
+    for (let i = 0; i < members.length; i++) {
+      const { tensor } = members[i];
+      const isPart = takesPart(members[i]);
+      if (isPart) {
+        if (previous === undefined || !shareScalars(previous, tensor)) runs[count++].first = i;
+        runs[count - 1].last = i;
+      }
+      previous = isPart ? tensor : undefined;
+    }
+    this.count = count;
+  }
+}

@@ -1,0 +1,136 @@
+// What an optimizer is made of.
+
+import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
+import type { Backend } from '../backends/backend.js';
+import type { WasmSource } from '../backends/cpu/module.js';
+import type { Journal } from './journal.js';
+import type { Stretch } from '../backends/memory.js';
+import type { Outcomes } from '../backends/outcomes.js';
+import type { Member } from './runs.js';
+import { expect, list, show, suggest } from '../errors.js';
+import type { LiveGroup, Stepper } from './group.js';
+
+/** All that an optimizer holds until it is disposed of. */
+export interface Parts<Options extends GroupOptions> {
+  readonly algorithm: Algorithm<Options>;
+  /** The options that groups have unless they have their own. */
+  readonly common: Record<string, unknown>;
+  /** Where the parameters were that it was made from. */
+  readonly memory: Stretch['kind'];
+  /** Whether there is memory for all gradients. */
+  readonly keepGrads: boolean;
+  /** The kernels of the CPU, if the caller brought them. */
+  readonly wasm: WasmSource | undefined;
+  readonly backend: Backend;
+  readonly outcomes: Outcomes;
+  readonly steppers: Stepper<Options>[];
+  /** How many sections, and tensors, there have been so far. */
+  sections: number;
+  tensors: number;
+  /** What `optimizer.groups` shows of them. */
+  readonly groups: LiveGroup<Options>[];
+  readonly members: Map<string, Member>;
+  /** The same in the caller's order, in which gradients are likely to come, too. */
+  inOrder: Member[];
+  /** Names of tensors that were removed: a decay mask may still have them. */
+  readonly removed: Set<string>;
+  /** The step that the optimizer is at, from 0. */
+  step: number;
+  readonly journal: Journal;
+  /** How many batches of gradients were accumulated since the last step. */
+  batches: number;
+  /** Goes up when the sums are taken, dropped or overwritten: a late undo compares it. */
+  sums: number;
+  /** Whether the latest step has gradients still to come. */
+  isUnfinished: boolean;
+  /** Whether parameters are being added. */
+  isAdding: boolean;
+  /** Whether functions of the caller's may be running within a call: a schedule, a decay mask, a getter. */
+  isBusy: boolean;
+  /** How often the state was changed, and how often a change was undone after a late error. */
+  changes: number;
+  undone: number;
+}
+
+/** Takes in a group that is new. */
+export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, stepper: Stepper<Options>): void {
+  parts.steppers.push(stepper);
+  parts.groups.push(stepper.live);
+  register(parts, stepper.members);
+}
+
+/** Makes the members of a new section known by name, and in the caller's order. */
+export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
+  parts.sections += 1;
+  parts.tensors += members.length;
+  for (const member of members.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
+    parts.members.set(member.tensor.name, member);
+    parts.inOrder.push(member);
+  }
+}
+
+export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): Member {
+  const member = members.get(name);
+  if (member !== undefined) return member;
+  expect(typeof name === 'string', 'the parameter', 'a name', name);
+  const names = [...members.keys()];
+  throw new RangeError(`There is no parameter ${show(name)}; there are ${list(names)}.${suggest(name, names)}`);
+}
+
+export function stepperOf<Options extends GroupOptions>(
+  { steppers }: Parts<Options>,
+  group: unknown,
+): Stepper<Options> {
+  const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
+  expect(isOne, 'the group', `an index below ${steppers.length}`, group);
+  return steppers[group as number];
+}
+
+/** Completed steps of the optimizer, as schedules count them. */
+export function completedSteps<Options extends GroupOptions>({ steppers, step }: Parts<Options>): number {
+  const isTaken = steppers.some(({ members }) => members.some(({ latest }) => latest === step));
+  return isTaken ? step + 1 : step;
+}
+
+/** Throws where what is saved or loaded would not be the whole: in the midst of a step, or of several batches. */
+export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>): void {
+  checkFinished(parts);
+  if (parts.batches === 0) return;
+  const how = 'they are no part of the state: step() takes their mean, zeroGrad() drops it';
+  throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
+}
+
+/** Runs `work`, while `isBusy`. */
+export function busily<Options extends GroupOptions, Result>(
+  parts: Parts<Options>,
+  work: (parts: Parts<Options>) => Result,
+): Result {
+  parts.isBusy = true;
+  try {
+    return work(parts);
+  } finally {
+    parts.isBusy = false;
+  }
+}
+
+/** Throws on re-entry: a schedule must not call the optimizer that is calling it. */
+export function checkIdle<Options extends GroupOptions>({ isBusy }: Parts<Options>, method: string): void {
+  if (isBusy) throw reentered(method);
+}
+
+const reentered = (method: string): Error =>
+  new Error(`${method}() was called in the midst of another call: a schedule must not call its own optimizer.`);
+
+/** Throws between the parts of a step, for what must not be done there. */
+export function checkFinished<Options extends GroupOptions>({ isUnfinished }: Parts<Options>): void {
+  if (!isUnfinished) return;
+  throw new Error('A step is unfinished: its last gradients are to come, by a step() without `more`.');
+}
+
+/** Throws where parameters are averages, at which no gradients are taken. */
+export function checkTraining<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
+  if (steppers.every(({ isTraining }) => isTraining)) return;
+  throw new Error(
+    'Gradients came in eval mode, where the parameters are averages: call train() before they are taken.',
+  );
+}
