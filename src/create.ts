@@ -1,7 +1,8 @@
 // From an algorithm to the function that makes its optimizers.
 
 import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
-import { checkWasm, keep, type WasmSource } from './backends/cpu/module.js';
+import type { WasmSource } from './backends/backend.js';
+import { checkWasm, keep } from './backends/cpu/module.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
 import { readGroups, type Params } from './inputs/groups.js';
 import type { GpuMemory } from './backends/memory.js';
@@ -84,10 +85,10 @@ export function creator<Options extends GroupOptions>(made: Algorithm<Options>):
     const ours = Object.fromEntries(
       Object.entries(common).map(([name, of]) => [name, Array.isArray(of) ? [...of] : of]),
     );
-    const { groups, intake } = readGroups(algorithm, params, ours);
-    const opened = await choose({ ...intake, device, wasm, keepGrads, threads }, wanted);
+    const { groups, added } = readGroups(algorithm, params, ours);
+    const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
-      const making = { algorithm, common: ours, memory: intake.memory, keepGrads, wasm, ...opened };
+      const making = { algorithm, common: ours, memory: added.memory, keepGrads, wasm, ...opened };
       return new Optimizer(making, groups);
     } catch (error) {
       opened.backend.dispose();

@@ -3,7 +3,7 @@
 import { addGroup, addTensors, membersOf, removeParams, removeTensors } from './state/grow.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './inputs/assignments.js';
-import type { WasmSource } from './backends/cpu/module.js';
+import type { WasmSource } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
 import type { Group, ParamGroup, Tensors } from './inputs/groups.js';

@@ -1,20 +1,15 @@
 // What a machine offers to the optimizer.
 
-import type { Intake } from '../inputs/groups.js';
 import type { Tensor } from './layout.js';
-import type { Stretch } from './memory.js';
+import type { ByteRange } from './memory.js';
 import type { Rule } from '../rules/rule.js';
-import type { Member } from '../step/runs.js';
-import type { WasmSource } from './cpu/module.js';
+import type { TensorEntry, Run } from './plan.js';
+import type { NewTensors } from './section.js';
+
+/** What callers may hand over as the kernels of the CPU: a compiled dist/core.wasm, or its bytes. */
+export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
-
-/** Neighbours in `section.tensors`, from `first` to `last` inclusive, that take this step with the same scalars. */
-export interface Run {
-  first: number;
-  last: number;
-  readonly scalars: Float32Array;
-}
 
 /** One of the arrays of a tensor: 'param', 'grad', or a slot. */
 export interface ArrayOf {
@@ -53,9 +48,9 @@ export interface Backend {
   /** A sentence saying that its device or its memory is lost; undefined until then. */
   readonly lost?: string | undefined;
   /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
-  paramAt?(stretch: Stretch): string | undefined;
+  paramAt?(range: ByteRange): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
-  extend(intake: Intake): Promise<Extension>;
+  extend(added: NewTensors): Promise<Extension>;
   /** Removes tensors, each section listed once. */
   remove(removed: readonly Removed[]): void;
   /** Where the scalars of a section's run k are to be written before its `update`. */
@@ -63,7 +58,7 @@ export interface Backend {
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
   /** Throws if two gradients of one step overlap. Each of them has passed `check`. */
-  checkTogether?(members: ReadonlyMap<string, Member>): void;
+  checkTogether?(members: ReadonlyMap<string, TensorEntry>): void;
   /** Begins `what`, recorded into the caller's encoder if there is one. Throws if this backend cannot record. */
   begin(encoder: GPUCommandEncoder | undefined, what: string): void;
   /** Copies, uploads or binds a gradient that passed `check`. */
@@ -96,7 +91,7 @@ export interface Backend {
 }
 
 /** What a backend is made from. */
-export interface Request extends Intake {
+export interface Request extends NewTensors {
   readonly device: GPUDevice | undefined;
   /** The kernels of the CPU, if the caller has them. */
   readonly wasm: WasmSource | undefined;

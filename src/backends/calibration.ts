@@ -1,10 +1,11 @@
 // backend: 'fastest'. Which backend is that depends on the machine, on the sizes, and on where the data are: so it is
 // tried, with gradients handed over and parameters taken back, as a caller does whose data are in CPU memory.
 
-import type { Section } from '../inputs/groups.js';
+import type { Section } from './section.js';
 import type { Tensor } from './layout.js';
 import { perform } from './outcomes.js';
-import type { ArrayOf, Backend, BackendName, Request, Run } from './backend.js';
+import type { ArrayOf, Backend, BackendName, Request } from './backend.js';
+import type { Run } from './plan.js';
 import { generation } from './cpu/module.js';
 
 export interface Candidate {

@@ -6,8 +6,8 @@ import { list, show, unexpected } from '../errors.js';
 /** GPU memory as a caller names it: a buffer, or a part of one. */
 export type GpuMemory = GPUBuffer | GPUBufferBinding;
 
-/** A stretch of bytes in an ArrayBuffer or GPUBuffer. */
-export interface Stretch {
+/** A range of bytes in an ArrayBuffer or GPUBuffer. */
+export interface ByteRange {
   readonly kind: 'CPU' | 'GPU';
   readonly buffer: object;
   readonly offset: number;
@@ -62,7 +62,7 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
 }
 
 /** Where `memory` lies. Throws an Error about `role` and `name` for anything but a sound array or GPU buffer. */
-export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): Stretch {
+export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): ByteRange {
   if (isFloat32Array(memory)) {
     checkThere(memory, role, name);
     return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
@@ -108,7 +108,7 @@ export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, wh
   throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
 }
 
-export const overlap = (a: Stretch, b: Stretch): boolean =>
+export const overlap = (a: ByteRange, b: ByteRange): boolean =>
   a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 
 const overlapping = (...names: string[]): TypeError =>
@@ -117,26 +117,26 @@ const overlapping = (...names: string[]): TypeError =>
 /** Tensors that have their memory already. */
 export interface Located {
   /** One of them, and the kind of memory that all of them came from. */
-  readonly one?: readonly [name: string, kind: Stretch['kind']];
+  readonly one?: readonly [name: string, kind: ByteRange['kind']];
   /** The tensor that has some of these bytes, if any. */
-  at(stretch: Stretch): string | undefined;
+  at(range: ByteRange): string | undefined;
 }
 
-/** Throws unless the named stretches, and those of `existing`, are all of one kind and no two of them share a byte. */
-export function checkSeparate(stretches: ReadonlyMap<string, Stretch>, existing: Located): void {
-  const entries = [...stretches];
+/** Throws unless the named ranges, and those of `existing`, are all of one kind and no two of them share a byte. */
+export function checkSeparate(ranges: ReadonlyMap<string, ByteRange>, existing: Located): void {
+  const entries = [...ranges];
   if (entries.length === 0) return;
   const [other, otherKind] = existing.one ?? [entries[0][0], entries[0][1].kind];
   const byBuffer = new Map<object, typeof entries>();
   for (const entry of entries) {
-    const [name, stretch] = entry;
-    const { buffer, kind, bytes } = stretch;
+    const [name, range] = entry;
+    const { buffer, kind, bytes } = range;
     if (kind !== otherKind) {
       const both = `${show(other)} on the ${otherKind} and ${show(name)} on the ${kind}`;
       throw new TypeError(`Expected all parameters in one kind of memory, got ${both}.`);
     }
     if (bytes === 0) continue;
-    const under = existing.at(stretch);
+    const under = existing.at(range);
     if (under !== undefined) throw overlapping(under, name);
     const neighbours = byBuffer.get(buffer);
     if (neighbours === undefined) byBuffer.set(buffer, [entry]);

@@ -2,9 +2,9 @@
 
 import type { Algorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import { FLOAT, type Tensor } from '../backends/layout.js';
-import { checkSeparate, isFloat32Array, locate, type Located, type Stretch } from '../backends/memory.js';
+import { checkSeparate, isFloat32Array, locate, type Located, type ByteRange } from '../backends/memory.js';
+import type { NewTensors, Section } from '../backends/section.js';
 import { resolve } from './options.js';
-import type { Rule } from '../rules/rule.js';
 import { expect, isRecord, list, ownOf, show } from '../errors.js';
 
 /** Tensors by name, in the order in which they are listed. */
@@ -16,19 +16,6 @@ export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: 
 /** What an optimizer is created over: one record of tensors, or an array of groups. */
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
-/** Tensors of one group that came together: a backend lays them out as one block. */
-export interface Section {
-  /** Its place among all sections of the optimizer. */
-  readonly index: number;
-  readonly rule: Rule;
-  /** All rules that run over its arrays: `rule`, and that of a change of mode. */
-  readonly rules: readonly Rule[];
-  /** Names in the caller's order. */
-  readonly names: readonly string[];
-  /** Those that decay first: tensors that share their scalars lie side by side. */
-  readonly tensors: readonly Tensor[];
-}
-
 /** A group as the optimizer sees it. */
 export interface Group<Options = object> {
   readonly options: Options;
@@ -37,9 +24,6 @@ export interface Group<Options = object> {
   /** The tensors that it began with. */
   readonly section: Section;
 }
-
-/** Where each tensor comes from, an array or GPU memory: only needed while its memory is made, and not kept. */
-export type Sources = ReadonlyMap<Tensor, Float32Array | Stretch>;
 
 /** What an optimizer has when more is added: queries are about what is added, so that adding costs only that. */
 export interface Existing extends Located {
@@ -60,20 +44,13 @@ const nothing: Existing = {
   at: () => undefined,
 };
 
-/** New tensors, and where they come from. */
-export interface Intake {
-  readonly sections: readonly Section[];
-  readonly sources: Sources;
-  readonly memory: Stretch['kind'];
-}
-
 /** Reads what `adamw(params, common)` was given, or, as a list, groups that are added to `existing` ones. */
 export function readGroups<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   params: unknown,
   common: Record<string, unknown>,
   existing = nothing,
-): { groups: Group<Options>[]; intake: Intake } {
+): { groups: Group<Options>[]; added: NewTensors } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
   // The first index of each object.
@@ -87,13 +64,13 @@ export function readGroups<Options extends GroupOptions>(
     const options = resolve(algorithm, ofGroup, common, where);
     return { options, record, where, ownMask: ofGroup.decayMask !== undefined };
   });
-  const intake = readTensors(algorithm, entries, existing);
-  if (intake.sources.size === 0)
+  const added = readTensors(algorithm, entries, existing);
+  if (added.sources.size === 0)
     throw new TypeError(
       `Expected at least one parameter, got ${show(given.length === 1 ? entries[0].record : params)}.`,
     );
-  const groups = entries.map(({ options, where }, i) => ({ options, where, section: intake.sections[i] }));
-  return { groups, intake };
+  const groups = entries.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
+  return { groups, added };
 }
 
 /** Reads a section for each entry: the tensors of `record`, by the options of a group. */
@@ -101,24 +78,24 @@ export function readTensors<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   entries: readonly { options: Options; record: unknown; where: string; ownMask?: boolean }[],
   existing: Existing,
-): Intake {
-  const stretches = new Map<string, Stretch>();
+): NewTensors {
+  const ranges = new Map<string, ByteRange>();
   const named = entries.map(({ record, where }) => {
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const tensors = ownOf(record);
     const names = Object.keys(tensors);
     for (const name of names) {
       expect(!/\p{Surrogate}/u.test(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
-      if (existing.has(name) || stretches.has(name))
+      if (existing.has(name) || ranges.has(name))
         throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
-      stretches.set(name, locate(tensors[name], 'parameter', name));
+      ranges.set(name, locate(tensors[name], 'parameter', name));
     }
     return { names, record: tensors };
   });
-  checkSeparate(stretches, existing);
-  const isKnown = (name: string): boolean => existing.knows(name) || stretches.has(name);
+  checkSeparate(ranges, existing);
+  const isKnown = (name: string): boolean => existing.knows(name) || ranges.has(name);
 
-  const sources = new Map<Tensor, Float32Array | Stretch>();
+  const sources = new Map<Tensor, Float32Array | ByteRange>();
   const sections = entries.map(({ options, where, ownMask = false }, i): Section => {
     const { names, record } = named[i];
     const own = new Set(names);
@@ -126,7 +103,7 @@ export function readTensors<Options extends GroupOptions>(
     const tensors = names.map((name, n) => ({
       name,
       index: existing.tensors + sources.size + n,
-      length: stretches.get(name)!.bytes / FLOAT,
+      length: ranges.get(name)!.bytes / FLOAT,
       decays: decays[n],
       isFrozen: false,
       step: 0,
@@ -135,7 +112,7 @@ export function readTensors<Options extends GroupOptions>(
     }));
     for (const tensor of tensors) {
       const source = record[tensor.name];
-      sources.set(tensor, isFloat32Array(source) ? source : stretches.get(tensor.name)!);
+      sources.set(tensor, isFloat32Array(source) ? source : ranges.get(tensor.name)!);
     }
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));
     const rule = algorithm.rule(options);
@@ -143,18 +120,7 @@ export function readTensors<Options extends GroupOptions>(
     return { index: existing.sections + i, rule, rules, names, tensors };
   });
   const [, kind] = existing.one ?? [];
-  return { sections, sources, memory: kind ?? stretches.values().next().value?.kind ?? 'CPU' };
-}
-
-/** Something for each tensor by name, in the order in which the caller listed them. */
-export function byName<Value>(
-  sections: readonly Section[],
-  make: (section: number, tensor: Tensor) => Value,
-): [string, Value][] {
-  return sections.flatMap(({ index, names, tensors }) => {
-    const made = new Map(tensors.map((tensor) => [tensor.name, make(index, tensor)]));
-    return names.map((name): [string, Value] => [name, made.get(name)!]);
-  });
+  return { sections, sources, memory: kind ?? ranges.values().next().value?.kind ?? 'CPU' };
 }
 
 /** Whether each of `names` decays. A record must name them all, and nothing that is not known. */

@@ -1,6 +1,7 @@
 // The WebAssembly kernels over the caller's own memory.
 
-import { bind, checkWasm, getCore, type WasmSource } from '../backends/cpu/module.js';
+import type { WasmSource } from '../backends/backend.js';
+import { bind, checkWasm, getCore } from '../backends/cpu/module.js';
 import { expect, expectArguments, expectOptions, ownOf } from '../errors.js';
 import { kernels, type KernelName } from './table.js';
 

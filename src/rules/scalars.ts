@@ -2,7 +2,6 @@
 // computed property name, and a step on the CPU is to allocate nothing.
 
 import type { Rule } from './rule.js';
-import { ownOf } from '../errors.js';
 
 interface Place {
   readonly values: Float64Array;
@@ -20,7 +19,9 @@ const prototypes = /* @__PURE__ */ new WeakMap<Rule, object>();
 
 export function scalarsOf(rule: Rule): Scalars {
   const values = new Float64Array(rule.scalars.length);
-  const by = Object.create(prototypeOf(rule), ownOf({ values: ownOf({ value: values }) })) as Record<string, number>;
+  const by = Object.create(prototypeOf(rule), {
+    values: { __proto__: null, value: values },
+  } as PropertyDescriptorMap) as Record<string, number>;
   return { by: Object.preventExtensions(by), values };
 }
 
@@ -29,14 +30,16 @@ function prototypeOf(rule: Rule): object {
   if (prototype === undefined) {
     const accessors = rule.scalars.map((name, k) => [
       name,
-      ownOf({
+      {
+        // Without prototype: pages may have given `Object.prototype` properties.
+        __proto__: null,
         get(this: Place): number {
           return this.values[k];
         },
         set(this: Place, value: number) {
           this.values[k] = value;
         },
-      }),
+      },
     ]);
     prototype = Object.defineProperties({}, Object.fromEntries(accessors)) as object;
     prototypes.set(rule, prototype);

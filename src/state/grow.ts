@@ -2,17 +2,18 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import { Unavailable } from '../backends/backend.js';
-import { readGroups, readTensors, type Existing, type Intake } from '../inputs/groups.js';
+import type { NewTensors } from '../backends/section.js';
+import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
 import { checkWhole, completedSteps, memberOf, register, stepperOf, takeGroup, type Parts } from '../step/state.js';
-import type { Member } from '../step/runs.js';
+import type { TensorEntry } from '../backends/plan.js';
 import { expect, show } from '../errors.js';
 import { Stepper } from '../step/group.js';
 
 /** Adds a group, as soon as there is memory for it. */
 export async function addGroup<Options extends GroupOptions>(parts: Parts<Options>, group: unknown): Promise<void> {
   const { algorithm, common, steppers, backend } = parts;
-  const { groups, intake } = readGroups(algorithm, [group], common, existing(parts));
-  await extend(parts, intake, () => {
+  const { groups, added } = readGroups(algorithm, [group], common, existing(parts));
+  await extend(parts, added, () => {
     const stepper = new Stepper(algorithm, groups[0], steppers.length, backend);
     // As a rule all groups are in one mode, and no step can be taken before they are. Most algorithms have none.
     stepper.isTraining = algorithm.average === undefined || steppers.every(({ isTraining }) => isTraining);
@@ -29,10 +30,10 @@ export async function addTensors<Options extends GroupOptions>(
   const stepper = stepperOf(parts, index);
   const { options } = stepper.group;
   const where = ` of group ${index}`;
-  const intake = readTensors(parts.algorithm, [{ options, record, where }], existing(parts));
-  if (intake.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
-  await extend(parts, intake, () => {
-    register(parts, stepper.add(intake.sections[0], parts.backend));
+  const added = readTensors(parts.algorithm, [{ options, record, where }], existing(parts));
+  if (added.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
+  await extend(parts, added, () => {
+    register(parts, stepper.add(added.sections[0], parts.backend));
   });
 }
 
@@ -46,11 +47,14 @@ export function removeParams<Options extends GroupOptions>(parts: Parts<Options>
 }
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
-export function membersOf<Options extends GroupOptions>(parts: Parts<Options>, names: unknown): Map<string, Member> {
+export function membersOf<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  names: unknown,
+): Map<string, TensorEntry> {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
   checkWhole(parts);
   if (parts.isAdding) throw new Error('Parameters are being added: await that first.');
-  const gone = new Map<string, Member>();
+  const gone = new Map<string, TensorEntry>();
   for (let i = 0; i < names.length; i++) {
     const name = names[i] as string;
     const member = memberOf(parts, name);
@@ -83,13 +87,13 @@ export function removeTensors<Options extends GroupOptions>(parts: Parts<Options
 /** Makes memory for what is new, and then has `take` take it in, all at once. */
 async function extend<Options extends GroupOptions>(
   parts: Parts<Options>,
-  intake: Intake,
+  added: NewTensors,
   take: () => void,
 ): Promise<void> {
   if (parts.isAdding) throw new Error('Parameters are being added already: await that first.');
   parts.isAdding = true;
   try {
-    const extension = await parts.backend.extend(intake);
+    const extension = await parts.backend.extend(added);
     try {
       parts.outcomes.check();
     } catch (error) {
@@ -116,6 +120,6 @@ function existing<Options extends GroupOptions>(parts: Parts<Options>): Existing
     one: [inOrder[0].tensor.name, memory],
     has: (name) => members.has(name),
     knows: (name) => members.has(name) || removed.has(name),
-    at: (stretch) => backend.paramAt?.(stretch),
+    at: (range) => backend.paramAt?.(range),
   };
 }

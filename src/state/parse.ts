@@ -5,7 +5,7 @@ import type { ArrayOf } from '../backends/backend.js';
 import { bounded, LARGEST } from '../math/f32.js';
 import type { Tensor } from '../backends/layout.js';
 import type { Rule } from '../rules/rule.js';
-import type { Member } from '../step/runs.js';
+import type { TensorEntry } from '../backends/plan.js';
 import { hasMemory } from '../algorithms/schedule.js';
 import { canCount, countFrom, expect, isRecord, list, show, unexpected } from '../errors.js';
 import type { Stepper } from '../step/group.js';
@@ -30,7 +30,7 @@ export interface Loaded<Options extends GroupOptions> {
 }
 
 interface LoadedTensor {
-  readonly member: Member;
+  readonly member: TensorEntry;
   readonly isFrozen: boolean;
   readonly step: number;
   /** Undefined for one that has not stepped yet. */

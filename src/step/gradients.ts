@@ -5,7 +5,7 @@ import type { ArrayOf, Backend } from '../backends/backend.js';
 import { locate, overlap, type GpuMemory } from '../backends/memory.js';
 import { perform } from '../backends/outcomes.js';
 import { checkFinished, checkTraining, memberOf, type Parts } from './state.js';
-import type { Member } from './runs.js';
+import type { TensorEntry } from '../backends/plan.js';
 import { expect, isRecord, show } from '../errors.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
@@ -90,7 +90,7 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
   }
 }
 
-function add(backend: Backend, added: readonly Member[]): void {
+function add(backend: Backend, added: readonly TensorEntry[]): void {
   for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
 }
 

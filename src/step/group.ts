@@ -3,11 +3,12 @@
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { namesOf, type ArrayOf, type Backend, type Removed } from '../backends/backend.js';
 import { Coefficients } from './arithmetic.js';
-import type { Group, Section } from '../inputs/groups.js';
+import type { Section } from '../backends/section.js';
+import type { Group } from '../inputs/groups.js';
 import type { Tensor } from '../backends/layout.js';
 import { camelCase, live, type Live } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
-import { Runs, type Member } from './runs.js';
+import { Runs, type TensorEntry } from '../backends/plan.js';
 
 /** The live options of a group, and what can be read of it. */
 export type LiveGroup<Options> = Options & {
@@ -36,8 +37,8 @@ function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
   for (const item of kept) items.push(item);
 }
 
-const takesPart = ({ grad }: Member): boolean => grad !== undefined;
-const hasBegun = ({ tensor }: Member): boolean => tensor.step > 0;
+const takesPart = ({ grad }: TensorEntry): boolean => grad !== undefined;
+const hasBegun = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
 
 export class Stepper<Options extends GroupOptions> {
   readonly group: Group<Options>;
@@ -45,7 +46,7 @@ export class Stepper<Options extends GroupOptions> {
   readonly rule: Rule;
   /** The tensors that it began with, and those that were added later. */
   readonly sections: Runs[] = [];
-  readonly members: Member[] = [];
+  readonly members: TensorEntry[] = [];
   /** In the caller's order. */
   readonly names: string[] = [];
   /** False while the parameters are the average. */
@@ -72,8 +73,8 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** Takes in tensors that `backend` has memory for. */
-  add(section: Section, backend: Backend): readonly Member[] {
-    const runs = new Runs(this.index, section, backend);
+  add(section: Section, backend: Backend): readonly TensorEntry[] {
+    const runs = new Runs(this.index, section, (k) => backend.scalars(section.index, k));
     this.sections.push(runs);
     // One by one, here and elsewhere, since a call takes some 100,000 arguments at most.
     for (const member of runs.members) this.members.push(member);
@@ -82,7 +83,7 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** Removes tensors. Returns the sections that had some of them. */
-  remove(gone: ReadonlySet<Member>): Removed[] {
+  remove(gone: ReadonlySet<TensorEntry>): Removed[] {
     const changed = this.sections.flatMap((runs): Removed | [] => {
       const tensors = runs.members.filter((member) => gone.has(member)).map(({ tensor }) => tensor);
       // With 0 steps they take no part in a change of mode.

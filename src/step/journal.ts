@@ -3,9 +3,9 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { Parts } from './state.js';
-import type { Member } from './runs.js';
+import type { TensorEntry } from '../backends/plan.js';
 
-type TakesPart = (member: Member) => boolean;
+type TakesPart = (member: TensorEntry) => boolean;
 
 const hasGrad: TakesPart = ({ grad }) => grad !== undefined;
 
@@ -16,12 +16,12 @@ interface Found {
   /** Of those that take the step. */
   latest: readonly number[];
   /** Those that were part of the step that it goes on with. */
-  done: readonly Member[];
+  done: readonly TensorEntry[];
 }
 
 /** A step that may turn out not to have been done. */
 interface Entry extends Found {
-  readonly stepped: readonly Member[];
+  readonly stepped: readonly TensorEntry[];
   readonly more: boolean;
   isSettled: boolean;
   isRefused: boolean;
@@ -33,7 +33,7 @@ export class Journal {
 
   /** Enters the step that is about to be counted, and gives the function that says how it turned out. */
   enter<Options extends GroupOptions>(parts: Parts<Options>, more: boolean): (isRefused: boolean) => void {
-    const stepped: Member[] = [];
+    const stepped: TensorEntry[] = [];
     for (const { members } of parts.steppers) for (const member of members) if (hasGrad(member)) stepped.push(member);
     const entry: Entry = { stepped, more, isSettled: false, isRefused: false, ...find(parts, stepped) };
     this.#entries.add(entry);
@@ -75,7 +75,7 @@ export class Journal {
 
 function find<Options extends GroupOptions>(
   { step, isUnfinished, steppers }: Parts<Options>,
-  stepped: readonly Member[],
+  stepped: readonly TensorEntry[],
 ): Found {
   const done = isUnfinished ? steppers.flatMap(({ members }) => members.filter(({ isDone }) => isDone)) : [];
   return { step, isUnfinished, latest: stepped.map(({ latest }) => latest), done };

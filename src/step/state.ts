@@ -1,12 +1,11 @@
 // What an optimizer is made of.
 
 import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
-import type { Backend } from '../backends/backend.js';
-import type { WasmSource } from '../backends/cpu/module.js';
+import type { Backend, WasmSource } from '../backends/backend.js';
 import type { Journal } from './journal.js';
-import type { Stretch } from '../backends/memory.js';
+import type { ByteRange } from '../backends/memory.js';
 import type { Outcomes } from '../backends/outcomes.js';
-import type { Member } from './runs.js';
+import type { TensorEntry } from '../backends/plan.js';
 import { expect, list, show, suggest } from '../errors.js';
 import type { LiveGroup, Stepper } from './group.js';
 
@@ -16,7 +15,7 @@ export interface Parts<Options extends GroupOptions> {
   /** The options that groups have unless they have their own. */
   readonly common: Record<string, unknown>;
   /** Where the parameters were that it was made from. */
-  readonly memory: Stretch['kind'];
+  readonly memory: ByteRange['kind'];
   /** Whether there is memory for all gradients. */
   readonly keepGrads: boolean;
   /** The kernels of the CPU, if the caller brought them. */
@@ -29,9 +28,9 @@ export interface Parts<Options extends GroupOptions> {
   tensors: number;
   /** What `optimizer.groups` shows of them. */
   readonly groups: LiveGroup<Options>[];
-  readonly members: Map<string, Member>;
+  readonly members: Map<string, TensorEntry>;
   /** The same in the caller's order, in which gradients are likely to come, too. */
-  inOrder: Member[];
+  inOrder: TensorEntry[];
   /** Names of tensors that were removed: a decay mask may still have them. */
   readonly removed: Set<string>;
   /** The step that the optimizer is at, from 0. */
@@ -60,7 +59,7 @@ export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, s
 }
 
 /** Makes the members of a new section known by name, and in the caller's order. */
-export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly Member[]): void {
+export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly TensorEntry[]): void {
   parts.sections += 1;
   parts.tensors += members.length;
   for (const member of members.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
@@ -69,7 +68,7 @@ export function register<Options extends GroupOptions>(parts: Parts<Options>, me
   }
 }
 
-export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): Member {
+export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): TensorEntry {
   const member = members.get(name);
   if (member !== undefined) return member;
   expect(typeof name === 'string', 'the parameter', 'a name', name);

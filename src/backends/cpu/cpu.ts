@@ -1,6 +1,6 @@
 // What the two CPU backends share: memories, laid out once, and live views into them.
 
-import { byName, type Intake, type Section } from '../../inputs/groups.js';
+import { byName, type NewTensors, type Section } from '../section.js';
 import { begin, elements, end, layout, type Block, type Tensor } from '../layout.js';
 import { checkThere, isFloat32Array } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
@@ -14,9 +14,9 @@ import {
   type Extension,
   type Removed,
   type Request,
-  type Run,
 } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
+import type { Run } from '../plan.js';
 
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
 export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
@@ -94,7 +94,7 @@ class CpuBackend implements Backend {
     return this.#grads.record;
   }
 
-  async extend({ sections, sources, memory }: Intake): Promise<Extension> {
+  async extend({ sections, sources, memory }: NewTensors): Promise<Extension> {
     if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
     let room = this.#room;
     let { blocks, bytes } = layout(sections, this.#keepGrads, room?.free);
@@ -277,7 +277,7 @@ class CpuBackend implements Backend {
 /** Lays sections out in a memory that was opened, and copies the parameters there. */
 function fill(
   sections: readonly Section[],
-  sources: Intake['sources'],
+  sources: NewTensors['sources'],
   blocks: readonly Block[],
   { buffer, kernel }: ReturnType<Machine['open']>,
 ): Placed[] {

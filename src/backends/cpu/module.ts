@@ -3,10 +3,7 @@
 
 import { gone } from '../memory.js';
 import { expect, show } from '../../errors.js';
-import { Unavailable } from '../backend.js';
-
-/** What callers may hand over instead: a compiled dist/core.wasm, or its bytes. */
-export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
+import { Unavailable, type WasmSource } from '../backend.js';
 
 /** Rewrites a module's bytes before they are compiled. */
 export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;

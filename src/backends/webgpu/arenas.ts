@@ -1,6 +1,6 @@
 // The GPU memory of a section: the caller's parameters where they are, and arenas for all else.
 
-import type { Section, Sources } from '../../inputs/groups.js';
+import type { Section, Sources } from '../section.js';
 import { FLOAT, type Arena, type Tensor } from '../layout.js';
 import { checkThere, COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../memory.js';
 import { complaint } from './device.js';

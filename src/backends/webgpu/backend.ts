@@ -1,13 +1,13 @@
 // WebGPU: the kernels of wgsl/, over the caller's buffers and arenas of the optimizer's own.
 
-import { byName, type Intake } from '../../inputs/groups.js';
+import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { checkUsage, isFloat32Array, locate, type Stretch } from '../memory.js';
+import { checkUsage, isFloat32Array, locate, type ByteRange } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
-import type { Member } from '../../step/runs.js';
+import type { Run, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../cpu/sums.js';
-import { namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Run } from '../backend.js';
+import { namesOf, type ArrayOf, type Backend, type Extension, type Removed } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
 import { Given } from './given.js';
 import { Kernels } from './kernels.js';
@@ -22,7 +22,7 @@ export class WebGPU implements Backend {
   readonly device: GPUDevice;
   readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
-  readonly #place: (intake: Intake, own: Set<object>) => Promise<Placed[]>;
+  readonly #place: (added: NewTensors, own: Set<object>) => Promise<Placed[]>;
   /** By section. Removed ones leave holes, which `forEach` skips. */
   readonly #placed: Placed[] = [];
   readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
@@ -44,7 +44,7 @@ export class WebGPU implements Backend {
     device: GPUDevice,
     ownsDevice: boolean,
     keepGrads: boolean,
-    place: (intake: Intake, own: Set<object>) => Promise<Placed[]>,
+    place: (added: NewTensors, own: Set<object>) => Promise<Placed[]>,
   ) {
     this.device = device;
     this.#kernels = Kernels.of(device);
@@ -62,13 +62,13 @@ export class WebGPU implements Backend {
     return this.#grads.record;
   }
 
-  paramAt({ buffer, offset, bytes }: Stretch): string | undefined {
+  paramAt({ buffer, offset, bytes }: ByteRange): string | undefined {
     return this.#occupied.at(buffer, offset, bytes);
   }
 
-  async extend(intake: Intake): Promise<Extension> {
-    const { sections } = intake;
-    const placed = await this.#answer(this.#place(intake, this.#own));
+  async extend(added: NewTensors): Promise<Extension> {
+    const { sections } = added;
+    const placed = await this.#answer(this.#place(added, this.#own));
     const take = (): void => {
       for (const each of placed) {
         this.#placed.push(each);
@@ -105,8 +105,8 @@ export class WebGPU implements Backend {
     const { name, length } = tensor;
     this.#given.note(tensor, undefined);
     if (grad === this.#shown.get(name)) return;
-    const stretch = locate(grad, 'gradient', name);
-    const { kind, buffer, offset, bytes } = stretch;
+    const range = locate(grad, 'gradient', name);
+    const { kind, buffer, offset, bytes } = range;
     if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
     }
@@ -124,10 +124,10 @@ export class WebGPU implements Backend {
     if (!isOwn && this.#own.has(buffer)) {
       throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     }
-    this.#given.note(tensor, stretch);
+    this.#given.note(tensor, range);
   }
 
-  checkTogether(members: ReadonlyMap<string, Member>): void {
+  checkTogether(members: ReadonlyMap<string, TensorEntry>): void {
     this.#given.check(members);
   }
 

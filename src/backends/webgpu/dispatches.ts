@@ -13,7 +13,7 @@ export interface Dispatch {
 }
 
 /** Bind groups of the same tensors recur, so they are kept: up to so many, should they not recur after all. */
-const MOST_STRETCHES = 4096;
+const MOST_RANGES = 4096;
 const MOST_OFFSETS = 16;
 
 /** The dispatches of one rule over a section's tensors. */
@@ -24,7 +24,7 @@ export class Dispatches {
   readonly #memory: SectionMemory;
   readonly #tensors: readonly Tensor[];
   /** Over the optimizer's own gradients, by first and last tensor. */
-  readonly #stretches = new Map<number, readonly Dispatch[]>();
+  readonly #adjoining = new Map<number, readonly Dispatch[]>();
   /** Over gradients in the caller's buffers, by tensor, buffer and offset: forgotten with the buffer. */
   readonly #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
@@ -37,9 +37,9 @@ export class Dispatches {
   }
 
   /** Of the tensors `first` to `last`, neighbours in an arena or a single one, and their own gradients. */
-  stretch(first: number, last: number): readonly Dispatch[] {
+  adjoining(first: number, last: number): readonly Dispatch[] {
     const key = first * this.#tensors.length + last;
-    return remember(this.#stretches, key, MOST_STRETCHES, () => {
+    return remember(this.#adjoining, key, MOST_RANGES, () => {
       const tensor = this.#tensors[first];
       // Padding takes part, so that the whole is one dispatch; the caller's own buffers have none.
       const bytes = this.#memory.isCallers(tensor) ? tensor.length * FLOAT : end(this.#tensors[last]) - begin(tensor);

@@ -1,8 +1,8 @@
 // Where the gradients of a step lie in the caller's buffers, and that no two share bytes by mistake.
 
 import { FLOAT, type Tensor } from '../layout.js';
-import type { Stretch } from '../memory.js';
-import type { Member } from '../../step/runs.js';
+import type { ByteRange } from '../memory.js';
+import type { TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 
 /** Where a gradient lies. The buffer has a number, so that it is not kept alive. */
@@ -21,15 +21,15 @@ export class Given {
   /** The same of the last set of gradients that was checked: most steps have it again. */
   #checked: ReadonlyMap<Tensor, Place> = new Map();
 
-  note(tensor: Tensor, stretch: Stretch | undefined): void {
-    this.#latest.set(tensor, stretch?.kind === 'GPU' ? this.#placeOf(stretch) : undefined);
+  note(tensor: Tensor, range: ByteRange | undefined): void {
+    this.#latest.set(tensor, range?.kind === 'GPU' ? this.#placeOf(range) : undefined);
   }
 
   /**
    * Throws if gradients of this step overlap. Two tensors may have exactly the same range (tied weights), unless it is
    * longer than the tensors: then parts of a whole buffer were probably meant.
    */
-  check(members: ReadonlyMap<string, Member>): void {
+  check(members: ReadonlyMap<string, TensorEntry>): void {
     let isKnown = true;
     for (const { tensor, grad } of members.values()) {
       const place = grad === undefined ? undefined : this.#latest.get(tensor);
@@ -56,7 +56,7 @@ export class Given {
     this.#checked = given;
   }
 
-  #placeOf({ buffer, offset, bytes }: Stretch): Place {
+  #placeOf({ buffer, offset, bytes }: ByteRange): Place {
     let number = this.#numbers.get(buffer);
     if (number === undefined) this.#numbers.set(buffer, (number = this.#count++));
     return { buffer: number, offset, bytes };

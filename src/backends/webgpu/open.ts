@@ -1,6 +1,6 @@
 // Making a WebGPU backend: all that has to be asked of the device before the first step.
 
-import type { Intake } from '../../inputs/groups.js';
+import type { NewTensors } from '../section.js';
 import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../layout.js';
 import { checkUsage, isFloat32Array } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
@@ -23,7 +23,7 @@ export async function openWebGPU(request: Request): Promise<Backend> {
 }
 
 async function open(request: Request, device: GPUDevice, ownsDevice: boolean): Promise<Backend> {
-  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (intake, own) => place(intake, device, own));
+  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (added, own) => place(added, device, own));
   try {
     // A device that was lost before says so only now.
     await Promise.race([device.lost, undefined]);
@@ -37,12 +37,12 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
 }
 
 /** Memory for new sections, and what is to be dispatched over it. */
-async function place(intake: Intake, device: GPUDevice, own: Set<object>): Promise<Placed[]> {
-  const { sections, sources } = intake;
-  const arenas = packAll(intake, device.limits);
-  checkCopies(intake);
-  if (intake.memory === 'GPU') await checkBuffers(intake, device);
-  const kernelOf = await kernelsOf(intake, device);
+async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Promise<Placed[]> {
+  const { sections, sources } = added;
+  const arenas = packAll(added, device.limits);
+  checkCopies(added);
+  if (added.memory === 'GPU') await checkBuffers(added, device);
+  const kernelOf = await kernelsOf(added, device);
 
   const memories: SectionMemory[] = [];
   try {
@@ -65,7 +65,7 @@ async function place(intake: Intake, device: GPUDevice, own: Set<object>): Promi
 }
 
 /** The kernels of all rules, in workgroups that suit so many parameters. */
-async function kernelsOf({ sections, sources }: Intake, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
+async function kernelsOf({ sections, sources }: NewTensors, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
   let parameters = 0;
   for (const { length } of sources.keys()) parameters += length;
   const workgroup = await workgroupSize(device, sections[0].rule, parameters);
@@ -75,7 +75,7 @@ async function kernelsOf({ sections, sources }: Intake, device: GPUDevice): Prom
 }
 
 /** Arenas of what one binding may hold, so that each is one dispatch. */
-function packAll({ sections, memory }: Intake, { maxBufferSize, maxStorageBufferBindingSize }: GPUSupportedLimits) {
+function packAll({ sections, memory }: NewTensors, { maxBufferSize, maxStorageBufferBindingSize }: GPUSupportedLimits) {
   const arenas = sections.map(({ tensors }) =>
     pack(tensors, alignDown(Math.min(maxBufferSize, maxStorageBufferBindingSize))),
   );
@@ -88,7 +88,7 @@ function packAll({ sections, memory }: Intake, { maxBufferSize, maxStorageBuffer
 }
 
 /** Throws for parameters that an array is to begin as a copy of, and that cannot be copied. */
-function checkCopies({ sections, sources }: Intake): void {
+function checkCopies({ sections, sources }: NewTensors): void {
   for (const { rule, tensors } of sections) {
     for (const slot of rule.fromParam ?? []) {
       for (const tensor of tensors) {
@@ -102,7 +102,7 @@ function checkCopies({ sections, sources }: Intake): void {
 }
 
 /** Throws for parameters in buffers of another device. A buffer does not tell: binding it is the only way to ask. */
-async function checkBuffers({ sources }: Intake, device: GPUDevice): Promise<void> {
+async function checkBuffers({ sources }: NewTensors, device: GPUDevice): Promise<void> {
   const entry = { binding: 0, visibility: 0, buffer: { type: 'storage' } } as const;
   const layout = device.createBindGroupLayout({ entries: [entry] });
   const tensorOf = new Map<GPUBuffer, Tensor>();

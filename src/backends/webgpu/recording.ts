@@ -1,11 +1,11 @@
 // The commands of one step, recorded into the caller's encoder, or into one that is submitted at its end.
 
-import type { Section } from '../../inputs/groups.js';
+import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { COPY_DST, isFloat32Array, STORAGE } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { expect, list } from '../../errors.js';
-import type { Run } from '../backend.js';
+import type { Run } from '../plan.js';
 import { heard, listen } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
@@ -81,7 +81,7 @@ export class Recording {
       let dispatches = this.#bound.get(tensors[i]);
       if (dispatches === undefined) {
         while (next <= last && this.#adjoin(memory, tensors[next - 1], tensors[next])) next++;
-        dispatches = ofRule.get(rule)!.stretch(i, next - 1);
+        dispatches = ofRule.get(rule)!.adjoining(i, next - 1);
       }
       for (const { pipeline, arrays, workgroups } of dispatches) {
         if (pipeline !== this.#pipeline) pass.setPipeline((this.#pipeline = pipeline));

@@ -1,11 +1,17 @@
 // Which tensors of a section take a step, and which of them by one kernel call.
 
-import type { Backend, Run } from '../backends/backend.js';
-import type { Section } from '../inputs/groups.js';
-import type { Tensor } from '../backends/layout.js';
+import type { Tensor } from './layout.js';
+import type { Section } from './section.js';
+
+/** Neighbours in `section.tensors`, from `first` to `last` inclusive, that take this step with the same scalars. */
+export interface Run {
+  first: number;
+  last: number;
+  readonly scalars: Float32Array;
+}
 
 /** A tensor, and the gradient that it takes this step with, if any. */
-export interface Member {
+export interface TensorEntry {
   readonly group: number;
   readonly section: number;
   readonly tensor: Tensor;
@@ -21,14 +27,14 @@ export interface Member {
 /** The runs of a section. All that a step needs is allocated here, once. */
 export class Runs {
   readonly section: Section;
-  readonly members: readonly Member[];
+  readonly members: readonly TensorEntry[];
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
   count = 0;
   /** How many members are left. Removed ones stay in `members`, so that indices stay the same, and never take part. */
   left: number;
 
-  constructor(group: number, section: Section, backend: Backend) {
+  constructor(group: number, section: Section, scalars: (k: number) => Float32Array) {
     const { index, tensors } = section;
     this.section = section;
     this.members = tensors.map((tensor) => ({
@@ -41,11 +47,11 @@ export class Runs {
       hasSum: false,
     }));
     this.left = tensors.length;
-    this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: backend.scalars(index, k) }));
+    this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: scalars(k) }));
   }
 
   /** Finds neighbours that share their scalars, among the members that take part. */
-  find(takesPart: (member: Member) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
+  find(takesPart: (member: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
     const { members, runs } = this;
     let count = 0;
     let previous: Tensor | undefined;
