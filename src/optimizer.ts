@@ -7,27 +7,17 @@ import type { WasmSource } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
 import type { Group, ParamGroup, Tensors } from './inputs/groups.js';
-import { Journal } from './step/journal.js';
 import type { GpuMemory } from './backends/memory.js';
-import { Outcomes, perform } from './backends/outcomes.js';
-import {
-  busily,
-  checkFinished,
-  checkIdle,
-  completedSteps,
-  memberOf,
-  stepperOf,
-  takeGroup,
-  type Parts,
-} from './step/state.js';
+import { busily, checkFinished, checkIdle, memberOf, groupOf, takeGroup, type Parts } from './step/state.js';
 import { readParam } from './state/read.js';
 import { expect, expectArguments, expectOptions, ownOf } from './errors.js';
 import type { StateDict } from './state/dict.js';
 import { load, takeOver, type Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
+import { Failure } from './step/failure.js';
 import { Stepper, type LiveGroup } from './step/group.js';
-import { advance, switchMode, type Also, type StepOptions } from './step/step.js';
+import { step, switchMode, type Also, type StepOptions } from './step/step.js';
 
 /** What an optimizer is made of, besides its groups. */
 type Making<Options extends GroupOptions> = Pick<
@@ -47,13 +37,13 @@ interface Values {
 export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   readonly #choice: Choice;
   readonly #groups: readonly LiveGroup<Options>[];
-  readonly #outcomes: Outcomes;
+  readonly #failure: Failure;
   /** Undefined once it has been disposed of. */
   #parts: Parts<Options> | undefined;
 
   /** Use `adam`, `adamw`, ... */
   constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
-    this.#outcomes = new Outcomes(making.backend);
+    this.#failure = new Failure(making.backend);
     refuseAssignments(Optimizer.prototype);
     const live: LiveGroup<Options>[] = [];
     this.#groups = readOnly(live, 'groups', 'assign to an option, as groups[0].lr, or call addParamGroup().');
@@ -63,16 +53,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       sections: 0,
       tensors: 0,
       removed: new Set<string>(),
-      step: 0,
+      completed: 0,
       batches: 0,
-      sums: 0,
+      request: { more: false, gradScale: 1 },
       isUnfinished: false,
       isAdding: false,
       isBusy: false,
       changes: 0,
-      undone: 0,
     };
-    this.#parts = { ...making, ...state, outcomes: this.#outcomes, journal: new Journal(), steppers: [], groups: live };
+    this.#parts = { ...making, ...state, failure: this.#failure, steppers: [], plans: [], groups: live };
     for (const [g, group] of groups.entries()) {
       takeGroup(this.#parts, new Stepper(making.algorithm, group, g, making.backend));
     }
@@ -109,18 +98,17 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * `step()`, or with options `step(optimizer.grads, options)`, takes what stands in `optimizer.grads`, for every tensor.
    * Arrays handed over are copied there.
    *
-   * `more: true`: this call has only some of the step's gradients, and the next call continues the same step, so that a
-   * backward pass can hand over each gradient as it comes. Only Schedule-Free, which counts steps by group, and Lookahead
-   * need it.
+   * Every call without `more: true` completes a step. With it this call has only some of the step's gradients, and the next
+   * call continues the same step, so that a backward pass can hand over each gradient as it comes.
    *
    * Throws an Error for a name that does not exist, a wrong type or length, and then nothing has changed. What only
-   * the GPU can tell, such as a buffer of another device, is reported late: the next call throws, and the step is neither
-   * done nor counted.
+   * the GPU can tell, such as a buffer of another device, is reported late: every later call throws it, until a state dict
+   * is loaded.
    */
   step(grads?: Gradients, options?: StepOptions): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
     const parts = this.#enter('step', arguments.length, 2);
-    advance(parts, arguments.length > 0, grads, undefined, options);
+    step(parts, arguments.length > 0, grads, undefined, options);
   }
 
   /**
@@ -199,7 +187,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Completed steps of the optimizer, as schedules count them; Schedule-Free's groups have their own, `groups[i].k`. */
   get completedSteps(): number {
-    return completedSteps(this.#look());
+    return this.#look().completed;
   }
 
   /** How many steps a tensor has completed; with Schedule-Free, its group. */
@@ -256,7 +244,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.eval();
     // One turn later the loss of a device is known.
     await undefined;
-    this.#outcomes.check();
+    this.#failure.check();
   }
 
   /**
@@ -295,7 +283,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     expectArguments(arguments.length, 0, 'dispose');
     if (this.#parts === undefined) return;
     checkIdle(this.#parts, 'dispose');
-    this.#outcomes.dispose();
+    this.#failure.dispose();
     this.#parts.backend.dispose();
     for (const stepper of this.#parts.steppers) stepper.letGo();
     this.#parts = undefined;
@@ -308,9 +296,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Copies the params of another optimizer on the same machine over those of the same names. @internal */
   overwrite(params: Readonly<Record<string, Memory>>, encoder: GPUCommandEncoder | undefined): void {
-    const { backend, outcomes } = this.#use();
-    const outcome = perform(backend, encoder, params, (on) => on.copyOver(params));
-    outcomes.watch(outcome, () => {});
+    const { backend, failure } = this.#use();
+    failure.watch(backend.copyOver(params, encoder));
   }
 
   /** `removeParams` at once, where no step count is asked for that a late refusal may change. @internal */
@@ -325,7 +312,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Throws what has come to light, as every call does. @internal */
   check(): void {
-    this.#outcomes.check();
+    this.#failure.check();
   }
 
   /** `encode`, and with it what `also` records, which is given the completed steps if this call ends one. @internal */
@@ -337,7 +324,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** `step`, and calls `also` with the completed steps if this call ends one. @internal */
   stepWith(also: Also, ...rest: [grads?: unknown, options?: StepOptions]): void {
     const [grads, options] = rest;
-    advance(this.#enter('step', rest.length, 2), rest.length > 0, grads, undefined, options, also);
+    step(this.#enter('step', rest.length, 2), rest.length > 0, grads, undefined, options, also);
   }
 
   /** Reads and checks what `loadStateDict` is to take over. @internal */
@@ -347,14 +334,14 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options?: StepOptions, also?: Also): void {
     expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
-    advance(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
+    step(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
 
   #freeze(which: string | number, isFrozen: boolean, parts: Parts<Options>): void {
     checkFinished(parts);
     const isKnown = typeof which === 'string' || typeof which === 'number';
     expect(isKnown, 'what is frozen', 'the name of a tensor or the index of a group', which);
-    const members = typeof which === 'string' ? [memberOf(parts, which)] : stepperOf(parts, which).members;
+    const members = typeof which === 'string' ? [memberOf(parts, which)] : groupOf(parts, which).members;
     parts.changes += 1;
     for (const { tensor } of members) tensor.isFrozen = isFrozen;
   }
@@ -365,8 +352,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    */
   #enter(method: string, given: number, most: number, mends = false): Parts<Options> {
     expectArguments(given, most, method);
-    if (mends) this.#outcomes.checkAlive();
-    else this.#outcomes.check();
+    if (mends) this.#failure.checkAlive();
+    else this.#failure.check();
     checkIdle(this.#parts!, method);
     return this.#parts!;
   }
@@ -385,12 +372,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** What can be looked at even if the device is lost. */
   #look(): Parts<Options> {
-    this.#outcomes.checkCounts();
+    this.#failure.checkCounts();
     return this.#parts!;
   }
 
   #use(): Parts<Options> {
-    this.#outcomes.check();
+    this.#failure.check();
     return this.#parts!;
   }
 }

@@ -470,7 +470,6 @@ describe.each(backends)('%s', (...[, backend]) => {
           no_decay: [],
           functions: [],
           completed_steps: 1,
-          left_out: ['a'],
         },
         expect.objectContaining({ lr: 0.5, params: [2], param_names: ['c'] }),
       ]);

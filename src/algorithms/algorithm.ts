@@ -96,8 +96,6 @@ export interface Algorithm<Options extends object> {
   /** Where steps are counted by group: what is remembered at first, and one step of it, with lr times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;
-    /** Those that a step adds to, and that the undo of a step subtracts from. */
-    readonly sums: readonly string[];
     advance(state: GroupState, options: Readonly<Options>, eta: number): void;
     /** Copies a state: by its names, since a loop over any names takes ten times as long. */
     copy(to: GroupState, from: Readonly<GroupState>): void;

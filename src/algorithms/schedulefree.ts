@@ -83,7 +83,6 @@ const group = <Options extends ScheduleFreeOptions>(
   factor: (options: Readonly<Options>, k: number) => number,
 ): Algorithm<Options>['group'] => ({
   first: { k: 0, weight_sum: 0, lr_max: -1, scheduled_lr: 0 },
-  sums: ['k', 'weight_sum'],
   advance: (state, options, eta) => advance(state, options, options.lr * eta * factor(options, state.k)),
   copy(to, { k, weight_sum, lr_max, scheduled_lr }) {
     to.k = k;

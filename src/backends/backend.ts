@@ -2,8 +2,7 @@
 
 import type { Tensor } from './layout.js';
 import type { ByteRange } from './memory.js';
-import type { Rule } from '../rules/rule.js';
-import type { TensorEntry, Run } from './plan.js';
+import type { Plan, TensorEntry } from './plan.js';
 import type { NewTensors } from './section.js';
 
 /** What callers may hand over as the kernels of the CPU: a compiled dist/core.wasm, or its bytes. */
@@ -34,7 +33,13 @@ export interface Extension {
   drop(): void;
 }
 
-/** One optimizer's memory on one machine, and the kernels that step it. A step is begin, accept, update, end. */
+/**
+ * What work on a backend turns out to be: undefined where it is done on return, as on the CPU. Else a promise of the error
+ * that the device reports, or of undefined; it never rejects. What throws at once has done nothing.
+ */
+export type Outcome = Promise<Error | undefined> | undefined;
+
+/** One optimizer's memory on one machine, and the kernels that step it. */
 export interface Backend {
   /** The GPU device that it runs on, if any. */
   readonly device: GPUDevice | undefined;
@@ -53,42 +58,38 @@ export interface Backend {
   extend(added: NewTensors): Promise<Extension>;
   /** Removes tensors, each section listed once. */
   remove(removed: readonly Removed[]): void;
-  /** Where the scalars of a section's run k are to be written before its `update`. */
+  /** Where the scalars of a section's run k are to be written before `run`. */
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
   /** Throws if two gradients of one step overlap. Each of them has passed `check`. */
   checkTogether?(members: ReadonlyMap<string, TensorEntry>): void;
-  /** Begins `what`, recorded into the caller's encoder if there is one. Throws if this backend cannot record. */
-  begin(encoder: GPUCommandEncoder | undefined, what: string): void;
-  /** Copies, uploads or binds a gradient that passed `check`. */
-  accept(section: number, tensor: Tensor, grad: unknown): void;
-  /** Runs one of the section's rules over the tensors of the run. */
-  update(section: number, rule: Rule, run: Run): void;
-  /** Within a step of its own: adds a gradient that passed `check` to the optimizer's own, or for the first writes it there. */
-  accumulate(section: number, tensor: Tensor, grad: unknown, isFirst: boolean): void;
-  /** Ends the step. A machine that can only tell later whether it was done gives a promise of the error, if any. */
-  end(): Promise<Error | undefined> | undefined;
-  /** Ends a step in which something was thrown, and throws nothing itself. */
-  cancel(): void;
+  /**
+   * Runs a step: takes the gradients of all members, then updates each run of each plan. Records it into the caller's
+   * encoder if there is one; throws if this backend cannot record.
+   */
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Outcome;
+  /** Adds the gradients of these members to the optimizer's own, or for the first of a sum writes them there. */
+  accumulate(members: readonly TensorEntry[]): Outcome;
+  /** Fills the optimizer's own gradients with zeros. */
+  zeroGrad(): Outcome;
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
   read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
   /** The L2 norms of arrays as they are now; where `grad` is given it is that gradient's. */
   norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
-  /** Within a step of its own: fills the optimizer's own gradients with zeros. */
-  zeroGrad(): void;
   /** Throws an Error unless `write` can write this array, as far as can be told at once. */
   checkWrite(array: ArrayOf): void;
   /** Rejects with an Error unless `write` can write these arrays, on a backend that can tell only later. */
   checkWritable?(arrays: readonly ArrayOf[]): Promise<void>;
-  /** Within a step of its own. */
-  write(array: ArrayOf, values: Float32Array): void;
-  /** Within a step of its own: copies what `params` of another backend of the same kind shows over parameters. */
-  copyOver(params: Readonly<Record<string, unknown>>): void;
-  /** Within a step of its own: copies the current parameters into these arrays. */
-  copyParamTo(arrays: readonly ArrayOf[]): void;
+  /** Writes values, or for undefined zeros, into arrays; then copies the parameters into `copies`. */
+  write(writes: Iterable<Write>, copies: readonly ArrayOf[]): Outcome;
+  /** Copies what `params` of another backend of the same kind shows over parameters. */
+  copyOver(params: Readonly<Record<string, unknown>>, encoder: GPUCommandEncoder | undefined): Outcome;
   dispose(): void;
 }
+
+/** An array, and the values to write there; undefined stands for zeros. */
+export type Write = readonly [ArrayOf, Float32Array | undefined];
 
 /** What a backend is made from. */
 export interface Request extends NewTensors {

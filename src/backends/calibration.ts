@@ -3,9 +3,8 @@
 
 import type { Section } from './section.js';
 import type { Tensor } from './layout.js';
-import { perform } from './outcomes.js';
 import type { ArrayOf, Backend, BackendName, Request } from './backend.js';
-import type { Run } from './plan.js';
+import { SectionPlan, type Plan } from './plan.js';
 import { generation } from './cpu/module.js';
 
 export interface Candidate {
@@ -135,15 +134,15 @@ function pick(request: Request): Request {
   return { ...request, sections };
 }
 
+const always = (): boolean => true;
+
 /** A backend over tensors as those that are asked for, but smaller ones. */
 class Trial {
   readonly backend: Backend;
   /** How many elements there are. */
   readonly size: number;
-  readonly #sections: readonly Section[];
-  readonly #grads: ReadonlyMap<Tensor, Float32Array>;
-  /** One of each section. */
-  readonly #runs: readonly Run[];
+  /** One for each section, of one run. */
+  readonly #plans: readonly Plan[];
   readonly #params: readonly ArrayOf[];
 
   /** Over `most` elements in all. */
@@ -155,14 +154,16 @@ class Trial {
   private constructor(backend: Backend, sections: readonly Section[], grads: ReadonlyMap<Tensor, Float32Array>) {
     this.backend = backend;
     this.size = count({ sections });
-    this.#sections = sections.filter(({ tensors }) => tensors.length > 0);
-    this.#grads = grads;
-    this.#runs = this.#sections.map(({ index, rule, tensors }) => {
-      const scalars = backend.scalars(index, 0);
-      for (const [k, name] of rule.scalars.entries()) scalars[k] = routine[name] ?? 1e-3;
-      return { first: 0, last: tensors.length - 1, scalars };
+    const filled = sections.filter(({ tensors }) => tensors.length > 0);
+    this.#plans = filled.map((section, group) => {
+      const { index, rule } = section;
+      const plan = new SectionPlan(group, section, (k) => backend.scalars(index, k));
+      for (const member of plan.members) member.grad = grads.get(member.tensor);
+      plan.find(always, always);
+      for (const [k, name] of rule.scalars.entries()) plan.runs[0].scalars[k] = routine[name] ?? 1e-3;
+      return { rule, sections: [plan] };
     });
-    this.#params = this.#sections.flatMap(({ index, tensors }) =>
+    this.#params = filled.flatMap(({ index, tensors }) =>
       tensors.map((tensor) => ({ section: index, tensor, array: 'param' })),
     );
   }
@@ -182,10 +183,7 @@ class Trial {
 
   async #step(): Promise<void> {
     const { backend } = this;
-    const refusal = await perform(backend, undefined, this, () => {
-      for (const { section, tensor } of this.#params) backend.accept(section, tensor, this.#grads.get(tensor));
-      for (const [i, { index, rule }] of this.#sections.entries()) backend.update(index, rule, this.#runs[i]);
-    });
+    const refusal = await backend.run(this.#plans, undefined);
     if (refusal !== undefined) throw refusal;
     // On the CPU the parameters are where their reader is.
     if (backend.device !== undefined) await backend.read(this.#params);

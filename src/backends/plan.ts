@@ -1,5 +1,6 @@
-// Which tensors of a section take a step, and which of them by one kernel call.
+// What a step runs: the runs of each section of a group. All that a step needs is allocated here, once.
 
+import type { Rule } from '../rules/rule.js';
 import type { Tensor } from './layout.js';
 import type { Section } from './section.js';
 
@@ -10,23 +11,25 @@ export interface Run {
   readonly scalars: Float32Array;
 }
 
-/** A tensor, and the gradient that it takes this step with, if any. */
+/** Stands for the gradient in the optimizer's own memory. */
+export const OWN = true;
+
+/** A tensor, and the gradient that it takes this step with: the caller's, `OWN`, or undefined for none. */
 export interface TensorEntry {
   readonly group: number;
   readonly section: number;
   readonly tensor: Tensor;
   grad: unknown;
-  /** Whether it took part in the step that is still to be finished. */
+  /** Whether an earlier call of an unfinished step had its gradient. */
   isDone: boolean;
-  /** The step of the optimizer that it took last, from 0; -1 before the first. */
-  latest: number;
   /** Whether gradients of it were accumulated since the last step. */
   hasSum: boolean;
 }
 
-/** The runs of a section. All that a step needs is allocated here, once. */
-export class Runs {
+/** The runs of a section. */
+export class SectionPlan {
   readonly section: Section;
+  /** One for each of the section's tensors, in the same order. */
   readonly members: readonly TensorEntry[];
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
@@ -34,6 +37,7 @@ export class Runs {
   /** How many members are left. Removed ones stay in `members`, so that indices stay the same, and never take part. */
   left: number;
 
+  /** Run k has its scalars in `scalars(k)`. */
   constructor(group: number, section: Section, scalars: (k: number) => Float32Array) {
     const { index, tensors } = section;
     this.section = section;
@@ -43,14 +47,13 @@ export class Runs {
       tensor,
       grad: undefined,
       isDone: false,
-      latest: -1,
       hasSum: false,
     }));
     this.left = tensors.length;
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: scalars(k) }));
   }
 
-  /** Finds neighbours that share their scalars, among the members that take part. */
+  /** Finds the runs: neighbours that share their scalars, among the members that take part. */
   find(takesPart: (member: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
     const { members, runs } = this;
     let count = 0;
@@ -66,4 +69,10 @@ export class Runs {
     }
     this.count = count;
   }
+}
+
+/** What a backend runs for a group: its sections, by one rule. */
+export interface Plan {
+  readonly rule: Rule;
+  readonly sections: readonly SectionPlan[];
 }

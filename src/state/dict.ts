@@ -4,7 +4,7 @@ import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { snakeCase, valueAt } from '../inputs/options.js';
 import { hasMemory } from '../algorithms/schedule.js';
-import { completedSteps, type Parts } from '../step/state.js';
+import type { Parts } from '../step/state.js';
 
 /**
  * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`
@@ -16,8 +16,7 @@ export type TensorState = Record<string, number | Float32Array>;
  * The whole state, as torch.optim's `state_dict()` has it: `state` by index over all groups, absent before a tensor's
  * first step, and each group's options in snake_case. Further keys: `param_names` (in the order of `params`), `frozen`,
  * `no_decay` (names that the decay mask spares), `functions` (options that are functions, saved as their present
- * value), `completed_steps` (what schedules count), `left_out` (names that did not take the latest of these steps), and
- * `schedule` (the state of one that has any).
+ * value), `completed_steps` (what schedules count), and `schedule` (the state of one that has any).
  */
 export interface StateDict {
   state: Record<number, TensorState>;
@@ -53,7 +52,7 @@ export function describe<Options extends GroupOptions>(parts: Parts<Options>): {
   const { algorithm, steppers } = parts;
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];
-  const completed = completedSteps(parts);
+  const { completed } = parts;
   let index = 0;
   for (const { group, rule, members, names, frozen, state: groupState, isTraining } of steppers) {
     const { options } = group;
@@ -74,7 +73,6 @@ export function describe<Options extends GroupOptions>(parts: Parts<Options>): {
       algorithm: algorithm.name,
       ...groupState,
       completed_steps: completed,
-      left_out: names.filter((name) => parts.members.get(name)!.latest !== parts.step),
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,

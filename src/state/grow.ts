@@ -4,7 +4,7 @@ import type { GroupOptions } from '../algorithms/algorithm.js';
 import { Unavailable } from '../backends/backend.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
-import { checkWhole, completedSteps, memberOf, register, stepperOf, takeGroup, type Parts } from '../step/state.js';
+import { checkWhole, memberOf, register, groupOf, takeGroup, type Parts } from '../step/state.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { expect, show } from '../errors.js';
 import { Stepper } from '../step/group.js';
@@ -27,7 +27,7 @@ export async function addTensors<Options extends GroupOptions>(
   index: number,
   record: unknown,
 ): Promise<void> {
-  const stepper = stepperOf(parts, index);
+  const stepper = groupOf(parts, index);
   const { options } = stepper.group;
   const where = ` of group ${index}`;
   const added = readTensors(parts.algorithm, [{ options, record, where }], existing(parts));
@@ -35,15 +35,6 @@ export async function addTensors<Options extends GroupOptions>(
   await extend(parts, added, () => {
     register(parts, stepper.add(added.sections[0], parts.backend));
   });
-}
-
-/**
- * Removes tensors by name, once no step is in flight: one that is refused late is undone in all that were stepped. What
- * cannot be removed is refused at once, and what no longer can be then.
- */
-export function removeParams<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): Promise<void> {
-  const names = [...membersOf(parts, given).keys()];
-  return parts.outcomes.onceSettled(() => removeTensors(parts, names));
 }
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
@@ -69,18 +60,22 @@ export function membersOf<Options extends GroupOptions>(
   return gone;
 }
 
+/** Removes tensors by name, once no work is in flight. What cannot be removed is refused at once. */
+export function removeParams<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): Promise<void> {
+  const names = [...membersOf(parts, given).keys()];
+  return parts.failure.onceSettled(() => removeTensors(parts, names));
+}
+
 /** Removes tensors by name, at once. */
-export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, names: readonly string[]): void {
-  const gone = new Set(membersOf(parts, names).values());
-  const completed = completedSteps(parts);
+export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): void {
+  const removed = membersOf(parts, given);
+  const gone = new Set(removed.values());
   parts.backend.remove(parts.steppers.flatMap((stepper) => stepper.remove(gone)));
-  for (const name of names) {
+  for (const name of removed.keys()) {
     parts.members.delete(name);
     parts.removed.add(name);
   }
   parts.inOrder = parts.inOrder.filter((member) => !gone.has(member));
-  // If no tensor that took the latest step is left, the step still counts.
-  if (completedSteps(parts) < completed) parts.step = completed;
   parts.changes += 1;
 }
 
@@ -95,7 +90,7 @@ async function extend<Options extends GroupOptions>(
   try {
     const extension = await parts.backend.extend(added);
     try {
-      parts.outcomes.check();
+      parts.failure.check();
     } catch (error) {
       extension.drop();
       throw error;

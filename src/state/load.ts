@@ -1,9 +1,8 @@
 // Taking over a state dict, wholly or not at all.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
-import type { ArrayOf } from '../backends/backend.js';
-import { perform } from '../backends/outcomes.js';
-import { busily, checkWhole, type Parts } from '../step/state.js';
+import type { Outcome, Write } from '../backends/backend.js';
+import { busily, checkWhole, endStep, type Parts } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
@@ -44,9 +43,9 @@ export async function takeOver(loadings: readonly Loading[], taken: () => void =
 
 /** Reads and checks a state dict and parameters, and changes nothing. */
 export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, given: unknown): Loading {
-  const { algorithm, steppers, backend, outcomes } = parts;
+  const { algorithm, steppers, backend, failure } = parts;
   const before = changesOf(parts);
-  checkWhole(parts);
+  checkReplaceable(parts);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
   const parsed = parse(algorithm, steppers, dict, how);
   const { values, ...others } =
@@ -62,25 +61,27 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
   const ready = (): Promise<void> | undefined => backend.checkWritable?.(writes.map(([source]) => source));
   const check = (): void => {
     // The caller's code may have run while a device was asked.
-    outcomes.checkAlive();
-    checkWhole(parts);
+    failure.checkAlive();
+    checkReplaceable(parts);
     if (changesOf(parts) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
   };
   const withSchedules = (work: () => void): void => busily(parts, () => loadSchedules(parsed.groups, work));
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
-  const done = async (): Promise<void> => backend.device && outcomes.settled();
+  const done = async (): Promise<void> => backend.device && failure.settled();
   const writeAll = (isBegun: boolean): void => write(parts, writes, parsed, isBegun);
   return { ready, check, withSchedules, write: writeAll, done, names };
+}
+
+/** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
+function checkReplaceable<Options extends GroupOptions>(parts: Parts<Options>): void {
+  if (!parts.failure.isFinal) checkWhole(parts);
 }
 
 /** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
 function changesOf<Options extends GroupOptions>({ changes, steppers }: Parts<Options>): number {
   return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
-
-/** An array, and the values to write there; undefined stands for zeros. */
-type Write = readonly [ArrayOf, Float32Array | undefined];
 
 /** Writes the arrays, then counters, options and modes. */
 function write<Options extends GroupOptions>(
@@ -89,31 +90,32 @@ function write<Options extends GroupOptions>(
   parsed: Parsed<Options>,
   isBegun: boolean,
 ): void {
-  const { backend, outcomes, steppers } = parts;
-  const work = (): void => {
-    for (const [source, values] of writes) {
-      backend.write(source, values ?? new Float32Array(source.tensor.length));
+  const { backend, failure, steppers } = parts;
+  const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ member, step }) => [member, step])));
+  const copies = steppers.flatMap((stepper) => stepper.fromParam((member) => steps.get(member) ?? member.tensor.step));
+  let outcome: Outcome;
+  function* counted(): Iterable<Write> {
+    for (const each of writes) {
+      yield each;
       isBegun = true;
     }
-    takeParsed(parts, parsed);
-    backend.copyParamTo(steppers.flatMap((stepper) => stepper.fromParam()));
-  };
+  }
   try {
-    const outcome = perform(backend, undefined, undefined, work, `part of a state dict, and ${LOST}`);
-    outcomes.watch(outcome, (error) => outcomes.break(error));
+    outcome = backend.write(counted(), copies);
   } catch (error) {
-    if (isBegun) outcomes.break(new Error(`Part of a state dict was written, and ${LOST}: ${error}`, { cause: error }));
+    const what = 'Part of a state dict was written, and the state is neither that nor the one before';
+    if (isBegun) failure.set(new Error(`${what}: ${error}`, { cause: error }));
     throw error;
   }
+  takeParsed(parts, parsed);
+  failure.clear();
+  failure.watch(outcome);
 }
-
-const LOST = 'the state is neither that nor the one before: load one again';
 
 function takeParsed<Options extends GroupOptions>(parts: Parts<Options>, parsed: Parsed<Options>): void {
   parts.changes += 1;
-  takeCounts(parts, parsed);
-  parts.journal.clear();
-  parts.outcomes.replace();
+  if (parsed.completed !== undefined) parts.completed = parsed.completed;
+  endStep(parts);
   for (const { stepper, options, state, isTraining, tensors } of parsed.groups) {
     stepper.liveOptions.take(options);
     stepper.coefficients.load(state);
@@ -142,16 +144,4 @@ function loadSchedules<Options extends GroupOptions>(groups: readonly Loaded<Opt
     for (const each of undo) each();
     throw error;
   }
-}
-
-/** Sets how many steps are completed, and which tensors took the latest of them. */
-function takeCounts<Options extends GroupOptions>(parts: Parts<Options>, loaded: Parsed<Options>): void {
-  const { completed, leftOut, groups } = loaded;
-  if (completed === undefined) return;
-  const members = groups.flatMap(({ tensors }) => tensors.map(({ member }) => member));
-  const took = members.filter(({ tensor }) => !leftOut.has(tensor.name));
-  // If none of them took the latest completed step, the next one is number `completed`.
-  parts.step = took.length > 0 ? Math.max(0, completed - 1) : completed;
-  for (const member of parts.members.values()) member.latest = -1;
-  if (completed > 0) for (const member of took) member.latest = parts.step;
 }

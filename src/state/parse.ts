@@ -42,8 +42,6 @@ export interface Parsed<Options extends GroupOptions> extends IncompatibleNames 
   readonly groups: readonly Loaded<Options>[];
   /** How many steps schedules have counted, undefined where the dict has no tensor of ours and does not say. */
   readonly completed: number | undefined;
-  /** The tensors that did not take the latest of them. */
-  readonly leftOut: ReadonlySet<string>;
 }
 
 /** Reads a dict for these groups. Throws an Error for anything that does not fit them, and changes nothing. */
@@ -66,8 +64,7 @@ export function parse<Options extends GroupOptions>(
   const indices = new Set([...places.byName.values()].map(({ index }) => index));
   const unknown = Object.keys(state).filter((index) => !indices.has(index));
   if (unknown.length > 0) throw new TypeError(`The state dict has state for ${list(unknown)}, which is in no group.`);
-  const counted = places.groups.map(completedOf);
-  const said = counted.flatMap(({ completed }) => completed ?? []);
+  const said = places.groups.flatMap((saved) => completedOf(saved) ?? []);
   // Dicts of other systems have no completed_steps: then it is the largest counter of the groups, or of the tensors.
   const counts = groups.flatMap(({ state: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
   const names = steppers.flatMap((stepper) => stepper.names);
@@ -78,7 +75,6 @@ export function parse<Options extends GroupOptions>(
       (most: number | undefined, count) => Math.max(most ?? 0, count),
       undefined,
     ),
-    leftOut: new Set(counted.flatMap(({ leftOut }) => [...leftOut])),
     missing: names.filter((name) => !places.byName.has(name)),
     unexpected: [...places.byName.keys()].filter((name) => !known.has(name)),
   };

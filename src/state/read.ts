@@ -12,12 +12,12 @@ export async function readParam<Options extends GroupOptions>(
   name: string,
   average: boolean,
 ): Promise<Float32Array> {
-  const { algorithm, steppers, backend, outcomes } = parts;
+  const { algorithm, steppers, backend, failure } = parts;
   const { group, section, tensor } = memberOf(parts, name);
   const averaging = algorithm.average;
   if (average && averaging === undefined) throw new TypeError(`${algorithm.name} keeps no average of ${show(name)}.`);
   const read = (arrays: string[]): Promise<Float32Array[]> =>
-    outcomes.settle(backend.read(arrays.map((array) => ({ section, tensor, array }))));
+    failure.settle(backend.read(arrays.map((array) => ({ section, tensor, array }))));
   // In eval mode, and before its first step, the parameter is the average.
   const stepper = steppers[group];
   const isAway = average && stepper.isTraining && tensor.step > 0;

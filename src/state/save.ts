@@ -23,7 +23,7 @@ export interface LazyArray extends LazyParam {
 export async function save<Options extends GroupOptions>(parts: Parts<Options>): Promise<StateDict> {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);
-  const values = await parts.outcomes.settle(parts.backend.read(arrays.map(({ source }) => source)));
+  const values = await parts.failure.settle(parts.backend.read(arrays.map(({ source }) => source)));
   for (const [i, { state, slot }] of arrays.entries()) state[slot] = values[i];
   return dict;
 }
@@ -34,15 +34,15 @@ export function saveLazily<Options extends GroupOptions>(
 ): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);
-  const { changes, undone } = parts;
+  const { changes } = parts;
   const checkUnchanged = (name: string): void => {
-    parts.outcomes.check();
-    if (changes === parts.changes && undone === parts.undone) return;
+    parts.failure.check();
+    if (changes === parts.changes) return;
     throw new Error(`The optimizer changed before ${show(name)} of its lazy state dict was read.`);
   };
   const read = async (source: ArrayOf): Promise<Float32Array> => {
     checkUnchanged(source.tensor.name);
-    const [values] = await parts.outcomes.settle(parts.backend.read([source]));
+    const [values] = await parts.failure.settle(parts.backend.read([source]));
     checkUnchanged(source.tensor.name);
     return values;
   };

@@ -95,10 +95,10 @@ export function parseState<Options extends GroupOptions>(
   return { state, isTraining };
 }
 
-/** How many steps schedules have counted, where the dict says so, and which tensors did not take the latest of them. */
-export function completedOf(saved: Saved): { completed: number | undefined; leftOut: ReadonlySet<string> } {
+/** How many steps schedules have counted, where the dict says so. */
+export function completedOf(saved: Saved): number | undefined {
   const { completed_steps: completed } = saved.own;
   const isGood = completed === undefined || canCount(completed);
   expect(isGood, `completed_steps${saved.where}`, countFrom(0), completed);
-  return { completed, leftOut: someOf(saved, 'left_out', 'left out') ?? new Set() };
+  return completed as number | undefined;
 }

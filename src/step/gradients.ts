@@ -1,11 +1,10 @@
 // Gradients on their way to a step.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
-import type { ArrayOf, Backend } from '../backends/backend.js';
+import type { ArrayOf } from '../backends/backend.js';
 import { locate, overlap, type GpuMemory } from '../backends/memory.js';
-import { perform } from '../backends/outcomes.js';
 import { checkFinished, checkTraining, memberOf, type Parts } from './state.js';
-import type { TensorEntry } from '../backends/plan.js';
+import { OWN } from '../backends/plan.js';
 import { expect, isRecord, show } from '../errors.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
@@ -21,8 +20,27 @@ export interface Norms {
   grad?: number;
 }
 
-/** Gives every tensor the gradient that it takes this step with. Those that are frozen take none. */
-export function collect<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
+/** Throws where these gradients cannot be taken beside those that were accumulated. */
+export function checkGradients<Options extends GroupOptions>(
+  { batches }: Parts<Options>,
+  isGiven: boolean,
+  isEncoded: boolean,
+): void {
+  if (batches === 0) return;
+  if (isGiven) {
+    throw new Error(
+      `There are accumulated gradients (batches: ${batches}): step() takes their mean, zeroGrad() drops it.`,
+    );
+  }
+  if (isEncoded) {
+    throw new Error(
+      'Accumulated gradients are taken by step(): what encode() records may be submitted after the next batch has come.',
+    );
+  }
+}
+
+/** Checks the gradients handed over, and notes each with its tensor. Frozen tensors take none. */
+export function take<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
   let i = 0;
@@ -35,22 +53,25 @@ export function collect<Options extends GroupOptions>(parts: Parts<Options>, gra
     // To look it up takes as long as all else that is asked of a gradient.
     const member = next?.tensor.name === name ? next : memberOf(parts, name);
     parts.backend.check(member.tensor, grad, encoded);
-    if (!member.tensor.isFrozen) member.grad = grad;
+    if (member.tensor.isFrozen) continue;
+    if (member.isDone) throw new Error(`The gradient of ${show(name)} came a second time within one step.`);
+    member.grad = grad;
   }
   parts.backend.checkTogether?.(parts.members);
 }
 
-/** Stands for the gradient in the optimizer's own memory, which a backend needs not be told of. */
-const OWN = true;
-
-/** Gives every tensor the gradient that stands in the optimizer's own memory; if any were accumulated, those that were. */
-export function collectOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: Parts<Options>): void {
+/** Notes for each tensor the gradient in the optimizer's own memory; if any were accumulated, only those that were. */
+export function takeOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: Parts<Options>): void {
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
   for (let g = 0; g < steppers.length; g++) {
     const { members } = steppers[g];
     for (let i = 0; i < members.length; i++) {
-      const takesPart = !members[i].tensor.isFrozen && (batches === 0 || members[i].hasSum);
-      members[i].grad = takesPart ? OWN : undefined;
+      const member = members[i];
+      const isPart = !member.tensor.isFrozen && (batches === 0 || member.hasSum);
+      if (isPart && member.isDone) {
+        throw new Error(`The gradient of ${show(member.tensor.name)} came a second time within one step.`);
+      }
+      member.grad = isPart ? OWN : undefined;
     }
   }
 }
@@ -70,41 +91,30 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
   checkTraining(parts);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): none can be accumulated.');
   try {
-    collect(parts, grads);
+    take(parts, grads);
     const added = [...members.values()].filter(({ grad }) => grad !== undefined);
     for (const { tensor, grad } of added) {
       const { name } = tensor;
       if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
       throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
     }
-    const outcome = perform(backend, undefined, added, add, 'a batch of gradients');
+    parts.failure.watch(backend.accumulate(added));
     for (const member of added) member.hasSum = true;
     parts.batches += 1;
-    // Should the device refuse this batch later, the sum is dropped, unless it has been taken or dropped since.
-    const { sums } = parts;
-    parts.outcomes.watch(outcome, () => {
-      if (parts.sums === sums) forgetSums(parts);
-    });
   } finally {
     release(parts);
   }
 }
 
-function add(backend: Backend, added: readonly TensorEntry[]): void {
-  for (const { section, tensor, grad, hasSum } of added) backend.accumulate(section, tensor, grad, !hasSum);
-}
-
 /** Fills the optimizer's own gradients with zeros, and forgets what was accumulated. */
 export function zeroGrad<Options extends GroupOptions>(parts: Parts<Options>): void {
-  const outcome = perform(parts.backend, undefined, undefined, (backend) => backend.zeroGrad(), 'zeroGrad()');
-  parts.outcomes.watch(outcome, () => {});
+  parts.failure.watch(parts.backend.zeroGrad());
   forgetSums(parts);
 }
 
 /** Forgets what was accumulated. */
 export function forgetSums<Options extends GroupOptions>(parts: Parts<Options>): void {
   parts.batches = 0;
-  parts.sums += 1;
   for (const member of parts.members.values()) member.hasSum = false;
 }
 
@@ -116,7 +126,7 @@ export async function norms<Options extends GroupOptions>(
   const ofGrads = gradSources(parts, grads);
   const ofParams = [...parts.members.values()].map(({ section, tensor }) => ({ section, tensor, array: 'param' }));
   const batches = grads === undefined ? Math.max(parts.batches, 1) : 1;
-  const values = await parts.outcomes.settle(parts.backend.norms([...ofParams, ...ofGrads]));
+  const values = await parts.failure.settle(parts.backend.norms([...ofParams, ...ofGrads]));
   const byName = new Map(ofParams.map(({ tensor }, i): [string, Norms] => [tensor.name, { param: values[i] }]));
   for (const [i, { tensor }] of ofGrads.entries()) {
     byName.get(tensor.name)!.grad = values[ofParams.length + i] / batches;
@@ -130,8 +140,8 @@ function gradSources<Options extends GroupOptions>(
   grads: { given: unknown } | undefined,
 ): (ArrayOf & { readonly grad?: unknown })[] {
   try {
-    if (grads !== undefined) collect(parts, grads.given);
-    else if (parts.keepGrads) collectOwn(parts);
+    if (grads !== undefined) take(parts, grads.given);
+    else if (parts.keepGrads) takeOwn(parts);
     const withGrad = [...parts.members.values()].filter(({ grad }) => grad !== undefined);
     return withGrad.map(({ section, tensor, grad }) => {
       return { section, tensor, array: 'grad', grad: grads === undefined ? undefined : grad };

@@ -8,7 +8,7 @@ import type { Group } from '../inputs/groups.js';
 import type { Tensor } from '../backends/layout.js';
 import { camelCase, live, type Live } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
-import { Runs, type TensorEntry } from '../backends/plan.js';
+import { SectionPlan, type Plan, type TensorEntry } from '../backends/plan.js';
 
 /** The live options of a group, and what can be read of it. */
 export type LiveGroup<Options> = Options & {
@@ -45,7 +45,9 @@ export class Stepper<Options extends GroupOptions> {
   readonly index: number;
   readonly rule: Rule;
   /** The tensors that it began with, and those that were added later. */
-  readonly sections: Runs[] = [];
+  readonly sections: SectionPlan[] = [];
+  /** What a step runs. */
+  readonly plan: Plan;
   readonly members: TensorEntry[] = [];
   /** In the caller's order. */
   readonly names: string[] = [];
@@ -55,8 +57,6 @@ export class Stepper<Options extends GroupOptions> {
   readonly liveOptions: Live<Options>;
 
   readonly #algorithm: Algorithm<Options>;
-  /** Counts the steps that were made. */
-  #commits = 0;
   readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
     const alike = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
     return alike && a.decays === b.decays;
@@ -68,13 +68,14 @@ export class Stepper<Options extends GroupOptions> {
     this.index = index;
     this.coefficients = new Coefficients(algorithm, group.options, group.where);
     this.rule = this.coefficients.rule;
+    this.plan = { rule: this.rule, sections: this.sections };
     this.liveOptions = this.#show();
     this.add(group.section, backend);
   }
 
   /** Takes in tensors that `backend` has memory for. */
   add(section: Section, backend: Backend): readonly TensorEntry[] {
-    const runs = new Runs(this.index, section, (k) => backend.scalars(section.index, k));
+    const runs = new SectionPlan(this.index, section, (k) => backend.scalars(section.index, k));
     this.sections.push(runs);
     // One by one, here and elsewhere, since a call takes some 100,000 arguments at most.
     for (const member of runs.members) this.members.push(member);
@@ -128,9 +129,9 @@ export class Stepper<Options extends GroupOptions> {
     return this.names.filter((name) => frozen.has(name));
   }
 
-  /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet. */
-  fromParam(): ArrayOf[] {
-    const begins = this.members.filter(({ tensor }) => tensor.step === 0 && tensor.length > 0);
+  /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet, by these step counts. */
+  fromParam(stepOf: (member: TensorEntry) => number): ArrayOf[] {
+    const begins = this.members.filter((member) => stepOf(member) === 0 && member.tensor.length > 0);
     const { fromParam = [] } = this.rule;
     return begins.flatMap(({ section, tensor }) => fromParam.map((array) => ({ section, tensor, array })));
   }
@@ -163,53 +164,37 @@ export class Stepper<Options extends GroupOptions> {
     }
   }
 
-  /** The step is made: it counts. The group counts it when the last of its gradients have come. */
-  commit(isLast: boolean): void {
+  /** Counts a step that was run. The group counts it with the last of its gradients. */
+  count(isLast: boolean): void {
     let isFrozen = true;
     let isStepped = false;
     for (let i = 0; i < this.members.length; i++) {
-      const { tensor, grad } = this.members[i];
+      const member = this.members[i];
+      const { tensor, grad } = member;
       isFrozen &&= tensor.isFrozen;
       if (grad !== undefined) {
         isStepped = true;
         tensor.step += 1;
       }
+      member.isDone = !isLast && (member.isDone || grad !== undefined);
     }
     if (isStepped) this.coefficients.stepped();
     // A group that is frozen as a whole stands still.
     if (isLast && !isFrozen) this.coefficients.commit();
   }
 
-  /** Commits, and gives a function that takes back what was counted, whatever steps came after it. */
-  commitForNow(isLast: boolean): () => void {
-    const { members, state, coefficients } = this;
-    const stepped = members.filter(takesPart).map(({ tensor }) => tensor);
-    const [before, scheduledLr] = [{ ...state }, coefficients.scheduledLr];
-    this.commit(isLast);
-    const after = { ...state };
-    const { sums = [] } = this.#algorithm.group ?? {};
-    const commits = (this.#commits += 1);
-    return () => {
-      for (const tensor of stepped) tensor.step -= 1;
-      const isLatest = this.#commits === commits;
-      if (isLatest) coefficients.scheduledLr = scheduledLr;
-      // If other steps were made or undone since, only the sums are taken back: lr_max stays the largest of all.
-      const isAlone = isLatest && Object.keys(state).every((name) => state[name] === after[name]);
-      if (isAlone) Object.assign(state, before);
-      else for (const name of sums) state[name] -= after[name] - before[name];
-    };
-  }
-
-  /** Finds the runs of tensors that have begun, for a change of mode. */
-  prepareSwitch(toAverage: boolean): void {
+  /** Finds the runs of tensors that have begun, and writes their scalars. Returns what a change of mode runs. */
+  prepareSwitch(toAverage: boolean): Plan {
     const by = this.coefficients.average(toAverage);
+    const { rule } = this.#algorithm.average!;
     for (const section of this.sections) {
       section.find(hasBegun, this.#shareScalars);
       for (let k = 0; k < section.count; k++) {
-        for (const [i, name] of this.#algorithm.average!.rule.scalars.entries()) {
+        for (const [i, name] of rule.scalars.entries()) {
           section.runs[k].scalars[i] = by[name];
         }
       }
     }
+    return { rule, sections: this.sections };
   }
 }

@@ -2,12 +2,17 @@
 
 import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Backend, WasmSource } from '../backends/backend.js';
-import type { Journal } from './journal.js';
 import type { ByteRange } from '../backends/memory.js';
-import type { Outcomes } from '../backends/outcomes.js';
-import type { TensorEntry } from '../backends/plan.js';
+import type { Failure } from './failure.js';
+import type { Plan, TensorEntry } from '../backends/plan.js';
 import { expect, list, show, suggest } from '../errors.js';
 import type { LiveGroup, Stepper } from './group.js';
+
+/** The options of the step that is being made, each read once. */
+export interface StepRequest {
+  more: boolean;
+  gradScale: number;
+}
 
 /** All that an optimizer holds until it is disposed of. */
 export interface Parts<Options extends GroupOptions> {
@@ -21,8 +26,10 @@ export interface Parts<Options extends GroupOptions> {
   /** The kernels of the CPU, if the caller brought them. */
   readonly wasm: WasmSource | undefined;
   readonly backend: Backend;
-  readonly outcomes: Outcomes;
+  readonly failure: Failure;
   readonly steppers: Stepper<Options>[];
+  /** What a step runs, one for each group. */
+  readonly plans: Plan[];
   /** How many sections, and tensors, there have been so far. */
   sections: number;
   tensors: number;
@@ -33,27 +40,26 @@ export interface Parts<Options extends GroupOptions> {
   inOrder: TensorEntry[];
   /** Names of tensors that were removed: a decay mask may still have them. */
   readonly removed: Set<string>;
-  /** The step that the optimizer is at, from 0. */
-  step: number;
-  readonly journal: Journal;
+  /** Completed steps of the optimizer, as schedules count them. */
+  completed: number;
   /** How many batches of gradients were accumulated since the last step. */
   batches: number;
-  /** Goes up when the sums are taken, dropped or overwritten: a late undo compares it. */
-  sums: number;
+  /** The options of the step that is being made. */
+  readonly request: StepRequest;
   /** Whether the latest step has gradients still to come. */
   isUnfinished: boolean;
   /** Whether parameters are being added. */
   isAdding: boolean;
   /** Whether functions of the caller's may be running within a call: a schedule, a decay mask, a getter. */
   isBusy: boolean;
-  /** How often the state was changed, and how often a change was undone after a late error. */
+  /** How often the state was changed. */
   changes: number;
-  undone: number;
 }
 
 /** Takes in a group that is new. */
 export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, stepper: Stepper<Options>): void {
   parts.steppers.push(stepper);
+  parts.plans.push(stepper.plan);
   parts.groups.push(stepper.live);
   register(parts, stepper.members);
 }
@@ -76,19 +82,10 @@ export function memberOf<Options extends GroupOptions>({ members }: Parts<Option
   throw new RangeError(`There is no parameter ${show(name)}; there are ${list(names)}.${suggest(name, names)}`);
 }
 
-export function stepperOf<Options extends GroupOptions>(
-  { steppers }: Parts<Options>,
-  group: unknown,
-): Stepper<Options> {
+export function groupOf<Options extends GroupOptions>({ steppers }: Parts<Options>, group: unknown): Stepper<Options> {
   const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
   expect(isOne, 'the group', `an index below ${steppers.length}`, group);
   return steppers[group as number];
-}
-
-/** Completed steps of the optimizer, as schedules count them. */
-export function completedSteps<Options extends GroupOptions>({ steppers, step }: Parts<Options>): number {
-  const isTaken = steppers.some(({ members }) => members.some(({ latest }) => latest === step));
-  return isTaken ? step + 1 : step;
 }
 
 /** Throws where what is saved or loaded would not be the whole: in the midst of a step, or of several batches. */
@@ -97,6 +94,13 @@ export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>):
   if (parts.batches === 0) return;
   const how = 'they are no part of the state: step() takes their mean, zeroGrad() drops it';
   throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
+}
+
+/** Forgets the parts of an unfinished step, and what was accumulated. */
+export function endStep<Options extends GroupOptions>(parts: Parts<Options>): void {
+  parts.isUnfinished = false;
+  parts.batches = 0;
+  for (const member of parts.members.values()) member.isDone = member.hasSum = false;
 }
 
 /** Runs `work`, while `isBusy`. */

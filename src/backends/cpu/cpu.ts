@@ -14,9 +14,10 @@ import {
   type Extension,
   type Removed,
   type Request,
+  type Write,
 } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
-import type { Run } from '../plan.js';
+import { OWN, type Plan, type Run, type TensorEntry } from '../plan.js';
 
 /** Runs a rule: its scalars at one address, the arrays of its section from `start` on for `bytes`, the gradient at another. */
 export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
@@ -76,7 +77,7 @@ class CpuBackend implements Backend {
   #room: (ReturnType<Machine['open']> & { readonly length: number; free: number }) | undefined;
   readonly #params = new GrowingRecord<Float32Array>(Object.fromEntries);
   readonly #grads = new GrowingRecord<Float32Array>(Object.fromEntries);
-  /** The memory for each gradient, or where they are not kept, the gradient that is passing, if any. */
+  /** The memory for each gradient; empty arrays where they are not kept. */
   readonly #gradOf: Float32Array[] = [];
 
   constructor(machine: Machine, keepGrads: boolean) {
@@ -172,19 +173,35 @@ class CpuBackend implements Backend {
     throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
   }
 
-  begin(encoder: GPUCommandEncoder | undefined): void {
-    if (encoder === undefined) return;
-    throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): undefined {
+    if (encoder !== undefined) {
+      throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');
+    }
+    if (this.#keepGrads) for (let p = 0; p < plans.length; p++) this.#keep(plans[p]);
+    for (let p = 0; p < plans.length; p++) {
+      const { rule, sections } = plans[p];
+      for (let s = 0; s < sections.length; s++) {
+        const { runs, count, members, section } = sections[s];
+        for (let k = 0; k < count; k++) this.#update(this.#placed[section.index], rule, runs[k], members);
+      }
+    }
   }
 
-  accept(_: number, { index }: Tensor, grad: unknown): void {
-    const own = this.#gradOf[index];
-    if (!this.#keepGrads) this.#gradOf[index] = grad as Float32Array;
-    else if (grad !== own) own.set(grad as Float32Array);
+  /** Copies gradients into the optimizer's own memory. */
+  #keep({ sections }: Plan): void {
+    for (let s = 0; s < sections.length; s++) {
+      const { members } = sections[s];
+      for (let i = 0; i < members.length; i++) {
+        const { tensor, grad } = members[i];
+        if (grad === undefined || grad === OWN) continue;
+        const own = this.#gradOf[tensor.index];
+        if (grad !== own) own.set(grad as Float32Array);
+      }
+    }
   }
 
-  update(s: number, rule: Rule, { first, last, scalars }: Run): void {
-    const { section, kernels, arrays, passing } = this.#placed[s];
+  #update({ section, kernels, arrays, passing }: Placed, rule: Rule, run: Run, members: readonly TensorEntry[]): void {
+    const { first, last, scalars } = run;
     const { tensors } = section;
     const kernel = kernels.get(rule)!;
     if (this.#keepGrads || rule.takesGrad === false) {
@@ -195,7 +212,7 @@ class CpuBackend implements Backend {
     for (let i = first; i <= last; i++) {
       const start = begin(tensors[i]);
       const bytes = end(tensors[i]) - start;
-      const grad = this.#gradOf[tensors[i].index];
+      const grad = members[i].grad as Float32Array;
       if (grad.length === 0) continue;
       passing.set(grad);
       passing.fill(0, grad.length, elements(bytes));
@@ -203,19 +220,12 @@ class CpuBackend implements Backend {
     }
   }
 
-  accumulate(_: number, { index }: Tensor, grad: unknown, isFirst: boolean): void {
-    if (isFirst) this.#gradOf[index].set(grad as Float32Array);
-    else accumulate(this.#gradOf[index], grad as Float32Array);
-  }
-
-  end(): undefined {
-    this.cancel();
-  }
-
-  /** Lets go of gradients that have passed. */
-  cancel(): void {
-    if (this.#keepGrads) return;
-    for (let i = 0; i < this.#gradOf.length; i++) this.#gradOf[i] = none;
+  accumulate(members: readonly TensorEntry[]): undefined {
+    for (const { tensor, grad, hasSum } of members) {
+      const own = this.#gradOf[tensor.index];
+      if (hasSum) accumulate(own, grad as Float32Array);
+      else own.set(grad as Float32Array);
+    }
   }
 
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
@@ -226,22 +236,22 @@ class CpuBackend implements Backend {
     return sources.map(({ grad, ...array }) => norm(grad === undefined ? this.#view(array) : (grad as Float32Array)));
   }
 
-  zeroGrad(): void {
+  zeroGrad(): undefined {
     for (const grad of this.#gradOf) grad.fill(0);
   }
 
   checkWrite(): void {}
 
-  write(array: ArrayOf, values: Float32Array): void {
-    this.#view(array).set(values);
+  write(writes: Iterable<Write>, copies: readonly ArrayOf[]): undefined {
+    for (const [array, values] of writes) {
+      if (values === undefined) this.#view(array).fill(0);
+      else this.#view(array).set(values);
+    }
+    for (const array of copies) this.#view(array).set(this.params[array.tensor.name]);
   }
 
-  copyOver(params: Readonly<Record<string, Float32Array>>): void {
+  copyOver(params: Readonly<Record<string, Float32Array>>): undefined {
     for (const [name, values] of Object.entries(params)) this.params[name].set(values);
-  }
-
-  copyParamTo(arrays: readonly ArrayOf[]): void {
-    for (const array of arrays) this.#view(array).set(this.params[array.tensor.name]);
   }
 
   dispose(): void {

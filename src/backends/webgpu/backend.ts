@@ -3,11 +3,10 @@
 import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { checkUsage, isFloat32Array, locate, type ByteRange } from '../memory.js';
-import type { Rule } from '../../rules/rule.js';
-import type { Run, TensorEntry } from '../plan.js';
+import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../cpu/sums.js';
-import { namesOf, type ArrayOf, type Backend, type Extension, type Removed } from '../backend.js';
+import { namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
 import { Given } from './given.js';
 import { Kernels } from './kernels.js';
@@ -51,7 +50,7 @@ export class WebGPU implements Backend {
     this.#kernels.enter(ownsDevice);
     this.#keepGrads = keepGrads;
     this.#place = place;
-    this.#recording = new Recording(device);
+    this.#recording = new Recording(device, keepGrads);
   }
 
   get params(): Readonly<Record<string, GPUBufferBinding>> {
@@ -131,33 +130,17 @@ export class WebGPU implements Backend {
     this.#given.check(members);
   }
 
-  begin(encoder: GPUCommandEncoder | undefined, what: string): void {
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Promise<Error | undefined> {
     this.checkAlive();
-    this.#recording.begin(encoder, what);
+    return this.#recording.run(plans, this.#placed, this.#shown, encoder);
   }
 
-  accept(s: number, tensor: Tensor, grad: unknown): void {
-    if (grad === this.#shown.get(tensor.name)) return;
-    const placed = this.#placed[s];
-    const { memory } = placed;
-    if (isFloat32Array(grad) && this.#keepGrads) memory.upload(memory.grad(tensor), grad);
-    else this.#recording.bind(placed, tensor, grad);
-  }
-
-  update(s: number, rule: Rule, run: Run): void {
-    this.#recording.update(this.#placed[s], rule, run);
-  }
-
-  accumulate(s: number, tensor: Tensor, grad: unknown, isFirst: boolean): void {
-    this.#recording.accumulate(this.#placed[s], tensor, grad, isFirst);
-  }
-
-  end(): Promise<Error | undefined> {
-    return this.#recording.end();
-  }
-
-  cancel(): void {
-    this.#recording.cancel();
+  accumulate(members: readonly TensorEntry[]): Promise<Error | undefined> {
+    return this.#attempt('a batch of gradients', () => {
+      for (const { section, tensor, grad, hasSum } of members) {
+        this.#recording.accumulate(this.#placed[section], tensor, grad, !hasSum);
+      }
+    });
   }
 
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
@@ -174,12 +157,10 @@ export class WebGPU implements Backend {
     return this.#answer(normsOf(this.device, given));
   }
 
-  zeroGrad(): void {
-    const encoder = this.device.createCommandEncoder({ label: 'twinstep zero grad' });
-    this.#placed.forEach(({ memory }) => {
-      for (const buffer of memory.gradBuffers()) encoder.clearBuffer(buffer);
+  zeroGrad(): Promise<Error | undefined> {
+    return this.#attempt('zeroGrad()', () => {
+      this.#placed.forEach(({ memory }) => this.#recording.clear(memory.gradBuffers()));
     });
-    this.device.queue.submit([encoder.finish()]);
   }
 
   checkWrite(array: ArrayOf): void {
@@ -191,19 +172,26 @@ export class WebGPU implements Backend {
     await this.#answer(checkWritable(this.device, named));
   }
 
-  write(array: ArrayOf, values: Float32Array): void {
-    this.#placed[array.section].memory.upload(this.#placeOf(array), values);
+  write(writes: Iterable<Write>, copies: readonly ArrayOf[]): Promise<Error | undefined> {
+    return this.#attempt('part of a state dict, and the state is neither that nor the one before', () => {
+      for (const [array, values] of writes) {
+        const { memory } = this.#placed[array.section];
+        memory.upload(this.#placeOf(array), values ?? new Float32Array(array.tensor.length));
+      }
+      for (const array of copies) {
+        this.#recording.copy(this.params[array.tensor.name], binding(this.#placeOf(array), array.tensor));
+      }
+    });
   }
 
-  copyOver(params: Readonly<Record<string, GPUBufferBinding>>): void {
-    for (const [name, from] of Object.entries(params)) this.#recording.copy(from, this.params[name]);
-  }
-
-  copyParamTo(arrays: readonly ArrayOf[]): void {
-    if (arrays.length === 0) return;
-    const encoder = this.device.createCommandEncoder({ label: 'twinstep' });
-    for (const { section, tensor, array } of arrays) this.#placed[section].memory.copyParamTo(array, tensor, encoder);
-    this.device.queue.submit([encoder.finish()]);
+  copyOver(
+    params: Readonly<Record<string, GPUBufferBinding>>,
+    encoder: GPUCommandEncoder | undefined,
+  ): Promise<Error | undefined> {
+    const work = (): void => {
+      for (const [name, from] of Object.entries(params)) this.#recording.copy(from, this.params[name]);
+    };
+    return this.#attempt('a copy of parameters', work, encoder);
   }
 
   dispose(): void {
@@ -216,6 +204,11 @@ export class WebGPU implements Backend {
     const { lost } = this.#kernels;
     if (lost === undefined || this.#placed.length === 0) return lost && `${lost}.`;
     return `${lost}, and the optimizer's state with it. Make a new optimizer from the latest checkpoint.`;
+  }
+
+  #attempt(what: string, work: () => void, encoder?: GPUCommandEncoder): Promise<Error | undefined> {
+    this.checkAlive();
+    return this.#recording.attempt(what, encoder, work);
   }
 
   checkAlive(): void {

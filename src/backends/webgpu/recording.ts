@@ -1,11 +1,11 @@
-// The commands of one step, recorded into the caller's encoder, or into one that is submitted at its end.
+// Commands for the device, recorded into the caller's encoder, or into one that is submitted at their end.
 
 import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { COPY_DST, isFloat32Array, STORAGE } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { expect, list } from '../../errors.js';
-import type { Run } from '../plan.js';
+import { OWN, type Plan, type Run } from '../plan.js';
 import { heard, listen } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
@@ -20,14 +20,14 @@ export interface Placed {
   readonly dispatches: ReadonlyMap<Rule, Dispatches>;
 }
 
-/** One step after the other: `begin`, the gradients, the updates, and `end` or `cancel`. */
+/** Records one piece of work after the other, each inside error scopes. */
 export class Recording {
   readonly #device: GPUDevice;
+  readonly #keepGrads: boolean;
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
 
-  // Of the step that is being made:
-  #what = '';
+  // Of the work that is being recorded:
   #callersEncoder: GPUCommandEncoder | undefined;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
@@ -42,8 +42,9 @@ export class Recording {
   /** Names of gradients whose buffer is new, and may turn out to be another device's. */
   #new: string[] = [];
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, keepGrads: boolean) {
     this.#device = device;
+    this.#keepGrads = keepGrads;
     const { scalarsLayout } = Kernels.of(device);
     this.#stepScalars = new Uniforms(device, scalarsLayout, true);
     this.#encodeScalars = new Uniforms(device, scalarsLayout, false);
@@ -55,22 +56,41 @@ export class Recording {
     this.#encodeScalars.reserve(Math.max(runs, 64));
   }
 
-  /** Begins `what`, recorded into the caller's encoder if there is one. */
-  begin(encoder: GPUCommandEncoder | undefined, what: string): void {
-    listen(this.#device);
-    this.#what = what;
-    this.#callersEncoder = encoder;
-    if (encoder === undefined) this.#stepScalars.rewind();
+  /**
+   * Runs a step: takes the gradients, then updates each run. `placed` is by section, `own` has by name what
+   * `optimizer.grads` has shown.
+   */
+  run(
+    plans: readonly Plan[],
+    placed: readonly Placed[],
+    own: ReadonlyMap<string, GPUBufferBinding>,
+    encoder: GPUCommandEncoder | undefined,
+  ): Promise<Error | undefined> {
+    return this.attempt('a step, and nothing of it was done', encoder, () => {
+      if (encoder === undefined) this.#stepScalars.rewind();
+      for (const { members, section } of plans.flatMap(({ sections }) => sections)) {
+        for (const { tensor, grad } of members) {
+          if (grad === undefined || grad === OWN || grad === own.get(tensor.name)) continue;
+          this.#take(placed[section.index], tensor, grad);
+        }
+      }
+      for (const { rule, sections } of plans) {
+        for (const { section, runs, count } of sections) {
+          for (let k = 0; k < count; k++) this.#update(placed[section.index], rule, runs[k]);
+        }
+      }
+    });
   }
 
-  /** Binds a gradient where it is, or uploads it for this step alone. */
-  bind({ section, memory, dispatches }: Placed, tensor: Tensor, grad: unknown): void {
+  /** Takes a gradient: one that is kept is uploaded, any other is bound where it is, or uploaded for this step alone. */
+  #take({ section, memory, dispatches }: Placed, tensor: Tensor, grad: unknown): void {
+    if (isFloat32Array(grad) && this.#keepGrads) return memory.upload(memory.grad(tensor), grad);
     const onNew = (): void => void this.#new.push(tensor.name);
     const place = this.#placeOf(memory, grad);
     this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, onNew));
   }
 
-  update({ section, memory, dispatches: ofRule }: Placed, rule: Rule, { first, last, scalars }: Run): void {
+  #update({ section, memory, dispatches: ofRule }: Placed, rule: Rule, { first, last, scalars }: Run): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
     const pass = (this.#pass ??= beginPass(this.#encoder));
     const { bindGroup, offset } = this.#scalars.put(scalars);
@@ -96,6 +116,11 @@ export class Recording {
     this.#encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, from.size ?? 0);
   }
 
+  clear(buffers: readonly GPUBuffer[]): void {
+    this.#encoder ??= this.#device.createCommandEncoder({ label: 'twinstep zero grad' });
+    for (const buffer of buffers) this.#encoder.clearBuffer(buffer);
+  }
+
   /** Adds a gradient to the optimizer's own, or as the first of some puts it there. */
   accumulate({ memory }: Placed, tensor: Tensor, grad: unknown, isFirst: boolean): void {
     const own = memory.grad(tensor);
@@ -108,33 +133,47 @@ export class Recording {
     if (!isFloat32Array(grad)) this.#new.push(tensor.name);
   }
 
-  /** Gives what the device turns out to have found wrong with the step. */
-  end(): Promise<Error | undefined> {
+  /**
+   * Does `work` inside error scopes, and submits what it recorded unless that went into the caller's encoder. If it
+   * throws, nothing is submitted. Resolves to the error that the device reports for `what`.
+   */
+  attempt(what: string, encoder: GPUCommandEncoder | undefined, work: () => void): Promise<Error | undefined> {
+    listen(this.#device);
+    this.#callersEncoder = encoder;
+    try {
+      work();
+      this.#submit();
+    } catch (error) {
+      void heard(this.#device);
+      this.#cancel();
+      throw error;
+    }
+    const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
+    this.#forget();
+    return heard(this.#device).then((heardOf) => {
+      // A lost device may report no error.
+      const trouble = heardOf ?? Kernels.of(this.#device).lost;
+      return trouble === undefined ? undefined : new Error(`The GPU device refused ${what}${suspects}: ${trouble}`);
+    });
+  }
+
+  #submit(): void {
     this.#endPass();
     this.#scalars.flush();
     if (this.#sums.length > 0) addAll(this.#device, this.#encoder!, this.#sums);
     if (this.#callersEncoder === undefined && this.#encoder !== undefined) {
       this.#device.queue.submit([this.#encoder.finish()]);
     }
-    const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
-    this.#clear();
-    const refused = `The GPU device refused ${this.#what}`;
-    return heard(this.#device).then((heardOf) => {
-      // A lost device may report no error.
-      const trouble = heardOf ?? Kernels.of(this.#device).lost;
-      return trouble === undefined ? undefined : new Error(`${refused}${suspects}: ${trouble}`);
-    });
   }
 
-  /** Never throws: the error that cancels the step is on its way to the caller. */
-  cancel(): void {
-    void heard(this.#device);
+  /** Never throws: the error that cancels the work is on its way to the caller. */
+  #cancel(): void {
     try {
       this.#endPass();
     } catch {
       // The encoder is broken, and what was recorded into it cannot be submitted.
     }
-    this.#clear();
+    this.#forget();
   }
 
   destroy(): void {
@@ -164,7 +203,7 @@ export class Recording {
     pass?.end();
   }
 
-  #clear(): void {
+  #forget(): void {
     for (const buffer of this.#passing) buffer.destroy();
     this.#passing = [];
     this.#sums = [];
