@@ -58,6 +58,7 @@ const shared = {
   body: 'build/src/index.js',
   webgpu: 'build/src/backends/webgpu/open.js',
   wgsl: 'build/src/backends/webgpu/shaders.js',
+  reference: 'build/src/backends/cpu/reference.js',
   threads: 'build/src/backends/cpu/threads/open.js',
   calibration: 'build/src/backends/calibration.js',
   core: 'build/src/entries/hex.js',

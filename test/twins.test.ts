@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { adamw } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { ALIGNMENT, arraysOf, layout, pack, type Tensor } from '../src/backends/layout.js';
-import * as rules from '../src/rules/index.js';
+import * as rules from '../src/rules/table.js';
 import type { Rule } from '../src/rules/rule.js';
 import { openNullDevice } from '../tools/dawn.js';
 import { backends } from './support/backends.js';
@@ -16,7 +16,7 @@ const read = (path: string): string => readFileSync(new URL(`../${path}`, import
 // The twin of src/rules/adam.ts is assembly/adam.ts and wgsl/adam.wgsl.
 const fileOf = (name: string): string =>
   readdirSync(new URL('../src/rules/', import.meta.url))
-    .find((file) => read(`src/rules/${file}`).includes(`export const ${name} = /* @__PURE__ */ rule(`))!
+    .find((file) => read(`src/rules/${file}`).includes(`export const ${name}: Update<`))!
     .replace('.ts', '');
 
 describe.each(table)('%s', (name, rule) => {
@@ -24,8 +24,9 @@ describe.each(table)('%s', (name, rule) => {
   const assembly = read(`assembly/${file}.ts`);
   const wgsl = read(`wgsl/${file}.wgsl`);
 
-  test('is called so in the table', () => {
+  test('is called so in the table, with the name of its files', () => {
     expect(rule.name).toBe(name);
+    expect(rule.file ?? name).toBe(file);
   });
 
   test('opens with the same formula in all three languages', () => {

@@ -1,7 +1,7 @@
 // adam() and adamw(): defaults, the rule that the options choose, and the step arithmetic.
 
 import { complement } from '../math/power.js';
-import * as rules from '../rules/index.js';
+import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
   averageWeight,

@@ -1,6 +1,6 @@
 // ema(): an average of weights is an optimizer whose gradients are the weights.
 
-import * as rules from '../rules/index.js';
+import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import { averageWeight, type Algorithm } from './algorithm.js';
 

@@ -1,7 +1,7 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
 import { complement, decayed, power, raise, vanishes } from '../math/power.js';
-import * as rules from '../rules/index.js';
+import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
   averageWeight,

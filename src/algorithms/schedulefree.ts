@@ -1,7 +1,7 @@
 // Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
 
 import { complement, raise } from '../math/power.js';
-import * as rules from '../rules/index.js';
+import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import { unexpected } from '../errors.js';
 import {

@@ -3,13 +3,16 @@
 import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import { late } from './lazy.js';
-import { openReference } from './cpu/reference.js';
 import { openWasm } from './cpu/wasm.js';
 
 const backends: readonly Candidate[] = [
   { name: 'webgpu', title: 'WebGPU', open: async (request) => (await late('webgpu')).openWebGPU(request) },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
-  { name: 'reference', title: 'Plain JavaScript', open: openReference },
+  {
+    name: 'reference',
+    title: 'Plain JavaScript',
+    open: async (request) => (await late('reference')).openReference(request),
+  },
 ];
 
 /** Where to run: a backend by name, the best in order, or the fastest as it is measured. */

@@ -1,20 +1,25 @@
-// Code that is loaded when it is asked for: whoever steps on one thread of the CPU does without it. The entries of the
-// package (src/entries/) bring it, those of edge runtimes none.
+// Code that is loaded when it is asked for: stepping on one thread of WebAssembly does without it. The entries of the
+// package (src/entries/) provide it, those of edge runtimes only the reference, which they have at once.
 
 import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import type { Machine } from './cpu/cpu.js';
+import type { Arrays, Rule } from '../rules/rule.js';
 
 interface LateCode {
+  reference(): Promise<{
+    openReference(request: Request): Promise<Backend>;
+    apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void;
+  }>;
   webgpu(): Promise<{ openWebGPU(request: Request): Promise<Backend> }>;
   threads(): Promise<{ openThreads(request: Request): Promise<Machine> }>;
   calibration(): Promise<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }>;
 }
 
-let provided: Partial<LateCode> = {};
+const provided: Partial<LateCode> = {};
 
-export function provideLate(code: LateCode): void {
-  provided = code;
+export function provideLate(code: Partial<LateCode>): void {
+  Object.assign(provided, code);
 }
 
 /** Rejects, with a reason in the middle of a sentence, where there is no such code. */

@@ -7,6 +7,7 @@ import { bytes } from './hex.js';
 
 provideCore(bytes);
 provideLate({
+  reference: () => import('../backends/cpu/reference.js'),
   webgpu: () => import('../backends/webgpu/open.js'),
   threads: () => import('../backends/cpu/threads/open.js'),
   calibration: () => import('../backends/calibration.js'),

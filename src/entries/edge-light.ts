@@ -2,7 +2,10 @@
 
 import core from './core.wasm?module';
 import { provideCore } from '../backends/cpu/module.js';
+import { apply, openReference } from '../backends/cpu/reference.js';
+import { provideLate } from '../backends/lazy.js';
 
 provideCore(() => core);
+provideLate({ reference: async () => ({ apply, openReference }) });
 
 export * from '../index.js';

@@ -1,7 +1,7 @@
 // The table as others see it.
 
 import { arraysOf } from '../backends/layout.js';
-import * as rules from '../rules/index.js';
+import * as rules from '../rules/table.js';
 import type { Rule } from '../rules/rule.js';
 
 export type KernelName = keyof typeof rules;

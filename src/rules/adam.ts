@@ -27,19 +27,10 @@ import {
   sqrt,
   sub,
 } from '../math/f32.js';
-import { rule, type Arrays } from './rule.js';
+import type { Arrays, ScalarsOf, Update } from './rule.js';
+import type * as rules from './table.js';
 
-const scalars = [
-  'grad_scale',
-  'l2',
-  'grad_weight',
-  'square_weight',
-  'step_size',
-  'eps',
-  'decay',
-  'flush_below',
-] as const;
-type By = Readonly<Record<(typeof scalars)[number], number>>;
+type By = Readonly<ScalarsOf<typeof rules.adam>>;
 type AdamArrays = Arrays<'exp_avg' | 'exp_avg_sq'>;
 
 function update_moments(from: number, to: number, arrays: AdamArrays, by: By): void {
@@ -67,26 +58,14 @@ function update_param(from: number, to: number, square: Float32Array, arrays: Ad
   }
 }
 
-export const adam = /* @__PURE__ */ rule({
-  name: 'adam',
-  scalars,
-  slots: ['exp_avg', 'exp_avg_sq'],
-  squares: ['exp_avg_sq'],
-  update(from, to, arrays, by) {
-    update_moments(from, to, arrays, by);
-    update_param(from, to, arrays.exp_avg_sq, arrays, by);
-  },
-});
+export const adam: Update<typeof rules.adam> = (from, to, arrays, by) => {
+  update_moments(from, to, arrays, by);
+  update_param(from, to, arrays.exp_avg_sq, arrays, by);
+};
 
-export const adam_amsgrad = /* @__PURE__ */ rule({
-  name: 'adam_amsgrad',
-  scalars,
-  slots: ['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq'],
-  squares: ['exp_avg_sq', 'max_exp_avg_sq'],
-  update(from, to, arrays, by) {
-    const { exp_avg_sq, max_exp_avg_sq } = arrays;
-    update_moments(from, to, arrays, by);
-    for (let i = from; i < to; i++) max_exp_avg_sq[i] = largest(max_exp_avg_sq[i], exp_avg_sq[i]);
-    update_param(from, to, max_exp_avg_sq, arrays, by);
-  },
-});
+export const adam_amsgrad: Update<typeof rules.adam_amsgrad> = (from, to, arrays, by) => {
+  const { exp_avg_sq, max_exp_avg_sq } = arrays;
+  update_moments(from, to, arrays, by);
+  for (let i = from; i < to; i++) max_exp_avg_sq[i] = largest(max_exp_avg_sq[i], exp_avg_sq[i]);
+  update_param(from, to, max_exp_avg_sq, arrays, by);
+};

@@ -7,16 +7,12 @@
 // by halves, since grad - p may be beyond f32.
 
 import { add, half_difference, mul } from '../math/f32.js';
-import { rule } from './rule.js';
+import type { Update } from './rule.js';
+import type * as rules from './table.js';
 
-export const ema = /* @__PURE__ */ rule({
-  name: 'ema',
-  scalars: ['weight'],
-  slots: [],
-  update(from, to, { param, grad }, { weight }) {
-    for (let i = from; i < to; i++) {
-      const from_p = weight > 0 ? param[i] : grad[i];
-      param[i] = add(from_p, mul(2 * weight, half_difference(param[i], grad[i])));
-    }
-  },
-});
+export const ema: Update<typeof rules.ema> = (from, to, { param, grad }, { weight }) => {
+  for (let i = from; i < to; i++) {
+    const from_p = weight > 0 ? param[i] : grad[i];
+    param[i] = add(from_p, mul(2 * weight, half_difference(param[i], grad[i])));
+  }
+};

@@ -1,4 +1,4 @@
-// One line a file: the table.
+// One line a file: the laws.
 export { adam, adam_amsgrad } from './adam.js';
 export { ema } from './ema.js';
 export { extrapolate } from './extrapolate.js';

@@ -27,46 +27,29 @@ import {
   sqrt,
   sub,
 } from '../math/f32.js';
-import { rule } from './rule.js';
+import type { Update } from './rule.js';
+import type * as rules from './table.js';
 
-export const nadam = /* @__PURE__ */ rule({
-  name: 'nadam',
-  scalars: [
-    'grad_scale',
-    'l2',
-    'grad_weight',
-    'square_weight',
-    'step_size',
-    'grad_step',
-    'root_scale',
-    'eps_root',
-    'eps',
-    'decay',
-    'flush_below',
-  ],
-  slots: ['exp_avg', 'exp_avg_sq'],
-  squares: ['exp_avg_sq'],
-  update(from, to, { param, grad, exp_avg, exp_avg_sq }, by) {
-    const { grad_scale, l2, grad_weight, square_weight } = by;
-    const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = by;
-    for (let i = from; i < to; i++) {
-      const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, param[i]);
-      exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
-      exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
-    }
-    for (let i = from; i < to; i++) {
-      const p = param[i];
-      const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, p);
-      const direction = limited(add(mul(step_size, exp_avg[i]), mul(grad_step, g)), exp_avg[i]);
-      const root = scaled(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
-      param[i] = sub(p, add(div(direction, add(root, eps)), mul(decay, p)));
-    }
-    for (let i = from; i < to; i++) {
-      if (exp_avg_sq[i] !== Infinity) continue;
-      exp_avg_sq[i] = LARGEST;
-      exp_avg[i] = bounded(exp_avg[i]);
-      const direction = mul(add(step_size, grad_step), exp_avg[i]);
-      param[i] = sub(param[i], div(direction, add(mul(root_scale, LARGEST_ROOT), eps)));
-    }
-  },
-});
+export const nadam: Update<typeof rules.nadam> = (from, to, { param, grad, exp_avg, exp_avg_sq }, by) => {
+  const { grad_scale, l2, grad_weight, square_weight } = by;
+  const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = by;
+  for (let i = from; i < to; i++) {
+    const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, param[i]);
+    exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
+    exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
+  }
+  for (let i = from; i < to; i++) {
+    const p = param[i];
+    const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, p);
+    const direction = limited(add(mul(step_size, exp_avg[i]), mul(grad_step, g)), exp_avg[i]);
+    const root = scaled(root_scale, sqrt(add(exp_avg_sq[i], eps_root)));
+    param[i] = sub(p, add(div(direction, add(root, eps)), mul(decay, p)));
+  }
+  for (let i = from; i < to; i++) {
+    if (exp_avg_sq[i] !== Infinity) continue;
+    exp_avg_sq[i] = LARGEST;
+    exp_avg[i] = bounded(exp_avg[i]);
+    const direction = mul(add(step_size, grad_step), exp_avg[i]);
+    param[i] = sub(param[i], div(direction, add(mul(root_scale, LARGEST_ROOT), eps)));
+  }
+};

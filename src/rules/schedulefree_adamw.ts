@@ -32,22 +32,10 @@ import {
   sqrt,
   sub,
 } from '../math/f32.js';
-import { append, rule, type Arrays } from './rule.js';
+import type { Arrays, ScalarsOf, Update } from './rule.js';
+import type * as rules from './table.js';
 
-const scalars = [
-  'grad_scale',
-  'square_weight',
-  'z_from_y',
-  'root_scale',
-  'eps',
-  'decay',
-  'z_decay',
-  'average_weight',
-  'y_step',
-  'z_step',
-] as const;
-type By = Readonly<Record<(typeof scalars)[number], number>>;
-
+type By = Readonly<ScalarsOf<typeof rules.schedulefree_adamw>>;
 type Iterates = Arrays<'z' | 'exp_avg_sq'>;
 
 function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
@@ -83,32 +71,18 @@ function update_iterates(from: number, to: number, exp_avg: Float32Array | undef
   }
 }
 
-export const schedulefree_adamw = /* @__PURE__ */ rule({
-  name: 'schedulefree_adamw',
-  scalars,
-  slots: ['z', 'exp_avg_sq'],
-  squares: ['exp_avg_sq'],
-  fromParam: ['z'],
-  update(from, to, arrays, by) {
-    update_square(from, to, arrays, by);
-    update_iterates(from, to, undefined, arrays, by);
-  },
-});
+export const schedulefree_adamw: Update<typeof rules.schedulefree_adamw> = (from, to, arrays, by) => {
+  update_square(from, to, arrays, by);
+  update_iterates(from, to, undefined, arrays, by);
+};
 
-export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
-  name: 'schedulefree_adamw_inner',
-  scalars: /* @__PURE__ */ append(/* @__PURE__ */ append(scalars, 'grad_weight'), 'flush_below'),
-  slots: ['z', 'exp_avg_sq', 'exp_avg'],
-  squares: ['exp_avg_sq'],
-  fromParam: ['z'],
-  update(from, to, arrays, by) {
-    const { grad, exp_avg } = arrays;
-    const { grad_scale, grad_weight, flush_below } = by;
-    update_square(from, to, arrays, by);
-    for (let i = from; i < to; i++) {
-      const g = limited(mul(grad_scale, grad[i]), grad[i]);
-      exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
-    }
-    update_iterates(from, to, exp_avg, arrays, by);
-  },
-});
+export const schedulefree_adamw_inner: Update<typeof rules.schedulefree_adamw_inner> = (from, to, arrays, by) => {
+  const { grad, exp_avg } = arrays;
+  const { grad_scale, grad_weight, flush_below } = by;
+  update_square(from, to, arrays, by);
+  for (let i = from; i < to; i++) {
+    const g = limited(mul(grad_scale, grad[i]), grad[i]);
+    exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
+  }
+  update_iterates(from, to, exp_avg, arrays, by);
+};

@@ -11,28 +11,28 @@
 // gradient makes y and z NaN.
 
 import { add, clamped, either, limited, mul, plus, shown, sub } from '../math/f32.js';
-import { rule } from './rule.js';
+import type { Update } from './rule.js';
+import type * as rules from './table.js';
 
-export const schedulefree_sgd = /* @__PURE__ */ rule({
-  name: 'schedulefree_sgd',
-  scalars: ['grad_scale', 'z_from_y', 'decay', 'z_decay', 'average_weight', 'y_step', 'z_step'],
-  slots: ['z'],
-  fromParam: ['z'],
-  update(from, to, { param, grad, z }, { grad_scale, z_from_y, decay, z_decay, average_weight, y_step, z_step }) {
-    for (let i = from; i < to; i++) {
-      const y = param[i];
-      const z0 = either(z[i], y, z_from_y);
-      const g = limited(mul(grad_scale, grad[i]), grad[i]);
-      let d = add(g, plus(mul(decay, y), z_decay, z0));
-      let new_y = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
-      let new_z = sub(z0, mul(z_step, d));
-      if (!Number.isFinite(new_y + new_z)) {
-        d = shown(clamped(d), g);
-        new_y = clamped(sub(add(y, mul(average_weight, clamped(sub(z0, y)))), mul(y_step, d)));
-        new_z = clamped(sub(z0, mul(z_step, d)));
-      }
-      param[i] = new_y;
-      z[i] = new_z;
+export const schedulefree_sgd: Update<typeof rules.schedulefree_sgd> = (
+  from,
+  to,
+  { param, grad, z },
+  { grad_scale, z_from_y, decay, z_decay, average_weight, y_step, z_step },
+) => {
+  for (let i = from; i < to; i++) {
+    const y = param[i];
+    const z0 = either(z[i], y, z_from_y);
+    const g = limited(mul(grad_scale, grad[i]), grad[i]);
+    let d = add(g, plus(mul(decay, y), z_decay, z0));
+    let new_y = sub(add(y, mul(average_weight, sub(z0, y))), mul(y_step, d));
+    let new_z = sub(z0, mul(z_step, d));
+    if (!Number.isFinite(new_y + new_z)) {
+      d = shown(clamped(d), g);
+      new_y = clamped(sub(add(y, mul(average_weight, clamped(sub(z0, y)))), mul(y_step, d)));
+      new_z = clamped(sub(z0, mul(z_step, d)));
     }
-  },
-});
+    param[i] = new_y;
+    z[i] = new_z;
+  }
+};

@@ -3,7 +3,8 @@
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import { arraysOf } from '../backends/layout.js';
 import { memberOf, type Parts } from '../step/state.js';
-import { apply, type Arrays } from '../rules/rule.js';
+import type { Arrays } from '../rules/rule.js';
+import { late } from '../backends/lazy.js';
 import { show } from '../errors.js';
 
 /** A copy of a parameter as it is now; with `average` of the average, in either mode. */
@@ -26,6 +27,7 @@ export async function readParam<Options extends GroupOptions>(
   const names = arraysOf(rule);
   const by = stepper.coefficients.average(true);
   const values = await read(names);
+  const { apply } = await late('reference');
   apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
   return values[0];
 }

@@ -2,10 +2,14 @@
 // what runs where WebAssembly cannot.
 
 import { arraysOf, elements } from '../layout.js';
-import type { Arrays, Rule } from '../../rules/rule.js';
+import * as laws from '../../rules/index.js';
+import type { Arrays, Rule, Update } from '../../rules/rule.js';
 import { scalarsOf } from '../../rules/scalars.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { openCpu, type Machine } from './cpu.js';
+
+/** The law of a rule. */
+const updateOf = ({ name }: Rule): Update<Rule> => (laws as unknown as Record<string, Update<Rule>>)[name];
 
 const open: Machine['open'] = (bytes) => {
   const buffer = allocate(bytes);
@@ -18,16 +22,17 @@ const open: Machine['open'] = (bytes) => {
       const whole = views(rule, (name) => view(name, 0, size));
       // Where gradients are not kept, the one that passes lies at another offset than its tensor.
       const single = new Map<number, Arrays>();
+      const update = updateOf(rule);
       const { by, values } = scalarsOf(rule);
       return (scalars, start, length, grad) => {
         for (let k = 0; k < values.length; k++) values[k] = floats[elements(scalars) + k];
-        if (grad === arrays.grad + start) return run(rule, whole, by, start, start + length);
+        if (grad === arrays.grad + start) return run(update, whole, by, start, start + length);
         let own = single.get(start);
         if (own === undefined) {
           own = views(rule, (name) => view(name, name === 'grad' ? 0 : start, length));
           single.set(start, own);
         }
-        run(rule, own, by, 0, length);
+        run(update, own, by, 0, length);
       };
     },
   };
@@ -39,9 +44,11 @@ const views = (rule: Rule, view: (name: string) => Float32Array): Arrays =>
 /** A rule may go over its elements more than once: so many of them stay in the nearest cache meanwhile. */
 const BLOCK = 1024;
 
-function run(rule: Rule, arrays: Arrays, by: Readonly<Record<string, number>>, from: number, to: number): void {
+// prettier-ignore
+function run(update: Update<Rule>, arrays: Arrays, by: Readonly<Record<string, number>>,
+             from: number, to: number): void {
   const end = elements(to);
-  for (let i = elements(from); i < end; i += BLOCK) rule.update(i, Math.min(i + BLOCK, end), arrays, by);
+  for (let i = elements(from); i < end; i += BLOCK) update(i, Math.min(i + BLOCK, end), arrays, by);
 }
 
 function allocate(bytes: number): ArrayBuffer {
@@ -53,3 +60,8 @@ function allocate(bytes: number): ArrayBuffer {
 }
 
 export const openReference = (request: Request): Promise<Backend> => openCpu(request, { open, threads: 1 });
+/** Runs a rule over whole arrays, in place, by scalars that are rounded as a kernel's. */
+export function apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void {
+  const by = Object.fromEntries(rule.scalars.map((name) => [name, Math.fround(scalars[name])]));
+  updateOf(rule)(0, arrays.param.length, arrays, by);
+}
