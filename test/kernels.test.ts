@@ -114,8 +114,8 @@ describe.each(table)('%s', (...[, rule]) => {
   });
 
   describe.runIf(webgpu)('in WGSL', () => {
-    test.each(['vec4', 'scalar'] as const)('is the rule, within its tolerance, in the flavour %s', async (flavour) => {
-      const kernel = await wgslKernel(rule, flavour);
+    test.each(['vec4', 'scalar'] as const)('is the rule, within its tolerance, in the variant %s', async (variant) => {
+      const kernel = await wgslKernel(rule, variant);
       for (let seed = 0; seed < 10; seed++) {
         const by = scalars(rule, seed);
         const [reference, wgsl] = [make(ordinary, 100 * seed), make(ordinary, 100 * seed)];
@@ -145,7 +145,7 @@ describe.each(table)('%s', (...[, rule]) => {
 /** The kernel of wgsl/ on the device, with nothing of the package's between. */
 async function wgslKernel(
   rule: Rule,
-  flavour: 'vec4' | 'scalar',
+  variant: 'vec4' | 'scalar',
 ): Promise<(by: Float32Array, on: Arrays) => Promise<void>> {
   const { device } = webgpu!;
   const folder = new URL('../wgsl/', import.meta.url);
@@ -154,7 +154,7 @@ async function wgslKernel(
     .map(read)
     .find((text) => text.includes(`fn ${rule.name}(`))!;
   const module = device.createShaderModule({
-    code: [read(`${flavour}.wgsl`), read('prelude.wgsl'), source].join('\n'),
+    code: [read(`${variant}.wgsl`), read('prelude.wgsl'), source].join('\n'),
   });
   const pipeline = await device.createComputePipelineAsync({
     layout: 'auto',

@@ -66,20 +66,20 @@ describe.each(table)('%s', (name, rule) => {
     expect(exports[name]).toHaveLength(arraysOf(rule).length + 2);
   });
 
-  test.each(['vec4', 'scalar'])('compiles without a word in the flavour %s', (flavour) =>
-    compiles(flavour, file, name),
+  test.each(['vec4', 'scalar'])('compiles without a word in the variant %s', (variant) =>
+    compiles(variant, file, name),
   );
 });
 
 describe.each(['accumulate', 'norm'])('%s, which is no rule,', (name) => {
-  test.each(['vec4', 'scalar'])('compiles without a word in the flavour %s', (flavour) =>
-    compiles(flavour, name, name),
+  test.each(['vec4', 'scalar'])('compiles without a word in the variant %s', (variant) =>
+    compiles(variant, name, name),
   );
 });
 
-async function compiles(flavour: string, file: string, entryPoint: string): Promise<void> {
+async function compiles(variant: string, file: string, entryPoint: string): Promise<void> {
   const device = await openNullDevice();
-  const code = [`wgsl/${flavour}.wgsl`, 'wgsl/prelude.wgsl', `wgsl/${file}.wgsl`].map(read).join('\n');
+  const code = [`wgsl/${variant}.wgsl`, 'wgsl/prelude.wgsl', `wgsl/${file}.wgsl`].map(read).join('\n');
   const module = device.createShaderModule({ code });
   const { messages } = await module.getCompilationInfo();
   expect(messages.map(({ lineNum, linePos, message }) => `${lineNum}:${linePos} ${message}`)).toEqual([]);
@@ -92,7 +92,7 @@ test('the module exports the table, and nothing else', async () => {
   expect(functions.map(({ name }) => name).toSorted()).toEqual(table.map(([name]) => name).toSorted());
 });
 
-test('the package’s own pipelines compile on the null backend, in both flavours', async () => {
+test('the package’s own pipelines compile on the null backend, in both variants', async () => {
   const device = await openNullDevice();
   for (const amsgrad of [false, true]) {
     const optimizer = await adamw(tensors([1, 4], 1), { backend: 'webgpu', device, amsgrad });

@@ -39,8 +39,8 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
   const isSize = Number.isInteger(workgroupSize) && workgroupSize > 0;
   expect(isSize, 'workgroupSize', 'a whole number of at least 1', workgroupSize);
   const kernel = kernels[name];
-  const flavour = count === lanes.vec4 ? 'vec4' : 'scalar';
-  const code = shader(name, flavour);
+  const variant = count === lanes.vec4 ? 'vec4' : 'scalar';
+  const code = shader(name, variant);
   const minBindingSize = uniformBytes(code);
   return {
     ...kernel,

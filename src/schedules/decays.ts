@@ -1,6 +1,7 @@
 // Schedules of one formula each.
 
 import { power, raise } from '../math/power.js';
+import { countAtMost } from '../math/search.js';
 import { notNegative, positive, read, share, whole, wholes } from './checks.js';
 import { between, schedule, type Schedule } from '../algorithms/schedule.js';
 
@@ -93,19 +94,7 @@ export function multiStep(options: MultiStepOptions): Schedule {
     gamma: notNegative(0.1),
   });
   const sorted = milestones.toSorted((a, b) => a - b);
-  return schedule((t) => power(gamma, reached(sorted, t)));
-}
-
-/** How many of the ascending `milestones` are not beyond `t`. */
-export function reached(milestones: ArrayLike<number>, t: number): number {
-  let low = 0;
-  let high = milestones.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (milestones[middle] <= t) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return schedule((t) => power(gamma, countAtMost(sorted, t, Number)));
 }
 
 export interface InverseSqrtOptions {

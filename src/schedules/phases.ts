@@ -3,7 +3,7 @@
 import { expect, expectArguments } from '../errors.js';
 import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
 import { cosineFall } from '../math/cospi.js';
-import { reached } from './decays.js';
+import { countAtMost } from '../math/search.js';
 import { between, schedule, withMemoryOf, type Schedule } from '../algorithms/schedule.js';
 
 export interface LinearWarmupOptions {
@@ -91,7 +91,7 @@ export function sequential(schedules: readonly Schedule[], milestones: readonly 
   expect(isAscending, 'milestones', 'in ascending order', milestones);
   const [parts, starts] = [[...schedules], [0, ...milestones]];
   const formula: Schedule = (t) => {
-    const i = reached(starts, t) - 1;
+    const i = countAtMost(starts, t, Number) - 1;
     return parts[i](t - starts[i]);
   };
   return withMemoryOf(parts, schedule(formula));

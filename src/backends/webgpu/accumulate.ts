@@ -15,15 +15,15 @@ export interface Sum {
 export function addAll(device: GPUDevice, encoder: GPUCommandEncoder, sums: readonly Sum[]): void {
   const pass = encoder.beginComputePass({ label: 'twinstep accumulate' });
   for (const { sum, grad, bytes } of sums) {
-    for (const { flavour, at, size } of pieces(bytes, alignDown(device.limits.maxStorageBufferBindingSize))) {
-      const pipeline = Kernels.of(device).tool('accumulate', flavour);
+    for (const { variant, at, size } of pieces(bytes, alignDown(device.limits.maxStorageBufferBindingSize))) {
+      const pipeline = Kernels.of(device).tool('accumulate', variant);
       const entries = [sum, grad].map(({ buffer, offset }, binding) => ({
         binding,
         resource: { buffer, offset: offset + at, size },
       }));
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
-      pass.dispatchWorkgroups(...workgroups(device, flavour, size));
+      pass.dispatchWorkgroups(...workgroups(device, variant, size));
     }
   }
   pass.end();

@@ -3,7 +3,7 @@
 import type { Section, Sources } from '../section.js';
 import { FLOAT, type Arena, type Tensor } from '../layout.js';
 import { checkThere, COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../memory.js';
-import { complaint } from './device.js';
+import { inErrorScopes } from './device.js';
 
 /** Where an array of a tensor begins. */
 export interface Place {
@@ -88,7 +88,7 @@ export class SectionMemory {
     const arena = this.#arenas[tensor.arena];
     if (arena.grad === undefined) {
       // Memory that the device does not give is refused by the step that uses it.
-      void complaint(this.#device, () => (arena.grad = this.#allocate('grad', arena.bytes)));
+      void inErrorScopes(this.#device, () => (arena.grad = this.#allocate('grad', arena.bytes)));
     }
     return { buffer: arena.grad!, offset: tensor.offset };
   }

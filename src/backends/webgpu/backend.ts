@@ -8,11 +8,11 @@ import { show } from '../../errors.js';
 import { norm } from '../cpu/sums.js';
 import { namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
-import { Given } from './given.js';
+import { GradientRanges } from './gradient-ranges.js';
 import { Kernels } from './kernels.js';
 import { placeOf, type Place } from './arenas.js';
 import { normsOf } from './norms.js';
-import { Occupied } from './occupied.js';
+import { ParamRanges } from './param-ranges.js';
 import { readBack, type Source } from './readback.js';
 import { Recording, type Placed } from './recording.js';
 import { checkWritable } from './probe.js';
@@ -33,8 +33,8 @@ export class WebGPU implements Backend {
   /** How many tensors it has. */
   #tensors = 0;
   readonly #recording: Recording;
-  readonly #occupied = new Occupied();
-  readonly #given = new Given();
+  readonly #paramRanges = new ParamRanges();
+  readonly #gradientRanges = new GradientRanges();
   /** What `grads` has shown so far. */
   readonly #shown = new Map<string, GPUBufferBinding>();
 
@@ -62,7 +62,7 @@ export class WebGPU implements Backend {
   }
 
   paramAt({ buffer, offset, bytes }: ByteRange): string | undefined {
-    return this.#occupied.at(buffer, offset, bytes);
+    return this.#paramRanges.at(buffer, offset, bytes);
   }
 
   async extend(added: NewTensors): Promise<Extension> {
@@ -75,7 +75,7 @@ export class WebGPU implements Backend {
       }
       this.#recording.reserve(this.#tensors);
       const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
-      this.#occupied.add(params);
+      this.#paramRanges.add(params);
       this.#params.add(params);
       if (this.#keepGrads) this.#grads.add(byName(sections, (s, tensor) => this.#showGrad(s, tensor)));
     };
@@ -85,7 +85,7 @@ export class WebGPU implements Backend {
   remove(removed: readonly Removed[]): void {
     const names = namesOf(removed);
     for (const name of names) this.#shown.delete(name);
-    this.#occupied.remove(names);
+    this.#paramRanges.remove(names);
     this.#params.remove(names);
     this.#grads.remove(names);
     this.#tensors -= names.size;
@@ -102,7 +102,7 @@ export class WebGPU implements Backend {
 
   check(tensor: Tensor, grad: unknown, encoded: boolean): void {
     const { name, length } = tensor;
-    this.#given.note(tensor, undefined);
+    this.#gradientRanges.note(tensor, undefined);
     if (grad === this.#shown.get(name)) return;
     const range = locate(grad, 'gradient', name);
     const { kind, buffer, offset, bytes } = range;
@@ -112,7 +112,7 @@ export class WebGPU implements Backend {
     if (kind === 'CPU' && encoded) {
       throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
     }
-    const under = this.#occupied.at(buffer, offset, length * FLOAT);
+    const under = this.#paramRanges.at(buffer, offset, length * FLOAT);
     if (under !== undefined) {
       // Which of them would be stepped first is nothing to build on.
       const whose = under === name ? 'itself' : show(under);
@@ -123,11 +123,11 @@ export class WebGPU implements Backend {
     if (!isOwn && this.#own.has(buffer)) {
       throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     }
-    this.#given.note(tensor, range);
+    this.#gradientRanges.note(tensor, range);
   }
 
   checkTogether(members: ReadonlyMap<string, TensorEntry>): void {
-    this.#given.check(members);
+    this.#gradientRanges.check(members);
   }
 
   run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Promise<Error | undefined> {

@@ -21,7 +21,7 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
 }
 
 /** Pushes error scopes around the calls that follow: both of them, or none. */
-export function listen(device: GPUDevice): void {
+export function pushErrorScopes(device: GPUDevice): void {
   device.pushErrorScope('out-of-memory');
   try {
     device.pushErrorScope('validation');
@@ -31,8 +31,8 @@ export function listen(device: GPUDevice): void {
   }
 }
 
-/** Pops the scopes that `listen` pushed. Resolves to the first error message or undefined, and never rejects. */
-export async function heard(device: GPUDevice): Promise<string | undefined> {
+/** Pops the scopes that `pushErrorScopes` pushed. Resolves to the first error message or undefined, and never rejects. */
+export async function popErrorScopes(device: GPUDevice): Promise<string | undefined> {
   const scopes = [pop(device), pop(device)];
   try {
     return (await Promise.all(scopes)).find((error) => error !== null)?.message;
@@ -46,13 +46,13 @@ export async function heard(device: GPUDevice): Promise<string | undefined> {
 const pop = async (device: GPUDevice): Promise<GPUError | null> => device.popErrorScope();
 
 /** Runs `make` in error scopes. Resolves to the first error message or undefined. */
-export function complaint(device: GPUDevice, make: () => void): Promise<string | undefined> {
-  listen(device);
+export function inErrorScopes(device: GPUDevice, make: () => void): Promise<string | undefined> {
+  pushErrorScopes(device);
   try {
     make();
   } catch (error) {
-    void heard(device);
+    void popErrorScopes(device);
     throw error;
   }
-  return heard(device);
+  return popErrorScopes(device);
 }

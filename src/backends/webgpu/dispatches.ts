@@ -4,7 +4,7 @@ import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.j
 import type { Rule } from '../../rules/rule.js';
 import { workgroups, type Kernel } from './kernels.js';
 import type { SectionMemory, Place } from './arenas.js';
-import { lanes, type Flavour } from './shaders.js';
+import { lanes, type Variant } from './shaders.js';
 
 export interface Dispatch {
   readonly pipeline: GPUComputePipeline;
@@ -64,8 +64,8 @@ export class Dispatches {
     const places = this.#arrays.map((name) =>
       name === 'grad' && grad !== undefined ? grad : this.#memory.array(tensor, name),
     );
-    return pieces(bytes, alignDown(this.#device.limits.maxStorageBufferBindingSize)).map(({ flavour, at, size }) => ({
-      pipeline: this.#kernel.pipelines[flavour],
+    return pieces(bytes, alignDown(this.#device.limits.maxStorageBufferBindingSize)).map(({ variant, at, size }) => ({
+      pipeline: this.#kernel.pipelines[variant],
       arrays: this.#device.createBindGroup({
         layout: this.#kernel.arraysLayout,
         entries: places.map(({ buffer, offset }, binding) => ({
@@ -73,7 +73,7 @@ export class Dispatches {
           resource: { buffer, offset: offset + at, size },
         })),
       }),
-      workgroups: workgroups(this.#device, flavour, size, this.#kernel.workgroup),
+      workgroups: workgroups(this.#device, variant, size),
     }));
   }
 }
@@ -93,10 +93,10 @@ function remember<Value>(map: Map<number, Value>, key: number, most: number, mak
  * Cuts arrays of `bytes` into bindings of at most `limit`. What does not divide into vec4s, which only a caller's own
  * buffer can bring about, is cut off at the last offset that a binding may have, and stepped by the scalar kernel.
  */
-export function pieces(bytes: number, limit: number): { flavour: Flavour; at: number; size: number }[] {
+export function pieces(bytes: number, limit: number): { variant: Variant; at: number; size: number }[] {
   const whole = bytes % (lanes.vec4 * FLOAT) === 0 ? bytes : alignDown(bytes);
-  const cuts: { flavour: Flavour; at: number; size: number }[] = [];
-  for (let at = 0; at < whole; at += limit) cuts.push({ flavour: 'vec4', at, size: Math.min(limit, whole - at) });
-  if (whole < bytes) cuts.push({ flavour: 'scalar', at: whole, size: bytes - whole });
+  const cuts: { variant: Variant; at: number; size: number }[] = [];
+  for (let at = 0; at < whole; at += limit) cuts.push({ variant: 'vec4', at, size: Math.min(limit, whole - at) });
+  if (whole < bytes) cuts.push({ variant: 'scalar', at: whole, size: bytes - whole });
   return cuts;
 }

@@ -4,15 +4,13 @@ import { arraysOf, elements } from '../layout.js';
 import { COMPUTE } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { ownOf } from '../../errors.js';
-import { inRows, lanes, shader, WORKGROUP, type Flavour, type ToolName } from './shaders.js';
+import { inRows, lanes, shader, WORKGROUP, type Variant, type ToolName } from './shaders.js';
 
 /** A rule on a device. */
 export interface Kernel {
   /** Of group 1, the arrays, in the order of `arraysOf(rule)`. Group 0 is the scalars. */
   readonly arraysLayout: GPUBindGroupLayout;
-  readonly pipelines: Readonly<Record<Flavour, GPUComputePipeline>>;
-  /** Invocations in a workgroup. */
-  readonly workgroup: number;
+  readonly pipelines: Readonly<Record<Variant, GPUComputePipeline>>;
 }
 
 /** What optimizers on the same device share. */
@@ -60,24 +58,25 @@ export class Kernels {
     if (this.#isOurs && this.#optimizers === 0) this.#device.destroy();
   }
 
-  async get(rule: Rule, workgroup: number): Promise<Kernel> {
-    const key = `${rule.name} ${workgroup}`;
-    let kernel = this.#kernels.get(key);
-    if (kernel === undefined) this.#kernels.set(key, (kernel = this.#make(rule, workgroup)));
+  /** Returns the kernel of a rule, compiled at first use. Tries again after a failure. */
+  async get(rule: Rule): Promise<Kernel> {
+    const { name } = rule;
+    let kernel = this.#kernels.get(name);
+    if (kernel === undefined) this.#kernels.set(name, (kernel = this.#compile(rule)));
     try {
       return await kernel;
     } catch (error) {
-      if (this.#kernels.get(key) === kernel) this.#kernels.delete(key);
+      if (this.#kernels.get(name) === kernel) this.#kernels.delete(name);
       throw error;
     }
   }
 
   /** A kernel that is no rule: its arrays are group 0. Few need one, and so it is made when it is used, at once. */
-  tool(name: ToolName, flavour: Flavour): GPUComputePipeline {
-    const label = `twinstep ${name} ${flavour}`;
+  tool(name: ToolName, variant: Variant): GPUComputePipeline {
+    const label = `twinstep ${name} ${variant}`;
     let pipeline = this.#tools.get(label);
     if (pipeline === undefined) {
-      const module = this.#device.createShaderModule({ label, code: shader(name, flavour) });
+      const module = this.#device.createShaderModule({ label, code: shader(name, variant) });
       const compute = { module, entryPoint: name, constants: ownOf({ WORKGROUP }) };
       pipeline = this.#device.createComputePipeline({ label, layout: 'auto', compute });
       this.#tools.set(label, pipeline);
@@ -85,39 +84,26 @@ export class Kernels {
     return pipeline;
   }
 
-  /** One pipeline of a rule, made anew. */
-  async compile(
-    rule: Rule,
-    flavour: Flavour,
-    workgroup: number,
-    arraysLayout: GPUBindGroupLayout,
-  ): Promise<GPUComputePipeline> {
+  async #compile(rule: Rule): Promise<Kernel> {
     const device = this.#device;
-    const label = `twinstep ${rule.name} ${flavour}, workgroups of ${workgroup}`;
-    const module = device.createShaderModule({ label, code: shader(rule.name, flavour) });
-    // One for each flavour: between pipelines of the same layout wgpu does not look at the least size of bindings anew.
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
-    const compute = { module, entryPoint: rule.name, constants: ownOf({ WORKGROUP: workgroup }) };
-    return device.createComputePipelineAsync({ label, layout, compute });
-  }
-
-  async #make(rule: Rule, workgroup: number): Promise<Kernel> {
-    const arraysLayout = this.#device.createBindGroupLayout({
+    const arraysLayout = device.createBindGroupLayout({
       entries: arraysOf(rule).map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
     });
-    const compile = (flavour: Flavour) => this.compile(rule, flavour, workgroup, arraysLayout);
+    const compile = (variant: Variant): Promise<GPUComputePipeline> => {
+      const label = `twinstep ${rule.name} ${variant}`;
+      const module = device.createShaderModule({ label, code: shader(rule.name, variant) });
+      // One layout per variant: wgpu does not check the minimum binding size again between pipelines of one layout.
+      const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
+      const compute = { module, entryPoint: rule.name, constants: ownOf({ WORKGROUP }) };
+      return device.createComputePipelineAsync({ label, layout, compute });
+    };
     const [vec4, scalar] = await Promise.all([compile('vec4'), compile('scalar')]);
-    return { arraysLayout, pipelines: { vec4, scalar }, workgroup };
+    return { arraysLayout, pipelines: { vec4, scalar } };
   }
 }
 
-/** The workgroups for so many bytes of each array, in x and y: one dimension holds 65,535 for certain, and no more. */
-export function workgroups(
-  device: GPUDevice,
-  flavour: Flavour,
-  bytes: number,
-  workgroup = WORKGROUP,
-): [x: number, y: number] {
-  const count = Math.ceil(elements(bytes) / lanes[flavour] / workgroup);
+/** Returns how many workgroups in x and y process `bytes` of each array. Every device allows 65,535 in one dimension. */
+export function workgroups(device: GPUDevice, variant: Variant, bytes: number): [x: number, y: number] {
+  const count = Math.ceil(elements(bytes) / lanes[variant] / WORKGROUP);
   return inRows(count, device.limits.maxComputeWorkgroupsPerDimension);
 }

@@ -2,7 +2,7 @@
 
 import { align, alignDown, elements, FLOAT } from '../layout.js';
 import { COPY_SRC, STORAGE } from '../memory.js';
-import { complaint } from './device.js';
+import { inErrorScopes } from './device.js';
 import { Kernels } from './kernels.js';
 import { readBack, type Source } from './readback.js';
 import { WORKGROUP } from './shaders.js';
@@ -37,7 +37,7 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
 
   let parts: GPUBuffer | undefined;
   try {
-    const trouble = complaint(device, () => {
+    const report = inErrorScopes(device, () => {
       const pipeline = Kernels.of(device).tool('norm', 'scalar');
       const layout = pipeline.getBindGroupLayout(0);
       const buffer = (parts = device.createBuffer({ label: 'twinstep norms', size: end, usage: STORAGE | COPY_SRC }));
@@ -57,7 +57,7 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
       device,
       pieces.map(({ index, offset, bytes }) => ({ name: sources[index].name, buffer: parts!, offset, bytes })),
     );
-    const [message, values] = await Promise.all([trouble, read]);
+    const [message, values] = await Promise.all([report, read]);
     if (message !== undefined) throw new Error(`The GPU device cannot take the norms: ${message}`);
     for (const [p, { index }] of pieces.entries()) squares[index] += squaresOf(values[p]);
     return norms();

@@ -7,12 +7,11 @@ import type { Rule } from '../../rules/rule.js';
 import { show } from '../../errors.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { WebGPU } from './backend.js';
-import { complaint, requestDevice } from './device.js';
+import { inErrorScopes, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
 import { Kernels, type Kernel } from './kernels.js';
 import { SectionMemory } from './arenas.js';
 import type { Placed } from './recording.js';
-import { workgroupSize } from './tune.js';
 
 export async function openWebGPU(request: Request): Promise<Backend> {
   if (request.device !== undefined) return open(request, request.device, false);
@@ -46,13 +45,13 @@ async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Pr
 
   const memories: SectionMemory[] = [];
   try {
-    const trouble = await complaint(device, () => {
+    const message = await inErrorScopes(device, () => {
       for (const [i, section] of sections.entries()) {
         memories.push(new SectionMemory(device, section, arenas[i], sources, own));
         memories[i].fill(sources);
       }
     });
-    if (trouble !== undefined) throw new Error(`The GPU device gives no memory for the optimizer: ${trouble}`);
+    if (message !== undefined) throw new Error(`The GPU device gives no memory for the optimizer: ${message}`);
     return sections.map((section, i) => {
       const memory = memories[i];
       const make = (rule: Rule) => new Dispatches(device, rule, kernelOf.get(rule)!, memory, section.tensors);
@@ -64,13 +63,10 @@ async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Pr
   }
 }
 
-/** The kernels of all rules, in workgroups that suit so many parameters. */
-async function kernelsOf({ sections, sources }: NewTensors, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
-  let parameters = 0;
-  for (const { length } of sources.keys()) parameters += length;
-  const workgroup = await workgroupSize(device, sections[0].rule, parameters);
+/** Compiles the kernels of all rules. */
+async function kernelsOf({ sections }: NewTensors, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
   const rules = [...new Set(sections.flatMap((section) => section.rules))];
-  const kernels = await Promise.all(rules.map((rule) => Kernels.of(device).get(rule, workgroup)));
+  const kernels = await Promise.all(rules.map((rule) => Kernels.of(device).get(rule)));
   return new Map(rules.map((rule, i) => [rule, kernels[i]]));
 }
 
@@ -112,12 +108,12 @@ async function checkBuffers({ sources }: NewTensors, device: GPUDevice): Promise
   await Promise.all(
     [...tensorOf].map(async ([buffer, { name, length }]) => {
       const resource = { buffer, size: Math.min(length * FLOAT, ALIGNMENT) };
-      const trouble = await complaint(device, () => {
+      const message = await inErrorScopes(device, () => {
         device.createBindGroup({ layout, entries: [{ binding: 0, resource }] });
       });
-      if (trouble === undefined) return;
+      if (message === undefined) return;
       const question = 'does it belong to another device?';
-      throw new TypeError(`The device cannot use the GPUBuffer of parameter ${show(name)}; ${question} ${trouble}`);
+      throw new TypeError(`The device cannot use the GPUBuffer of parameter ${show(name)}; ${question} ${message}`);
     }),
   );
 }

@@ -3,7 +3,7 @@
 import { elements } from '../layout.js';
 import { checkUsage, COPY_DST, MAP_READ, READ } from '../memory.js';
 import { show } from '../../errors.js';
-import { complaint } from './device.js';
+import { inErrorScopes } from './device.js';
 import type { Place } from './arenas.js';
 
 /** An array to be read, and the name of its tensor. */
@@ -23,7 +23,7 @@ export async function readBack(device: GPUDevice, sources: readonly Source[]): P
   const stagings = stage(sources, device.limits.maxBufferSize);
   const buffers: GPUBuffer[] = [];
   try {
-    const message = await complaint(device, () => {
+    const message = await inErrorScopes(device, () => {
       const encoder = device.createCommandEncoder();
       for (const { bytes, parts } of stagings) {
         const buffer = device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST });

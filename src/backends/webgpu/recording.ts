@@ -6,7 +6,7 @@ import { COPY_DST, isFloat32Array, STORAGE } from '../memory.js';
 import type { Rule } from '../../rules/rule.js';
 import { expect, list } from '../../errors.js';
 import { OWN, type Plan, type Run } from '../plan.js';
-import { heard, listen } from './device.js';
+import { popErrorScopes, pushErrorScopes } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
 import { placeOf, type Place, type SectionMemory } from './arenas.js';
@@ -138,22 +138,22 @@ export class Recording {
    * throws, nothing is submitted. Resolves to the error that the device reports for `what`.
    */
   attempt(what: string, encoder: GPUCommandEncoder | undefined, work: () => void): Promise<Error | undefined> {
-    listen(this.#device);
+    pushErrorScopes(this.#device);
     this.#callersEncoder = encoder;
     try {
       work();
       this.#submit();
     } catch (error) {
-      void heard(this.#device);
+      void popErrorScopes(this.#device);
       this.#cancel();
       throw error;
     }
-    const suspects = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
+    const inNewBuffers = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
     this.#forget();
-    return heard(this.#device).then((heardOf) => {
+    return popErrorScopes(this.#device).then((reported) => {
       // A lost device may report no error.
-      const trouble = heardOf ?? Kernels.of(this.#device).lost;
-      return trouble === undefined ? undefined : new Error(`The GPU device refused ${what}${suspects}: ${trouble}`);
+      const message = reported ?? Kernels.of(this.#device).lost;
+      return message === undefined ? undefined : new Error(`The GPU device refused ${what}${inNewBuffers}: ${message}`);
     });
   }
 

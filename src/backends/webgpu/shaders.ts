@@ -29,13 +29,13 @@ const sources: Readonly<Record<string, string>> = {
 };
 
 /** What one invocation updates: four numbers, or one where a caller's array does not divide by four. */
-export const flavours = { vec4, scalar } as const;
-export type Flavour = keyof typeof flavours;
-export const lanes: Readonly<Record<Flavour, number>> = { vec4: 4, scalar: 1 };
+export const variants = { vec4, scalar } as const;
+export type Variant = keyof typeof variants;
+export const lanes: Readonly<Record<Variant, number>> = { vec4: 4, scalar: 1 };
 
 /** The whole source of a kernel. */
-export const shader = (name: string, flavour: Flavour): string =>
-  [flavours[flavour], prelude, sources[name]].join('\n');
+export const shader = (name: string, variant: Variant): string =>
+  [variants[variant], prelude, sources[name]].join('\n');
 
 /** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
 export const WORKGROUP = 64;

@@ -1,5 +1,7 @@
 // The byte ranges of the parameters in each buffer. No gradient may overlap them.
 
+import { countAtMost } from '../../math/search.js';
+
 interface Taken {
   readonly name: string;
   readonly begin: number;
@@ -7,7 +9,7 @@ interface Taken {
 }
 
 /** Parameters never overlap each other. */
-export class Occupied {
+export class ParamRanges {
   /** In the order of their bytes. */
   readonly #byBuffer = new Map<object, Taken[]>();
 
@@ -37,14 +39,6 @@ export class Occupied {
   }
 }
 
-/** The index of the first that ends after `begin`. */
-function firstAfter(taken: readonly Taken[], begin: number): number {
-  let low = 0;
-  let high = taken.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (taken[middle].end <= begin) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+/** Returns the index of the first range that ends after byte `begin`. */
+const firstAfter = (taken: readonly Taken[], begin: number): number => countAtMost(taken, begin, endOf);
+const endOf = ({ end }: Taken): number => end;

@@ -13,7 +13,7 @@ interface Place {
 }
 
 /** The gradients of one step. */
-export class Given {
+export class GradientRanges {
   readonly #numbers = new WeakMap<object, number>();
   #count = 0;
   /** Of each tensor's latest gradient: undefined unless the caller gave a GPU buffer, or a part of one. */
