@@ -1,6 +1,6 @@
 // What every optimizer does, whatever its rule and machine, each in a line: the files beside this one do it.
 
-import { addGroup, addTensors, membersOf, removeParams, removeTensors } from './state/grow.js';
+import { addGroup, addTensors, removeParams, removeTensors } from './state/grow.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './inputs/assignments.js';
 import type { WasmSource } from './backends/backend.js';
@@ -305,11 +305,6 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     removeTensors(this.#use(), names);
   }
 
-  /** Throws what `removeParams` would throw at once. @internal */
-  checkRemoval(names: readonly string[]): void {
-    membersOf(this.#use(), names);
-  }
-
   /** Throws what has come to light, as every call does. @internal */
   check(): void {
     this.#failure.check();
@@ -319,12 +314,6 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   encodeWith(also: Also, encoder: GPUCommandEncoder, ...rest: [grads?: unknown, options?: StepOptions]): void {
     const [grads, options] = rest;
     this.#encode(encoder, rest.length + 1, grads, options, also);
-  }
-
-  /** `step`, and calls `also` with the completed steps if this call ends one. @internal */
-  stepWith(also: Also, ...rest: [grads?: unknown, options?: StepOptions]): void {
-    const [grads, options] = rest;
-    step(this.#enter('step', rest.length, 2), rest.length > 0, grads, undefined, options, also);
   }
 
   /** Reads and checks what `loadStateDict` is to take over. @internal */

@@ -344,7 +344,7 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     expect(await ahead.stateDict()).toEqual(before);
     for (const each of [ahead, plain]) for (let t = 0; t < 3; t++) submitStep(each);
     expect(await ahead.stateDict()).toEqual(await plain.stateDict());
-    expect(await ahead.read('w')).toEqual(await plain.read('w'));
+    expect(await ahead.optimizer.read('w')).toEqual(await plain.optimizer.read('w'));
   });
 
   // At the first call the optimizer's own step is refused, at the next the slow weights', and then the copy.
@@ -365,7 +365,7 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     for (let t = 1; t < 5; t++) plain.step(ofBoth());
     expect(counts(ahead)).toEqual(counts(plain));
     expect(await ahead.stateDict()).toEqual(await plain.stateDict());
-    expect(await ahead.read('w')).toEqual(await plain.read('w'));
+    expect(await ahead.optimizer.read('w')).toEqual(await plain.optimizer.read('w'));
   });
 
   type Made = Awaited<ReturnType<typeof make>>;
@@ -449,7 +449,7 @@ describe('a state dict that cannot be written is not taken over', () => {
     const { params } = await saved();
     await expect(ahead.loadStateDict(dict, { params })).rejects.toThrow('The GPU device cannot write "w": ');
     expect(difference(await ahead.slow.read('v'), slow)).toBeUndefined();
-    expect(difference(await ahead.read('v'), values)).toBeUndefined();
+    expect(difference(await ahead.optimizer.read('v'), values)).toBeUndefined();
   });
 
   test('where the optimizer is stepped meanwhile: the step stays', async () => {
@@ -483,13 +483,13 @@ describe('a state dict that cannot be written is not taken over', () => {
     const { dict, params } = await saved();
     const other = await lookahead(await adam({ v: array(12, 1), w: array(12, 1) }), { k: 2 });
     await other.optimizer.loadStateDict(dict);
-    const [before, values] = [await ahead.stateDict(), await ahead.read('v')];
+    const [before, values] = [await ahead.stateDict(), await optimizer.read('v')];
     const loading = ahead.loadStateDict(await other.stateDict(), { params });
     (ahead as Sides)[which].freeze('v');
     await expect(loading).rejects.toThrow('The optimizer changed while its state dict was being loaded.');
     (ahead as Sides)[which].unfreeze('v');
     expect(await ahead.stateDict()).toEqual(before);
-    expect(difference(await ahead.read('v'), values)).toBeUndefined();
+    expect(difference(await ahead.optimizer.read('v'), values)).toBeUndefined();
     await ahead.loadStateDict(await other.stateDict(), { params });
     expect(optimizer.completedSteps).toBe(5);
   });
@@ -606,7 +606,7 @@ describe('tensors are removed once steps are done or refused', () => {
   test('from Lookahead, too', async () => {
     const ahead = await lookahead(await make(), { k: 1 });
     ahead.step({ a: grad(), b: grad(), c: grad() });
-    const removing = ahead.removeParams(['a']);
+    const removing = ahead.optimizer.removeParams(['a']);
     ahead.step({ a: grad(), b: grad(), c: grad() });
     await removing;
     expect(Object.keys(ahead.slow.params)).toEqual(['b', 'c']);

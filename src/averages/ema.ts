@@ -1,4 +1,4 @@
-// Averages of the weights of any optimizer: each is an optimizer itself, whose gradients are the weights.
+// Averages of the weights of any optimizer. An average is an optimizer itself, whose gradients are those weights.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
@@ -10,16 +10,16 @@ import { expect, expectArguments, isRecord, show } from '../errors.js';
 /** What `optimizer.params` shows. */
 export type Memory = Float32Array | GPUBufferBinding;
 
-/** Options that an average takes over from its optimizer, or has no use for. */
+/** Options that an average takes from its optimizer, or does not have. */
 const ofMachine = ['backend', 'device', 'keepGrads', 'threads', 'wasm'] as const;
 
 const createEma = /* @__PURE__ */ creator(algorithms.ema);
 
 /**
- * An exponential moving average of the weights of `optimizer`, on the same machine: it begins as a copy of them, and
- * `average.step(optimizer.params)` takes them in. `average.params` and `read` are the averages; it is saved, loaded and
- * put into checkpoints as any optimizer is, and may outlive the optimizer. Rejects with an Error for a `decay` that is
- * not as documented, and for options of the machine: it runs on one thread and keeps no gradients.
+ * An exponential moving average of the weights of `optimizer`, on the same machine. It begins as a copy of them;
+ * `average.step(optimizer.params)` updates it. Its weights are `average.params` and `read`; save and load it as any
+ * optimizer, also in checkpoints. It may outlive the optimizer, runs on one thread and keeps no gradients. Rejects with an
+ * Error for a `decay` that is not as documented, and for options of the machine.
  */
 export async function ema<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,

@@ -1,11 +1,11 @@
-// Lookahead over any optimizer: slow weights, which are an average, and from which the optimizer begins anew.
+// Lookahead over any optimizer. The slow weights are an average, from which the optimizer continues.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
 import { refuseAssignments } from '../inputs/assignments.js';
 import { checkOptimizer, ema, type Memory } from './ema.js';
 import type { Gradients } from '../step/gradients.js';
-import type { ParamGroup, Tensors } from '../inputs/groups.js';
+import type { Tensors } from '../inputs/groups.js';
 import { bufferOf, checkUsage, type GpuMemory } from '../backends/memory.js';
 import type { Optimizer } from '../optimizer.js';
 import {
@@ -31,18 +31,18 @@ const SLOT = 'slow_param';
 
 /** The options of `lookahead`. */
 export interface LookaheadOptions {
-  /** How many steps are looked ahead, at least 1. Default 5. */
+  /** The number of steps between two of the slow weights, at least 1. Default 5. */
   k?: number;
-  /** How far the slow weights go towards those k steps ahead, at least 2^-53 and at most 1. Default 0.5. */
+  /** The share of the way to the optimizer's weights that the slow weights move, at least 2^-53 and at most 1. Default 0.5. */
   alpha?: number;
 }
 
 /**
- * Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself: every `k` of its completed steps slow
- * weights go by `alpha` towards its weights, which then begin anew from there; its moments go on. It is stepped, added to,
- * saved and loaded in place of the optimizer; everything else is done with `lookahead.optimizer` as ever. Frozen tensors
- * stay as they are. On the GPU the caller's buffers need COPY_SRC and COPY_DST usage, and a step that the device refuses
- * late has had its turn all the same. Throws an Error for what is not as documented.
+ * Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself. Every `k` of its completed steps the slow
+ * weights move by `alpha` towards its weights, which then continue from there; its moments stay. Step, save and load
+ * `lookahead` in place of the optimizer; use `lookahead.optimizer` for everything else, also to add and to remove tensors.
+ * Frozen tensors stay as they are. On the GPU the caller's buffers need COPY_SRC and COPY_DST usage. Throws an Error for
+ * what is not as documented.
  */
 export async function lookahead<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
@@ -57,7 +57,7 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   expect(isShare, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
-  checkParams(optimizer.params);
+  for (const [name, param] of Object.entries(optimizer.params)) checkUsages(name, param);
   return new Lookahead(optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
 }
 
@@ -67,14 +67,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   readonly #k: number;
   /** The optimizer's completed steps when Lookahead began. */
   #begun: number;
-  /** The completed steps that have had their turn, if it was one. */
-  #seen: number;
-  /** What is left to do of the latest turn. */
+  /** What is left to do after a step that is counted, if the slow weights threw. */
   #left: (() => void)[] = [];
-  /** Whether parameters are being added. */
-  #isAdding = false;
-  /** The optimizer's `params` when the slow weights were last known to be of the same names. */
+  /** The parameters that the slow weights were made of: a tensor that is removed and added again is another one. */
+  readonly #origins: Map<string, Shown>;
+  /** The optimizer's `params` when all of them last had slow weights. */
   #known: Readonly<Record<string, Shown>>;
+  #isFollowing = false;
 
   /** Use `lookahead`. */
   constructor(optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
@@ -83,7 +82,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.#slow = slow;
     this.#k = k;
     this.#known = optimizer.params;
-    this.#begun = this.#seen = optimizer.completedSteps;
+    this.#origins = new Map(Object.entries(this.#known));
+    this.#begun = optimizer.completedSteps;
   }
 
   /** The optimizer that it was made over. */
@@ -96,66 +96,54 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return this.#slow;
   }
 
-  /** The live options of the optimizer's groups. */
-  get groups(): Optimizer<Shown, Options>['groups'] {
-    return this.#optimizer.groups;
-  }
-
   /**
-   * One step of the optimizer, and every k-th time of the slow weights; arguments and errors are the optimizer's. If the
-   * slow weights throw, the optimizer's step is made and counted, and the next call does first what is left of theirs.
+   * One step of the optimizer, and after every k-th step one of the slow weights. Takes the arguments of the optimizer's
+   * `step`, and throws its errors. If the slow weights throw, the optimizer's step is done and counted, and the next call
+   * first completes theirs.
    */
   step(...rest: [grads?: Gradients, options?: StepOptions]): void {
     expectArguments(rest.length, 2, 'step');
     this.#enter();
-    let seen = this.#seen;
-    const also = (completed: number): void => {
-      seen = completed;
-    };
-    this.optimizer.stepWith(also, ...rest);
-    if (this.#isTurn(seen)) this.#left = [() => this.slow.step(this.#unfrozen()), () => this.#beginAnew()];
-    this.#seen = seen;
+    const before = this.optimizer.completedSteps;
+    this.optimizer.step(...rest);
+    const completed = this.optimizer.completedSteps;
+    if (completed === before || !this.#isTurn(completed)) return;
+    this.#left = [() => this.slow.step(this.#unfrozen()), () => this.#restart()];
     this.#finish();
   }
 
-  /** The same, recorded into the caller's encoder: if it throws, no step is counted. */
+  /** The same, recorded into the caller's encoder. If it throws, no step is counted: drop that encoder. */
   encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
     this.#enter();
-    let seen = this.#seen;
     const also = (completed: number): void => {
-      seen = completed;
-      if (this.#isTurn(completed)) this.slow.encodeWith(() => this.#beginAnew(encoder), encoder, this.#unfrozen());
+      if (this.#isTurn(completed)) this.slow.encodeWith(() => this.#restart(encoder), encoder, this.#unfrozen());
     };
     this.optimizer.encodeWith(also, encoder, ...rest);
-    this.#seen = seen;
   }
 
-  /** Adds a group to the optimizer, and to the slow weights. */
-  async addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
-    expectArguments(arguments.length, 1, 'addParamGroup');
-    await this.#add(group?.params, () => this.optimizer.addParamGroup(group));
-  }
-
-  /** Adds tensors to a group of the optimizer, and to the slow weights. */
-  async addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
-    expectArguments(arguments.length, 2, 'addParams');
-    await this.#add(params, () => this.optimizer.addParams(group, params));
-  }
-
-  /** Removes tensors from the optimizer, and from the slow weights. */
-  async removeParams(names: readonly string[]): Promise<void> {
-    expectArguments(arguments.length, 1, 'removeParams');
-    if (this.#isAdding) throw new Error('Parameters are being added: await that first.');
-    this.#checkNames();
-    this.slow.checkRemoval(names);
-    await this.optimizer.removeParams(names);
-    if (!this.#isAdding) this.#checkNames();
-  }
-
-  /** A copy of a parameter of the optimizer, as its own `read`. */
-  async read(name: string, options?: { average?: boolean }): Promise<Float32Array> {
-    expectArguments(arguments.length, 2, 'read');
-    return this.optimizer.read(name, options);
+  /**
+   * Makes slow weights of the tensors that were added to the optimizer, as a copy of their parameters: await it after
+   * `lookahead.optimizer.addParams` or `addParamGroup`, before the next step. The slow weights of removed tensors are
+   * dropped without it.
+   */
+  async follow(): Promise<void> {
+    expectArguments(arguments.length, 0, 'follow');
+    if (this.#isFollowing) throw new Error('follow() is already running: await that first.');
+    this.#isFollowing = true;
+    try {
+      for (;;) {
+        this.#dropRemoved();
+        const { params } = this.optimizer;
+        const added = this.#missing().filter((name) => !Object.hasOwn(this.slow.params, name));
+        if (added.length === 0) break;
+        for (const name of added) checkUsages(name, params[name]);
+        const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
+        for (const name of added) this.#origins.set(name, params[name]);
+        await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
+      }
+    } finally {
+      this.#isFollowing = false;
+    }
   }
 
   /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`, and `lookahead_step` in its groups. */
@@ -173,7 +161,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return dict;
   }
 
-  /** The same but for its arrays, to be read one at a time, as the optimizer's. */
+  /** The same without its arrays, which are read one at a time, as those of the optimizer's. */
   lazyStateDict(): ReturnType<Optimizer<Shown, Options>['lazyStateDict']> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
     this.#enter();
@@ -184,13 +172,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
 
-  /** Takes over what `stateDict()` gave, as the optimizer does: wholly, or with an error not at all. */
+  /** Loads what `stateDict()` returned, as the optimizer does: all of it, or with an error nothing. */
   async loadStateDict(
     dict: StateDict,
     options: LoadOptions & { params?: Tensors<Float32Array> } = {},
   ): Promise<IncompatibleNames> {
     expectArguments(arguments.length, 2, 'loadStateDict');
-    this.#checkNames();
+    this.#checkKnown();
     const { own, slow, steps } = part(dict);
     const { dict: counts, params } = this.slow.lazyStateDict();
     const given = params.filter(({ name }) => slow.has(name));
@@ -198,31 +186,30 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
       return [name, copyValues(slow.get(name), length, `${SLOT} of ${show(name)}`)];
     });
     const loading = this.optimizer.prepareLoad(own, options);
-    // Its own state is nothing but counts.
+    // The slow weights' own state is only counts.
     const slowLoading = this.slow.prepareLoad(counts, { params: Object.fromEntries(values), strict: false });
     await takeOver([loading, slowLoading], () => {
-      this.#seen = this.optimizer.completedSteps;
-      // Older dicts do not say: then the optimizer's steps were counted.
-      this.#begun = steps === undefined ? 0 : this.#seen - steps;
+      // Older dicts have no steps: those counted from the optimizer's first step.
+      this.#begun = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
       this.#left = [];
     });
     return loading.names;
   }
 
-  /** Lets go of the slow weights, and of the optimizer. */
+  /** Disposes of the optimizer, and of the slow weights. */
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
-    // First the one that its schedule may be calling from, and which then refuses it.
+    // The optimizer first: it throws if its schedule is what calls this.
     this.optimizer.dispose();
     this.slow.dispose();
   }
 
   /** Whether the slow weights step after this number of completed steps. */
   #isTurn(completed: number): boolean {
-    return completed !== this.#seen && (completed - this.#begun) % this.#k === 0;
+    return (completed - this.#begun) % this.#k === 0;
   }
 
-  /** Does what is left of a turn: if something throws, it and what follows stay left. */
+  /** Does what is left to do. If something throws, it and what follows stay left. */
   #finish(): void {
     for (; this.#left.length > 0; this.#left.shift()) this.#left[0]();
   }
@@ -233,88 +220,61 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   #unfrozen(): Readonly<Record<string, Shown>> {
-    const frozen = new Set(this.groups.flatMap((group) => group.frozen));
+    const frozen = new Set(this.optimizer.groups.flatMap((group) => group.frozen));
     return Object.fromEntries(Object.entries(this.optimizer.params).filter(([name]) => !frozen.has(name)));
   }
 
   /** Sets the optimizer's parameters to the slow weights. */
-  #beginAnew(encoder?: GPUCommandEncoder): void {
+  #restart(encoder?: GPUCommandEncoder): void {
     const names = Object.keys(this.#unfrozen());
     this.optimizer.overwrite(Object.fromEntries(names.map((name) => [name, this.slow.params[name]])), encoder);
   }
 
-  /** Adds to the optimizer, and makes slow weights of what was added. */
-  async #add(given: unknown, add: () => Promise<void>): Promise<void> {
-    if (this.#isAdding) throw new Error('Parameters are being added already: await that first.');
-    checkParams(given);
-    this.#isAdding = true;
-    try {
-      this.#dropGone();
-      await add();
-      await this.#follow();
-    } finally {
-      this.#isAdding = false;
-    }
-  }
-
-  /** Makes slow weights of all tensors that have none: also of those for which that failed before. */
-  async #follow(): Promise<void> {
-    const { params } = this.optimizer;
-    const added = this.#unknown();
-    const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
-    await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
-    this.#known = params;
-  }
-
-  /** Throws what keeps a step from being whole, and does what an earlier one left. */
+  /** Throws if the slow weights cannot be stepped; completes what an earlier step left. */
   #enter(): void {
-    this.#checkNames();
+    this.#checkKnown();
     this.slow.check();
     this.#finish();
   }
 
-  /** Throws if tensors were added to the optimizer directly; drops the slow weights of those that were removed. */
-  #checkNames(): void {
+  /** Drops the slow weights of removed tensors. Throws if a tensor has no slow weights. */
+  #checkKnown(): void {
     const { params } = this.optimizer;
     if (params === this.#known) return;
-    this.#expectKnown();
-    checkParams(params);
-    this.#dropGone();
-    // One that was removed and added again.
-    this.#expectKnown();
+    const missing = this.#missing();
+    if (missing.length > 0) {
+      throw new Error(`Lookahead has no slow weights of ${list(missing)}: await follow() after adding tensors.`);
+    }
+    this.#dropRemoved();
     this.#known = params;
   }
 
-  #expectKnown(): void {
-    const added = this.#unknown();
-    if (added.length > 0) throw new Error(`Lookahead knows nothing of ${list(added)}: add by its own addParamGroup.`);
+  /** Tensors of the optimizer without slow weights. */
+  #missing(): string[] {
+    return Object.entries(this.optimizer.params).flatMap(([name, param]) => {
+      return Object.hasOwn(this.slow.params, name) && this.#origins.get(name) === param ? [] : [name];
+    });
   }
 
-  /** Tensors of the optimizer that have no slow weights. */
-  #unknown(): string[] {
-    return Object.keys(this.optimizer.params).filter((name) => !Object.hasOwn(this.slow.params, name));
-  }
-
-  /** Drops the slow weights of tensors that were removed, or throws and drops none. */
-  #dropGone(): void {
+  /** Drops the slow weights of removed tensors, except the last ones: an optimizer has at least one tensor. */
+  #dropRemoved(): void {
     const { params } = this.optimizer;
-    const isGone = (name: string): boolean => !Object.hasOwn(params, name) || params[name] !== this.#known[name];
-    const gone = Object.keys(this.slow.params).filter(isGone);
-    if (gone.length > 0) this.slow.removeNow(gone);
+    const names = Object.keys(this.slow.params);
+    const removed = names.filter((name) => !Object.hasOwn(params, name) || this.#origins.get(name) !== params[name]);
+    const dropped = removed.length === names.length ? removed.slice(1) : removed;
+    if (dropped.length > 0) this.slow.removeNow(dropped);
+    for (const name of dropped) this.#origins.delete(name);
   }
 }
 
 type EncodeArguments = [grads?: Readonly<Record<string, GpuMemory | null | undefined>>, options?: StepOptions];
 
-/** Throws for buffers that cannot be copied from and to, before an optimizer takes them: it gives none back. */
-function checkParams(params: unknown): void {
-  // What is no record of tensors, the optimizer refuses.
-  for (const [name, param] of Object.entries(isRecord(params) ? params : {})) {
-    const buffer = bufferOf(param);
-    if (buffer === undefined) continue;
-    checkUsage(buffer, 'COPY_SRC', `Lookahead of ${show(name)}`);
-    checkUsage(buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
-  }
+/** Throws for a GPU buffer that cannot be copied from and to. */
+function checkUsages(name: string, param: Memory): void {
+  const buffer = bufferOf(param);
+  if (buffer === undefined) return;
+  checkUsage(buffer, 'COPY_SRC', `Lookahead of ${show(name)}`);
+  checkUsage(buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
 }
 
 /** Adds the steps since Lookahead began. Returns the state of each tensor by name, a new one for those without. */
@@ -325,7 +285,7 @@ function join({ state, param_groups: groups }: StateDict, steps: number): Map<st
   );
 }
 
-/** Takes apart again what was joined: the optimizer's own state dict, the slow weights by name, and the steps. */
+/** Splits what `join` joined: the optimizer's own state dict, the slow weights by name, and the steps. */
 function part(dict: unknown): { own: StateDict; slow: Map<string, unknown>; steps: number | undefined } {
   const wanted = 'a record with state and param_groups';
   const { state: given, param_groups: groups } = ownProperties(dict, 'the state dict', wanted);

@@ -10,13 +10,14 @@ import { readJson, writeJson } from './json.js';
 import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
 import { readStream, type ByteStream } from './stream.js';
 
-/** An optimizer of any algorithm, on any backend. */
-export interface AnyOptimizer extends Pick<
-  Optimizer<unknown>,
-  'read' | 'stateDict' | 'lazyStateDict' | 'loadStateDict'
-> {
+interface Weights extends Pick<Optimizer<unknown>, 'read'> {
   readonly groups: readonly { readonly params: readonly string[] }[];
 }
+
+type State = Pick<Optimizer<unknown>, 'stateDict' | 'lazyStateDict' | 'loadStateDict'>;
+
+/** An optimizer of any algorithm, on any backend, or Lookahead over one. */
+export type AnyOptimizer = State & (Weights | { readonly optimizer: Weights });
 
 /**
  * A checkpoint of the optimizer as it is at the call: parameters, state dict, and `metadata`, as the bytes of one
@@ -32,9 +33,11 @@ export async function saveCheckpoint(
   // All of one moment: nothing is waited for before all of it is asked for.
   const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
   const metadata = copy(given.metadata, 'metadata');
-  const names = optimizer.groups.flatMap(({ params }) => params);
-  const reads = names.map((name) => optimizer.read(name));
-  const [stateDict, arrays] = await Promise.all([optimizer.stateDict(), Promise.all(reads)]);
+  // The state dict first: Lookahead may have to complete a step.
+  const saving = optimizer.stateDict();
+  const names = namesOf(optimizer);
+  const reads = names.map((name) => weightsOf(optimizer).read(name));
+  const [stateDict, arrays] = await Promise.all([saving, Promise.all(reads)]);
   const params = Object.fromEntries(names.map((name, i) => [name, arrays[i]]));
   return encodeCheckpoint({ params, stateDict, shapes, metadata });
 }
@@ -97,7 +100,7 @@ export async function loadCheckpoint(
   checkOptimizer(optimizer, 'loadStateDict');
   const how = readHow(options, 'loadCheckpoint');
   // A file of more tensors than the optimizer's has a longer header.
-  const bounds = how.strict ? boundsOf(optimizer.groups.flatMap(({ params: own }) => own)) : undefined;
+  const bounds = how.strict ? boundsOf(namesOf(optimizer)) : undefined;
   const { params, stateDict, metadata } = isStream(source)
     ? await load(source, optimizer, how.strict, bounds)
     : decode(asBytes(source, 'the checkpoint', SOURCES), bounds);
@@ -108,10 +111,14 @@ export async function loadCheckpoint(
 const SOURCES =
   'a Uint8Array or ArrayBuffer (from a file, await readFile(path)), or a ReadableStream (from Node, Readable.toWeb(stream))';
 
-function checkOptimizer(optimizer: unknown, method: keyof AnyOptimizer): void {
-  const isOne = typeof (optimizer as AnyOptimizer | null | undefined)?.[method] === 'function';
+function checkOptimizer(optimizer: unknown, method: keyof State): void {
+  const isOne = typeof (optimizer as State | null | undefined)?.[method] === 'function';
   expect(isOne, 'the optimizer', "one of twinstep's, awaited", optimizer);
 }
+
+const weightsOf = (optimizer: AnyOptimizer): Weights => ('optimizer' in optimizer ? optimizer.optimizer : optimizer);
+
+const namesOf = (optimizer: AnyOptimizer): string[] => weightsOf(optimizer).groups.flatMap(({ params }) => params);
 
 const copy = (value: unknown, what: string): unknown =>
   value === undefined ? undefined : readJson(writeJson(value, what), what);
