@@ -922,16 +922,7 @@ describe('options and arguments that do not exist', () => {
     expect([0, 1].map(schedules.constant())).toEqual([1 / 3, 1 / 3]);
   });
 
-  const internal = new Set([
-    'constructor',
-    'prepareLoad',
-    'overwrite',
-    'encodeWith',
-    'stepWith',
-    'removeNow',
-    'checkRemoval',
-    'check',
-  ]);
+  const internal = new Set(['constructor', 'prepareLoad', 'overwrite', 'encodeWith', 'removeNow', 'check']);
 
   /** The methods of an optimizer, bound, by name, with as many arguments as they take. */
   function methods(optimizer: object, gradients: unknown): [string, [(...args: never[]) => unknown, ...unknown[]]][] {
@@ -954,6 +945,7 @@ describe('options and arguments that do not exist', () => {
       stateDict: [],
       lazyStateDict: [],
       loadStateDict: [{}, {}],
+      follow: [],
       dispose: [],
     };
     const names = Object.getOwnPropertyNames(Object.getPrototypeOf(optimizer)).filter((name) => {
@@ -1032,7 +1024,8 @@ describe('what would be assigned to no effect throws', () => {
 
   test('of Lookahead, and of coefficients', async () => {
     const ahead = any<Record<string, unknown>>(await lookahead(await adamw({ w: array(2, 1) })));
-    expect(() => (ahead.k = 3)).toThrow('There is no "k" to assign, got 3;');
+    expect(() => (ahead.k = 3)).toThrow('There is no "k" to assign, got 3; options are in optimizer.groups,');
+    expect(() => (ahead.lr = 3)).toThrow('options are in optimizer.groups, as optimizer.groups[0].lr.');
     expect(() => (ahead.slow = 3)).toThrow('slow is read-only, got 3.');
     const scalars = any<Record<string, unknown>>(coefficients('adam'));
     expect(() => (scalars.lr = 3)).toThrow(

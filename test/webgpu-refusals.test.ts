@@ -609,8 +609,8 @@ describe('tensors are removed once steps are done or refused', () => {
     const removing = ahead.optimizer.removeParams(['a']);
     ahead.step({ a: grad(), b: grad(), c: grad() });
     await removing;
-    expect(Object.keys(ahead.slow.params)).toEqual(['b', 'c']);
     ahead.step({ b: grad() });
+    expect(Object.keys(ahead.slow.params)).toEqual(['b', 'c']);
     await ahead.optimizer.removeParams(['b']);
     expect(Object.keys((await ahead.stateDict()).state)).toEqual(['0']);
     expect(ahead.optimizer.completedSteps).toBe(3);

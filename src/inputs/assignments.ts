@@ -2,8 +2,12 @@
 
 import { ownOf, show, suggest } from '../errors.js';
 
+interface Owner {
+  readonly groups: readonly object[];
+}
+
 /**
- * Makes assignments throw on objects of a class with `groups`: to properties that do not exist, and to those that have
+ * Makes assignments throw on objects of a class with `groups`, or with an `optimizer` that has them: to properties that do not exist, and to those that have
  * only a getter. A Proxy around each object would break private fields and slow down calls.
  */
 export function refuseAssignments(prototype: object): void {
@@ -19,12 +23,13 @@ export function refuseAssignments(prototype: object): void {
   const end = new Proxy(
     {},
     ownOf({
-      set(_, key, value, { groups }: { groups: readonly object[] }) {
+      set(_, key, value, owner: Owner | { optimizer: Owner }) {
+        const [where, { groups }] = 'optimizer' in owner ? ['optimizer.groups', owner.optimizer] : ['groups', owner];
         const name = String(key);
         const options = Object.keys(groups[0]);
-        const how = options.includes(name) ? `groups[0].${name}.` : `groups[0].lr.${suggest(name, options)}`;
+        const how = options.includes(name) ? `${where}[0].${name}.` : `${where}[0].lr.${suggest(name, options)}`;
         throw new TypeError(
-          `There is no ${show(name)} to assign, got ${show(value)}; options are in groups, as ${how}`,
+          `There is no ${show(name)} to assign, got ${show(value)}; options are in ${where}, as ${how}`,
         );
       },
     }),
