@@ -1,6 +1,5 @@
 // adam() and adamw(): defaults, the rule that the options choose, and the step arithmetic.
 
-import { complement } from '../math/power.js';
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -51,12 +50,12 @@ export interface AdamOptions extends CommonOptions {
  */
 function prepare(decoupled: boolean) {
   return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
-    const { step, eta, betas } = at;
+    const { step, eta, betas, powers } = at;
     const beta1 = betas[0];
     const beta2 = betas[1];
     const lr = options.lr * eta;
-    const correction1 = complement(beta1, step);
-    const correction2 = complement(beta2, step);
+    const correction1 = powers.complement(beta1, step);
+    const correction2 = powers.complement(beta2, step);
     const stepSize = lr * Math.sqrt(correction2);
 
     by.grad_scale = gradScale(options, at);
@@ -74,7 +73,7 @@ function prepare(decoupled: boolean) {
     extended.root_scale = 1;
     extended.eps_root = options.epsRoot * correction2;
     extended.grad_step = options.nesterov ? (stepSize * (1 - beta1)) / correction1 : 0;
-    if (options.nesterov) by.step_size = (stepSize * beta1) / complement(beta1, step + 1);
+    if (options.nesterov) by.step_size = (stepSize * beta1) / powers.complement(beta1, step + 1);
   };
 }
 

@@ -1,6 +1,6 @@
 // What an algorithm is made of, and what all algorithms share.
 
-import { complement } from '../math/power.js';
+import { Powers } from '../math/power.js';
 import type { Rule } from '../rules/rule.js';
 import type { Schedule } from './schedule.js';
 import { expect, expectArguments } from '../errors.js';
@@ -76,6 +76,8 @@ export interface Progress {
   readonly emaDecay: number;
   /** What the group remembers, this step included. */
   readonly group: Readonly<GroupState>;
+  /** Powers of the group's options. */
+  readonly powers: Powers;
 }
 
 /** An optimizer: defaults, the rule that they choose, and the arithmetic that happens once a step. */
@@ -96,7 +98,7 @@ export interface Algorithm<Options extends object> {
   /** Where steps are counted by group: what is remembered at first, and one step of it, with lr times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;
-    advance(state: GroupState, options: Readonly<Options>, eta: number): void;
+    advance(state: GroupState, options: Readonly<Options>, eta: number, powers: Powers): void;
     /** Copies a state: by its names, since a loop over any names takes ten times as long. */
     copy(to: GroupState, from: Readonly<GroupState>): void;
   };
@@ -139,5 +141,6 @@ export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: 
   expectArguments(arguments.length, 2, 'debiasedDecay');
   expect(Number.isFinite(lambda0) && lambda0 >= 0, 'lambda0', 'a finite number of at least 0', lambda0);
   expect(Number.isFinite(beta2) && beta2 >= 0 && beta2 < 1, 'beta2', 'a number of at least 0 and less than 1', beta2);
-  return (completedSteps) => lambda0 * Math.sqrt(complement(beta2, completedSteps));
+  const powers = new Powers();
+  return (completedSteps) => lambda0 * Math.sqrt(powers.complement(beta2, completedSteps));
 }

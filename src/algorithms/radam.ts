@@ -1,6 +1,6 @@
 // nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
 
-import { complement, decayed, power, raise, vanishes } from '../math/power.js';
+import { power, raise, vanishes, type Powers } from '../math/power.js';
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -56,9 +56,9 @@ function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): 
  * RAdam's rectification of step t (arXiv 1908.03265, equation 4), or undefined while the length of the approximated
  * average, rho, is not more than `least`: too short for the variance of the second moment.
  */
-export function rectification(beta2: number, t: number, least: number): number | undefined {
+export function rectification(powers: Powers, beta2: number, t: number, least: number): number | undefined {
   const rhoInfinity = 2 / (1 - beta2) - 1;
-  const rest = decayed(beta2, t);
+  const rest = powers.decayed(beta2, t);
   const rho = rhoInfinity - (2 * t * rest) / (1 - rest);
   if (!(rho > least)) return undefined;
   return Math.sqrt(((rho - 4) * (rho - 2) * rhoInfinity) / ((rhoInfinity - 4) * (rhoInfinity - 2) * rho));
@@ -80,15 +80,19 @@ export const radam: Algorithm<RadamOptions> = {
   identity: {},
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
-    const { betas, step } = at;
-    const stepSize = prepareMoments(by, options, at) / complement(betas[0], step);
-    const rectified = rectification(betas[1], step, 5);
-    by.step_size = rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(complement(betas[1], step));
+    const { betas, step, powers } = at;
+    const stepSize = prepareMoments(by, options, at) / powers.complement(betas[0], step);
+    const rectified = rectification(powers, betas[1], step, 5);
+    by.step_size =
+      rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(powers.complement(betas[1], step));
     by.grad_step = 0;
     by.root_scale = rectified === undefined ? 0 : 1;
     by.eps = rectified === undefined ? 1 : denominator(options.eps);
   },
 };
+
+/** The base of NAdam's momentum schedule. */
+const BASE = 0.96;
 
 /** torch.optim.NAdam: mu_t = beta1*(1 - 0.5*0.96^(t*momentumDecay)), and the product of all so far. */
 export const nadam: Algorithm<NadamOptions> = {
@@ -98,20 +102,20 @@ export const nadam: Algorithm<NadamOptions> = {
   identity: {},
   conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),
   derived: {
-    mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], decayOf(momentumDecay), step),
+    mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], raise(BASE, momentumDecay), step),
   },
   rule: () => rules.nadam,
   prepare(by: By, options, at) {
     const { momentumDecay, eps } = options;
-    const { betas } = at;
+    const { betas, powers } = at;
     const beta1 = betas[0];
-    const base = decayOf(momentumDecay);
-    const rest = decayed(base, at.step);
+    const base = powers.raise(BASE, momentumDecay);
+    const rest = powers.decayed(base, at.step);
     const mu = momentum(beta1, rest);
     const next = momentum(beta1, rest * base);
     // Each of its factors is at most beta1.
     const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
-    const correction = Math.sqrt(complement(betas[1], at.step));
+    const correction = Math.sqrt(powers.complement(betas[1], at.step));
     const lr = prepareMoments(by, options, at) * correction;
     by.step_size = (lr * next) / (1 - product * next);
     by.grad_step = (lr * (1 - mu)) / (1 - product);
@@ -119,15 +123,6 @@ export const nadam: Algorithm<NadamOptions> = {
     by.eps = denominator(eps * correction);
   },
 };
-
-const latest = { momentumDecay: 0, base: 1 };
-
-/** 0.96^momentumDecay, which is the same from step to step, and takes more than all else. */
-function decayOf(momentumDecay: number): number {
-  if (latest.momentumDecay !== momentumDecay)
-    Object.assign(latest, { momentumDecay, base: raise(0.96, momentumDecay) });
-  return latest.base;
-}
 
 /** mu of the step whose power of `base`, 0.96^momentumDecay, is `rest`. */
 const momentum = (beta1: number, rest: number): number => beta1 * (1 - 0.5 * rest);

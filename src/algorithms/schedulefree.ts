@@ -1,6 +1,6 @@
 // Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
 
-import { complement, raise } from '../math/power.js';
+import { raise, type Powers } from '../math/power.js';
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import { unexpected } from '../errors.js';
@@ -80,10 +80,11 @@ const weight = ({ k, lr_max }: Readonly<GroupState>, r: number, weightLrPower: n
 const warmup = (k: number, warmupSteps: number): number => (k < warmupSteps ? (k + 1) / warmupSteps : 1);
 
 const group = <Options extends ScheduleFreeOptions>(
-  factor: (options: Readonly<Options>, k: number) => number,
+  factor: (options: Readonly<Options>, k: number, powers: Powers) => number,
 ): Algorithm<Options>['group'] => ({
   first: { k: 0, weight_sum: 0, lr_max: -1, scheduled_lr: 0 },
-  advance: (state, options, eta) => advance(state, options, options.lr * eta * factor(options, state.k)),
+  advance: (state, options, eta, powers) =>
+    advance(state, options, options.lr * eta * factor(options, state.k, powers)),
   copy(to, { k, weight_sum, lr_max, scheduled_lr }) {
     to.k = k;
     to.weight_sum = weight_sum;
@@ -175,13 +176,13 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
     const { betas, eps, innerMomentum } = options;
     prepareIterates(by, options, at, betas[0]);
     // What corrects the average of gradients divides it.
-    const correction = complement(innerMomentum, at.step);
+    const correction = at.powers.complement(innerMomentum, at.step);
     if (innerMomentum > 0) {
       by.grad_weight = averageWeight(innerMomentum);
       by.flush_below = flushBelow(at);
     }
     by.square_weight = averageWeight(betas[1]);
-    normalizeBy(by, Math.sqrt(complement(betas[1], at.step)), correction, eps);
+    normalizeBy(by, Math.sqrt(at.powers.complement(betas[1], at.step)), correction, eps);
   },
   group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
   average: averageByBeta1,
@@ -199,15 +200,15 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
     const { betas, eps } = options;
     prepareIterates(by, options, at, betas[0]);
     by.square_weight = averageWeight(betas[1]);
-    if (rectification(betas[1], at.step, 4) !== undefined) {
-      normalizeBy(by, Math.sqrt(complement(betas[1], at.step)), 1, eps);
+    if (rectification(at.powers, betas[1], at.step, 4) !== undefined) {
+      normalizeBy(by, Math.sqrt(at.powers.complement(betas[1], at.step)), 1, eps);
     } else {
       by.root_scale = 0;
       by.eps = 1;
     }
   },
   group: /* @__PURE__ */ group(
-    ({ betas, silentSgdPhase }, k) => rectification(betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1),
+    ({ betas, silentSgdPhase }, k, powers) => rectification(powers, betas[1], k + 1, 4) ?? (silentSgdPhase ? 0 : 1),
   ),
   average: averageByBeta1,
 };

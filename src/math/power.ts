@@ -1,32 +1,20 @@
 // Powers with the same bits on every engine: the last bit of Math.pow is each engine's choice, that of a product or a
 // square root is not. This is what keeps the scalars, and so the parameters, the same bits everywhere.
 
-/** base**exponent: the nearest number, and what that rounds off. */
-interface Power {
-  base: number;
-  exponent: number;
-  high: number;
-  low: number;
-}
-
-const none = (): Power => ({ base: NaN, exponent: 0, high: 1, low: 0 });
+/** What to return of a power: its nearest number, or the two numbers whose sum it is. */
+type Part = 'nearest' | 'high' | 'low';
 
 /** Next to overflow what was rounded off is NaN, while the power is not. */
-const nearest = ({ high, low }: Power): number => (Number.isFinite(low) ? high + low : high);
-
-/** Here, since an object of each call would be one of each step. */
-const single = /* @__PURE__ */ none();
+const nearest = (high: number, low: number): number => (Number.isFinite(low) ? high + low : high);
 
 /**
  * base**exponent for a whole exponent of at least 0, by squaring. What each product rounds off is carried along, so
- * that the result is the nearest number but for rare ties: RAdam's rho cancels all but the last digits of beta2^t.
+ * that the result is the nearest number except for rare ties: RAdam's rho cancels all but the last digits of beta2^t.
  */
-export function power(base: number, exponent: number): number {
-  square(single, base, exponent);
-  return nearest(single);
-}
+export const power = (base: number, exponent: number): number => square(base, exponent, 'nearest');
 
-function square(found: Power, base: number, exponent: number): void {
+/** One part of base**exponent: a step must not allocate, so no object has both. */
+function square(base: number, exponent: number, which: Part): number {
   let high = 1;
   let low = 0;
   let factor = base;
@@ -41,51 +29,77 @@ function square(found: Power, base: number, exponent: number): void {
     factorLow = roundedOff(factor, factor, product) + factorLow * (2 * factor + factorLow);
     factor = product;
   }
-  found.base = base;
-  found.exponent = exponent;
-  found.high = high;
-  found.low = low;
+  return which === 'nearest' ? nearest(high, low) : which === 'high' ? high : low;
 }
 
 /** Whether base**exponent, of a base below 1, counts for nothing beside 1 in f64: it is below e^-40, and so 2^-57. */
 export const vanishes = (base: number, exponent: number): boolean => (1 - base) * exponent > 40;
 
-/** The latest powers of decay rates, and which of them makes room for another. */
-const latest: readonly Power[] = /* @__PURE__ */ Array.from({ length: 4 }, none);
-let oldest = 0;
+/** A power, as the sum of its nearest number and of what that rounds off. */
+interface Power {
+  base: number;
+  exponent: number;
+  high: number;
+  low: number;
+}
 
 /** Of so many consecutive powers the first is found by squaring, each other from the one before. */
-const STRETCH = 16;
+const BLOCK = 16;
 
-/**
- * base**exponent for a base of at most 1, or 0 where that counts for nothing beside 1. Consecutive exponents take one
- * product each, squaring ten times as long; the result does not depend on what was asked for before.
- */
-export function decayed(base: number, exponent: number): number {
-  if (vanishes(base, exponent)) return 0;
-  const start = exponent - (exponent % STRETCH);
-  let k = 0;
-  while (k < latest.length && !isBefore(latest[k], base, start, exponent)) k++;
-  if (k === latest.length) {
-    k = oldest;
-    oldest = (oldest + 1) % latest.length;
-    square(latest[k], base, start);
+/** Powers for one user of them, who asks for one exponent after another. Remembers the latest; results do not depend on them. */
+export class Powers {
+  /** The latest powers of decay rates, and which of them the next one replaces. */
+  readonly #latest: readonly Power[] = Array.from({ length: 4 }, () => ({ base: NaN, exponent: 0, high: 1, low: 0 }));
+  #oldest = 0;
+  readonly #raised = { base: NaN, exponent: NaN, value: NaN };
+
+  /**
+   * base**exponent for a base of at most 1, or 0 where that counts for nothing beside 1. Consecutive exponents take one
+   * product each; squaring takes ten times as long.
+   */
+  decayed(base: number, exponent: number): number {
+    if (vanishes(base, exponent)) return 0;
+    const latest = this.#latest;
+    const start = exponent - (exponent % BLOCK);
+    let k = 0;
+    while (k < latest.length && !isBefore(latest[k], base, start, exponent)) k++;
+    if (k === latest.length) {
+      k = this.#oldest;
+      this.#oldest = (k + 1) % latest.length;
+      latest[k].base = base;
+      latest[k].exponent = start;
+      latest[k].high = square(base, start, 'high');
+      latest[k].low = square(base, start, 'low');
+    }
+    const found = latest[k];
+    for (let left = exponent - found.exponent; left > 0; left--) {
+      const product = found.high * base;
+      found.low = roundedOff(found.high, base, product) + found.low * base;
+      found.high = product;
+    }
+    found.exponent = exponent;
+    return nearest(found.high, found.low);
   }
-  const found = latest[k];
-  for (let left = exponent - found.exponent; left > 0; left--) {
-    const product = found.high * base;
-    found.low = roundedOff(found.high, base, product) + found.low * base;
-    found.high = product;
+
+  /** 1 - base**exponent: the divisor of a bias correction. After the first steps it is exactly 1, and costs nothing. */
+  complement(base: number, exponent: number): number {
+    return 1 - this.decayed(base, exponent);
   }
-  found.exponent = exponent;
-  return nearest(found);
+
+  /** What the function `raise` returns, computed again only for another base or exponent. */
+  raise(base: number, exponent: number): number {
+    const raised = this.#raised;
+    if (raised.base !== base || raised.exponent !== exponent) {
+      raised.value = raise(base, exponent);
+      raised.base = base;
+      raised.exponent = exponent;
+    }
+    return raised.value;
+  }
 }
 
 const isBefore = (found: Power, base: number, start: number, exponent: number): boolean =>
   found.base === base && found.exponent >= start && found.exponent <= exponent;
-
-/** 1 - base**exponent: what a bias correction divides by. After the first steps it is exactly 1, and costs nothing. */
-export const complement = (base: number, exponent: number): number => 1 - decayed(base, exponent);
 
 /** a*b - product, exactly (Dekker 1971). */
 function roundedOff(a: number, b: number, product: number): number {

@@ -1,6 +1,7 @@
 // What a state dict says of a group besides its options: names, what is remembered, and the mode.
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import { Powers } from '../math/power.js';
 import { canCount, countFrom, expect, list, show } from '../errors.js';
 import type { Stepper } from '../step/group.js';
 import { copyIndices, copyNames, ownProperties } from './capture.js';
@@ -86,7 +87,7 @@ export function parseState<Options extends GroupOptions>(
     state[name] = value as number;
   }
   try {
-    group?.advance({ ...state }, options, 1);
+    group?.advance({ ...state }, options, 1, new Powers());
   } catch (error) {
     throw new TypeError(`No step can follow the state${where}: ${(error as Error).message}`, { cause: error });
   }

@@ -1,6 +1,7 @@
 // From the options of a group and a count of steps to the scalars of a step: all in f64, and rounded to f32 once.
 
 import type { Algorithm, Betas, GroupOptions, GroupState, Progress } from '../algorithms/algorithm.js';
+import { Powers } from '../math/power.js';
 import { valueAt } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
 import { scalarsOf, type Scalars } from '../rules/scalars.js';
@@ -34,7 +35,7 @@ export class Coefficients<Options extends GroupOptions> {
     this.#next = { ...this.state };
     this.#scalars = scalarsOf(this.rule);
     const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1 };
-    this.#progress = { ...numbers, isFirst: true, betas: none, group: this.#next };
+    this.#progress = { ...numbers, isFirst: true, betas: none, group: this.#next, powers: new Powers() };
   }
 
   /** Whether steps are counted by group, and not by tensor. */
@@ -60,7 +61,7 @@ export class Coefficients<Options extends GroupOptions> {
     this.#weightDecay = valueAt(weightDecay, 'weightDecay', count, where);
     if (group === undefined) return;
     group.copy(this.#next, this.state);
-    group.advance(this.#next, options, progress.eta);
+    group.advance(this.#next, options, progress.eta, progress.powers);
   }
 
   /** Writes the scalars of that step for a tensor after so many of its own, or of its group's. Throws if one overflows. */
