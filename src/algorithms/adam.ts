@@ -4,6 +4,7 @@ import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
   averageWeight,
+  commonChecks,
   commonDefaults,
   denominator,
   extend,
@@ -14,6 +15,7 @@ import {
   type CommonOptions,
   type Progress,
 } from './algorithm.js';
+import { flag, notNegative, orFunction, pair, type Checks } from './checks.js';
 
 /** The options of `adam` and `adamw`; names and defaults are PyTorch's unless said otherwise. */
 export interface AdamOptions extends CommonOptions {
@@ -89,11 +91,21 @@ const defaults: AdamOptions = /* @__PURE__ */ extend(commonDefaults, {
   nesterov: false,
   epsRoot: 0,
 });
+const checks: Checks<AdamOptions> = /* @__PURE__ */ extend(commonChecks, {
+  betas: /* @__PURE__ */ orFunction(pair, 'them'),
+  eps: notNegative,
+  amsgrad: flag,
+  couple: flag,
+  epsHat: flag,
+  nesterov: flag,
+  epsRoot: notNegative,
+});
 
 /** Adam, its weight decay an L2 term in the gradient: torch.optim.Adam. */
 export const adam: Algorithm<AdamOptions> = {
   name: 'adam',
   defaults,
+  checks,
   fixed: ['amsgrad', 'nesterov', 'epsRoot', 'decayMask'],
   identity: { decoupled_weight_decay: false },
   conflict: (options) =>

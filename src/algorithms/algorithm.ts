@@ -2,8 +2,9 @@
 
 import { Powers } from '../math/power.js';
 import type { Rule } from '../rules/rule.js';
+import { flag, notNegative, orFunction, factor, type Checks } from './checks.js';
 import type { Schedule } from './schedule.js';
-import { expect, expectArguments } from '../errors.js';
+import { expect, expectArguments, isRecord } from '../errors.js';
 
 /** Options that every algorithm has. Names and defaults are PyTorch's unless said otherwise. */
 export interface CommonOptions {
@@ -46,6 +47,22 @@ export const commonDefaults: Omit<CommonOptions, 'lr'> = {
   decayMask: undefined,
 };
 
+export const commonChecks: Checks<CommonOptions> = {
+  lr: notNegative,
+  weightDecay: /* @__PURE__ */ orFunction(notNegative, 'one'),
+  maximize: flag,
+  gradScale: factor,
+  schedule: {
+    wanted: 'a function from completed steps to a multiplier of lr',
+    accepts: (value) => value === undefined || typeof value === 'function',
+    returns: notNegative,
+  },
+  decayMask: {
+    wanted: 'a function from a name to true or false, or a record of them',
+    accepts: (value) => value === undefined || typeof value === 'function' || isRecord(value),
+  },
+};
+
 /**
  * `base` with `more` in it. Bundlers treat spread and property reads at the top level as side effects; a call marked
  * pure can be dropped, and with it an algorithm that nobody imports.
@@ -84,6 +101,8 @@ export interface Progress {
 export interface Algorithm<Options extends object> {
   readonly name: string;
   readonly defaults: Readonly<Options>;
+  /** What each option may be. */
+  readonly checks: Checks<Options>;
   /** Options that choose the rule or the memory, and so are fixed once the optimizer is made. */
   readonly fixed: readonly (keyof Options & string)[];
   /** What tells its state dicts from those of its relatives, in PyTorch's words. */

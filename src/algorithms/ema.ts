@@ -3,6 +3,7 @@
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import { averageWeight, type Algorithm } from './algorithm.js';
+import { orFunction, rate } from './checks.js';
 
 /** The options of `ema`. */
 export interface EmaOptions {
@@ -18,6 +19,7 @@ export interface EmaOptions {
 export const ema: Algorithm<EmaOptions> = {
   name: 'ema',
   defaults: { decay: 0.999 },
+  checks: { decay: /* @__PURE__ */ orFunction(rate, 'one') },
   fixed: [],
   identity: {},
   rule: () => rules.ema,

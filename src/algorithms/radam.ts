@@ -5,6 +5,7 @@ import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
   averageWeight,
+  commonChecks,
   commonDefaults,
   denominator,
   extend,
@@ -16,6 +17,7 @@ import {
   type CommonOptions,
   type Progress,
 } from './algorithm.js';
+import { flag, notNegative, orFunction, pair, type Checks } from './checks.js';
 
 /** The options of `radam`; names and defaults are PyTorch's. */
 export interface RadamOptions extends CommonOptions {
@@ -70,12 +72,18 @@ const defaults: RadamOptions = /* @__PURE__ */ extend(commonDefaults, {
   eps: 1e-8,
   decoupledWeightDecay: false,
 });
+const checks: Checks<RadamOptions> = /* @__PURE__ */ extend(commonChecks, {
+  betas: /* @__PURE__ */ orFunction(pair, 'them'),
+  eps: notNegative,
+  decoupledWeightDecay: flag,
+});
 const fixed = ['decoupledWeightDecay', 'decayMask'] as const;
 
 /** torch.optim.RAdam. Its eps is added without bias correction; while there is no rectification the root is off. */
 export const radam: Algorithm<RadamOptions> = {
   name: 'radam',
   defaults,
+  checks,
   fixed,
   identity: {},
   rule: () => rules.nadam,
@@ -98,6 +106,7 @@ const BASE = 0.96;
 export const nadam: Algorithm<NadamOptions> = {
   name: 'nadam',
   defaults: /* @__PURE__ */ extend(defaults, { lr: 2e-3, betas: [0.9, 0.999], momentumDecay: 4e-3 }),
+  checks: /* @__PURE__ */ extend(checks, { momentumDecay: notNegative }),
   fixed,
   identity: {},
   conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),

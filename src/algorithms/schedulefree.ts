@@ -3,9 +3,10 @@
 import { raise, type Powers } from '../math/power.js';
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
-import { unexpected } from '../errors.js';
+import { isCount, unexpected } from '../errors.js';
 import {
   averageWeight,
+  commonChecks,
   commonDefaults,
   denominator,
   extend,
@@ -18,6 +19,7 @@ import {
   type GroupState,
   type Progress,
 } from './algorithm.js';
+import { flag, isRate, notNegative, orFunction, pair, rate, type Check, type Checks } from './checks.js';
 import { rectification } from './radam.js';
 
 /** What all of them have; names and defaults are upstream's unless said otherwise. */
@@ -147,6 +149,14 @@ const defaults: Omit<ScheduleFreeOptions, 'lr'> = /* @__PURE__ */ extend(commonD
   weightLrPower: 2,
   decayAt: 'y',
 });
+const checks: Checks<ScheduleFreeOptions> = /* @__PURE__ */ extend(commonChecks, {
+  r: notNegative,
+  weightLrPower: notNegative,
+  decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
+});
+/** Accepts a function too, so that `needsFixed` can say why it cannot be one. */
+const betasCheck = /* @__PURE__ */ orFunction(pair, 'them');
+const wholeSteps: Check = { wanted: 'a whole number of at least 0', accepts: (value) => isCount(value) };
 
 /** The weight of eval() is 1 - 1/beta, as an f32. */
 const needsBeta = (name: string, beta: number): string | undefined =>
@@ -167,6 +177,12 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
     eps: 1e-8,
     warmupSteps: 0,
     innerMomentum: 0,
+  }),
+  checks: /* @__PURE__ */ extend(checks, {
+    betas: betasCheck,
+    eps: notNegative,
+    warmupSteps: wholeSteps,
+    innerMomentum: rate,
   }),
   fixed: ['innerMomentum', 'decayMask'],
   identity: {},
@@ -192,6 +208,7 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
 export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
   name: 'radamScheduleFree',
   defaults: /* @__PURE__ */ extend(defaults, { lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, silentSgdPhase: true }),
+  checks: /* @__PURE__ */ extend(checks, { betas: betasCheck, eps: notNegative, silentSgdPhase: flag }),
   fixed: ['decayMask'],
   identity: {},
   conflict,
@@ -217,6 +234,13 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
 export const sgdScheduleFree: Algorithm<SgdScheduleFreeOptions> = {
   name: 'sgdScheduleFree',
   defaults: /* @__PURE__ */ extend(defaults, { lr: 1, momentum: 0.9, warmupSteps: 0 }),
+  checks: /* @__PURE__ */ extend(checks, {
+    momentum: {
+      wanted: 'a number of more than 0 and less than 1',
+      accepts: (value: unknown) => isRate(value) && value !== 0,
+    },
+    warmupSteps: wholeSteps,
+  }),
   fixed: ['decayMask'],
   identity: {},
   conflict: ({ momentum }) => needsBeta('momentum', momentum),

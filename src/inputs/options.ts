@@ -1,82 +1,8 @@
-// What each option may be, once, for creation and for assignments to a live group alike.
+// Options at creation and on assignment to a live group, checked by their algorithm's checks.
 
 import type { Algorithm } from '../algorithms/algorithm.js';
-import { expect, isCount, isRecord, list, ownOf, show, suggest, unexpected } from '../errors.js';
-
-interface Check {
-  readonly wanted: string;
-  accepts(value: never): boolean;
-}
-
-// Bounds are checked on the f32 value where the kernels see one: 1e300 is finite in f64 only.
-const finite = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(Math.fround(value));
-const notNegative: Check = {
-  wanted: 'a finite number of at least 0',
-  accepts: (value: unknown) => finite(value) && value >= 0,
-};
-const flag: Check = { wanted: 'true or false', accepts: (value: unknown) => typeof value === 'boolean' };
-const isRate = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 1;
-const rate: Check = { wanted: 'a number of at least 0 and less than 1', accepts: isRate };
-const pair: Check = {
-  wanted: 'two numbers of at least 0 and less than 1',
-  accepts: (value: unknown) => Array.isArray(value) && value.length === 2 && isRate(value[0]) && isRate(value[1]),
-};
-
-/** Options that may be functions of completed steps, and what these may say. */
-const perStep: Readonly<Record<string, Check>> = {
-  schedule: notNegative,
-  weightDecay: notNegative,
-  betas: pair,
-  decay: rate,
-};
-const orFunction = (name: string, what: string): Check => ({
-  wanted: `${perStep[name].wanted}, or a function from completed steps to ${what}`,
-  accepts: (value: unknown) => typeof value === 'function' || perStep[name].accepts(value as never),
-});
-
-const checks: Readonly<Record<string, Check>> = {
-  lr: notNegative,
-  eps: notNegative,
-  epsRoot: notNegative,
-  momentumDecay: notNegative,
-  r: notNegative,
-  weightLrPower: notNegative,
-  weightDecay: orFunction('weightDecay', 'one'),
-  betas: orFunction('betas', 'them'),
-  decay: orFunction('decay', 'one'),
-  innerMomentum: rate,
-  momentum: {
-    wanted: 'a number of more than 0 and less than 1',
-    accepts: (value: unknown) => isRate(value) && value !== 0,
-  },
-  warmupSteps: {
-    wanted: 'a whole number of at least 0',
-    accepts: (value: unknown) => isCount(value),
-  },
-  decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
-  gradScale: {
-    wanted: 'a finite number of at least 0 (maximize steps up the gradient)',
-    accepts: (value: unknown) => finite(value) && value >= 0,
-  },
-  amsgrad: flag,
-  maximize: flag,
-  couple: flag,
-  epsHat: flag,
-  nesterov: flag,
-  silentSgdPhase: flag,
-  decoupledWeightDecay: flag,
-  schedule: {
-    wanted: 'a function from completed steps to a multiplier of lr',
-    accepts: (value: unknown) => value === undefined || typeof value === 'function',
-  },
-  decayMask: {
-    wanted: 'a function from a name to true or false, or a record of them',
-    accepts: (value: unknown) => value === undefined || typeof value === 'function' || isRecord(value),
-  },
-};
-
-/** Whether some algorithm has an option of that name. */
-export const isOption = (name: string): boolean => Object.hasOwn(checks, name);
+import type { Check } from '../algorithms/checks.js';
+import { expect, list, ownOf, show, suggest, unexpected } from '../errors.js';
 
 /** Names in PyTorch's spelling, and back. */
 export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
@@ -97,7 +23,7 @@ export function resolve<Options extends object>(
   for (const [name, fallback] of Object.entries(algorithm.defaults)) {
     // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.
     const given = sources.map((source) => source[name]).find((value) => value !== undefined);
-    resolved[name] = checked(name, given !== undefined ? given : fallback, where);
+    resolved[name] = checked(algorithm, name, given !== undefined ? given : fallback, where);
   }
   checkTogether(algorithm, resolved as Options, where);
   return resolved as Options;
@@ -146,7 +72,7 @@ export function live<Options extends object>(
       const key = String(name);
       if (Object.hasOwn(further, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
       known(algorithm, key, value, where);
-      const next = checked(key, value, where);
+      const next = checked(algorithm, key, value, where);
       if (next !== values[key] && algorithm.fixed.includes(key as keyof Options & string)) {
         throw new TypeError(`${key} decides the optimizer's memory and is fixed once it is made, got ${show(value)}.`);
       }
@@ -187,23 +113,33 @@ function known<Options extends object>(
 
 const isFunction = (value: unknown): value is (completed: number) => unknown => typeof value === 'function';
 
-/** An option as it is after so many steps: where it is a function, what that says, checked. */
-export function valueAt<Value>(
-  value: Value | ((completed: number) => Value),
+/** The check of an option that the algorithm has. */
+const checkOf = <Options extends object>({ checks }: Algorithm<Options>, name: string): Check =>
+  checks[name as keyof Options];
+
+/** An option after `completed` steps: the value, or where that is a function what it returns, checked. */
+export function valueAt<Value, Options extends object>(
+  algorithm: Algorithm<Options>,
   name: string,
+  value: Value | ((completed: number) => Value),
   completed: number,
   where: string,
 ): Value {
   if (!isFunction(value)) return value;
   const answer: unknown = value(completed);
-  const { wanted, accepts } = perStep[name];
-  if (accepts(answer as never)) return answer as Value;
+  const { wanted, accepts } = checkOf(algorithm, name).returns!;
+  if (accepts(answer)) return answer as Value;
   throw unexpected(`${name}(${completed})${where}`, wanted, answer);
 }
 
-/** `value`, if the option `name` may have it. */
-export function checked(name: string, value: unknown, where: string): unknown {
-  const { accepts, wanted } = checks[name];
-  expect(accepts(value as never), name + where, wanted, value);
+/** Returns the value of an option, arrays as a frozen copy. Throws unless the option may have it. */
+export function checked<Options extends object>(
+  algorithm: Algorithm<Options>,
+  name: string,
+  value: unknown,
+  where: string,
+): unknown {
+  const { accepts, wanted } = checkOf(algorithm, name);
+  expect(accepts(value), name + where, wanted, value);
   return Array.isArray(value) ? Object.freeze([...value]) : value;
 }

@@ -62,7 +62,7 @@ export function describe<Options extends GroupOptions>(parts: Parts<Options>): {
       (name) => name !== 'decayMask' && typeof values[name] === 'function',
     );
     const saved = savedOptions(algorithm).flatMap((name) => {
-      const value = presentValue(values[name], name, isCounted ? completed : groupState.k);
+      const value = presentValue(algorithm, values[name], name, isCounted ? completed : groupState.k);
       return value === undefined ? [] : [[snakeCase(name), Array.isArray(value) ? [...value] : value]];
     });
     const spared = new Set(members.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
@@ -96,9 +96,14 @@ export function describe<Options extends GroupOptions>(parts: Parts<Options>): {
 }
 
 /** What an option is at the next step, as PyTorch's dicts have it; nothing where a function does not say. */
-function presentValue(option: unknown, name: string, completed: number): unknown {
+function presentValue<Options extends GroupOptions>(
+  algorithm: Algorithm<Options>,
+  option: unknown,
+  name: string,
+  completed: number,
+): unknown {
   try {
-    return valueAt(option, name, completed, '');
+    return valueAt(algorithm, name, option, completed, '');
   } catch {
     return undefined;
   }

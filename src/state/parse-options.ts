@@ -2,7 +2,7 @@
 
 import type { Algorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import type { Group } from '../inputs/groups.js';
-import { camelCase, checked, checkTogether, isOption, snakeCase } from '../inputs/options.js';
+import { camelCase, checked, checkTogether, snakeCase } from '../inputs/options.js';
 import { copyMemory, hasMemory } from '../algorithms/schedule.js';
 import { list, show } from '../errors.js';
 import { copyNames } from './capture.js';
@@ -10,16 +10,28 @@ import { savedOptions } from './dict.js';
 import type { Saved } from './saved-group.js';
 import { KEEPING } from './how.js';
 
+/**
+ * Options in dicts of PyTorch and of upstream's Schedule-Free that not every algorithm has. Such dicts do not name their
+ * algorithm; other keys may be anything.
+ */
+const telling: ReadonlySet<string> = new Set([
+  'amsgrad',
+  'decoupled_weight_decay',
+  'momentum',
+  'momentum_decay',
+  'silent_sgd_phase',
+  'warmup_steps',
+  'weight_lr_power',
+]);
+
 /** Throws for a group of another algorithm, or one that is not in PyTorch's words. */
 export function checkAlgorithm<Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
   { own, where }: Saved,
 ): void {
   const keys = Object.keys(own);
-  // PyTorch's dicts have no name, but options that another algorithm has and this one has not.
-  const isOurs = (key: string): boolean =>
-    Object.hasOwn(algorithm.defaults, camelCase(key)) || Object.hasOwn(algorithm.identity, key);
-  const unknown = keys.filter((key) => isOption(camelCase(key)) && !isOurs(key));
+  const isOption = (key: string): boolean => Object.hasOwn(algorithm.defaults, camelCase(key));
+  const unknown = keys.filter((key) => telling.has(key) && !isOption(key) && !Object.hasOwn(algorithm.identity, key));
   if (own.algorithm === undefined && unknown.length > 0) {
     throw new TypeError(`${algorithm.name} has no ${list(unknown)}${where}: the state dict is of another algorithm.`);
   }
@@ -69,7 +81,7 @@ export function readOptions<Options extends GroupOptions>(
     if (typeof value === 'function') {
       throw new TypeError(`Expected a number as ${show(snakeCase(name))}${where}, got a function.`);
     }
-    return [[name, checked(name, Array.isArray(value) ? copyPair(value) : value, where)]];
+    return [[name, checked(algorithm, name, Array.isArray(value) ? copyPair(value) : value, where)]];
   });
   return Object.fromEntries(entries) as Partial<Options>;
 }

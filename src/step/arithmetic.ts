@@ -48,17 +48,18 @@ export class Coefficients<Options extends GroupOptions> {
    * one of the caller's functions throws or gives a bad value.
    */
   begin(completed: number, gradFactor: number): void {
-    const { group } = this.#algorithm;
+    const algorithm = this.#algorithm;
+    const { group } = algorithm;
     const options = this.#options;
     const where = this.#where;
     const progress = this.#progress;
     const { schedule, weightDecay = 0, betas = none, decay = 0 } = options;
     const count = group === undefined ? completed : this.state.k;
     progress.gradFactor = gradFactor;
-    progress.eta = schedule === undefined ? 1 : valueAt<number>(schedule, 'schedule', count, where);
-    progress.betas = valueAt(betas, 'betas', count, where);
-    progress.emaDecay = valueAt(decay, 'decay', count, where);
-    this.#weightDecay = valueAt(weightDecay, 'weightDecay', count, where);
+    progress.eta = schedule === undefined ? 1 : valueAt(algorithm, 'schedule', schedule, count, where);
+    progress.betas = valueAt(algorithm, 'betas', betas, count, where);
+    progress.emaDecay = valueAt(algorithm, 'decay', decay, count, where);
+    this.#weightDecay = valueAt(algorithm, 'weightDecay', weightDecay, count, where);
     if (group === undefined) return;
     group.copy(this.#next, this.state);
     group.advance(this.#next, options, progress.eta, progress.powers);
