@@ -6,7 +6,8 @@ import { refuseAssignments } from '../inputs/assignments.js';
 import { checkOptimizer, ema, type Memory } from './ema.js';
 import type { Gradients } from '../step/gradients.js';
 import type { Tensors } from '../inputs/groups.js';
-import { bufferOf, checkUsage, type GpuMemory } from '../backends/memory.js';
+import { bufferOf, type GpuMemory } from '../backends/memory.js';
+import { checkUsage } from '../backends/webgpu/buffers.js';
 import type { Optimizer } from '../optimizer.js';
 import {
   canCount,

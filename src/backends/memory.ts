@@ -1,4 +1,4 @@
-// Telling apart the memory that callers hand over, and where in it a tensor lies.
+// Tells CPU memory from GPU memory, and finds a tensor's bytes in it.
 
 import { ALIGNMENT, FLOAT } from './layout.js';
 import { list, show, unexpected } from '../errors.js';
@@ -14,21 +14,11 @@ export interface ByteRange {
   readonly bytes: number;
 }
 
-// The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
-export const MAP_READ = 0x01;
-export const COPY_SRC = 0x04;
-export const COPY_DST = 0x08;
-export const UNIFORM = 0x40;
-export const STORAGE = 0x80;
-export const READ = 0x1;
-export const COMPUTE = 0x4;
-
-// What an object is, is asked of its internals: instanceof fails for one of another realm or WebGPU implementation, and
-// is fooled by a Proxy.
+// Checks the internal tag: instanceof fails for objects of another realm, and accepts a Proxy.
 const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
 export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
 
-// WebGPU's objects are known by what they can do: not every implementation gives them the name of their class.
+// Checks properties: not every WebGPU implementation names the class GPUBuffer.
 const isBuffer = (value: unknown): value is GPUBuffer =>
   typeof value === 'object' && value !== null && 'getMappedRange' in value && 'usage' in value;
 const isBinding = (value: unknown): value is GPUBufferBinding =>
@@ -61,7 +51,10 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
   }
 }
 
-/** Where `memory` lies. Throws an Error about `role` and `name` for anything but a sound array or GPU buffer. */
+/**
+ * Returns where `memory` lies. Throws an Error about `role` and `name` unless it is an array that has its memory, or a
+ * range inside a GPU buffer. The WebGPU backend checks whether the buffer can be used.
+ */
 export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): ByteRange {
   if (isFloat32Array(memory)) {
     checkThere(memory, role, name);
@@ -74,13 +67,8 @@ export function locate(memory: unknown, role: 'parameter' | 'gradient', name: st
   const buffer = whole ? memory : memory.buffer;
   const offset = (whole ? undefined : memory.offset) ?? 0;
   const size = (whole ? undefined : memory.size) ?? Math.max(buffer.size - offset, 0);
-  const sound =
-    isSize(offset, ALIGNMENT) &&
-    isSize(size, FLOAT) &&
-    offset + size <= buffer.size &&
-    (buffer.usage & STORAGE) !== 0 &&
-    buffer.mapState === 'unmapped';
-  if (!sound) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
+  const isSound = isSize(offset, ALIGNMENT) && isSize(size, FLOAT) && offset + size <= buffer.size;
+  if (!isSound) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
   return { kind: 'GPU', buffer, offset, bytes: size };
 }
 
@@ -90,22 +78,8 @@ function whatIsWrong(buffer: GPUBuffer, offset: number, size: number, what: stri
   if (!isSize(offset, ALIGNMENT))
     return unexpected(`the offset of ${what}`, `a multiple of ${ALIGNMENT} bytes`, offset);
   if (!isSize(size, FLOAT)) return unexpected(`the size of ${what}`, `a multiple of ${FLOAT} bytes`, size);
-  if (offset + size > buffer.size) {
-    const bytes = `bytes ${offset} to ${offset + size}`;
-    return new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
-  }
-  if ((buffer.usage & STORAGE) === 0) {
-    return new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${buffer.usage}.`);
-  }
-  return unexpected(`the GPUBuffer of ${what}`, 'unmapped', buffer.mapState);
-}
-
-const copies = { COPY_SRC, COPY_DST };
-
-/** Throws for a buffer without a usage that `what` needs. */
-export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, what: string): void {
-  if ((usage & copies[needed]) !== 0) return;
-  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
+  const bytes = `bytes ${offset} to ${offset + size}`;
+  return new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
 }
 
 export const overlap = (a: ByteRange, b: ByteRange): boolean =>

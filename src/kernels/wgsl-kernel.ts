@@ -2,7 +2,7 @@
 
 import { inRows, lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
 import { FLOAT } from '../backends/layout.js';
-import { COMPUTE } from '../backends/memory.js';
+import { COMPUTE } from '../backends/webgpu/buffers.js';
 import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../errors.js';
 import { kernels, type KernelDescription, type KernelName } from './table.js';
 

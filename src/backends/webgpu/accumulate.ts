@@ -1,11 +1,11 @@
-// Sums of gradients on the GPU.
+// Adds gradients on the GPU.
 
 import { alignDown } from '../layout.js';
 import { pieces } from './dispatches.js';
 import { Kernels, workgroups } from './kernels.js';
 import type { Place } from './arenas.js';
 
-/** A gradient that is to be added to the sum of those before. */
+/** A gradient to add to the sum of the earlier ones. */
 export interface Sum {
   readonly sum: Place;
   readonly grad: Place;

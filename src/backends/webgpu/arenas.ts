@@ -1,8 +1,9 @@
-// The GPU memory of a section: the caller's parameters where they are, and arenas for all else.
+// The GPU memory of a section: the caller's parameter buffers, and arenas for everything else.
 
 import type { Section, Sources } from '../section.js';
 import { FLOAT, type Arena, type Tensor } from '../layout.js';
-import { checkThere, COPY_DST, COPY_SRC, isFloat32Array, STORAGE, type GpuMemory } from '../memory.js';
+import { checkThere, isFloat32Array, type GpuMemory } from '../memory.js';
+import { COPY_DST, COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
 
 /** Where an array of a tensor begins. */
@@ -11,19 +12,19 @@ export interface Place {
   readonly offset: number;
 }
 
-/** Where a gradient lies that passed `check`: asking the buffer itself again would be dear. */
+/** Returns where a gradient lies. It has passed `check`: reading properties of the buffer again would be slow. */
 export const placeOf = (grad: unknown): Place => {
   const memory = grad as GpuMemory;
   const isWhole = 'getMappedRange' in memory;
   return isWhole ? { buffer: memory, offset: 0 } : { buffer: memory.buffer, offset: memory.offset ?? 0 };
 };
 
-/** An arena: one buffer for each array, so that each may be as large as a binding. */
+/** The buffers of an arena: one per array, so that each can be as large as a binding. */
 interface Buffers {
   readonly bytes: number;
-  /** None where the caller owns the parameters. */
+  /** Undefined if the caller owns the parameters. */
   readonly param: GPUBuffer | undefined;
-  /** Made at first use: callers who bind their own gradients never need it. */
+  /** Made at first use: callers that pass their own gradient buffers never need it. */
   grad: GPUBuffer | undefined;
   readonly slots: readonly GPUBuffer[];
 }
@@ -35,7 +36,7 @@ export class SectionMemory {
   readonly #own: Set<object>;
   readonly #callers = new Map<Tensor, Place>();
 
-  /** The buffers that it makes are in `own`, until `destroy`. */
+  /** Adds the buffers that it makes to `own`; `destroy` removes them. */
   constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources, own: Set<object>) {
     this.#device = device;
     this.#section = section;
@@ -43,7 +44,7 @@ export class SectionMemory {
     for (const tensor of section.tensors) {
       const source = sources.get(tensor)!;
       if (isFloat32Array(source)) {
-        // The caller may have transferred it since it was checked.
+        // Check again: the caller may have transferred it in the meantime.
         checkThere(source, 'parameter', tensor.name);
         continue;
       }
@@ -57,7 +58,7 @@ export class SectionMemory {
     }));
   }
 
-  /** Uploads the parameters that are Float32Arrays, and what begins as a copy of a parameter. */
+  /** Uploads parameters from Float32Arrays, and initializes the slots that start as a copy of the parameter. */
   fill(sources: Sources): void {
     const { tensors, rule } = this.#section;
     const { fromParam = [] } = rule;
@@ -74,7 +75,7 @@ export class SectionMemory {
     this.#device.queue.submit([encoder.finish()]);
   }
 
-  /** Whether the parameter lies in the caller's buffer. */
+  /** Returns whether the parameter is in the caller's buffer. */
   isCallers(tensor: Tensor): boolean {
     return this.#callers.has(tensor);
   }
@@ -83,22 +84,22 @@ export class SectionMemory {
     return this.#callers.get(tensor) ?? { buffer: this.#arenas[tensor.arena].param!, offset: tensor.offset };
   }
 
-  /** The optimizer's own memory for the gradient. */
+  /** Returns the optimizer's own memory for the gradient. */
   grad(tensor: Tensor): Place {
     const arena = this.#arenas[tensor.arena];
     if (arena.grad === undefined) {
-      // Memory that the device does not give is refused by the step that uses it.
+      // Ignore an out-of-memory error here: the step that uses the buffer reports it.
       void inErrorScopes(this.#device, () => (arena.grad = this.#allocate('grad', arena.bytes)));
     }
     return { buffer: arena.grad!, offset: tensor.offset };
   }
 
-  /** The buffers of its own gradients, if they were made. */
+  /** Returns the buffers of the optimizer's own gradients made so far. */
   gradBuffers(): GPUBuffer[] {
     return this.#arenas.flatMap(({ grad }) => grad ?? []);
   }
 
-  /** One of the arrays of the section's rule by name. */
+  /** Returns where an array of the section's rule lies, by name. */
   array(tensor: Tensor, name: string): Place {
     if (name === 'param') return this.param(tensor);
     if (name === 'grad') return this.grad(tensor);
@@ -112,7 +113,7 @@ export class SectionMemory {
   }
 
   upload({ buffer, offset }: Place, values: Float32Array): void {
-    // A shared buffer is copied: not every implementation takes one, and Dawn for Node dies of it.
+    // Copy shared memory: not every implementation accepts it, and Dawn for Node crashes.
     const own = values.buffer instanceof ArrayBuffer ? values : values.slice();
     this.#device.queue.writeBuffer(buffer, offset, own as Float32Array<ArrayBuffer>);
   }

@@ -2,7 +2,8 @@
 
 import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { checkUsage, isFloat32Array, locate, type ByteRange } from '../memory.js';
+import { isFloat32Array, locate, type ByteRange } from '../memory.js';
+import { checkBindable, checkUsage } from './buffers.js';
 import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../cpu/sums.js';
@@ -106,6 +107,7 @@ export class WebGPU implements Backend {
     if (grad === this.#shown.get(name)) return;
     const range = locate(grad, 'gradient', name);
     const { kind, buffer, offset, bytes } = range;
+    if (kind === 'GPU') checkBindable(buffer as GPUBuffer, 'gradient', name);
     if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
       throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
     }

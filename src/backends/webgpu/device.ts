@@ -1,9 +1,9 @@
-// Devices: asking for one, its errors, and its loss.
+// Requests a device, and collects its errors.
 
 import { pack } from '../layout.js';
 import { Unavailable, type Request } from '../backend.js';
 
-/** A device of `navigator.gpu`, with limits that let each section lie in one arena as far as the adapter can. */
+/** Requests a device of `navigator.gpu`, with limits that fit each section into one arena if the adapter can. */
 export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu;
   if (gpu === undefined) throw new Unavailable('there is no navigator.gpu; pass a GPUDevice as the option device');
@@ -11,7 +11,7 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   if (adapter === null) throw new Unavailable('navigator.gpu has no adapter');
   const sizes = sections.map(({ tensors }) => pack(tensors)[0]?.bytes ?? 0);
   const needed = sizes.reduce((most, bytes) => Math.max(most, bytes), 0);
-  // What every device has unasked; asking for more than is needed may cost speed.
+  // The default limits. Requesting more than needed may cost speed.
   const guaranteed = { maxStorageBufferBindingSize: 128 * 2 ** 20, maxBufferSize: 256 * 2 ** 20 } as const;
   const requiredLimits: Record<string, number> = {};
   for (const [limit, size] of Object.entries(guaranteed)) {
@@ -20,7 +20,7 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   return adapter.requestDevice({ requiredLimits });
 }
 
-/** Pushes error scopes around the calls that follow: both of them, or none. */
+/** Pushes an out-of-memory and a validation scope: both, or neither if that throws. */
 export function pushErrorScopes(device: GPUDevice): void {
   device.pushErrorScope('out-of-memory');
   try {
@@ -31,18 +31,18 @@ export function pushErrorScopes(device: GPUDevice): void {
   }
 }
 
-/** Pops the scopes that `pushErrorScopes` pushed. Resolves to the first error message or undefined, and never rejects. */
+/** Pops the scopes of `pushErrorScopes`. Resolves to the first error message or undefined; never rejects. */
 export async function popErrorScopes(device: GPUDevice): Promise<string | undefined> {
   const scopes = [pop(device), pop(device)];
   try {
     return (await Promise.all(scopes)).find((error) => error !== null)?.message;
   } catch (error) {
-    // A device that is lost may have no answer.
+    // A lost device may reject.
     return String(error);
   }
 }
 
-/** Rejects if popErrorScope itself throws, so that the other scope is popped, too. */
+/** Async, so that it rejects if popErrorScope throws, and the other scope is still popped. */
 const pop = async (device: GPUDevice): Promise<GPUError | null> => device.popErrorScope();
 
 /** Runs `make` in error scopes. Resolves to the first error message or undefined. */

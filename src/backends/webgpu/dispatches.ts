@@ -1,4 +1,4 @@
-// From tensors to dispatches: what is bound, in how many parts, and bound only once.
+// Turns tensors into dispatches: splits arrays into bindings, and caches the bind groups.
 
 import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.js';
 import type { Rule } from '../../rules/rule.js';
@@ -12,7 +12,7 @@ export interface Dispatch {
   readonly workgroups: readonly [number, number];
 }
 
-/** Bind groups of the same tensors recur, so they are kept: up to so many, should they not recur after all. */
+/** The most cached bind groups: by range of tensors, and by offset in one buffer. */
 const MOST_RANGES = 4096;
 const MOST_OFFSETS = 16;
 
@@ -25,7 +25,7 @@ export class Dispatches {
   readonly #tensors: readonly Tensor[];
   /** Over the optimizer's own gradients, by first and last tensor. */
   readonly #adjoining = new Map<number, readonly Dispatch[]>();
-  /** Over gradients in the caller's buffers, by tensor, buffer and offset: forgotten with the buffer. */
+  /** Over gradients in the caller's buffers, by tensor, buffer and offset. Entries are freed with the buffer. */
   readonly #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
   constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: SectionMemory, tensors: readonly Tensor[]) {
@@ -36,18 +36,18 @@ export class Dispatches {
     this.#tensors = tensors;
   }
 
-  /** Of the tensors `first` to `last`, neighbours in an arena or a single one, and their own gradients. */
+  /** Returns the dispatches over tensors `first` to `last`, adjacent in an arena, and the optimizer's own gradients. */
   adjoining(first: number, last: number): readonly Dispatch[] {
     const key = first * this.#tensors.length + last;
     return remember(this.#adjoining, key, MOST_RANGES, () => {
       const tensor = this.#tensors[first];
-      // Padding takes part, so that the whole is one dispatch; the caller's own buffers have none.
+      // Include the padding, so that one dispatch covers all. The caller's buffers have no padding.
       const bytes = this.#memory.isCallers(tensor) ? tensor.length * FLOAT : end(this.#tensors[last]) - begin(tensor);
       return this.#make(tensor, undefined, bytes);
     });
   }
 
-  /** Of one tensor and a gradient in the caller's buffer. `onNew` is told when it had to be bound. */
+  /** Returns the dispatches over one tensor and a gradient in the caller's buffer. Calls `onNew` if none are cached. */
   bound(tensor: Tensor, grad: Place, onNew: () => void): readonly Dispatch[] {
     let ofTensor = this.#bound.get(tensor);
     if (ofTensor === undefined) this.#bound.set(tensor, (ofTensor = new WeakMap()));
@@ -59,7 +59,7 @@ export class Dispatches {
     });
   }
 
-  /** With the gradient at `grad`, or in the optimizer's own memory. */
+  /** Makes dispatches with the gradient at `grad`, or in the optimizer's own memory. */
   #make(tensor: Tensor, grad: Place | undefined, bytes: number): Dispatch[] {
     const places = this.#arrays.map((name) =>
       name === 'grad' && grad !== undefined ? grad : this.#memory.array(tensor, name),
@@ -78,7 +78,7 @@ export class Dispatches {
   }
 }
 
-/** What `map` has for `key`, made if need be; the oldest entry makes room. */
+/** Returns the cached value of `key`, or makes it. Drops the oldest entry if `map` has `most`. */
 function remember<Value>(map: Map<number, Value>, key: number, most: number, make: () => Value): Value {
   let value = map.get(key);
   if (value === undefined) {
@@ -90,8 +90,8 @@ function remember<Value>(map: Map<number, Value>, key: number, most: number, mak
 }
 
 /**
- * Cuts arrays of `bytes` into bindings of at most `limit`. What does not divide into vec4s, which only a caller's own
- * buffer can bring about, is cut off at the last offset that a binding may have, and stepped by the scalar kernel.
+ * Splits arrays of `bytes` into bindings of at most `limit`. If the length is not a multiple of a vec4 (only possible
+ * in a caller's buffer), the part after the last aligned offset is a binding of its own for the scalar kernel.
  */
 export function pieces(bytes: number, limit: number): { variant: Variant; at: number; size: number }[] {
   const whole = bytes % (lanes.vec4 * FLOAT) === 0 ? bytes : alignDown(bytes);

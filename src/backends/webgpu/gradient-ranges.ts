@@ -1,11 +1,11 @@
-// Where the gradients of a step lie in the caller's buffers, and that no two share bytes by mistake.
+// Tracks where a step's gradients lie in the caller's buffers, and checks that no two overlap.
 
 import { FLOAT, type Tensor } from '../layout.js';
 import type { ByteRange } from '../memory.js';
 import type { TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 
-/** Where a gradient lies. The buffer has a number, so that it is not kept alive. */
+/** Where a gradient lies. Buffers are numbered, not referenced, so that they can be collected. */
 interface Place {
   readonly buffer: number;
   readonly offset: number;
@@ -16,9 +16,9 @@ interface Place {
 export class GradientRanges {
   readonly #numbers = new WeakMap<object, number>();
   #count = 0;
-  /** Of each tensor's latest gradient: undefined unless the caller gave a GPU buffer, or a part of one. */
+  /** Where the latest gradient of each tensor lies; undefined unless it is in a buffer of the caller. */
   readonly #latest = new WeakMap<Tensor, Place | undefined>();
-  /** The same of the last set of gradients that was checked: most steps have it again. */
+  /** The last set of gradients that passed the check: most steps use the same buffers again. */
   #checked: ReadonlyMap<Tensor, Place> = new Map();
 
   note(tensor: Tensor, range: ByteRange | undefined): void {
@@ -26,8 +26,8 @@ export class GradientRanges {
   }
 
   /**
-   * Throws if gradients of this step overlap. Two tensors may have exactly the same range (tied weights), unless it is
-   * longer than the tensors: then parts of a whole buffer were probably meant.
+   * Throws if gradients of this step overlap. Two tensors may share exactly the same range (tied weights), unless it is
+   * longer than the tensors: then the caller probably forgot the offsets.
    */
   check(members: ReadonlyMap<string, TensorEntry>): void {
     let isKnown = true;
@@ -63,7 +63,7 @@ export class GradientRanges {
   }
 }
 
-/** The bytes of a buffer that a tensor's gradient takes, and whether more was given. */
+/** The bytes that a tensor's gradient uses, and whether the range passed in was longer. */
 interface Range {
   readonly name: string;
   readonly buffer: number;

@@ -1,27 +1,27 @@
-// The kernels of a device: layouts and pipelines, made once per device, and the shape of a dispatch.
+// Layouts and pipelines, made once per device, and the size of a dispatch.
 
 import { arraysOf, elements } from '../layout.js';
-import { COMPUTE } from '../memory.js';
+import { COMPUTE } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
 import { ownOf } from '../../errors.js';
 import { inRows, lanes, shader, WORKGROUP, type Variant, type ToolName } from './shaders.js';
 
-/** A rule on a device. */
+/** A rule compiled for a device. */
 export interface Kernel {
-  /** Of group 1, the arrays, in the order of `arraysOf(rule)`. Group 0 is the scalars. */
+  /** The layout of group 1: the arrays, in the order of `arraysOf(rule)`. Group 0 holds the scalars. */
   readonly arraysLayout: GPUBindGroupLayout;
   readonly pipelines: Readonly<Record<Variant, GPUComputePipeline>>;
 }
 
-/** What optimizers on the same device share. */
+/** State shared by the optimizers on one device. */
 export class Kernels {
   static readonly #ofDevice = new WeakMap<GPUDevice, Kernels>();
 
-  /** Of group 0, the scalars: one uniform buffer at a dynamic offset, for every rule. */
+  /** The layout of group 0, the scalars: one uniform buffer at a dynamic offset, for every rule. */
   readonly scalarsLayout: GPUBindGroupLayout;
-  /** That the device was lost, and why, once it is. */
+  /** A sentence saying that the device was lost, and why; undefined until then. */
   lost: string | undefined;
-  /** Optimizers that run on the device, and whether one of them asked for it. */
+  /** How many optimizers use the device, and whether the package requested it. */
   #optimizers = 0;
   #isOurs = false;
   readonly #device: GPUDevice;
@@ -40,19 +40,19 @@ export class Kernels {
       entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
     });
     void device.lost.then(({ message, reason }) => {
-      // Not every implementation says why.
+      // Not every implementation gives a message.
       const why = reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
       this.lost = `The GPU device was lost: ${message.replace(/\.$/, '') || why}`;
     });
   }
 
-  /** Counts an optimizer on the device; `isOurs`: the device was requested for it. */
+  /** Registers an optimizer. `isOurs`: the device was requested for it. */
   enter(isOurs: boolean): void {
     this.#optimizers += 1;
     this.#isOurs ||= isOurs;
   }
 
-  /** An optimizer is done. A device of ours is destroyed with the last one on it: an average may outlive its optimizer. */
+  /** Unregisters an optimizer. Destroys our own device with the last one: an average may outlive its optimizer. */
   leave(): void {
     this.#optimizers -= 1;
     if (this.#isOurs && this.#optimizers === 0) this.#device.destroy();
@@ -71,7 +71,7 @@ export class Kernels {
     }
   }
 
-  /** A kernel that is no rule: its arrays are group 0. Few need one, and so it is made when it is used, at once. */
+  /** Returns a kernel that is not a rule, with its arrays in group 0; compiled at first use. */
   tool(name: ToolName, variant: Variant): GPUComputePipeline {
     const label = `twinstep ${name} ${variant}`;
     let pipeline = this.#tools.get(label);
@@ -102,7 +102,7 @@ export class Kernels {
   }
 }
 
-/** Returns how many workgroups in x and y process `bytes` of each array. Every device allows 65,535 in one dimension. */
+/** Returns how many workgroups in x and y process `bytes` of each array. Every device allows 65,535 in each. */
 export function workgroups(device: GPUDevice, variant: Variant, bytes: number): [x: number, y: number] {
   const count = Math.ceil(elements(bytes) / lanes[variant] / WORKGROUP);
   return inRows(count, device.limits.maxComputeWorkgroupsPerDimension);

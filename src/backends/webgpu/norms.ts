@@ -1,19 +1,19 @@
-// L2 norms on the GPU. Parts of them are read back and summed in f64, and not the arrays.
+// L2 norms on the GPU: kernels compute partial sums, which are read back and added in f64.
 
 import { align, alignDown, elements, FLOAT } from '../layout.js';
-import { COPY_SRC, STORAGE } from '../memory.js';
+import { COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
 import { Kernels } from './kernels.js';
 import { readBack, type Source } from './readback.js';
 import { WORKGROUP } from './shaders.js';
 
-/** Invocations enough to keep a GPU busy, and few enough to read back what each gives. */
+/** The most invocations per array: enough to keep a GPU busy, few enough to read back a result of each. */
 const MOST_PARTS = 256 * WORKGROUP;
-/** Elements that one invocation takes, where there are no more invocations than these. */
+/** The fewest elements per invocation, for arrays that need less than `MOST_PARTS`. */
 const LEAST_SHARE = 64;
 const PART_BYTES = 2 * FLOAT;
 
-/** The norms of arrays at this point of the queue; numbers are norms that are known already. */
+/** Resolves to the norms of arrays at this point of the queue. Numbers are norms already known. */
 export async function normsOf(device: GPUDevice, given: readonly (Source | number)[]): Promise<number[]> {
   const sources = given.filter((source) => typeof source !== 'number');
   const limit = alignDown(device.limits.maxStorageBufferBindingSize);
@@ -66,7 +66,7 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
   }
 }
 
-/** The sum of squares, from pairs of a largest magnitude and a sum of squares relative to it. */
+/** Returns the sum of squares. Each pair is a largest magnitude, and a sum of squares relative to it. */
 function squaresOf(parts: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < parts.length; i += 2) sum += parts[i] * parts[i] * parts[i + 1];

@@ -1,8 +1,9 @@
-// Making a WebGPU backend: all that has to be asked of the device before the first step.
+// Opens a WebGPU backend: checks buffers, compiles kernels and allocates memory.
 
 import type { NewTensors } from '../section.js';
 import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../layout.js';
-import { checkUsage, isFloat32Array } from '../memory.js';
+import { isFloat32Array } from '../memory.js';
+import { checkBindable, checkUsage } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
 import { show } from '../../errors.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
@@ -24,7 +25,7 @@ export async function openWebGPU(request: Request): Promise<Backend> {
 async function open(request: Request, device: GPUDevice, ownsDevice: boolean): Promise<Backend> {
   const backend = new WebGPU(device, ownsDevice, request.keepGrads, (added, own) => place(added, device, own));
   try {
-    // A device that was lost before says so only now.
+    // A device lost earlier resolves `lost` only now.
     await Promise.race([device.lost, undefined]);
     backend.checkAlive();
     (await backend.extend(request)).take();
@@ -35,9 +36,12 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
   }
 }
 
-/** Memory for new sections, and what is to be dispatched over it. */
+/** Makes memory and dispatches for new sections. Rejects, and frees everything, if the device refuses. */
 async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Promise<Placed[]> {
   const { sections, sources } = added;
+  if (added.memory === 'GPU') {
+    for (const [{ name }, { buffer }] of sources) checkBindable(buffer as GPUBuffer, 'parameter', name);
+  }
   const arenas = packAll(added, device.limits);
   checkCopies(added);
   if (added.memory === 'GPU') await checkBuffers(added, device);
@@ -70,7 +74,7 @@ async function kernelsOf({ sections }: NewTensors, device: GPUDevice): Promise<R
   return new Map(rules.map((rule, i) => [rule, kernels[i]]));
 }
 
-/** Arenas of what one binding may hold, so that each is one dispatch. */
+/** Packs tensors into arenas that fit into one binding, so that each is one dispatch. */
 function packAll({ sections, memory }: NewTensors, { maxBufferSize, maxStorageBufferBindingSize }: GPUSupportedLimits) {
   const arenas = sections.map(({ tensors }) =>
     pack(tensors, alignDown(Math.min(maxBufferSize, maxStorageBufferBindingSize))),
@@ -83,7 +87,7 @@ function packAll({ sections, memory }: NewTensors, { maxBufferSize, maxStorageBu
   return arenas;
 }
 
-/** Throws for parameters that an array is to begin as a copy of, and that cannot be copied. */
+/** Throws if a slot starts as a copy of a parameter whose buffer cannot be copied from. */
 function checkCopies({ sections, sources }: NewTensors): void {
   for (const { rule, tensors } of sections) {
     for (const slot of rule.fromParam ?? []) {
@@ -97,7 +101,7 @@ function checkCopies({ sections, sources }: NewTensors): void {
   }
 }
 
-/** Throws for parameters in buffers of another device. A buffer does not tell: binding it is the only way to ask. */
+/** Throws for buffers of another device. Binding is the only way to find out. */
 async function checkBuffers({ sources }: NewTensors, device: GPUDevice): Promise<void> {
   const entry = { binding: 0, visibility: 0, buffer: { type: 'storage' } } as const;
   const layout = device.createBindGroupLayout({ entries: [entry] });

@@ -1,4 +1,4 @@
-// The byte ranges of the parameters in each buffer. No gradient may overlap them.
+// The byte ranges of the parameters in each buffer, to check that no gradient overlaps them.
 
 import { countAtMost } from '../../math/search.js';
 
@@ -8,9 +8,9 @@ interface Taken {
   readonly end: number;
 }
 
-/** Parameters never overlap each other. */
+/** Relies on parameters never overlapping each other. */
 export class ParamRanges {
-  /** In the order of their bytes. */
+  /** Sorted by offset. */
   readonly #byBuffer = new Map<object, Taken[]>();
 
   add(params: readonly [string, GPUBufferBinding][]): void {
@@ -30,7 +30,7 @@ export class ParamRanges {
     }
   }
 
-  /** The first parameter that has some of these bytes. */
+  /** Returns the first parameter that overlaps these bytes. */
   at(buffer: object, begin: number, bytes: number): string | undefined {
     const taken = this.#byBuffer.get(buffer);
     if (taken === undefined || bytes === 0) return undefined;

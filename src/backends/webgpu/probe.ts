@@ -1,9 +1,9 @@
-// Checks that buffers can be written before any is: a device may do some writes, refuse others, and report it late.
+// Checks that all buffers can be written before writing any: a device may do some writes and refuse others.
 
 import { show } from '../../errors.js';
 import { inErrorScopes } from './device.js';
 
-/** Rejects with an Error for the first buffer, by name, that is destroyed or mapped. Nothing is written. */
+/** Rejects with an Error that names the first buffer that is destroyed or mapped. Writes nothing. */
 export async function checkWritable(device: GPUDevice, named: ReadonlyMap<GPUBuffer, string>): Promise<void> {
   if ((await probe(device, named.keys())) === undefined) return;
   for (const [buffer, name] of named) {
@@ -12,7 +12,7 @@ export async function checkWritable(device: GPUDevice, named: ReadonlyMap<GPUBuf
   }
 }
 
-/** Clears 0 bytes of each buffer: at submit the device checks that it can be written. */
+/** Clears 0 bytes of each buffer: submitting makes the device check that it can be written. */
 function probe(device: GPUDevice, buffers: Iterable<GPUBuffer>): Promise<string | undefined> {
   return inErrorScopes(device, () => {
     const encoder = device.createCommandEncoder({ label: 'twinstep probe' });

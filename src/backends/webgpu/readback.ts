@@ -1,23 +1,24 @@
-// Reading back: copies of arrays as the queue finds them now, in one submit.
+// Reads arrays back to the CPU, in one submit.
 
 import { elements } from '../layout.js';
-import { checkUsage, COPY_DST, MAP_READ, READ } from '../memory.js';
+import { checkUsage, COPY_DST, MAP_READ, READ } from './buffers.js';
 import { show } from '../../errors.js';
 import { inErrorScopes } from './device.js';
 import type { Place } from './arenas.js';
 
-/** An array to be read, and the name of its tensor. */
+/** An array to read, and the name of its tensor. */
 export interface Source extends Place {
   readonly name: string;
   readonly bytes: number;
 }
 
-/** A staging buffer, and where in it the sources are. */
+/** A staging buffer, and where each source goes in it. */
 interface Staging {
   bytes: number;
   readonly parts: { readonly source: Source; readonly index: number; readonly at: number }[];
 }
 
+/** Resolves to copies of arrays at this point of the queue. */
 export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
   for (const { buffer, name } of sources) checkUsage(buffer, 'COPY_SRC', `Reading ${show(name)}`);
   const stagings = stage(sources, device.limits.maxBufferSize);
@@ -49,7 +50,7 @@ export async function readBack(device: GPUDevice, sources: readonly Source[]): P
   }
 }
 
-/** Puts the sources into as few staging buffers as hold at most `most` bytes. Empty ones need none. */
+/** Assigns the sources to as few staging buffers as possible, each of at most `most` bytes. Skips empty ones. */
 function stage(sources: readonly Source[], most: number): Staging[] {
   const stagings: Staging[] = [];
   for (const [index, source] of sources.entries()) {

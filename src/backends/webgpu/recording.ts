@@ -2,7 +2,8 @@
 
 import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { COPY_DST, isFloat32Array, STORAGE } from '../memory.js';
+import { isFloat32Array } from '../memory.js';
+import { COPY_DST, STORAGE } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
 import { expect, list } from '../../errors.js';
 import { OWN, type Plan, type Run } from '../plan.js';

@@ -1,4 +1,4 @@
-// One line a kernel: the WGSL source that has an entry point of that name.
+// The WGSL source of each kernel, by entry point.
 
 import accumulate from '../../../wgsl/accumulate.wgsl';
 import adam from '../../../wgsl/adam.wgsl';
@@ -12,7 +12,7 @@ import schedulefree_adamw from '../../../wgsl/schedulefree_adamw.wgsl';
 import schedulefree_sgd from '../../../wgsl/schedulefree_sgd.wgsl';
 import vec4 from '../../../wgsl/vec4.wgsl';
 
-/** Kernels that are no rules. */
+/** Kernels that are not rules. */
 const tools = { accumulate, norm };
 export type ToolName = keyof typeof tools;
 
@@ -28,19 +28,19 @@ const sources: Readonly<Record<string, string>> = {
   schedulefree_sgd,
 };
 
-/** What one invocation updates: four numbers, or one where a caller's array does not divide by four. */
+/** What one invocation updates: four elements, or one if the length of a caller's array is not a multiple of four. */
 export const variants = { vec4, scalar } as const;
 export type Variant = keyof typeof variants;
 export const lanes: Readonly<Record<Variant, number>> = { vec4: 4, scalar: 1 };
 
-/** The whole source of a kernel. */
+/** Returns the complete source of a kernel. */
 export const shader = (name: string, variant: Variant): string =>
   [variants[variant], prelude, sources[name]].join('\n');
 
-/** Invocations in a workgroup. 256 is the most that every device has; a multiple of every known subgroup will do. */
+/** Invocations in a workgroup: a multiple of every known subgroup size. Every device allows up to 256. */
 export const WORKGROUP = 64;
 
-/** So many workgroups, in rows of at most `most`. */
+/** Arranges `count` workgroups in rows of at most `most`. */
 export function inRows(count: number, most: number): [x: number, y: number] {
   const rows = Math.max(1, Math.ceil(count / most));
   return [Math.ceil(count / rows), rows];

@@ -1,12 +1,12 @@
-// The scalars on the GPU: blocks in a uniform buffer, bound at a dynamic offset.
+// Scalars on the GPU: blocks of a uniform buffer, bound at a dynamic offset.
 
 import { ALIGNMENT, elements } from '../layout.js';
-import { COPY_DST, UNIFORM } from '../memory.js';
+import { COPY_DST, UNIFORM } from './buffers.js';
 
 /**
- * Blocks of scalars, one per run. Those of `step()` are rewound each time, since the queue keeps its order. A step that
- * was encoded waits for a submit of the caller's that may come at any time, so its block is never written again: a full
- * page is left to its command buffers, and a new one begun.
+ * Blocks of scalars, one per run. `step()` reuses its blocks, since the queue executes in order. The caller may submit
+ * an encoded step at any time, so `encode()` never writes a block twice: if the page is full, it starts a new one, and
+ * the command buffers keep the old one alive.
  */
 export class Uniforms {
   readonly #device: GPUDevice;
@@ -17,14 +17,14 @@ export class Uniforms {
   #written = 0;
   #end = 0;
 
-  /** `isReused`: the one page is rewound for each step, so that no command buffer of the caller's uses it. */
+  /** `isReused`: each step rewinds the same page; no command buffer of the caller may use it. */
   constructor(device: GPUDevice, layout: GPUBindGroupLayout, isReused: boolean) {
     this.#isReused = isReused;
     this.#device = device;
     this.#layout = layout;
   }
 
-  /** Makes pages hold at least `blocks`. If they have to grow, they at least double, since more may follow. */
+  /** Makes pages hold at least `blocks`. Growing at least doubles them. */
   reserve(blocks: number): void {
     const before = this.#staging.byteLength / ALIGNMENT;
     if (blocks <= before) return;
@@ -38,7 +38,7 @@ export class Uniforms {
     this.#written = this.#end = 0;
   }
 
-  /** Takes a block for the scalars. They reach the GPU at the next `flush`. */
+  /** Copies the scalars into a new block. `flush` uploads it. */
   put(scalars: Float32Array): { bindGroup: GPUBindGroup; offset: number } {
     if (this.#end === this.#staging.byteLength) {
       this.flush();

@@ -1,0 +1,29 @@
+// Usages of GPU buffers, and the checks that a buffer of the caller can be used.
+
+import { show, unexpected } from '../../errors.js';
+
+// The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
+export const MAP_READ = 0x01;
+export const COPY_SRC = 0x04;
+export const COPY_DST = 0x08;
+export const UNIFORM = 0x40;
+export const STORAGE = 0x80;
+export const READ = 0x1;
+export const COMPUTE = 0x4;
+
+/** Throws an Error about `role` and `name` if kernels cannot bind the buffer: it lacks STORAGE usage or is mapped. */
+export function checkBindable({ usage, mapState }: GPUBuffer, role: 'parameter' | 'gradient', name: string): void {
+  if ((usage & STORAGE) === 0) {
+    const what = `${role} ${show(name)}`;
+    throw new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${usage}.`);
+  }
+  if (mapState !== 'unmapped') throw unexpected(`the GPUBuffer of ${role} ${show(name)}`, 'unmapped', mapState);
+}
+
+const copies = { COPY_SRC, COPY_DST };
+
+/** Throws an Error if the buffer lacks a usage that `what` needs. */
+export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, what: string): void {
+  if ((usage & copies[needed]) !== 0) return;
+  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
+}
