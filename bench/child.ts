@@ -1,5 +1,5 @@
-// The process of one contender: `node child.js <name>`. It reads a request a line, and answers each with a line. So code
-// that two contenders share is compiled for each alone, and neither has the other's memory or flags.
+// The process of one contender: `node child.js <name>`. It reads one request per line and answers with one line.
+// Separate processes keep the compiled code, memory and flags of contenders apart.
 // bench/peers/pytorch.py is the same for Python.
 
 import { createInterface } from 'node:readline';
@@ -8,10 +8,10 @@ import { contenderOf } from './contenders.js';
 import { memoryModel, speedModel, updateModel } from './models.js';
 import type { Request } from './process.js';
 
-// Lines on the output are answers; what libraries have to say goes elsewhere.
+// Standard output is for answers only: send the logs of libraries to standard error.
 console.log = console.error;
 
-/** Until everything is compiled that a step needs, so that it is no part of the memory which the model takes. */
+/** Steps over a small model compile everything, so that compilation does not count as memory of the large one. */
 const SMALL = 1000;
 const STEPS = 3;
 
@@ -40,7 +40,7 @@ const handlers: { readonly [Do in Request['do']]: (request: Extract<Request, { d
     return { params: params === undefined ? undefined : Array.from(params) };
   },
   async open({ length }) {
-    // benchmark.js takes as long to load as all the rest, and is not needed by those who are asked for their memory.
+    // Load benchmark.js only here: it is slow to load, and memory requests do not need it.
     measure = await import('./measure.js');
     opened = await system.open(speedModel(length));
     await measure.warmUp(opened, length);
@@ -67,5 +67,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   const answer = await handle(request).catch((error: Error) => ({ error: error.message }));
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
-// A device would keep the process.
+// A GPU device would keep the process alive.
 process.exit(0);

@@ -2,7 +2,7 @@
 // size. Ratios are of times within a round.
 
 import { BASELINE, contenderOf } from './contenders.js';
-import type { Entrant } from './enter.js';
+import type { Available } from './check.js';
 import { pause } from './measure.js';
 import { Process } from './process.js';
 import { median, pairedRatio, roof, type Quartiles } from './statistics.js';
@@ -42,8 +42,8 @@ export interface Comparison {
 const optimizers = Object.keys(firstUpdate) as OptimizerName[];
 
 /** Those who are measured together: the contenders of an optimizer, their limits, and the baseline. */
-function together(optimizer: OptimizerName, size: number, entrants: readonly Entrant[]): readonly Entrant[] {
-  const able = entrants.filter(({ most }) => size <= most.size);
+function together(optimizer: OptimizerName, size: number, available: readonly Available[]): readonly Available[] {
+  const able = available.filter(({ most }) => size <= most.size);
   const own = able.filter(({ contender, isChosen }) => isChosen && contender.optimizer === optimizer);
   if (own.length === 0) return [];
   const beside = new Set([BASELINE, ...own.flatMap(({ contender }) => Object.values(contender.limits).flat())]);
@@ -51,37 +51,37 @@ function together(optimizer: OptimizerName, size: number, entrants: readonly Ent
 }
 
 /** How many measurements there will be, at most. */
-export const countOf = (entrants: readonly Entrant[], { sizes, rounds }: Settings): number =>
+export const countOf = (available: readonly Available[], { sizes, rounds }: Settings): number =>
   optimizers
-    .flatMap((optimizer) => sizes.map((size) => rounds * together(optimizer, size, entrants).length))
+    .flatMap((optimizer) => sizes.map((size) => rounds * together(optimizer, size, available).length))
     .reduce((sum, count) => sum + count, 0);
 
 export async function compare(
-  entrants: readonly Entrant[],
+  available: readonly Available[],
   settings: Settings,
   progress: (contender: string, size: number) => void,
 ): Promise<Comparison> {
   const { sizes } = settings;
   const rows: Row[] = [];
-  const omissions = entrants
+  const omissions = available
     .filter(({ isChosen }) => isChosen)
     .map(({ contender: { name }, most }): Omission => {
       return { contender: name, sizes: sizes.filter((size) => size > most.size), because: most.because };
     })
     .filter((omission) => omission.sizes.length > 0);
-  const processes = new Map<Entrant, Process>();
-  const start = async (entrant: Entrant): Promise<void> =>
-    void processes.set(entrant, (await Process.of(entrant.contender)).process);
-  const end = async (leaving: readonly Entrant[]): Promise<void> => {
-    await Promise.all(leaving.map((entrant) => processes.get(entrant)!.end()));
-    for (const entrant of leaving) processes.delete(entrant);
+  const processes = new Map<Available, Process>();
+  const start = async (each: Available): Promise<void> =>
+    void processes.set(each, (await Process.of(each.contender)).process);
+  const end = async (leaving: readonly Available[]): Promise<void> => {
+    await Promise.all(leaving.map((each) => processes.get(each)!.end()));
+    for (const each of leaving) processes.delete(each);
   };
   for (const optimizer of optimizers) {
-    const everyone = new Set(sizes.flatMap((size) => together(optimizer, size, entrants)));
-    await Promise.all([...everyone].filter((entrant) => !processes.has(entrant)).map(start));
+    const everyone = new Set(sizes.flatMap((size) => together(optimizer, size, available)));
+    await Promise.all([...everyone].filter((each) => !processes.has(each)).map(start));
     for (const size of sizes) {
-      const present = together(optimizer, size, entrants).map((entrant): Running => {
-        return { name: entrant.contender.name, process: processes.get(entrant)! };
+      const present = together(optimizer, size, available).map((each): Running => {
+        return { name: each.contender.name, process: processes.get(each)! };
       });
       const times = await measure(present, size, settings, progress, omissions);
       for (const name of times.keys()) rows.push(rowOf(name, optimizer, size, times));

@@ -1,11 +1,11 @@
-// What a contender of the bench is: a step over one tensor of n parameters, whoever computes it.
+// The interface of a contender of the bench: a step over one tensor of n parameters.
 
 import type { OptimizerName } from './truth.js';
 
-/** What a contender starts from. The arrays are its own from then on. */
+/** The initial values of a contender, which then owns the arrays. */
 export interface Model {
   readonly length: number;
-  /** Writes the parameters, or a part of them from an index on, and gives the array back. */
+  /** Writes the parameters, or a part of them from an index on, and returns the array. */
   param(into: Float32Array, from?: number): Float32Array;
   /** The same for gradients. */
   grad(into: Float32Array, from?: number): Float32Array;
@@ -13,18 +13,18 @@ export interface Model {
 
 /** A contender over a model, ready to step. */
 export interface Opened {
-  /** Takes a step; what it returns, where that is a promise, is waited for. */
+  /** Takes a step. If it returns a promise, the bench awaits it. */
   step(): unknown;
-  /** How many steps a call of `step` takes, if not one. */
+  /** How many steps one call of `step` takes. Default 1. */
   readonly steps?: number;
   /** The parameters as they are now; a probe has none. */
   read?(): ArrayLike<number> | Promise<ArrayLike<number>>;
-  /** The most bytes that it had at once, where that is not the memory of the process. */
+  /** Peak bytes, if these are not the memory of the process. */
   peak?(): number;
   close(): void;
 }
 
-/** The largest size that is worth waiting for. */
+/** The largest size to measure. */
 export interface Most {
   readonly size: number;
   /** Why, to follow "since". */
@@ -32,11 +32,11 @@ export interface Most {
 }
 
 export interface System {
-  /** What it calls itself: a version, or an adapter. */
+  /** A version, or the name of an adapter. */
   readonly version: string;
-  /** Where this machine allows less than the contender's row. */
+  /** If this machine allows less than the contender's own `most`. */
   readonly most?: Most;
-  /** Over how many parameters its memory is measured, if it need not be many. */
+  /** Over how many parameters to measure its memory, if few are enough. */
   readonly memoryLength?: number;
   open(model: Model): Opened | Promise<Opened>;
 }
@@ -48,9 +48,9 @@ export interface Contender {
   /** By label, the contenders of which the slowest is what this one could reach. */
   readonly limits: Readonly<Record<string, readonly string[]>>;
   readonly most?: Most;
-  /** How to get it, where it is not there. */
+  /** How to install it, if it is missing. */
   readonly install?: string;
-  /** Its library, or the arguments of a Python that has it. Throws a sentence where it cannot be had. */
+  /** Its library, or the arguments of a Python that has it. Throws a sentence if it is not available. */
   readonly system: (() => Promise<System>) | readonly string[];
 }
 

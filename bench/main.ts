@@ -1,10 +1,10 @@
 // `npm run bench`: nanoseconds per parameter of one step, its error and its memory, for our optimizers on every machine,
-// for the loops and libraries that people have instead, and beside what this computer could do at best.
+// for the alternatives, and for what this computer could do at best.
 
 import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { compare, countOf } from './compare.js';
-import { choose, enter } from './enter.js';
+import { choose, checkAll } from './check.js';
 import { draw } from './picture.js';
 import { makeRecord, writeRecord } from './record.js';
 import { readSettings, type Asked } from './settings.js';
@@ -22,17 +22,17 @@ const choice = choose(asked.only);
 const bar = new SingleBar({ format: '[{bar}] {percentage}% | {what}', clearOnComplete: true });
 
 bar.start(choice.size, 0, { what: '' });
-const { entrants, absences } = await enter(choice, asked.memoryLength, (what) => bar.increment({ what }));
+const { available, missing } = await checkAll(choice, asked.memoryLength, (what) => bar.increment({ what }));
 bar.stop();
 
 const settings = { ...asked, sizes: asked.memoryAlone ? [] : asked.sizes };
-bar.start(countOf(entrants, settings), 0, { what: '' });
-const comparison = await compare(entrants, settings, (what, size) => {
+bar.start(countOf(available, settings), 0, { what: '' });
+const comparison = await compare(available, settings, (what, size) => {
   bar.increment({ what: `${what}, ${sizeName(size)}` });
 });
 bar.stop();
 
-const record = makeRecord(comparison, entrants, absences, settings);
+const record = makeRecord(comparison, available, missing, settings);
 const { machine, versions } = record;
 const adapter = machine.gpu === undefined ? '' : `; WebGPU adapter: ${machine.gpu}`;
 console.log(`Node ${versions.node}; ${machine.cpu}, ${machine.cores} cores${adapter}`);

@@ -4,7 +4,7 @@ import type { Model } from './contender.js';
 
 /**
  * Away from zero, so that no number becomes subnormal in a billion steps, and gradients by so much that an L2 decay does
- * not meet them halfway. bench/peers/pytorch.py has the same.
+ * not cancel them. bench/peers/pytorch.py has the same.
  */
 const steady =
   (scale: number) =>

@@ -1,11 +1,11 @@
-// The process of a contender as the bench sees it: questions and answers, a line each.
+// Starts the process of a contender, and exchanges requests and answers with it, one line each.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Contender, System } from './contender.js';
 
-/** What a contender is asked. */
+/** A request to a contender. */
 export type Request =
   | { readonly do: 'load'; readonly name: string }
   | { readonly do: 'update'; readonly grads: readonly number[] }
@@ -37,13 +37,13 @@ export class Process {
     const [command, args] =
       typeof system === 'function' ? [process.execPath, [child, name]] : [python, [torch, ...system]];
     this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-    // Reported as an answer that does not come.
+    // `ask` reports it, when no answer comes.
     this.#process.on('error', ({ message }) => (this.#said += message)).stdin!.on('error', () => {});
     this.#process.stderr!.on('data', (data) => (this.#said += data));
     this.#lines = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]();
   }
 
-  /** Rejects with a sentence where the contender cannot be had. */
+  /** Rejects with a sentence if the contender is not available. */
   static async of(contender: Contender): Promise<{ process: Process; told: Answers['load'] }> {
     const made = new Process(contender);
     try {
@@ -73,7 +73,7 @@ export class Process {
   }
 }
 
-/** The line of an error in what a process says at its end. */
+/** Returns the line of the output that names the error. */
 function reason(said: string): string {
   const lines = said.trim().split('\n');
   return lines.findLast((line) => /error|memory/i.test(line)) ?? lines.at(-1)!;

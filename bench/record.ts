@@ -1,10 +1,10 @@
-// What a run of the bench leaves: everything that it measured, and on what.
+// The record of a run of the bench: all measurements, and the machine.
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Comparison, Settings } from './compare.js';
-import type { Absence, Entrant } from './enter.js';
+import type { Missing, Available } from './check.js';
 import { isSoftware } from './gpu.js';
 import type { OptimizerName } from './truth.js';
 
@@ -12,7 +12,7 @@ export interface Recorded {
   readonly name: string;
   readonly optimizer: OptimizerName | 'probe';
   readonly version: string;
-  /** See Entrant. */
+  /** See Available. */
   readonly error?: number;
   readonly bytes?: number;
 }
@@ -32,18 +32,18 @@ export interface RunRecord extends Comparison {
   readonly versions: Readonly<{ [name: string]: string }>;
   readonly settings: Settings & { readonly memoryLength: number };
   readonly contenders: readonly Recorded[];
-  readonly absences: readonly Absence[];
+  readonly absences: readonly Missing[];
 }
 
 const root = new URL('../../../', import.meta.url);
 
 export function makeRecord(
   { rows, omissions }: Comparison,
-  entrants: readonly Entrant[],
-  absences: readonly Absence[],
+  available: readonly Available[],
+  missing: readonly Missing[],
   { sizes, rounds, seconds, memoryLength }: RunRecord['settings'],
 ): RunRecord {
-  const gpu = entrants.find(({ contender: { name } }) => name.includes('webgpu'));
+  const gpu = available.find(({ contender: { name } }) => name.includes('webgpu'));
   const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string };
   const [{ model }] = cpus();
   return {
@@ -58,16 +58,16 @@ export function makeRecord(
     },
     versions: { twinstep: version, node: process.versions.node, v8: process.versions.v8 },
     settings: { sizes, rounds, seconds, memoryLength },
-    contenders: entrants.map(({ contender: { name, optimizer }, version: told, error, bytes }) => {
+    contenders: available.map(({ contender: { name, optimizer }, version: told, error, bytes }) => {
       return { name, optimizer, version: told, error, bytes };
     }),
     rows,
     omissions,
-    absences,
+    absences: missing,
   };
 }
 
-/** The machine in a word: its CPU and cores, and its GPU if it has one. */
+/** Returns a file name for the machine: its CPU and cores, and its GPU if it has one. */
 export function slug({ cpu, cores, gpu, hasGpu }: RunRecord['machine']): string {
   const words = [cpu.replace(/\(R\)|\(TM\)|@.*|\b(CPU|Processor|\d+-Core)\b/gi, ' '), `${cores} cores`];
   return [...words, ...(hasGpu ? [gpu] : [])]

@@ -3,7 +3,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Settings } from './compare.js';
-import { choose } from './enter.js';
+import { choose } from './check.js';
 
 export interface Asked extends Settings {
   /** Contenders have this in their name. */

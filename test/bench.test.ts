@@ -9,7 +9,7 @@ import { adamw } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import type { System } from '../bench/contender.js';
 import { BASELINE, contenders, contenderOf } from '../bench/contenders.js';
-import { choose } from '../bench/enter.js';
+import { choose } from '../bench/check.js';
 import { speedModel, updateGrads, updateModel } from '../bench/models.js';
 import { foldedInF32 } from '../bench/peers/loops.js';
 import { draw } from '../bench/picture.js';

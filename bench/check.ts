@@ -1,5 +1,5 @@
-// Who is there: each contender in a process of its own, where it tells its version, takes one update, whose error is
-// known, and three steps, whose memory is.
+// Checks which contenders are available. Each runs in its own process, which reports its version, the error of one update
+// and the memory that three steps take.
 
 import { availableParallelism } from 'node:os';
 import type { Contender, Most } from './contender.js';
@@ -8,20 +8,21 @@ import { updateGrads } from './models.js';
 import { Process } from './process.js';
 import { largestError } from './truth.js';
 
-export interface Entrant {
+/** A contender that is available, and what the check measured. */
+export interface Available {
   readonly contender: Contender;
-  /** Whether it was asked for, and is not only there for others to be compared with. */
+  /** Whether the user chose it. Otherwise it only serves as a comparison. */
   readonly isChosen: boolean;
   readonly version: string;
   readonly most: Most;
-  /** The largest of one update, relative to the parameter in float64. */
+  /** The largest error of one update, relative to the parameter in float64. */
   readonly error?: number;
-  /** Per parameter, at most. */
+  /** Peak bytes per parameter. */
   readonly bytes?: number;
 }
 
-/** A contender that cannot be had. */
-export interface Absence {
+/** A contender that is not available. */
+export interface Missing {
   readonly contender: string;
   readonly because: string;
   readonly install?: string;
@@ -30,7 +31,7 @@ export interface Absence {
 const grads = updateGrads(4096);
 const everything: Most = { size: Infinity, because: '' };
 
-/** The contenders whose names contain `only`, in whatever case, and those that they are compared with. */
+/** Returns the contenders whose names contain `only`, ignoring case, and those that they are compared with. */
 export function choose(only: string): ReadonlyMap<Contender, { isChosen: boolean }> {
   const text = only.toLowerCase();
   const chosen = contenders.filter(({ name, optimizer }) => {
@@ -41,49 +42,49 @@ export function choose(only: string): ReadonlyMap<Contender, { isChosen: boolean
   return new Map(all.map((each) => [each, { isChosen: chosen.includes(each) }]));
 }
 
-export async function enter(
+export async function checkAll(
   choice: ReturnType<typeof choose>,
   memoryLength: number,
   progress: (contender: string) => void,
-): Promise<{ entrants: readonly Entrant[]; absences: readonly Absence[] }> {
-  const entrants: Entrant[] = [];
-  const absences: Absence[] = [];
+): Promise<{ available: readonly Available[]; missing: readonly Missing[] }> {
+  const available: Available[] = [];
+  const missing: Missing[] = [];
   const queue = choice.entries();
-  const clerk = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     for (const [contender, { isChosen }] of queue) {
       const { name, install } = contender;
       try {
-        entrants.push(await meet(contender, isChosen, memoryLength));
+        available.push(await checkOne(contender, isChosen, memoryLength));
       } catch (error) {
-        absences.push({ contender: name, because: (error as Error).message, install });
+        missing.push({ contender: name, because: (error as Error).message, install });
       }
       progress(name);
     }
   };
-  // Nothing is timed yet, so each core takes its share.
-  await Promise.all(Array.from({ length: availableParallelism() }, clerk));
+  // One worker per core: nothing is timed yet.
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
   const names = Array.from(choice.keys(), ({ name }) => name);
   return {
-    entrants: entrants.toSorted((a, b) => names.indexOf(a.contender.name) - names.indexOf(b.contender.name)),
-    absences: absences.toSorted((a, b) => names.indexOf(a.contender) - names.indexOf(b.contender)),
+    available: available.toSorted((a, b) => names.indexOf(a.contender.name) - names.indexOf(b.contender.name)),
+    missing: missing.toSorted((a, b) => names.indexOf(a.contender) - names.indexOf(b.contender)),
   };
 }
 
-async function meet(contender: Contender, isChosen: boolean, memoryLength: number): Promise<Entrant> {
+async function checkOne(contender: Contender, isChosen: boolean, memoryLength: number): Promise<Available> {
   const { process, told } = await Process.of(contender);
   try {
     const [most] = [contender.most, told.most, everything]
       .filter((each) => each !== undefined)
       .toSorted((a, b) => a.size - b.size);
-    const entrant = { contender, isChosen, version: told.version, most };
+    const checked = { contender, isChosen, version: told.version, most };
     const { optimizer } = contender;
-    if (optimizer === 'probe' || !isChosen) return entrant;
+    if (optimizer === 'probe' || !isChosen) return checked;
     const { params } = await process.ask({ do: 'update', grads: Array.from(grads) });
-    // A kernel alone is part of what another contender shows whole.
-    if (params === undefined) return entrant;
+    // A kernel alone computes no parameters: skip its error and memory.
+    if (params === undefined) return checked;
     const length = told.memoryLength ?? (most.size === 0 ? memoryLength : Math.min(memoryLength, most.size));
     const { bytes } = await process.ask({ do: 'memory', length });
-    return { ...entrant, error: largestError(optimizer, grads, params), bytes: bytes / length };
+    return { ...checked, error: largestError(optimizer, grads, params), bytes: bytes / length };
   } finally {
     await process.end();
   }
