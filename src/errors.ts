@@ -39,6 +39,10 @@ export function expectKeys(record: object, what: string, names: readonly string[
   throw new TypeError(`Unknown ${kind} ${list(unknown)}; ${what} has ${list(names)}.${suggest(unknown[0], names)}`);
 }
 
+/** What to say of names that no parameter has. */
+export const noParameter = (unknown: readonly string[], where: string, known: readonly string[]): string =>
+  `There is no parameter ${list(unknown)}${where}; there are ${list(known)}.${suggest(unknown[0], known)}`;
+
 /** Throws for more arguments than `what` takes: an option outside of the record of options would act on nothing. */
 export function expectArguments(given: number, most: number, what: string): void {
   if (given > most) throw tooMany(given, most, what);

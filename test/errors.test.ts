@@ -415,7 +415,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     [
       'with a stranger',
       dict({ params: [0, 1, 2], param_names: ['w', 'b', 'v'] }),
-      'There is no parameter "v" in param_groups[0]; there is "w", "b".',
+      'There is no parameter "v" in param_groups[0]; there are "w", "b".',
     ],
     [
       'with an index twice',

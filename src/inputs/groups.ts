@@ -133,9 +133,9 @@ function readMask(
   if (mask === undefined) return names.map(() => true);
   const isPredicate = typeof mask === 'function';
   if (!isPredicate) {
-    const strangers = Object.keys(mask).filter((name) => !isKnown(name));
+    const unknown = Object.keys(mask).filter((name) => !isKnown(name));
     const missing = names.filter((name) => !Object.hasOwn(mask, name));
-    if (strangers.length > 0) throw new TypeError(`decayMask${where} names ${list(strangers)}, which is no parameter.`);
+    if (unknown.length > 0) throw new TypeError(`decayMask${where} names ${list(unknown)}, which is no parameter.`);
     if (missing.length > 0) throw new TypeError(`decayMask${where} does not say whether ${list(missing)} decays.`);
   }
   return names.map((name) => {

@@ -7,7 +7,7 @@ import type { Tensor } from '../backends/layout.js';
 import type { Rule } from '../rules/rule.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { hasMemory } from '../algorithms/schedule.js';
-import { canCount, countFrom, expect, isRecord, list, show, unexpected } from '../errors.js';
+import { canCount, countFrom, expect, isRecord, list, noParameter, show, unexpected } from '../errors.js';
 import type { Stepper } from '../step/group.js';
 import { copyValues, ownProperties } from './capture.js';
 import { checkNoDecay, completedOf, frozenOf, parseState, type Saved } from './saved-group.js';
@@ -141,8 +141,7 @@ export function parseParams<Options extends GroupOptions>(
   const members = steppers.flatMap((stepper) => stepper.members);
   const names = new Set(members.map(({ tensor }) => tensor.name));
   const unknown = Object.keys(own).filter((name) => !names.has(name));
-  if (strict && unknown.length > 0)
-    throw new TypeError(`There is no parameter ${list(unknown)}; there is ${list([...names])}.${LOOSELY}`);
+  if (strict && unknown.length > 0) throw new TypeError(noParameter(unknown, '', [...names]) + LOOSELY);
   const isMissing = (name: string): boolean => !strict && own[name] === undefined;
   const missing = [...names].filter(isMissing);
   const given = members.filter(({ tensor }) => !isMissing(tensor.name));

@@ -2,7 +2,7 @@
 
 import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
-import { canCount, countFrom, expect, list, show } from '../errors.js';
+import { canCount, countFrom, expect, list, noParameter, show } from '../errors.js';
 import type { Stepper } from '../step/group.js';
 import { copyIndices, copyNames, ownProperties } from './capture.js';
 import { KEEPING, LOOSELY } from './how.js';
@@ -32,8 +32,7 @@ export function readGroup(group: unknown, g: number, expected: readonly string[]
   const rest = new Set(expected);
   const seen = new Set<string>();
   for (const name of names) {
-    if (!known.has(name))
-      throw new TypeError(`There is no parameter ${show(name)}${where}; there is ${list([...known])}.${LOOSELY}`);
+    if (!known.has(name)) throw new TypeError(noParameter([name], where, [...known]) + LOOSELY);
     if (seen.has(name)) throw new TypeError(`The parameter ${show(name)} is listed twice${where}.`);
     seen.add(name);
     rest.delete(name);

@@ -5,7 +5,7 @@ import type { Backend, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
 import type { Failure } from './failure.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
-import { expect, list, show, suggest } from '../errors.js';
+import { expect, noParameter } from '../errors.js';
 import type { LiveGroup, Stepper } from './group.js';
 
 /** The options of the step that is being made, each read once. */
@@ -79,7 +79,7 @@ export function memberOf<Options extends GroupOptions>({ members }: Parts<Option
   if (member !== undefined) return member;
   expect(typeof name === 'string', 'the parameter', 'a name', name);
   const names = [...members.keys()];
-  throw new RangeError(`There is no parameter ${show(name)}; there are ${list(names)}.${suggest(name, names)}`);
+  throw new RangeError(noParameter([name], '', names));
 }
 
 export function groupOf<Options extends GroupOptions>({ steppers }: Parts<Options>, group: unknown): Stepper<Options> {
