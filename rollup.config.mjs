@@ -2,26 +2,57 @@
 // dist/schedules.js and dist/checkpoint.js.
 // Rollup starts from what tsc wrote into build/src.
 
+import { readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { main as asc } from 'assemblyscript/asc';
 import { rollup } from 'rollup';
 
-/** Compiles assembly/ and gives it as hex: a module of its own, so that an entry which loads the file can leave it out. */
+const assembly = resolve('assembly');
+/** The files of assembly/ that have kernels. */
+const kernelFiles = Array.from(
+  readFileSync('assembly/index.ts', 'utf8').matchAll(/from '\.\/(\w+)'/g),
+  ([, file]) => file,
+);
+
+/** Compiles assembly/: all of it as dist/core.wasm, and each file of kernels as hex, a module of its own. */
 const assemblyscript = {
   name: 'assemblyscript',
-  resolveId: (source) => (source.endsWith('core.wasm?hex') ? resolve('dist/core.wasm') : null),
-  async load(id) {
-    if (!id.endsWith('.wasm')) return null;
+  async buildStart() {
     await mkdir('dist', { recursive: true });
-    const { error, stderr } = await asc(
-      // No allocation happens in kernels, so the stub runtime leaves the module with no import but its memory.
-      ['assembly/index.ts', '-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--importMemory', '-o', id],
-    );
-    if (error) this.error(`${error.message}\n${stderr}`);
-    return `export const hex = ${JSON.stringify(await readFile(id, 'hex'))};`;
+    await mkdir('build/kernels', { recursive: true });
+    await compile.call(this, 'index', 'dist/core.wasm');
+    for (const file of kernelFiles) await compile.call(this, file, `build/kernels/${file}.wasm`);
+  },
+  resolveId(source) {
+    if (source.endsWith('assembly?late')) return `${assembly}?late`;
+    if (source.endsWith('assembly?hex')) return `${assembly}?hex`;
+    return source.startsWith(assembly) ? source : null;
+  },
+  async load(id) {
+    if (!id.startsWith(assembly)) return null;
+    const path = (file) => JSON.stringify(`${assembly}/${file}?hex`);
+    if (id.endsWith('assembly?late')) {
+      return `export const hex = { ${kernelFiles.map((file) => `${file}: () => import(${path(file)})`)} };`;
+    }
+    if (id.endsWith('assembly?hex')) {
+      const imports = kernelFiles.map((file) => `import { hex as ${file} } from ${path(file)};`);
+      return `${imports.join('')} export const hex = { ${kernelFiles} };`;
+    }
+    const hex = await readFile(`build/kernels/${kernelFileOf(id)}.wasm`, 'hex');
+    return `export const hex = ${JSON.stringify(hex)};`;
   },
 };
+
+const kernelFileOf = (id) => id.slice(assembly.length + 1, -'?hex'.length);
+
+async function compile(file, out) {
+  const { error, stderr } = await asc(
+    // No allocation happens in kernels, so the stub runtime leaves the module with no import but its memory.
+    [`assembly/${file}.ts`, '-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--importMemory', '-o', out],
+  );
+  if (error) this.error(`${error.message}\n${stderr}`);
+}
 
 /** Gives WGSL source as a string, without comments and needless space. */
 const wgsl = {
@@ -61,7 +92,6 @@ const shared = {
   reference: 'build/src/backends/cpu/reference.js',
   threads: 'build/src/backends/cpu/threads/open.js',
   calibration: 'build/src/backends/calibration.js',
-  core: 'build/src/entries/hex.js',
   table: 'build/src/kernels/index.js',
 };
 
@@ -85,7 +115,10 @@ export default [
       // Names that a reader knows.
       minifyInternalExports: false,
       chunkFileNames: '[name].js',
-      manualChunks: (id) => Object.keys(shared).find((name) => id === resolve(shared[name])),
+      manualChunks: (id) =>
+        id.startsWith(`${assembly}/`)
+          ? `wasm-${kernelFileOf(id)}`
+          : Object.keys(shared).find((name) => id === resolve(shared[name])),
     },
     plugins: [assemblyscript, wgsl, text],
   },

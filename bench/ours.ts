@@ -1,5 +1,6 @@
 // twinstep's optimizers on the CPU as contenders, with the ways in which gradients may come.
 
+import { readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
 import { coefficients, kernels, type AlgorithmName, type KernelDescription } from 'twinstep/kernels';
 import type { Model, System } from './contender.js';
@@ -65,9 +66,10 @@ export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
 
 /** With kernels of 256 bits, where the engine has them. */
 export function wide(name: OptimizerName): System {
-  const { enabled, reason } = twinstep.enableWideSimd();
-  if (!enabled) throw new Error(reason);
-  return inPlace(name, { backend: 'wasm' });
+  const core = readFileSync(new URL(import.meta.resolve('twinstep/core.wasm')));
+  const { wasm, reason } = twinstep.enableWideSimd(core);
+  if (wasm === undefined) throw new Error(reason);
+  return inPlace(name, { backend: 'wasm', wasm });
 }
 
 /** Gradients are in arrays of the caller's, and copied. */

@@ -31,7 +31,7 @@ export function section(name: string, record: RunRecord): string {
     ...figures(record),
     table(record),
     'Gradients are written into `optimizer.grads`, unless they are handed over to `step(gradients)`, or pass by ' +
-      '`keepGrads: false`, which is there for its memory. Wide is after `enableWideSimd()`. Folded loops have all that ' +
+      '`keepGrads: false`, which is there for its memory. Wide is by `enableWideSimd()`. Folded loops have all that ' +
       'depends on the step alone computed once, as the kernels have.',
     '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
     'The other optimizers on WebAssembly, and other libraries, all on one thread; the last column is their time over that ' +

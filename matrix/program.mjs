@@ -63,11 +63,12 @@ export const firstStep = async (options = {}) => (await run(adamw, options, 1)).
 
 /**
  * What a row reports: the backend and its reason, the bits of all parameters after the training, and how many
- * milliseconds after `started` the first step was done. With `wide`, after enableWideSimd().
+ * milliseconds after `started` the first step was done. With `wide`, the bytes of core.wasm, by the kernels of enableWideSimd().
  */
-export async function train({ wide, ...options } = {}, started = performance.now()) {
+export async function train({ wide, ...given } = {}, started = performance.now()) {
   let coldStart;
-  const widened = wide ? [enableWideSimd().reason] : [];
+  const widened = wide && enableWideSimd(wide);
+  const options = { ...given, wasm: widened?.wasm };
   const trained = await run(adamw, options, STEPS, async (optimizer) => {
     if (coldStart !== undefined) return;
     // A GPU has only been asked so far.
@@ -85,7 +86,7 @@ export async function train({ wide, ...options } = {}, started = performance.now
   for (const optimizer of [trained, averaged]) optimizer.dispose();
   return {
     name,
-    reason: [reason, ...widened].join(' '),
+    reason: [reason, widened?.reason].join(' ').trimEnd(),
     bits,
     coldStart,
     adapter: name === 'webgpu' ? await adapterName() : undefined,

@@ -86,7 +86,7 @@ async function bundle(esbuild, packageFolder, folder) {
   const { metafile } = await esbuild.build({ ...options, stdin: { contents: tested, resolveDir: example } });
   const inputs = Object.keys(metafile.inputs).filter((path) => path.includes('dist/'));
   const has = (name) => inputs.some((path) => path.endsWith(`dist/${name}`));
-  if (!has('workerd.js') || !has('core.wasm') || has('index.js') || has('core.js')) {
+  if (!has('workerd.js') || !has('core.wasm') || has('index.js') || has('wasm-adam.js')) {
     throw new Error(`Expected the entry for workerd and its core.wasm to be bundled, got ${inputs.join(', ')}.`);
   }
   const files = Object.keys(metafile.outputs).map((path) => resolve(path));

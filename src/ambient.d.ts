@@ -1,8 +1,13 @@
 // What Rollup makes of the kernels of the other two languages, or leaves to the runtime.
 
-declare module '*.wasm?hex' {
-  /** The compiled kernels of assembly/. */
-  export const hex: string;
+declare module '*assembly?late' {
+  /** The compiled kernels of assembly/, by file, each a module of its own. */
+  export const hex: Readonly<Record<string, () => Promise<{ hex: string }>>>;
+}
+
+declare module '*assembly?hex' {
+  /** The compiled kernels of assembly/, by file. */
+  export const hex: Readonly<Record<string, string>>;
 }
 
 declare module '*.wasm' {

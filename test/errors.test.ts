@@ -868,7 +868,7 @@ describe('options and arguments that do not exist', () => {
       ema: [ema, optimizer, {}],
       lookahead: [lookahead, optimizer, {}],
       debiasedDecay: [debiasedDecay, 0.1, 0.9],
-      enableWideSimd: [enableWideSimd],
+      enableWideSimd: [enableWideSimd, new Uint8Array(8)],
       coefficients: [coefficients, 'adam', {}, { step: 0 }],
       next: [free.next],
       scalars: [free.scalars, {}],

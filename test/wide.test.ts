@@ -7,6 +7,8 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { fresh } from './support/fresh.js';
 import { array, difference } from './support/numbers.js';
 
+const core = readFileSync(new URL('../dist/core.wasm', import.meta.url));
+
 afterEach(() => {
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
@@ -26,8 +28,8 @@ function pretend(version: string): string[] {
 }
 
 /** Runs three steps, in bits. */
-async function train(twinstep: typeof import('twinstep')): Promise<Float32Array> {
-  const optimizer = await twinstep.adamw({ w: array(1000, 1) }, { backend: 'wasm' });
+async function train(twinstep: typeof import('twinstep'), wasm?: WebAssembly.Module): Promise<Float32Array> {
+  const optimizer = await twinstep.adamw({ w: array(1000, 1) }, { backend: 'wasm', wasm });
   for (let t = 0; t < 3; t++) optimizer.step({ w: array(1000, t) });
   return optimizer.params.w.slice();
 }
@@ -35,30 +37,29 @@ async function train(twinstep: typeof import('twinstep')): Promise<Float32Array>
 test('wide or not, the bits are the same', async () => {
   const twinstep = await fresh();
   const before = await train(twinstep);
-  const answer = twinstep.enableWideSimd();
+  const answer = twinstep.enableWideSimd(core);
   expect(answer.reason).toMatch(
     answer.enabled
       ? /^The kernels are \d\.\d times as fast in cache, with the same bits\.$/
       : /^The kernels stay as they are: /,
   );
-  expect(difference(await train(twinstep), before)).toBeUndefined();
-  expect(twinstep.enableWideSimd()).toBe(answer);
+  expect(answer.wasm !== undefined).toBe(answer.enabled);
+  expect(difference(await train(twinstep, answer.wasm), before)).toBeUndefined();
 });
 
 test('no kernel calls a function: V8 of Node 26 dies of one that it compiles before it has run', () => {
-  const bytes = readFileSync(new URL('../dist/core.wasm', import.meta.url));
-  const module = new WebAssembly.Module(bytes);
+  const module = new WebAssembly.Module(core);
   let at = 8;
   // Sections of one byte each for id, size and, first of all, the number of functions; the third is that of functions.
-  while (bytes[at] !== 3) at += 2 + bytes[at + 1];
+  while (core[at] !== 3) at += 2 + core[at + 1];
   const kernels = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
-  expect(bytes[at + 2]).toBe(kernels.length);
+  expect(core[at + 2]).toBe(kernels.length);
 });
 
 test('an engine that is too old is not touched', async () => {
   const twinstep = await fresh();
   const flags = pretend('12.4.254.21-node.57');
-  expect(twinstep.enableWideSimd()).toEqual({
+  expect(twinstep.enableWideSimd(core)).toEqual({
     enabled: false,
     reason: 'The kernels stay as they are: V8 12.4.254.21-node.57 cannot widen them, V8 13.6 of Node 24 can.',
   });
@@ -68,7 +69,7 @@ test('an engine that is too old is not touched', async () => {
 test('nor is one that has no such flags', async () => {
   const twinstep = await fresh();
   vi.stubGlobal('process', undefined);
-  expect(twinstep.enableWideSimd().reason).toBe(
+  expect(twinstep.enableWideSimd(core).reason).toBe(
     'The kernels stay as they are: there is no node:v8 to set flags of V8 by.',
   );
 });
@@ -76,7 +77,7 @@ test('nor is one that has no such flags', async () => {
 test('where nothing is gained, nothing is changed, and flags are as they were', async () => {
   const twinstep = await fresh();
   const flags = pretend('13.6');
-  expect(twinstep.enableWideSimd().reason).toMatch(
+  expect(twinstep.enableWideSimd(core).reason).toMatch(
     /^The kernels stay as they are: widening them gains nothing here \(\d\.\d\d\)\.$/,
   );
   // The process was started with --no-liftoff, which is therefore nobody's to take back.
@@ -95,7 +96,6 @@ test.each(additions.filter((_, i) => i % 6 === 0))(
   'kernels that give other bits are not taken: byte %i',
   async (at) => {
     const twinstep = await fresh();
-    const before = await train(twinstep);
     pretend('13.6');
     const { Module } = WebAssembly;
     vi.stubGlobal(
@@ -109,16 +109,23 @@ test.each(additions.filter((_, i) => i % 6 === 0))(
       }),
     );
     Object.assign(WebAssembly.Module, { exports: Module.exports });
-    expect(twinstep.enableWideSimd().reason).toMatch(
-      /^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/,
-    );
-    expect(difference(await train(twinstep), before)).toBeUndefined();
+    const { enabled, reason, wasm } = twinstep.enableWideSimd(core);
+    expect(reason).toMatch(/^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/);
+    expect([enabled, wasm]).toEqual([false, undefined]);
   },
 );
 
 /** Where core.wasm adds. */
 function readAdditions(): number[] {
-  const bytes = readFileSync(new URL('../dist/core.wasm', import.meta.url));
-  const isAddition = (at: number): boolean => bytes[at] === 0xe4 && bytes[at - 1] === 0xfd && bytes[at + 1] === 1;
-  return Array.from(bytes.keys()).filter(isAddition);
+  const isAddition = (at: number): boolean => core[at] === 0xe4 && core[at - 1] === 0xfd && core[at + 1] === 1;
+  return Array.from(core.keys()).filter(isAddition);
 }
+
+test.each([
+  [undefined, "Expected core to be the bytes of the package's core.wasm, got undefined."],
+  [new WebAssembly.Module(core), "Expected core to be the bytes of the package's core.wasm, got a WebAssembly.Module."],
+  [Uint8Array.of(60, 104), 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got Uint8Array(2).'],
+])('what has no bytes of WebAssembly is refused: %s', async (given, sentence) => {
+  const twinstep = await fresh();
+  expect(() => twinstep.enableWideSimd(given as never)).toThrow(sentence);
+});

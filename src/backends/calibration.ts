@@ -5,7 +5,6 @@ import type { Section } from './section.js';
 import type { Tensor } from './layout.js';
 import type { ArrayOf, Backend, BackendName, Request } from './backend.js';
 import { SectionPlan, type Plan } from './plan.js';
-import { generation } from './cpu/module.js';
 
 export interface Candidate {
   readonly name: BackendName;
@@ -39,7 +38,7 @@ let latest = 0;
 export function rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
   const { device, wasm, sections, threads, keepGrads } = request;
   const sizes = sections.map(({ rule, tensors }) => [rule.name, ...tensors.map(({ length }) => length)]);
-  const key = JSON.stringify([sizes, threads, keepGrads, numberOf(device), numberOf(wasm), generation]);
+  const key = JSON.stringify([sizes, threads, keepGrads, numberOf(device), numberOf(wasm)]);
   let ranking = rankings.get(key);
   if (ranking === undefined) {
     ranking = measureAll(request, candidates);

@@ -1,11 +1,11 @@
-// The entry of Node, Deno, Bun, browsers and bundlers: the kernels of the CPU are in the file, and compiled at first use;
-// what not everybody needs is loaded when it is asked for.
+// The entry of Node, Deno, Bun, browsers and bundlers: what not everybody needs is loaded when it is asked for, and so are
+// the kernels of the CPU, file by file.
 
-import { provideCore } from '../backends/cpu/module.js';
+import { hex } from '../../assembly?late';
+import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';
 import { provideLate } from '../backends/lazy.js';
-import { bytes } from './hex.js';
 
-provideCore(bytes);
+provideKernels(async (file) => bytesOfHex((await hex[file]()).hex));
 provideLate({
   reference: () => import('../backends/cpu/reference.js'),
   webgpu: () => import('../backends/webgpu/open.js'),

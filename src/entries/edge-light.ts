@@ -1,11 +1,11 @@
 // The entry of edge-light (Vercel, Next.js), whose bundlers want to be told that a file is a module of WebAssembly.
 
 import core from './core.wasm?module';
-import { provideCore } from '../backends/cpu/module.js';
+import { provideKernels } from '../backends/cpu/module.js';
 import { apply, openReference } from '../backends/cpu/reference.js';
 import { provideLate } from '../backends/lazy.js';
 
-provideCore(() => core);
+provideKernels(() => core);
 provideLate({ reference: async () => ({ apply, openReference }) });
 
 export * from '../index.js';

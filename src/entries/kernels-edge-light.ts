@@ -1,8 +1,8 @@
 // twinstep/kernels where twinstep is edge-light.ts.
 
 import core from './core.wasm?module';
-import { provideCore } from '../backends/cpu/module.js';
+import { provideKernelsNow } from '../kernels/wasm-kernels.js';
 
-provideCore(() => core);
+provideKernelsNow(() => core);
 
 export * from '../kernels/index.js';

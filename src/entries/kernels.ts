@@ -1,8 +1,9 @@
-// twinstep/kernels where twinstep is default.ts.
+// twinstep/kernels where twinstep is default.ts: all kernels at once, since `wasmKernels` is synchronous.
 
-import { provideCore } from '../backends/cpu/module.js';
-import { bytes } from './hex.js';
+import { hex } from '../../assembly?hex';
+import { provideKernelsNow } from '../kernels/wasm-kernels.js';
+import { bytesOfHex } from '../backends/cpu/module.js';
 
-provideCore(bytes);
+provideKernelsNow((file) => bytesOfHex(hex[file]));
 
 export * from '../kernels/index.js';

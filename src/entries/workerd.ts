@@ -1,11 +1,11 @@
 // The entry of workerd (Cloudflare Workers), which compiles modules when a Worker is uploaded, and none from bytes.
 
 import core from './core.wasm';
-import { provideCore } from '../backends/cpu/module.js';
+import { provideKernels } from '../backends/cpu/module.js';
 import { apply, openReference } from '../backends/cpu/reference.js';
 import { provideLate } from '../backends/lazy.js';
 
-provideCore(() => core);
+provideKernels(() => core);
 provideLate({ reference: async () => ({ apply, openReference }) });
 
 export * from '../index.js';

@@ -1,7 +1,8 @@
 // The WebAssembly kernels over the caller's own memory.
 
-import type { WasmSource } from '../backends/backend.js';
-import { bind, checkWasm, getCore } from '../backends/cpu/module.js';
+import { Unavailable, type WasmSource } from '../backends/backend.js';
+import { bind, checkWasm, compile, compileFile, fileOf } from '../backends/cpu/module.js';
+import * as rules from '../rules/table.js';
 import { expect, expectArguments, expectOptions, ownOf } from '../errors.js';
 import { kernels, type KernelName } from './table.js';
 
@@ -15,6 +16,16 @@ export type WasmKernel = (...addressesAndBytes: number[]) => void;
 
 export type WasmKernels = Readonly<Record<KernelName, WasmKernel>>;
 
+/** Gives the kernels of a file of assembly/, or of all. */
+let bring = (_file: string): WasmSource => {
+  throw new Unavailable('This build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm.');
+};
+
+/** Sets what gives the kernels when they are needed. */
+export function provideKernelsNow(own: typeof bring): void {
+  bring = own;
+}
+
 /**
  * The kernels of `dist/core.wasm` bound to `memory`, which is not shared; nothing is written to it, and it may grow.
  * `wasm` is for runtimes that are to be given the module by hand. Throws where WebAssembly cannot run.
@@ -27,6 +38,12 @@ export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSo
   expect(isMemory, 'the memory', 'a WebAssembly.Memory', memory);
   expect(memory.buffer instanceof ArrayBuffer, 'the memory', 'one that is not shared', memory.buffer);
   checkWasm(wasm);
-  const kernel = bind(getCore(wasm), memory);
-  return Object.fromEntries(Object.keys(kernels).map((name) => [name, kernel(name)])) as WasmKernels;
+  const own = wasm && bind(compile(wasm), memory);
+  const files = new Map<string, ReturnType<typeof bind>>();
+  const ofFile = (file: string): ReturnType<typeof bind> => {
+    if (!files.has(file)) files.set(file, bind(compileFile(file, bring(file)), memory));
+    return files.get(file)!;
+  };
+  const names = Object.keys(kernels) as KernelName[];
+  return Object.fromEntries(names.map((name) => [name, (own ?? ofFile(fileOf(rules[name])))(name)])) as WasmKernels;
 }

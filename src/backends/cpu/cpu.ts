@@ -27,6 +27,8 @@ export interface Machine {
   readonly threads: number;
   /** What there is to say of it. */
   readonly remark?: string;
+  /** Loads what running these rules takes. */
+  load?(rules: readonly Rule[]): Promise<void>;
   /** Gives a zeroed buffer of at least `bytes`, and the kernel of a rule over a block of it. */
   open(bytes: number): { buffer: ArrayBufferLike; kernel(rule: Rule, block: Block): RunKernel };
   /** Frees what other threads hold of a buffer. */
@@ -97,6 +99,7 @@ class CpuBackend implements Backend {
 
   async extend({ sections, sources, memory }: NewTensors): Promise<Extension> {
     if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
+    await this.#machine.load?.(sections.flatMap(({ rules }) => rules));
     let room = this.#room;
     let { blocks, bytes } = layout(sections, this.#keepGrads, room?.free);
     if (room === undefined || bytes > room.length) {

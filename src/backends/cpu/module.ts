@@ -3,55 +3,84 @@
 
 import { gone } from '../memory.js';
 import { expect, show } from '../../errors.js';
+import type { Rule } from '../../rules/rule.js';
 import { Unavailable, type WasmSource } from '../backend.js';
 
 /** Rewrites a module's bytes before they are compiled. */
 export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
 
-let bringCore = (): WasmSource => {
+/** Gives the kernels of a file of assembly/, or of all. */
+type Bring = (file: string) => WasmSource | Promise<WasmSource>;
+
+let bring: Bring = () => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
 };
-/** How often the way of compiling was changed. */
-export let generation = 0;
-let makeModule = (bytes: BufferSource): WebAssembly.Module => new WebAssembly.Module(bytes);
-/** Compiled so far, by what was changed in them. */
-const cores = /* @__PURE__ */ new Map<Change | undefined, WebAssembly.Module>();
 
 /** Sets what gives the kernels when they are needed. */
-export function provideCore(bring: () => WasmSource): void {
-  bringCore = bring;
+export function provideKernels(own: Bring): void {
+  bring = own;
 }
 
-/** Sets what compiles modules from now on. */
-export function compileBy(make: typeof makeModule): void {
-  makeModule = make;
-  cores.clear();
-  generation += 1;
+/** Compiled so far, by what was changed in them, and by file. */
+const compiled = /* @__PURE__ */ new Map<Change | undefined, Map<string, WebAssembly.Module>>();
+
+function compiledBy(change: Change | undefined): Map<string, WebAssembly.Module> {
+  let files = compiled.get(change);
+  if (files === undefined) compiled.set(change, (files = new Map()));
+  return files;
 }
 
-/** The kernels, the caller's own if there are any; compiled at first use. */
-export function getCore(own: WasmSource | undefined, change?: Change): WebAssembly.Module {
-  if (own !== undefined) return compile(own, change);
-  let core = cores.get(change);
-  if (core === undefined) cores.set(change, (core = compile(bringCore(), change)));
-  return core;
+/** The file of assembly/ that has the kernel of a rule. */
+export const fileOf = ({ name, file = name }: Rule): string => file;
+
+/** Compiles the kernels of a file, once. */
+export function compileFile(file: string, source: WasmSource, change?: Change): WebAssembly.Module {
+  const files = compiledBy(change);
+  let module = files.get(file);
+  if (module === undefined) files.set(file, (module = compile(source, change)));
+  return module;
+}
+
+/** Where the kernels of rules come from. */
+export interface Modules {
+  /** Loads and compiles what rules need, if that has not been done. */
+  load(rules: readonly Rule[]): Promise<void>;
+  /** The module with the kernel of a rule that was loaded. */
+  of(rule: Rule): WebAssembly.Module;
+}
+
+/** The caller's own module, or those of the package. */
+export function modulesOf(own: WasmSource | undefined, change?: Change): Modules {
+  if (own !== undefined) {
+    const module = compile(own, change);
+    return { load: async () => {}, of: () => module };
+  }
+  const files = compiledBy(change);
+  return {
+    async load(rules) {
+      const missing = [...new Set(rules.map(fileOf))].filter((file) => !files.has(file));
+      await Promise.all(missing.map(async (file) => compileFile(file, await loadFile(file), change)));
+    },
+    of: (rule) => files.get(fileOf(rule))!,
+  };
+}
+
+async function loadFile(file: string): Promise<WasmSource> {
+  try {
+    return await bring(file);
+  } catch (error) {
+    if (error instanceof Unavailable) throw error;
+    throw new Unavailable(`its kernels cannot be loaded here (${error})`);
+  }
 }
 
 /** A copy of the bytes, which the caller may change later; a compiled module as it is. */
 export const keep = (source: WasmSource): WasmSource =>
   isModule(source) ? source : bytesOf(source as BufferSource).slice();
 
-/** The kernels as bytes. */
-export function coreBytes(): Uint8Array<ArrayBuffer> {
-  const source = bringCore();
-  if (isModule(source)) throw new Unavailable('the runtime gives them compiled');
-  return bytesOf(source as BufferSource);
-}
-
 /** Throws unless `value` is undefined, or kernels. It does not ask for the class, so a module of another realm passes. */
 export function checkWasm(value: unknown): asserts value is WasmSource | undefined {
-  const isSource = ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer';
-  const isOne = value === undefined || isModule(value) || (isSource && isWasm(bytesOf(value as BufferSource)));
+  const isOne = value === undefined || isModule(value) || (isBytes(value) && isWasm(bytesOf(value as BufferSource)));
   expect(isOne, 'wasm', 'a WebAssembly.Module, or the bytes of one', value);
 }
 
@@ -67,18 +96,19 @@ export function bytesOf(source: BufferSource): Uint8Array<ArrayBuffer> {
 /** Checks the wasm magic number (an HTML error page lacks it). */
 const isWasm = (bytes: Uint8Array): boolean => [0x00, 0x61, 0x73, 0x6d].every((byte, i) => bytes[i] === byte);
 
+export const isBytes = (value: unknown): boolean => ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer';
 const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module';
 const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 /** Synchronously: the module is a few kB. (Chromium before 114 allows 4 kB on a page: there the reference takes over.) */
-function compile(source: WasmSource, change?: Change): WebAssembly.Module {
+export function compile(source: WasmSource, change?: Change): WebAssembly.Module {
   if (isModule(source)) {
     if (change === undefined) return source as WebAssembly.Module;
     throw new Unavailable('the kernels are compiled already, and not of that kind');
   }
   const bytes = change === undefined ? source : change(bytesOf(source as BufferSource));
   try {
-    return makeModule(bytes as BufferSource);
+    return new WebAssembly.Module(bytes as BufferSource);
   } catch (error) {
     // No WebAssembly at all, no SIMD, or a policy against compiling from bytes.
     throw new Unavailable(`WebAssembly cannot be compiled here (${error})`);
@@ -88,18 +118,15 @@ function compile(source: WasmSource, change?: Change): WebAssembly.Module {
 /** Addresses of the scalars and of each array, then the bytes of each. */
 export type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 
-/** The kernels over a memory, by name. Throws an Error where the module is some other. */
+/** The kernels over a memory, by name. Throws an Error where the module is some other, before anything of it runs. */
 export function bind(module: WebAssembly.Module, memory: WebAssembly.Memory): (name: string) => Kernel {
   const names = new Set(WebAssembly.Module.exports(module).map(({ name }) => name));
-  const check = (name: string): void => {
-    if (names.has(name)) return;
-    throw new TypeError(`The WebAssembly module has no kernel ${show(name)}: is it this version's core.wasm?`);
-  };
-  // Before anything of another module runs.
-  check('adam');
-  const kernels = instantiate(module, memory).exports as Record<string, Kernel>;
+  let kernels: Record<string, Kernel> | undefined;
   return (name) => {
-    check(name);
+    if (!names.has(name)) {
+      throw new TypeError(`The WebAssembly module has no kernel ${show(name)}: is it this version's core.wasm?`);
+    }
+    kernels ??= instantiate(module, memory).exports as Record<string, Kernel>;
     return kernels[name];
   };
 }
@@ -111,3 +138,9 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): We
     throw new Unavailable(`WebAssembly cannot be instantiated here (${error})`);
   }
 }
+
+/**
+ * Kernels that are in a file of JavaScript, for runtimes which may compile from bytes. As hex and not as base64: a byte
+ * that recurs does so as the same two letters, and compressed the file is three quarters as long.
+ */
+export const bytesOfHex = (hex: string): Uint8Array => Uint8Array.from(hex.match(/../g)!, (byte) => parseInt(byte, 16));

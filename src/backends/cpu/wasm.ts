@@ -2,31 +2,35 @@
 
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { makeCall, type Call } from './call.js';
-import { bind, getCore } from './module.js';
+import { bind, modulesOf, type Kernel, type Modules } from './module.js';
 import { openCpu, type Machine, type RunKernel } from './cpu.js';
 import { late } from '../lazy.js';
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
 
-/** Memories, and the kernels of `module` over them; `share` has others take part in a call. */
+/** Memories, and kernels over them; `share` has others take part in a call. */
 export const overMemories =
   (
-    module: WebAssembly.Module,
+    modules: Modules,
     shared: boolean,
-    share: (alone: RunKernel, call: Call, memory: WebAssembly.Memory) => RunKernel,
+    share: (alone: RunKernel, call: Call, module: WebAssembly.Module, memory: WebAssembly.Memory) => RunKernel,
   ): Machine['open'] =>
   (bytes) => {
     const pages = Math.ceil(bytes / PAGE);
     if (pages > MAX_PAGES)
       throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
     const memory = allocate(pages, shared);
-    const kernel = bind(module, memory);
+    const bound = new Map<WebAssembly.Module, (name: string) => Kernel>();
     return {
       buffer: memory.buffer,
-      kernel({ name, takesGrad = true, slots }, { arrays }) {
+      kernel(rule, { arrays }) {
+        const { name, takesGrad = true, slots } = rule;
+        const module = modules.of(rule);
+        let kernel = bound.get(module);
+        if (kernel === undefined) bound.set(module, (kernel = bind(module, memory)));
         const call = { name, takesGrad, arrays: ['param', ...slots].map((array) => arrays[array]) };
-        return share(makeCall(kernel(name), call), call, memory);
+        return share(makeCall(kernel(name), call), call, module, memory);
       },
     };
   };
@@ -51,5 +55,7 @@ export async function openWasm(request: Request): Promise<Backend> {
       remark = `One thread, not ${threads}: ${error.message}.`;
     }
   }
-  return openCpu(request, { open: overMemories(getCore(wasm), false, (alone) => alone), threads: 1, remark });
+  const modules = modulesOf(wasm);
+  const open = overMemories(modules, false, (alone) => alone);
+  return openCpu(request, { load: modules.load, open, threads: 1, remark });
 }

@@ -2,14 +2,16 @@
 // It is an experiment of V8's behind a flag, so nothing is taken on trust: not the bits, and not the speed.
 
 import { Unavailable } from '../backend.js';
-import { bytesOf, compileBy, coreBytes } from './module.js';
+import { bytesOf, checkWasm, isBytes } from './module.js';
 import { nodeProcess, type NodeV8 } from './node.js';
-import { expectArguments } from '../../errors.js';
+import { expect, expectArguments } from '../../errors.js';
 
-/** Whether kernels are wide from now on, and why, in plain words. */
+/** Whether the kernels can be wide, and why, in plain words. */
 export interface WideSimd {
   readonly enabled: boolean;
   readonly reason: string;
+  /** The wide kernels, for the option `wasm` of optimizers; undefined unless `enabled`. */
+  readonly wasm?: WebAssembly.Module;
 }
 
 const WIDEN = '--experimental-wasm-revectorize';
@@ -19,29 +21,25 @@ const EAGER = ['--no-liftoff', '--no-wasm-lazy-compilation'];
 const V8 = 13;
 const LEAST_GAIN = 1.2;
 
-let answer: WideSimd | undefined;
-
 /**
- * Makes the WebAssembly kernels of optimizers that are made from now on take 256 bits at once, where the engine can
- * (Node 24 and newer, on x64 with AVX2): up to twice as fast while all fits the cache, with the same bits. V8's flags
- * are as before when it returns. Where the engine cannot, or gives other bits, or gains nothing, nothing changes, and
- * `reason` says why.
+ * Compiles the package's core.wasm, of which it takes the bytes, to kernels that take 256 bits at once, where the engine
+ * can (Node 24 and newer, on x64 with AVX2): up to twice as fast while all fits the cache, with the same bits. They are
+ * `wasm`, for the option of that name. V8's flags are as before when it returns. Where the engine cannot, or gives other
+ * bits, or gains nothing, `wasm` is undefined, and `reason` says why. Throws a TypeError for anything but such bytes.
  */
-export function enableWideSimd(): WideSimd {
-  expectArguments(arguments.length, 0, 'enableWideSimd');
-  return (answer ??= tryToWiden());
-}
-
-function tryToWiden(): WideSimd {
+export function enableWideSimd(core: ArrayBuffer | ArrayBufferView): WideSimd {
+  expectArguments(arguments.length, 1, 'enableWideSimd');
+  expect(isBytes(core), 'core', "the bytes of the package's core.wasm", core);
+  checkWasm(core);
   try {
     const setFlag = flagsOfV8();
-    const bytes = coreBytes();
-    const make = (source: BufferSource): WebAssembly.Module =>
-      withFlags([WIDEN, ...EAGER], setFlag, () => new WebAssembly.Module(tagged(source, 'wide')));
-    const narrow = withFlags(EAGER, setFlag, () => new WebAssembly.Module(tagged(bytes, 'narrow')));
-    const gain = compare(narrow, make(bytes));
-    compileBy(make);
-    return { enabled: true, reason: `The kernels are ${gain.toFixed(1)} times as fast in cache, with the same bits.` };
+    const make = (flags: readonly string[], tag: string): WebAssembly.Module =>
+      withFlags([...flags, ...EAGER], setFlag, () => new WebAssembly.Module(tagged(core as BufferSource, tag)));
+    const narrow = make([], 'narrow');
+    const wasm = make([WIDEN], 'wide');
+    const gain = compare(narrow, wasm);
+    const reason = `The kernels are ${gain.toFixed(1)} times as fast in cache, with the same bits.`;
+    return { enabled: true, reason, wasm };
   } catch (error) {
     const why = error instanceof Unavailable ? error.message : String(error);
     return { enabled: false, reason: `The kernels stay as they are: ${why}.` };

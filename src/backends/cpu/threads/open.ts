@@ -1,17 +1,18 @@
 // WebAssembly on several threads: the same kernels over memory that they share, and so the same bits.
 
 import { Unavailable, type Request } from '../../backend.js';
-import { getCore } from '../module.js';
+import { modulesOf } from '../module.js';
 import type { Machine } from '../cpu.js';
 import { overMemories } from '../wasm.js';
 import { Team } from './team.js';
 
 export async function openThreads({ threads, wasm }: Request): Promise<Machine> {
-  const module = getCore(wasm, importSharedMemory);
+  const modules = modulesOf(wasm, importSharedMemory);
   const team = await Team.start(threads);
   return {
     threads,
-    open: overMemories(module, true, (alone, call, memory) => team.share(alone, call, module, memory)),
+    load: modules.load,
+    open: overMemories(modules, true, (...call) => team.share(...call)),
     drop: (buffer) => team.drop(buffer),
     close: () => team.end(),
   };
