@@ -281,7 +281,9 @@ test('what is frozen, and what a schedule remembers, is in it', async () => {
   for (const { optimizer } of [saved, loaded]) optimizer.step(tensors(lengths, 3));
   await expectWhole(loaded.optimizer, await whole(saved.optimizer));
   saved.schedule.step(-Infinity);
-  await expect(saveCheckpoint(saved.optimizer)).rejects.toThrow('schedule.best to be a finite number, as JSON has no');
+  await expect(saveCheckpoint(saved.optimizer)).rejects.toThrow(
+    'schedule.best to be a finite number, since JSON has no',
+  );
 });
 
 test('names may be any, and shapes too', async () => {
@@ -331,7 +333,11 @@ describe('saving is refused', () => {
   const round: unknown[] = [];
   round.push(round);
   const refused: [string, unknown, string][] = [
-    ['metadata of NaN', { metadata: { loss: [1, NaN] } }, 'Expected metadata.loss[1] to be a finite number, as JSON'],
+    [
+      'metadata of NaN',
+      { metadata: { loss: [1, NaN] } },
+      'Expected metadata.loss[1] to be a finite number, since JSON',
+    ],
     ['metadata with a hole', { metadata: { a: undefined } }, 'Expected metadata.a to be null, true, false, a number,'],
     ['metadata that is a Date', { metadata: new Date(0) }, 'plain record of these, got a Date.'],
     ['metadata of a class', { metadata: new Run() }, 'plain record of these, got a Run.'],
@@ -345,7 +351,7 @@ describe('saving is refused', () => {
     ],
     ['a shape of halves', { shapes: { w: [12, 0.5] } }, 'whose product is 6, got [12, 0.5].'],
     ['a shape in words', { shapes: { w: '6' } }, 'whose product is 6, got "6".'],
-    ['a shape of a stranger', { shapes: { v: [1] } }, 'There is no parameter "v", of which there is a shape.'],
+    ['a shape of an unknown parameter', { shapes: { v: [1] } }, 'There is a shape of "v", but no such parameter.'],
     ['a lone surrogate', { metadata: [{ a: '\ud800b' }] }, 'metadata[0].a to be well-formed Unicode, got "\\ud800b".'],
     ['a lone surrogate as a key', { metadata: { '\udc00': 1 } }, 'a key in metadata to be well-formed Unicode, got'],
     ['a shape of 257', { shapes: { w: [6, ...Array<number>(256).fill(1)] } }, 'whose product is 6, got Array(257).'],
@@ -404,11 +410,13 @@ describe('saving is refused', () => {
     expect(encode({ epoch: 3 })).toThrow(`Unknown key "epoch"; ${keys}`);
     expect(encode({ state_dict: 3 })).toThrow(`Unknown key "state_dict"; ${keys} Did you mean stateDict?`);
     expect(encode({ params: { w: params.w } })).toThrow('The checkpoint lacks the parameter "b".');
-    expect(encode({ params: { ...params, v: params.w } })).toThrow('knows nothing of the tensor "param/v".');
+    expect(encode({ params: { ...params, v: params.w } })).toThrow(
+      'The state dict does not have the tensor "param/v".',
+    );
     expect(encode({ params: { ...params, w: [1] } })).toThrow('Expected parameter "w" to be a Float32Array, got [1].');
     expect(encode({ params: { ...params, w: array(5, 1) } })).toThrow('the shape of exp_avg of "w"');
     expect(encode({ stateDict: { ...(dict as object), state: { 0: { param: params.w } } } })).toThrow(
-      'Expected a slot of "w" to be called otherwise, got "param".',
+      'Expected a slot of "w" to be a word other than "param", got "param".',
     );
     expect(encode({ params: null })).toThrow('Expected params to be a record of Float32Arrays by name, got null.');
     expect(encode({ stateDict: undefined })).toThrow('Expected the state dict to be a record with state and');
@@ -426,7 +434,8 @@ describe('saving is refused', () => {
       expect(await loadCheckpoint(optimizer, source)).toEqual({ epoch: 3 });
     }
     const longer = together(header.padEnd(2 ** 23 + 10_000), data);
-    const message = /^Expected a header of at most 839\d+ bytes, .* \(decodeCheckpoint .* take more\), got 8398608\.$/;
+    const message =
+      /^Expected a header of at most 839\d+ bytes, .* \(decodeCheckpoint .* accept more\), got 8398608\.$/;
     await expect(loadCheckpoint(optimizer, longer)).rejects.toThrow(message);
     let taken = 0;
     const counted = function* (): Generator<Uint8Array> {
@@ -566,7 +575,7 @@ describe('loading is refused, and changes nothing:', () => {
     [
       'a value for an array',
       (of) => state(of, '"step":1', '"step":1,"exp_avg":7'),
-      'has a value of its own for the tensor "exp_avg/w".',
+      'The state dict has another value for the tensor "exp_avg/w".',
     ],
     [
       'state of a stranger',
@@ -576,12 +585,12 @@ describe('loading is refused, and changes nothing:', () => {
     [
       'a stranger',
       (of) => edit(of, rename('param/b', 'param/v')),
-      'The state dict knows nothing of the tensor "param/v".',
+      'The state dict does not have the tensor "param/v".',
     ],
     [
       'a slot of a stranger',
       (of) => edit(of, rename('exp_avg/w', 'exp_avg/b')),
-      'knows nothing of the tensor "exp_avg/b".',
+      'does not have the tensor "exp_avg/b".',
     ],
     ['a strange slot', (of) => edit(of, rename('exp_avg/w', 'z/w')), 'The state of "w" has "z"; it should have'],
     [
@@ -745,7 +754,9 @@ describe('loading is refused, and changes nothing:', () => {
     test('that another reads', async () => {
       const stream = streamOf([bytes]);
       stream.getReader();
-      await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow('Expected the stream to be free to be read');
+      await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow(
+        'Expected the stream to be one that is not locked',
+      );
     });
 
     test('whose header is said to be large takes no memory before it comes', async () => {

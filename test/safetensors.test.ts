@@ -281,7 +281,7 @@ describe('refused is', () => {
     [
       'a hole before',
       file({ a: entry({ data_offsets: [8, 16] }) }, 16),
-      'Expected the data of "a" to be after those before, at byte 0, got 8.',
+      'Expected the data of "a" to be directly after the data before, at byte 0, got 8.',
     ],
     ['a hole between', file({ a: entry(), b: entry({ data_offsets: [12, 20] }) }, 20), 'at byte 8, got 12.'],
     ['an overlap', file({ a: entry(), b: entry({ data_offsets: [4, 12] }) }, 12), 'at byte 8, got 4.'],
@@ -461,7 +461,7 @@ test('a header within the bounds of a strict load costs little: its names are co
     for (const source of [bytes, streamOf([bytes])]) {
       const kept = [vi.spyOn(Map.prototype, 'set'), vi.spyOn(Set.prototype, 'add')];
       await expect(loadCheckpoint(optimizer, source)).rejects.toThrow(
-        /^Expected a header of at most 1040 names, .* \(decodeCheckpoint .* take more\), got more\.$/,
+        /^Expected a header of at most 1040 names, .* \(decodeCheckpoint .* accept more\), got more\.$/,
       );
       expect(kept.reduce((sum, { mock }) => sum + mock.calls.length, 0)).toBeLessThan(5000);
       for (const spy of kept) spy.mockRestore();

@@ -1,4 +1,4 @@
-// Bytes as callers hand them over.
+// Checks and joins the bytes that callers pass.
 
 import { gone, isThere } from '../backends/memory.js';
 import { expect } from '../errors.js';
@@ -6,7 +6,7 @@ import { expect } from '../errors.js';
 const isBytes = (value: unknown): value is Uint8Array =>
   Object.prototype.toString.call(value) === '[object Uint8Array]' && ArrayBuffer.isView(value);
 
-/** Whether these are meant as bytes, rather than as a stream of them. */
+/** Whether a value is bytes and not a stream of them. */
 export const isBinary = (value: unknown): boolean => ArrayBuffer.isView(value) || isBuffer(value);
 
 const isBuffer = (value: unknown): value is ArrayBuffer =>
@@ -20,7 +20,7 @@ export function asBytes(value: unknown, what = 'the bytes', wanted = 'a Uint8Arr
   }
   expect(isBytes(value), what, wanted, value);
   if (!isThere(value)) throw gone(what);
-  // Never a Buffer of Node's, whose `slice` does not copy.
+  // A plain Uint8Array: `slice` of Node's Buffer does not copy.
   return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
 
@@ -35,6 +35,6 @@ export function concatenate(first: Uint8Array, rest: readonly Uint8Array[]): Uin
   return bytes;
 }
 
-/** The bytes of an array; every engine that there is has them in the file's order. */
+/** Returns the bytes of an array. Every known engine is little-endian, as the file is. */
 export const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);

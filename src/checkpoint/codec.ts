@@ -1,4 +1,4 @@
-// A checkpoint as bytes: parameters, state dict and a value of the caller's in one safetensors file.
+// Encodes and decodes a checkpoint: parameters, state dict and the caller's metadata in one safetensors file.
 
 import { checkThere, isFloat32Array } from '../backends/memory.js';
 import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../errors.js';
@@ -17,20 +17,20 @@ import {
 } from './outline.js';
 import { readFile } from './safetensors.js';
 
-/** All that a checkpoint holds. */
+/** The contents of a checkpoint. */
 export interface Checkpoint {
-  /** By name, flat: what an optimizer can be made of. */
+  /** By name, flat. An optimizer can be created of them. */
   params: Record<string, Float32Array>;
   /** By name. */
   shapes: Record<string, readonly number[]>;
   stateDict: StateDict;
-  /** The caller's own value; undefined where none was saved. */
+  /** The caller's value; undefined if none was saved. */
   metadata: unknown;
 }
 
 /**
- * The bytes of a checkpoint: those of `saveCheckpoint`, without an optimizer. Throws an Error where parameters, state
- * dict and shapes are not of the same tensors, and for what JSON cannot hold.
+ * Returns the bytes that `saveCheckpoint` would, without an optimizer. Throws an Error if parameters, state dict and
+ * shapes are not of the same tensors, and for what JSON cannot hold.
  */
 export function encodeCheckpoint(
   checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions,
@@ -53,7 +53,7 @@ export function encodeCheckpoint(
     if (each === undefined) continue;
     const others = Object.entries(each).filter(([slot, value]) => {
       if (!isFloat32Array(value)) return true;
-      expect(slot !== 'param' && isSlot(slot), `a slot of ${show(name)}`, 'called otherwise', slot);
+      expect(slot !== 'param' && isSlot(slot), `a slot of ${show(name)}`, 'a word other than "param"', slot);
       checkThere(value, `${slot} of`, name);
       given.push({ slot, name, length: value.length, array: value });
       return false;
@@ -73,13 +73,13 @@ export function encodeCheckpoint(
   return bytes;
 }
 
-/** What a checkpoint of these bytes holds, its arrays copies. Throws an Error for anything but a sound one. */
+/** Returns the contents of a checkpoint; its arrays are copies. Throws an Error unless the checkpoint is valid. */
 export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
   expectArguments(arguments.length, 1, 'decodeCheckpoint');
   return decode(asBytes(bytes));
 }
 
-/** The same, of a header within bounds. */
+/** The same, for a header within `bounds`. */
 export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
   const { header, data } = readFile(bytes, bounds);
   const outline = readOutline(header);
@@ -89,7 +89,7 @@ export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
   );
 }
 
-/** A checkpoint of an outline, and the arrays of its parts. */
+/** Returns the checkpoint of an outline and of the arrays of its parts. */
 export function assemble({ dict, metadata, parts }: Outline, arrays: readonly Float32Array[]): Checkpoint {
   const states = statesOf(dict);
   const params: [string, Float32Array][] = [];

@@ -1,16 +1,16 @@
-// Values of a file as Float32Arrays.
+// Converts values of a file to Float32Arrays.
 
 import { show, unexpected } from '../errors.js';
 import type { Dtype, Entry } from './header.js';
 
-/** Bits of an f16 or bf16, to the f32 of the same value, in `floats[i]`; `bits` is the same memory. */
+/** Writes the value of an f16 or bf16, given by its bits, to `floats[i]`; `bits` is the same memory. */
 const widen = {
   BF16(half: number, i: number, bits: Uint32Array): void {
     bits[i] = half << 16;
   },
   F16(half: number, i: number, bits: Uint32Array, floats: Float32Array): void {
     const isFinite = (half & 0x7c00) !== 0x7c00;
-    // Exponent and fraction in their places in an f32; only the bias differs, by 112. So subnormals are right, too.
+    // Exponent and fraction are in their places in an f32. Only the bias differs, by 112; this is right for subnormals, too.
     bits[i] = (half & 0x7fff) << 13;
     if (isFinite) floats[i] *= 2 ** 112;
     else bits[i] |= 0x7f800000;
@@ -18,13 +18,13 @@ const widen = {
   },
 };
 
-/** Throws unless values of this type can be read as f32. */
+/** Throws unless values of this dtype can be read as f32. */
 export function checkFloats(name: string, dtype: Dtype): void {
   if (dtype === 'F32' || Object.hasOwn(widen, dtype)) return;
   throw unexpected(`dtype of tensor ${show(name)}`, 'F32, F16 or BF16, to be read as f32', dtype);
 }
 
-/** The values of a tensor of a type that was checked: a copy, since files promise no alignment. */
+/** Returns the values of a tensor whose dtype was checked. They are a copy: data in a file may be unaligned. */
 export function toFloats({ dtype, begin, end }: Entry, data: Uint8Array): Float32Array<ArrayBuffer> {
   const { buffer } = data.slice(begin, end);
   if (dtype === 'F32') return new Float32Array(buffer);

@@ -1,11 +1,11 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
-// Files may be hostile. What the reference implementation refuses is refused; README.md lists what else is.
+// Files may be hostile. Refuses all that the reference implementation refuses; README.md lists what else is refused.
 
 import { expect, isCount, ownOf, show, unexpected } from '../errors.js';
 import { JsonReader, writeString } from './json.js';
 import { wrongFile } from './wrong.js';
 
-/** Bits of an element of each type that the format has. */
+/** Bits of an element of each dtype of the format. */
 const bitsOf = {
   F4: 4,
   F6_E2M3: 6,
@@ -33,7 +33,7 @@ const bitsOf = {
 
 export type Dtype = keyof typeof bitsOf;
 
-/** What a header says of one tensor; its data are the bytes `begin` to `end` after the header. */
+/** The header's entry of one tensor. Its data are the bytes `begin` to `end` after the header. */
 export interface Entry {
   readonly name: string;
   readonly dtype: Dtype;
@@ -48,20 +48,20 @@ export interface Header {
   readonly entries: readonly Entry[];
 }
 
-/** Bytes before the header. */
+/** Number of bytes before the header. */
 export const PREFIX = 8;
 
-/** What a header may have at most: hostile files are refused before much of them is read. */
+/** Limits of a header. A file beyond them is refused before much of it is read. */
 export interface HeaderBounds {
   readonly bytes: number;
-  /** Of tensors and in `__metadata__`. */
+  /** Number of names: of tensors and in `__metadata__`. */
   readonly names: number;
 }
 
 /** The bound of the reference implementation. */
 const MOST_HEADER_BYTES = 100_000_000;
 
-const LOOSER = 'decodeCheckpoint and `strict: false` take more';
+const LOOSER = 'decodeCheckpoint and `strict: false` accept more';
 const METADATA = '__metadata__';
 const DTYPES = `one of ${Object.keys(bitsOf).join(', ')}`;
 /** More than any tensor has: NumPy's arrays have at most 64. */
@@ -98,8 +98,8 @@ export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuff
 }
 
 /**
- * Reads the length of the header from a file's first nine bytes: a file of another format may have a good length by
- * chance, and another ninth byte. `bounds` are the caller's, beside those of the format.
+ * Reads the length of the header from a file's first nine bytes. The ninth is checked since a file of another format may
+ * have a valid length by chance. `bounds` are checked besides those of the format.
  */
 export function readHeaderLength(start: Uint8Array, bounds?: HeaderBounds): number {
   if (start.length < PREFIX) throw wrongFile(start, `expected at least ${PREFIX} bytes, got ${start.length}`);
@@ -143,7 +143,11 @@ export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
   let end = 0;
   for (const entry of entries) {
     if (entry.begin !== end)
-      throw unexpected(`the data of ${show(entry.name)}`, `after those before, at byte ${end}`, entry.begin);
+      throw unexpected(
+        `the data of ${show(entry.name)}`,
+        `directly after the data before, at byte ${end}`,
+        entry.begin,
+      );
     end = entry.end;
   }
   return { metadata, entries };
@@ -151,7 +155,7 @@ export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
 
 function decode(bytes: Uint8Array): string {
   try {
-    // Copied, since a view of shared memory is refused. A byte order mark is kept, for the reader to refuse.
+    // A copy, since TextDecoder refuses shared memory. A byte order mark is kept, so that the reader refuses it.
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes));
   } catch {
     throw new TypeError(`Expected the header to be UTF-8, got ${bytes.length} bytes that are not.`);
@@ -177,7 +181,7 @@ function readMetadata(reader: JsonReader, countName: () => void): Header['metada
 
 function readEntry(reader: JsonReader, name: string): Entry {
   const fields = ownOf<{ dtype?: string; shape?: number[]; data_offsets?: number[] }>({});
-  // Called only to refuse: a header may have a million tensors.
+  // Called only for errors: a header may have a million tensors.
   const what = (field: string): string => `${field} of tensor ${show(name)}`;
   if (!reader.nextIs('{')) throw reader.unexpected(`tensor ${show(name)}`, 'a record');
   reader.record((field) => {
@@ -189,7 +193,7 @@ function readEntry(reader: JsonReader, name: string): Entry {
       reader.checkNew(fields[field] === undefined, field);
       fields[field] = readCounts(reader, field, what);
     } else {
-      // Passed over, as the reference implementation does.
+      // Ignored, as the reference implementation does.
       reader.count();
       reader.value();
     }
@@ -204,18 +208,18 @@ function readEntry(reader: JsonReader, name: string): Entry {
   return entry;
 }
 
-/** Throws unless type and shape are possible, and make the length of the data. */
+/** Throws unless dtype and shape are valid and match the length of the data. */
 function checkEntry({ name, dtype, shape, begin, end }: Entry): void {
   const isDtype = typeof dtype === 'string' && Object.hasOwn(bitsOf, dtype);
   if (!isDtype) throw unexpected(`dtype of tensor ${show(name)}`, DTYPES, dtype);
   if (!isShape(shape)) throw unexpected(`shape of tensor ${show(name)}`, COUNTS, shape);
   const size = (count(shape) * bitsOf[dtype]) / 8;
-  // Beyond 2^53 the product is not exact, but then it is no file's length either.
+  // Beyond 2^53 the product is not exact, but no file is that long.
   if (Number.isSafeInteger(size) && end - begin === size) return;
   throw unexpected(`the data of tensor ${show(name)}`, `${size} bytes long, as its shape says`, end - begin);
 }
 
-/** Whole numbers in digits only: the reference implementation refuses 1.0, 1e0 and -0. */
+/** Reads whole numbers, in digits only: the reference implementation refuses 1.0, 1e0 and -0. */
 function readCounts(reader: JsonReader, field: 'shape' | 'data_offsets', what: (field: string) => string): number[] {
   const wanted = field === 'shape' ? COUNTS : OFFSETS;
   if (!reader.nextIs('[')) throw reader.unexpected(what(field), wanted);
@@ -231,7 +235,7 @@ function readCounts(reader: JsonReader, field: 'shape' | 'data_offsets', what: (
   return counts;
 }
 
-/** By index, since an array of the caller's may have methods of its own. At most one item too many. */
+/** Copies by index, since the caller's array may have methods of its own; at most one item more than is allowed. */
 export const copyShape = <Shape>(shape: Shape): Shape =>
   Array.isArray(shape)
     ? (Array.from({ length: Math.min(shape.length, MOST_DIMENSIONS + 1) }, (_, i): unknown => shape[i]) as Shape)
@@ -242,6 +246,6 @@ export const isShape = (value: unknown): value is number[] =>
   value.length <= MOST_DIMENSIONS &&
   value.every((item) => isCount(item) && !Object.is(item, -0));
 
-/** Elements of a shape. The reference implementation multiplies in order, and refuses an overflow even before a 0. */
+/** Returns the number of elements. The reference implementation multiplies in order, and refuses an overflow before a 0. */
 export const count = (shape: readonly number[]): number =>
   shape.reduce((product, size) => (Number.isSafeInteger(product) ? product * size : product), 1);

@@ -1,26 +1,26 @@
-// JSON taken strictly: nothing is lost or changed on the way out, nothing hidden on the way in.
+// Strict JSON: refuses to write what would be lost or changed, and to read what JSON.parse would hide.
 
 import { expect, isRecord, show, unexpected } from '../errors.js';
 
-/** How deep arrays and records may be nested, as in the reference implementation of safetensors (serde_json). */
+/** Maximum nesting of arrays and records, as in the reference implementation of safetensors (serde_json). */
 const MOST_LEVELS = 127;
 
-/** How many keys, strings, arrays and records a text may have: each takes up to 30 times its length when it is parsed. */
+/** Maximum number of keys, strings, arrays and records: a parsed one may take 30 times the memory of its text. */
 const MOST_VALUES = 2 ** 22;
 
-/** UTF-8 has none, so other readers refuse them or change them. */
+/** UTF-8 cannot encode them, so other readers refuse or change them. */
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**
- * Writes JSON that gives the same value again. Throws an Error for what JSON would drop or change (NaN, a Date), and for
- * strings that UTF-8 cannot hold.
+ * Writes JSON that is read as the same value. Throws an Error for what JSON would drop or change (NaN, a Date), and for
+ * strings that UTF-8 cannot encode.
  */
 export function writeJson(value: unknown, what: string, levels = MOST_LEVELS): string {
   if (value === null || typeof value === 'boolean') return String(value);
   if (typeof value === 'string') return writeString(value, what);
   if (typeof value === 'number') {
-    expect(Number.isFinite(value), what, 'a finite number, as JSON has no other', value);
-    // JSON.stringify makes it "0", although JSON has "-0".
+    expect(Number.isFinite(value), what, 'a finite number, since JSON has no other', value);
+    // JSON.stringify writes "0", although JSON has "-0".
     return Object.is(value, -0) ? '-0' : String(value);
   }
   expect(levels > 0, what, `at most ${MOST_LEVELS} levels deep`, value);
@@ -39,14 +39,14 @@ export function writeString(value: string, what: string): string {
   return JSON.stringify(value);
 }
 
-/** A record that is nothing but its keys: an object of a class would come back as something else. */
+/** Whether a value is a plain record. An object of a class would be read as something else. */
 function isPlain(value: unknown): value is Record<string, unknown> {
   if (!isRecord(value) || Object.getOwnPropertySymbols(value).length > 0) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** Parses JSON. Throws an Error for what is not JSON, and for what JSON.parse takes in silence: 1e999, a key twice. */
+/** Parses JSON. Throws an Error for what is not JSON, and for what JSON.parse accepts silently: 1e999, a duplicate key. */
 export function readJson(text: string, what: string): unknown {
   const reader = new JsonReader(text, what);
   reader.value();
@@ -61,8 +61,8 @@ const [SPACE, TAB, LINE_FEED, RETURN] = Array.from(' \t\n\r', (each) => each.cha
 const WORD = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null/y;
 
 /**
- * Reads JSON one value at a time, in one pass, without building objects: JSON.parse turns 100 MB of brackets into
- * gigabytes of them. Each method reads what it is named after, and throws an Error for anything else.
+ * Reads JSON one value at a time, in one pass, without building objects: JSON.parse makes gigabytes of arrays out of
+ * 100 MB of brackets. Each method reads what its name says, and throws an Error for anything else.
  */
 export class JsonReader {
   readonly #text: string;
@@ -76,7 +76,7 @@ export class JsonReader {
     this.#what = what;
   }
 
-  /** Reads a record; `read` reads the value of a key. */
+  /** Reads a record; `read` is to read the value of each key. */
   record(read: (key: string) => void): void {
     this.#items(BRACE, BRACE_END, () => {
       const key = this.string();
@@ -85,7 +85,7 @@ export class JsonReader {
     });
   }
 
-  /** Reads an array; `read` reads an item. */
+  /** Reads an array; `read` is to read each item. */
   array(read: () => void): void {
     this.#items(BRACKET, BRACKET_END, read);
   }
@@ -110,20 +110,20 @@ export class JsonReader {
     return value;
   }
 
-  /** Reads a number, true, false or null, and returns it as it is written. */
+  /** Reads a number, true, false or null, and returns its text. */
   word(): string {
     const begin = this.#seek();
     WORD.lastIndex = begin;
     if (!WORD.test(this.#text)) throw this.#fault(begin);
     this.#at = WORD.lastIndex;
     const word = this.#text.slice(begin, this.#at);
-    // The shortest that is too large is 1e309.
+    // The shortest number that is too large is 1e309.
     if (word.length > 4 && Math.abs(Number(word)) === Infinity)
       throw unexpected(`a number in ${this.#what}`, 'within the range of f64', word);
     return word;
   }
 
-  /** Reads any value, and drops it. */
+  /** Reads any value, and ignores it. */
   value(): void {
     if (this.nextIs('{')) {
       this.count();
@@ -145,7 +145,7 @@ export class JsonReader {
     }
   }
 
-  /** Throws unless a key is new in its record: of two, JSON.parse keeps the last one. */
+  /** Throws unless a key is new in its record: of duplicates, JSON.parse keeps the last one. */
   checkNew(isNew: boolean, key: string): void {
     if (!isNew) throw new TypeError(`The key ${show(key)} is listed twice in ${this.#what}.`);
   }
@@ -157,7 +157,7 @@ export class JsonReader {
     throw new RangeError(`Expected ${this.#what} to have at most ${MOST_VALUES} keys, strings, arrays and records.`);
   }
 
-  /** Throws unless everything has been read. */
+  /** Throws unless the whole text has been read. */
   end(): void {
     if (this.#seek() < this.#text.length) throw this.#fault(this.#at);
   }
@@ -166,14 +166,14 @@ export class JsonReader {
     return this.#text[this.#seek()] === character;
   }
 
-  /** Reads the next value, if it is short, as a message shows it. */
+  /** Reads the next value, and returns it as errors show it. */
   shown(): string {
     if (this.nextIs('{')) return 'a record';
     if (this.nextIs('[')) return 'an array';
     return this.nextIs('"') ? show(this.string()) : this.word();
   }
 
-  /** An Error that shows the next value. */
+  /** Returns an Error that shows the next value. */
   unexpected(what: string, wanted: string): TypeError {
     return new TypeError(`Expected ${what} to be ${wanted}, got ${this.shown()}.`);
   }
@@ -209,7 +209,7 @@ export class JsonReader {
     if (!this.#skip(code)) throw this.#fault(this.#at);
   }
 
-  /** The string that is written from `begin` to here. */
+  /** Returns the string whose text is from `begin` to the current position. */
   #unescape(begin: number): string {
     try {
       return JSON.parse(this.#text.slice(begin, this.#at)) as string;

@@ -1,6 +1,6 @@
-// What a checkpoint's header tells: the state dict but for its arrays, and which tensor of the file is which array.
+// The contents of a checkpoint's header: the state dict without its arrays, and which tensor of the file is which array.
 //
-// The tensors are `param/<name>` and, in PyTorch's words, `<slot>/<name>`; no slot has a slash, a name may. In
+// The tensors are `param/<name>` and `<slot>/<name>`, with PyTorch's names of slots. A name may have a slash, a slot not. In
 // `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
 import { expect, expectOptions, isCount, isRecord, list, ownOf, show, unexpected } from '../errors.js';
@@ -8,7 +8,7 @@ import type { StateDict, TensorState } from '../state/dict.js';
 import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 
-/** An array of a checkpoint: a parameter, of which the slot is `param`, or what is remembered of one. */
+/** An array of a checkpoint: a parameter, with the slot `param`, or a part of its state. */
 export interface Part {
   readonly slot: string;
   readonly name: string;
@@ -23,47 +23,47 @@ export interface Outline {
   readonly parts: readonly (Part & { readonly shape: readonly number[] })[];
 }
 
-/** Record of PyTorch's shapes by parameter; a parameter without one is flat. */
+/** PyTorch's shapes by name of parameter. A parameter without one is flat. */
 export type Shapes = Readonly<Record<string, readonly number[]>>;
 
 const FORMAT = 'twinstep';
 const VERSION = '1';
 const BYTES = 4;
 
-/** What a header may have for metadata, shapes and options, and for each parameter and each character of its name. */
+/** Limits of a header in bytes: for metadata, shapes and options; for each parameter; for each character of its name. */
 const METADATA_BYTES = 2 ** 23;
 const TENSOR_BYTES = 2048;
 const NAME_BYTES = 64;
-/** How many names a header may have in `__metadata__`, where ours has 4, and for each parameter and its slots. */
+/** Limits of the number of names: in `__metadata__`, where ours has 4, and for each parameter with its slots. */
 const METADATA_NAMES = 1024;
 const TENSOR_NAMES = 8;
 
-/** What is saved beside arrays. */
+/** What is saved besides arrays. */
 export interface CheckpointOptions {
-  /** PyTorch's shapes by name: they are written down, and make no difference here. Without one a tensor is flat. */
+  /** PyTorch's shapes by name, which are only written to the file. A tensor without one is flat. */
   shapes?: Shapes;
-  /** Anything that JSON can hold: where in the data the training stands, say. It comes back as it was. */
+  /** Any value that JSON can hold, such as the position in the training data. Loading returns it. */
   metadata?: unknown;
 }
 
-/** The options of a checkpoint. Throws for any other. */
+/** Returns the options of a checkpoint. Throws for unknown ones. */
 export function readOptions(options: unknown): CheckpointOptions {
   expectOptions(options, 'a checkpoint', ['shapes', 'metadata']);
   return ownOf<CheckpointOptions>(options);
 }
 
-/** What a dict remembers of one tensor: nothing, where it has not stepped. */
-interface Remembered {
+/** The state of one tensor in a dict; undefined if it has not stepped. */
+interface IndexedState {
   readonly index: number;
   readonly state: TensorState | undefined;
 }
 
-/** What a dict remembers, by name. Throws an Error unless names, indices and states fit each other. */
-export function statesOf(dict: unknown): Map<string, Remembered> {
+/** Returns the states in a dict, by name. Throws an Error unless names, indices and states match. */
+export function statesOf(dict: unknown): Map<string, IndexedState> {
   const { state, param_groups: groups } = ownOf<Record<string, unknown>>(isRecord(dict) ? dict : {});
   const isDict = isRecord(state) && Array.isArray(groups);
   expect(isDict, 'the state dict', 'a record with state and param_groups', dict);
-  const states = new Map<string, Remembered>();
+  const states = new Map<string, IndexedState>();
   const indices = new Set<unknown>();
   for (const [g, group] of (groups as unknown[]).entries()) {
     const where = `param_groups[${g}]`;
@@ -86,7 +86,7 @@ export function statesOf(dict: unknown): Map<string, Remembered> {
   return states;
 }
 
-/** The header of a checkpoint of these arrays, and they in the order of its data; names and indices are checked. */
+/** Returns the header of a checkpoint, and its arrays in the order of their data. Checks names and indices. */
 export function writeOutline<Given extends Part>(
   dict: StateDict,
   given: readonly Given[],
@@ -95,8 +95,8 @@ export function writeOutline<Given extends Part>(
   const { shapes = {}, metadata } = readOptions(options);
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
-  const strangers = Object.keys(shapes).filter((name) => !order.has(name));
-  if (strangers.length > 0) throw new TypeError(`There is no parameter ${list(strangers)}, of which there is a shape.`);
+  const unknown = Object.keys(shapes).filter((name) => !order.has(name));
+  if (unknown.length > 0) throw new TypeError(`There is a shape of ${list(unknown)}, but no such parameter.`);
   const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
   const ranked = given.map((part) => ({ part, rank: rank(part) }));
   const parts = ranked.toSorted((a, b) => a.rank - b.rank).map(({ part }) => part);
@@ -116,7 +116,7 @@ export function writeOutline<Given extends Part>(
     ['state', writeJson(dict, 'the state dict')],
   ]);
   if (metadata !== undefined) strings.set('metadata', writeJson(metadata, 'metadata'));
-  // Reading it again checks it.
+  // Check it by reading it.
   readOutline({ metadata: strings, entries });
   const header = writeHeader({ metadata: strings, entries });
   const most = boundsOf(order.keys()).bytes;
@@ -128,8 +128,8 @@ export function writeOutline<Given extends Part>(
 }
 
 /**
- * The bounds of the header of a checkpoint of these parameters. A name is written at most 5 times as a key, by 6 bytes a
- * character, and 4 times in the state dict, by 7.
+ * Returns the limits of the header of a checkpoint of these parameters. A name is written at most 5 times as a key, with
+ * 6 bytes per character, and 4 times in the state dict, with 7.
  */
 export function boundsOf(params: Iterable<string>): HeaderBounds {
   let [bytes, names] = [METADATA_BYTES, METADATA_NAMES];
@@ -140,7 +140,7 @@ export function boundsOf(params: Iterable<string>): HeaderBounds {
   return { bytes, names };
 }
 
-/** What a header says, if it is a checkpoint's and its tensors are those of its state dict. */
+/** Returns the outline of a header. Throws unless it is a checkpoint's, with the tensors of its state dict. */
 export function readOutline({
   metadata,
   entries,
@@ -160,12 +160,12 @@ export function readOutline({
     const slash = key.indexOf('/');
     const [slot, name] = [key.slice(0, Math.max(slash, 0)), key.slice(slash + 1)];
     if (!isSlot(slot)) throw unexpected('the name of a tensor', '"param/" or a slot and "/" before a parameter', key);
-    const remembered = states.get(name);
+    const known = states.get(name);
     const isParam = slot === 'param';
-    const isKnown = isParam ? remembered !== undefined : remembered?.state !== undefined;
-    if (!isKnown) throw new TypeError(`The state dict knows nothing of the tensor ${show(key)}.`);
-    const isFree = isParam || !Object.hasOwn(remembered!.state!, slot);
-    if (!isFree) throw new TypeError(`The state dict has a value of its own for the tensor ${show(key)}.`);
+    const isKnown = isParam ? known !== undefined : known?.state !== undefined;
+    if (!isKnown) throw new TypeError(`The state dict does not have the tensor ${show(key)}.`);
+    const isNew = isParam || !Object.hasOwn(known!.state!, slot);
+    if (!isNew) throw new TypeError(`The state dict has another value for the tensor ${show(key)}.`);
     if (isParam) shapeOf.set(name, shape);
     return { slot, name, shape, length: count(shape) };
   });
@@ -180,5 +180,5 @@ export function readOutline({
   return { dict, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
 }
 
-/** A word, and so neither "__proto__" nor empty. */
+/** Whether this is a word, so neither "__proto__" nor empty. */
 export const isSlot = (slot: string): boolean => /^[a-z]\w*$/i.test(slot);

@@ -14,14 +14,14 @@ import {
   type HeaderBounds,
 } from './header.js';
 
-/** A tensor of a file: its values as they stand there, little-endian. */
+/** A tensor of a file. Its bytes are those of the file, little-endian. */
 export interface SafeTensor {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly bytes: Uint8Array;
 }
 
-/** The header of a file, and its data. Throws an Error for a file that breaks any rule of the format. */
+/** Returns the header of a file, and its data. Throws an Error unless the file is valid. */
 export function readFile(bytes: Uint8Array, bounds?: HeaderBounds): { header: Header; data: Uint8Array } {
   const begin = PREFIX + readHeaderLength(bytes.subarray(0, PREFIX + 1), bounds);
   expect(begin <= bytes.length, 'the end of the header', `within the file of ${bytes.length} bytes`, begin);
@@ -33,8 +33,8 @@ export function readFile(bytes: Uint8Array, bounds?: HeaderBounds): { header: He
 
 /**
  * Returns the tensors of a file by name, in the order of their data, and the strings of its `__metadata__`. Each tensor is
- * a view of `file`. With `as: 'f32'` each is a Float32Array, always a copy, made of F32, F16 or BF16, and `shapes` has the
- * shapes. Throws an Error for a file that breaks any rule of the format, and for another type with `as`.
+ * a view of `file`. With `as: 'f32'` each is a Float32Array, always a copy, of F32, F16 or BF16, and `shapes` has the
+ * shapes. Throws an Error unless the file is valid, and with `as` for other dtypes.
  */
 export function parseSafetensors(
   file: Uint8Array | ArrayBuffer,
@@ -65,15 +65,15 @@ export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?:
     }
     return { metadata, tensors };
   }
-  // All types before any values: a file that is refused makes no copies.
+  // Check all dtypes first, so that nothing is copied of a file that is refused.
   for (const { name, dtype } of entries) checkFloats(name, dtype);
   const tensors = new Map(entries.map((entry) => [entry.name, toFloats(entry, data)]));
   return { metadata, tensors, shapes: new Map(entries.map(({ name, shape }) => [name, shape])) };
 }
 
 /**
- * A file of these tensors, their data in the order in which they are listed. The same input gives the same bytes. Throws
- * an Error for a tensor whose bytes do not have the length of its shape, or a name that is not well-formed Unicode.
+ * Returns a file of these tensors, in their order. The same input gives the same bytes. Throws an Error if the length of a
+ * tensor's bytes does not match its shape, or if a name is not well-formed Unicode.
  */
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,

@@ -1,11 +1,11 @@
-// Reading a checkpoint from a stream: nothing larger is allocated than what has come, or the optimizer has itself.
+// Reads a checkpoint from a stream. Allocates no more than what has arrived, or than the optimizer has.
 
 import { expect, show } from '../errors.js';
 import { asBytes, bytesOf, concatenate } from './bytes.js';
 import { PREFIX, readHeader, readHeaderLength, type HeaderBounds } from './header.js';
 import { readOutline, type Outline } from './outline.js';
 
-/** A stream of bytes, as far as it is used: a ReadableStream by the types of the DOM, or by those of Node. */
+/** The used part of a stream of bytes: fits ReadableStream in the types of the DOM and of Node. */
 export interface ByteStream {
   readonly locked: boolean;
   getReader(): ByteReader;
@@ -19,20 +19,20 @@ interface ByteReader {
 
 const FIRST_BYTES = 2 ** 16;
 
-/** How many chunks in a row may be empty, and after how many of any kind timers and other events have a turn. */
+/** Maximum number of empty chunks in a row, and after how many chunks to yield to the event loop. */
 const MOST_EMPTY = 1000;
-const CHUNKS_PER_TURN = 1000;
+const CHUNKS_PER_YIELD = 1000;
 
 /**
- * The outline of a checkpoint, handed to `accept` before any data are taken in, and the arrays of its parts: of those
- * whose names `accept` then wants. Throws an Error for a stream that is not just one sound checkpoint, and then cancels it.
+ * Reads the outline of a checkpoint, and the arrays of its parts. `accept` gets the outline before any data are read, and
+ * returns which names to keep. Throws an Error, and cancels the stream, unless it is exactly one valid checkpoint.
  */
 export async function readStream(
   stream: ByteStream,
   bounds: HeaderBounds | undefined,
   accept: (outline: Outline) => (name: string) => boolean,
 ): Promise<{ outline: Outline; arrays: Float32Array[] }> {
-  expect(!stream.locked, 'the stream', 'free to be read', stream);
+  expect(!stream.locked, 'the stream', 'one that is not locked', stream);
   const reader = stream.getReader();
   const source = new Source(reader);
   try {
@@ -54,7 +54,7 @@ export async function readStream(
     await source.finish();
     return { outline: { ...outline, parts: outline.parts.filter(({ name }) => isWanted(name)) }, arrays };
   } catch (error) {
-    // Not waited for: a source may take for ever over it.
+    // Not awaited, since a source may never finish it.
     void reader.cancel(error).catch(() => {});
     throw error;
   } finally {
@@ -62,10 +62,10 @@ export async function readStream(
   }
 }
 
-/** The bytes of a stream in order, whatever its chunks. */
+/** Reads the bytes of a stream in order, regardless of its chunks. */
 class Source {
   readonly #reader: ByteReader;
-  /** What is left of the latest chunk. */
+  /** The unread part of the latest chunk. */
   #rest: Uint8Array = new Uint8Array(0);
   #taken = 0;
   #chunks = 0;
@@ -75,7 +75,7 @@ class Source {
     this.#reader = reader;
   }
 
-  /** Fills `target` with the next bytes, as far as there are any, and returns how many. */
+  /** Fills `target` with the next bytes, or with all that are left, and returns how many. */
   async read(target: Uint8Array): Promise<number> {
     return this.#take(target.length, (part, at) => target.set(part, at));
   }
@@ -85,7 +85,7 @@ class Source {
     this.#checkAll(target.length, await this.read(target));
   }
 
-  /** Passes over the next bytes. */
+  /** Skips the next bytes. */
   async skip(length: number): Promise<void> {
     this.#checkAll(length, await this.#take(length, () => {}));
   }
@@ -107,7 +107,7 @@ class Source {
     throw new TypeError(`Expected at least ${this.#taken + length - got} bytes in the stream, got ${this.#taken}.`);
   }
 
-  /** The next `length` bytes, for which memory is taken as they come. */
+  /** Returns the next `length` bytes. Allocates as they arrive. */
   async gather(length: number): Promise<Uint8Array> {
     let bytes = new Uint8Array(0);
     while (bytes.length < length) {
@@ -119,7 +119,7 @@ class Source {
     return bytes;
   }
 
-  /** Throws unless all has been taken. */
+  /** Throws unless the whole stream has been read. */
   async finish(): Promise<void> {
     while (this.#rest.length === 0) if (!(await this.#next())) return;
     throw new TypeError(`Expected the stream to end after ${this.#taken} bytes, got ${this.#rest.length} more.`);
@@ -137,8 +137,8 @@ class Source {
       throw new TypeError(`Expected data after ${this.#taken} bytes of the stream, got ${this.#empty} empty chunks.`);
     }
     this.#chunks += 1;
-    // Chunks that are there already are read without a turn of the event loop.
-    if (this.#chunks % CHUNKS_PER_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    // Reading buffered chunks does not yield to the event loop.
+    if (this.#chunks % CHUNKS_PER_YIELD === 0) await new Promise((resolve) => setTimeout(resolve, 0));
     return true;
   }
 }

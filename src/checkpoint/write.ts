@@ -1,4 +1,4 @@
-// From an optimizer to its checkpoint and back.
+// Saves an optimizer to a checkpoint, and loads it.
 
 import type { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, list, ownOf, show } from '../errors.js';
@@ -20,7 +20,7 @@ type State = Pick<Optimizer<unknown>, 'stateDict' | 'lazyStateDict' | 'loadState
 export type AnyOptimizer = State & (Weights | { readonly optimizer: Weights });
 
 /**
- * A checkpoint of the optimizer as it is at the call: parameters, state dict, and `metadata`, as the bytes of one
+ * Returns a checkpoint of the optimizer as it is at the call: parameters, state dict and `metadata`, as the bytes of one
  * safetensors file. The same training gives the same bytes.
  */
 export async function saveCheckpoint(
@@ -30,7 +30,7 @@ export async function saveCheckpoint(
   expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
   const given = readOptions(options);
-  // All of one moment: nothing is waited for before all of it is asked for.
+  // Request everything before the first await, so that all of it is of one moment.
   const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
   const metadata = copy(given.metadata, 'metadata');
   // The state dict first: Lookahead may have to complete a step.
@@ -43,10 +43,9 @@ export async function saveCheckpoint(
 }
 
 /**
- * The bytes of `saveCheckpoint`, each array read when the stream is asked for it, so that of a large model there is
- * never a copy. Once the optimizer is stepped or changed otherwise, the stream fails with a sentence. What the caller
- * writes straight into `optimizer.params`, or into GPU buffers, nobody notices: the file has some arrays from before it
- * and some from after.
+ * Streams the bytes of `saveCheckpoint`. Reads each array when the stream is asked for it, so that a large model is never
+ * copied as a whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. Writes of
+ * the caller into `optimizer.params` or GPU buffers are not detected: the file may then mix old and new arrays.
  */
 export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
   expectArguments(arguments.length, 2, 'checkpointStream');
@@ -64,22 +63,22 @@ export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOpt
         if (next === reads.length) controller.close();
       },
     }),
-    // Nothing is read before it is asked for.
+    // Do not read ahead.
     ownOf({ highWaterMark: 0 }),
   );
 }
 
-/** What a checkpoint that need not fit wholly gives. */
+/** The result of loading a checkpoint with `strict: false`. */
 export interface PartlyLoaded extends IncompatibleNames {
-  /** The caller's own value; undefined where none was saved. */
+  /** The caller's value; undefined if none was saved. */
   metadata: unknown;
 }
 
 /**
- * Takes over a checkpoint's parameters and state dict, from bytes or a stream, and gives its metadata; the options are
- * those of `loadStateDict`, and with `strict: false` it also gives the names that only one side has. Throws an Error for
- * what is no sound checkpoint, or of other tensors or another algorithm: then nothing has changed, and a stream is
- * cancelled. GPU buffers of the caller's need COPY_DST usage.
+ * Loads a checkpoint's parameters and state dict, from bytes or a stream, and returns its metadata. The options are those
+ * of `loadStateDict`; with `strict: false` it also returns the names that only one side has. Throws an Error unless the
+ * checkpoint is valid, and of the same tensors and algorithm: then nothing has changed, and a stream is cancelled. The
+ * caller's GPU buffers need COPY_DST usage.
  */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
@@ -137,8 +136,8 @@ async function load(
 }
 
 /**
- * Which tensors of a checkpoint are the optimizer's, which bounds what is to be taken in. Throws where one is of another
- * length, or, with `strict`, where others than those are on one side only.
+ * Returns which tensors of a checkpoint are the optimizer's: no others are read. Throws if a length differs, or, with
+ * `strict`, if only one side has a tensor.
  */
 function checkFits({ parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
   const lengths = new Map(optimizer.lazyStateDict().params.map(({ name, length }) => [name, length]));

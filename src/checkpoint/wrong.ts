@@ -1,16 +1,16 @@
-// Files of other formats, told apart by their first bytes.
+// Recognizes files of other formats by their first bytes.
 
 import { show } from '../errors.js';
 
-/** The first characters of a file, what it is then, and what to do. */
+/** First characters of a file, its format, and what to do. */
 const formats: [begin: string, what: string][] = [
   [
     'PK\x03\x04',
     'a zip (a PyTorch file?). Convert a file of torch.save in Python: tools/torch_checkpoint.py from-torch, or safetensors.torch.save_file',
   ],
   ['\x80', 'a pickle (an old PyTorch file?). Load it in Python, and save it by safetensors.torch.save_file'],
-  ['<', 'a page of HTML or XML. It may be an error or a login page that a server answered with'],
-  ['version ', 'a pointer of Git LFS. Fetch the file that it stands for: git lfs pull'],
+  ['<', 'a page of HTML or XML. It may be an error or a login page from a server'],
+  ['version ', 'a pointer of Git LFS. Fetch the file itself: git lfs pull'],
   ['{', 'JSON. A safetensors file has 8 bytes before its JSON; an index names the files to read'],
   ['[', 'JSON'],
   ['\x1f\x8b', 'gzip. Decompress it first'],
@@ -24,12 +24,12 @@ const formats: [begin: string, what: string][] = [
 
 const BYTE_ORDER_MARK = '\xef\xbb\xbf';
 
-/** The Error for a file whose first bytes are these: says what it looks like, or else `why` it is no safetensors file. */
+/** Returns the Error for a file with these first bytes: it names the format, if it is known, or says `why`. */
 export function wrongFile(first: Uint8Array, why: string): TypeError {
   const text = String.fromCharCode(...first.subarray(0, 8));
   const begin = (text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text).trimStart();
   const format = formats.find(([each]) => begin.startsWith(each))?.[1];
   const isText = /^[ -~]+$/.test(begin);
-  const like = format ?? (isText ? `text, ${show(begin)}. It may be an error that a server answered with` : undefined);
+  const like = format ?? (isText ? `text, ${show(begin)}. It may be an error from a server` : undefined);
   return new TypeError(`This is no safetensors file: ${like === undefined ? why : `it begins like ${like}`}.`);
 }

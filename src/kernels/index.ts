@@ -1,4 +1,4 @@
-// The public names of twinstep/kernels: the kernels themselves, for engines that have memory and pipelines of their own.
+// The public names of twinstep/kernels: the kernels, for engines with their own memory and pipelines.
 
 export {
   coefficients,

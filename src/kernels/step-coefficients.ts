@@ -1,4 +1,4 @@
-// The step arithmetic of an algorithm, without tensors: what its kernel is to be told.
+// The step arithmetic of an algorithm, without tensors: the scalars of its kernel.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
@@ -14,33 +14,33 @@ export type AlgorithmName = keyof typeof algorithms;
 export type OptionsOf<Name extends AlgorithmName> = Mutable<(typeof algorithms)[Name]['defaults']>;
 type Mutable<Options> = { -readonly [Key in keyof Options]: Options[Key] };
 
-/** What is remembered from step to step: numbers, for JSON. */
+/** The state between steps: numbers, for JSON. */
 export type CoefficientsState = Readonly<Record<string, number>>;
 
-/** The scalars of one step after another. */
+/** The scalars of each step in turn. */
 export interface StepCoefficients<Options> {
-  /** The kernel that takes them. */
+  /** The kernel that uses them. */
   readonly kernel: KernelName;
   /** Live: an assignment is checked, and takes effect at the next step. */
   readonly options: Options;
-  /** Completed steps, with the one that `next` began. */
+  /** Completed steps, including the one that `next` began. */
   readonly step: number;
-  /** What `coefficients(name, options, state)` goes on from. */
+  /** The state from which `coefficients(name, options, state)` continues. */
   readonly state: CoefficientsState;
-  /** Begins the next step. Throws if one of the options' functions throws or gives a bad value: then it has not begun. */
+  /** Begins the next step. Throws, and does not begin it, if a function among the options throws or returns a bad value. */
   next(): void;
   /**
-   * The scalars of this step, in the kernel's order. Of the tensor: whether it decays (default true), and whether this is
-   * its first step (default: whether it is the first of all).
+   * Returns the scalars of this step for a tensor, in the kernel's order. `decays`: whether weight decay applies to the
+   * tensor (default true). `isFirst`: whether this is the tensor's first step (default: whether it is the first of all).
    */
   scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Float32Array<ArrayBuffer>;
-  /** Schedule-Free's: the scalars of the kernel `extrapolate` that take parameters to their average, or back. */
+  /** Returns Schedule-Free's scalars of the kernel `extrapolate`, which moves parameters to their average or back. */
   average(toAverage: boolean): Float32Array<ArrayBuffer>;
 }
 
 /**
- * What the kernel of an algorithm is told at each step, all tensors stepping together: the bias corrections, the
- * schedule, decay and Schedule-Free's sums, in f64 and rounded once. Throws an Error for an unknown name or option.
+ * Computes the scalars of an algorithm's kernel at each step, if all tensors step together: bias corrections, schedule,
+ * decay and Schedule-Free's sums, in f64 and rounded once. Throws an Error for an unknown name or option.
  */
 export function coefficients<Name extends AlgorithmName>(
   name: Name,
@@ -55,7 +55,7 @@ export function coefficients<Name extends AlgorithmName>(
   const algorithm = ownOf(algorithms[name]) as unknown as Parameters<typeof resolve<GroupOptions>>[0];
   const resolved = resolve(algorithm, options as Record<string, unknown>, {}, '');
   const { decayMask } = resolved;
-  expect(decayMask === undefined, 'decayMask', 'left out: scalars({ decays }) says so', decayMask);
+  expect(decayMask === undefined, 'decayMask', 'left out: use scalars({ decays })', decayMask);
   const arithmetic = new Coefficients(algorithm, resolved, '');
   const { rule } = arithmetic;
   const saved = ownOf(state);
@@ -72,7 +72,7 @@ export function coefficients<Name extends AlgorithmName>(
     arithmetic.write(scalars, completed, isFirst, decays);
     return scalars;
   };
-  /** Of the step that was begun, so that options which change meanwhile are the next one's. */
+  /** The scalars of the current step, computed when it began: an option that changes later takes effect at the next step. */
   let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
   const made: StepCoefficients<OptionsOf<Name>> = {
     kernel: rule.name as KernelName,

@@ -1,4 +1,4 @@
-// The table as others see it.
+// The public table of kernels.
 
 import { arraysOf } from '../backends/layout.js';
 import * as rules from '../rules/table.js';
@@ -6,14 +6,14 @@ import type { Rule } from '../rules/rule.js';
 
 export type KernelName = keyof typeof rules;
 
-/** A kernel, on whichever machine. */
+/** A kernel, in WebAssembly and in WGSL. */
 export interface KernelDescription {
   readonly name: KernelName;
-  /** What it is told: number i is an f32 at byte 4*i of its block of scalars. */
+  /** Names of its scalars: number i is the f32 at byte 4*i of its block of scalars. */
   readonly scalars: readonly string[];
-  /** The arrays of f32 that it works on in place, all of one length, in the order of arguments and of bindings. */
+  /** Its arrays of f32, updated in place, all of one length, in the order of arguments and bindings. */
   readonly arrays: readonly string[];
-  /** Those of them that begin as a copy of `param`; the other slots begin at zero. */
+  /** Slots that begin as a copy of `param`; the others begin at zero. */
   readonly fromParam: readonly string[];
 }
 

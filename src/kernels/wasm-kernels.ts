@@ -7,10 +7,10 @@ import { expect, expectArguments, expectOptions, ownOf } from '../errors.js';
 import { kernels, type KernelName } from './table.js';
 
 /**
- * One update, in place: the byte address of the block of scalars, those of the arrays in the order of `kernels[name]`,
- * and the bytes of each array. 32 bytes are updated at a time: a length that is no multiple of 32 is rounded up, and what
- * is beyond a tensor's end in any array, the gradient's included, is to be zero, and stays zero. Nothing is checked, not
- * even the number of arguments. Addresses of arrays are multiples of 4, and of 16 for speed.
+ * Updates arrays in place. Arguments: the byte address of the block of scalars, those of the arrays in the order of
+ * `kernels[name]`, and the length of each array in bytes. Updates 32 bytes at a time: the length is rounded up to a
+ * multiple of 32, and every array, the gradient too, must be zero beyond the tensor's end; it stays zero there. Checks
+ * nothing, not even the number of arguments. Addresses of arrays must be multiples of 4, for speed of 16.
  */
 export type WasmKernel = (...addressesAndBytes: number[]) => void;
 
@@ -28,7 +28,7 @@ export function provideKernelsNow(own: typeof bring): void {
 
 /**
  * The kernels of `dist/core.wasm` bound to `memory`, which is not shared; nothing is written to it, and it may grow.
- * `wasm` is for runtimes that are to be given the module by hand. Throws where WebAssembly cannot run.
+ * Pass the module as `wasm` in runtimes that cannot load it. Throws if WebAssembly cannot run.
  */
 export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSource } = {}): WasmKernels {
   expectArguments(arguments.length, 2, 'wasmKernels');

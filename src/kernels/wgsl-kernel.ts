@@ -6,28 +6,28 @@ import { COMPUTE } from '../backends/webgpu/buffers.js';
 import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../errors.js';
 import { kernels, type KernelDescription, type KernelName } from './table.js';
 
-/** A kernel's source, and how it is bound. */
+/** The source of a kernel, and its bindings. */
 export interface WgslKernel extends KernelDescription {
-  /** A whole module. */
+  /** A complete WGSL module. */
   readonly code: string;
   readonly entryPoint: KernelName;
-  /** How many elements an invocation updates: bindings are multiples of so many. */
+  /** The number of elements that an invocation updates: lengths of arrays are multiples of it. */
   readonly lanes: 1 | 4;
-  /** The length of the uniform buffer, of which the kernel's scalars may be a part: those of a file share a struct. */
+  /** The size of the uniform buffer. It may be larger than the kernel's scalars: kernels of one file share a struct. */
   readonly scalarBytes: number;
   /** Invocations in a workgroup. */
   readonly workgroupSize: number;
-  /** What the pipeline's `constants` are to be. */
+  /** The `constants` of the pipeline. */
   readonly constants: Readonly<Record<string, number>>;
-  /** Of group 0, the scalars at binding 0, and of group 1, the arrays at bindings in their order. */
+  /** The layouts of group 0, with the scalars at binding 0, and of group 1, with the arrays in their order. */
   readonly bindGroupLayouts: readonly [GPUBindGroupLayoutDescriptor, GPUBindGroupLayoutDescriptor];
-  /** What to dispatch for arrays of so many elements, where one dimension holds at most `most` workgroups. */
+  /** Returns the workgroups to dispatch for arrays of `elements`; a dimension has at most `most`. */
   workgroups(elements: number, most?: number): [x: number, y: number];
 }
 
 /**
- * The WGSL kernel `name`, four elements at a time, or with `lanes` 1 one, for arrays that do not divide by four. Throws
- * an Error for a name that is not in `kernels`.
+ * Returns the WGSL kernel `name`. It updates four elements at a time, or one with `lanes: 1`, for lengths that are no
+ * multiple of four. Throws an Error for a name that is not in `kernels`.
  */
 export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroupSize?: number } = {}): WgslKernel {
   expectArguments(arguments.length, 2, 'wgslKernel');
@@ -65,7 +65,7 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
   };
 }
 
-/** Of the struct of scalars: as many f32 as it says. */
+/** Returns the size of the struct of scalars: the number of its f32, times 4. */
 function uniformBytes(code: string): number {
   const [, fields] = /struct \w+Scalars\s*\{([^}]*)\}/.exec(code)!;
   return FLOAT * fields.split('f32').slice(1).length;

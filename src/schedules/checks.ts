@@ -1,9 +1,9 @@
-// What the options of a schedule may be, and how they are read.
+// Reads and checks the options of schedules.
 
 import { expect, expectArguments, isCount, isRecord, list, ownOf, show, suggest } from '../errors.js';
 import type { Schedule } from '../algorithms/schedule.js';
 
-/** What an option may be, and what it is where it is left out; without a fallback it has to be given. */
+/** The check of an option, and its default; an option without a default is required. */
 export interface Check<Value> {
   readonly wanted: string;
   readonly accepts: (value: unknown) => boolean;
@@ -44,7 +44,7 @@ export const oneOf = <Word extends string>(words: readonly Word[], fallback: Wor
   fallback,
 });
 
-/** PyTorch's options that are an absolute lr, and the options here that replace them, fractions of lr. */
+/** PyTorch's options that are an absolute lr, and the options that replace them, fractions of lr. */
 const fractions: Readonly<Record<string, string>> = {
   etaMin: 'minLrRate',
   eta_min: 'minLrRate',
@@ -55,7 +55,7 @@ const fractions: Readonly<Record<string, string>> = {
 
 type Checks<Values> = { readonly [Name in keyof Values]: Check<Values[Name]> };
 
-/** The options that were given to the schedule `name`, checked, and the others as they are by default. */
+/** Checks the options of the schedule `name`, and returns them with the defaults of the others. */
 export function read<Values extends object>(
   name: string,
   options: unknown,
@@ -77,7 +77,7 @@ export function read<Values extends object>(
     throw new TypeError(`Unknown option ${show(key)}, got ${show(value)}; ${has}`);
   }
   const entries = Object.entries(checks as Record<string, Check<unknown>>).map(([key, check]) => {
-    // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.
+    // As in calls, `undefined` means the default. Null is a value, and refused.
     const value = given[key] === undefined ? check.fallback : given[key];
     expect(check.accepts(value), key, check.wanted, value);
     return [key, value];

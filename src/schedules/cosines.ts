@@ -8,7 +8,7 @@ import { schedule, type Schedule } from '../algorithms/schedule.js';
 const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(x);
 
 export interface CosineAnnealingOptions {
-  /** After how many steps it is `minLrRate`, at least 1. */
+  /** The number of steps until the multiplier is `minLrRate`, at least 1. */
   readonly tMax: number;
   /** The multiplier at `tMax`, at least 0: PyTorch's eta_min, which is an absolute lr, divided by lr. Default 0. */
   readonly minLrRate?: number;
@@ -16,7 +16,7 @@ export interface CosineAnnealingOptions {
 
 /**
  * minLrRate + (1 - minLrRate)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. Past `tMax` it rises again, to 1 at 2*tMax,
- * as torch's does; `cosineDecay` stays where it is.
+ * as torch's does; `cosineDecay` stays at its end.
  */
 export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
   const { tMax, minLrRate } = read('cosineAnnealing', options, arguments.length, {
@@ -27,11 +27,11 @@ export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
 }
 
 export interface CosineDecayOptions {
-  /** After how many steps it is `alpha`; with 0 it is so from the start. */
+  /** The number of steps until the multiplier is `alpha`; with 0 it is `alpha` from the start. */
   readonly decaySteps: number;
   /** The multiplier from `decaySteps` on. Default 0. */
   readonly alpha?: number;
-  /** Of the cosine, at least 0. Default 1. */
+  /** The exponent of the cosine, at least 0. Default 1. */
   readonly exponent?: number;
 }
 
@@ -49,15 +49,15 @@ export function cosineDecay(options: CosineDecayOptions): Schedule {
 }
 
 export interface CosineAnnealingWarmRestartsOptions {
-  /** How many steps the first cycle takes, at least 1. */
+  /** The number of steps of the first cycle, at least 1. */
   readonly t0: number;
-  /** How many times as long as the one before each next cycle is, a whole number of at least 1. Default 1. */
+  /** The length of a cycle, relative to the one before: a whole number of at least 1. Default 1. */
   readonly tMult?: number;
   /** The multiplier that each cycle falls towards: PyTorch's eta_min, an absolute lr, divided by lr. Default 0. */
   readonly minLrRate?: number;
 }
 
-/** Cosine annealing that begins anew, at 1, after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */
+/** Cosine annealing that restarts at 1 after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */
 export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestartsOptions): Schedule {
   const { t0, tMult, minLrRate } = read('cosineAnnealingWarmRestarts', options, arguments.length, {
     t0: whole(1),
@@ -66,7 +66,7 @@ export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestarts
   });
   return schedule((t) => {
     if (tMult === 1) return fallTo(minLrRate, (t % t0) / t0);
-    // In whole numbers: a logarithm would miss the first step of a cycle now and then.
+    // In whole numbers: a logarithm would sometimes miss the first step of a cycle.
     let rest = t;
     let length = t0;
     for (; rest >= length; length *= tMult) rest -= length;

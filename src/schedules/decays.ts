@@ -8,7 +8,7 @@ import { between, schedule, type Schedule } from '../algorithms/schedule.js';
 export interface ConstantOptions {
   /** The multiplier before `totalIters`, from 0 to 1. Default 1/3. */
   readonly factor?: number;
-  /** How many steps it is taken for. Default 5. */
+  /** The number of steps with `factor`. Default 5. */
   readonly totalIters?: number;
 }
 
@@ -26,7 +26,7 @@ export interface LinearOptions {
   readonly startFactor?: number;
   /** The multiplier from `totalIters` on, from 0 to 1. Default 1. */
   readonly endFactor?: number;
-  /** How many steps the way takes; with 0 it is `endFactor` from the start. Default 5. */
+  /** The number of steps until `endFactor`; with 0 the multiplier is `endFactor` from the start. Default 5. */
   readonly totalIters?: number;
 }
 
@@ -41,9 +41,9 @@ export function linear(options: LinearOptions = {}): Schedule {
 }
 
 export interface PolynomialOptions {
-  /** After how many steps it is 0; with 0 it is so from the start. Default 5. */
+  /** The number of steps until the multiplier is 0; with 0 it is 0 from the start. Default 5. */
   readonly totalIters?: number;
-  /** At least 0. Default 1. */
+  /** The exponent, at least 0. Default 1. */
   readonly power?: number;
 }
 
@@ -57,7 +57,7 @@ export function polynomial(options: PolynomialOptions = {}): Schedule {
 }
 
 export interface ExponentialOptions {
-  /** What every step multiplies by, at least 0. */
+  /** The factor of every step, at least 0. */
   readonly gamma: number;
 }
 
@@ -68,9 +68,9 @@ export function exponential(options: ExponentialOptions): Schedule {
 }
 
 export interface StepScheduleOptions {
-  /** How many steps one multiplier is kept for, at least 1. */
+  /** The number of steps between two changes, at least 1. */
   readonly stepSize: number;
-  /** What is multiplied by then, at least 0. Default 0.1. */
+  /** The factor of each change, at least 0. Default 0.1. */
   readonly gamma?: number;
 }
 
@@ -81,9 +81,9 @@ export function step(options: StepScheduleOptions): Schedule {
 }
 
 export interface MultiStepOptions {
-  /** The steps at which `gamma` is multiplied by, in any order; one that is listed twice counts twice. */
+  /** The steps at which the multiplier is multiplied by `gamma`, in any order. One that is listed twice counts twice. */
   readonly milestones: readonly number[];
-  /** At least 0. Default 0.1. */
+  /** The factor at each milestone, at least 0. Default 0.1. */
   readonly gamma?: number;
 }
 
@@ -100,7 +100,7 @@ export function multiStep(options: MultiStepOptions): Schedule {
 export interface InverseSqrtOptions {
   /** Steps of linear warm-up from 0 to 1. */
   readonly warmupSteps: number;
-  /** After how many steps beyond the warm-up it is sqrt(1/2). Default `warmupSteps`, or 10000 where that is 0. */
+  /** The number of steps after the warm-up until the multiplier is sqrt(1/2). Default `warmupSteps`, or 10000 if that is 0. */
   readonly timescale?: number;
 }
 

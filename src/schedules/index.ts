@@ -1,6 +1,5 @@
 // The public names of twinstep/schedules: functions from completed steps to a multiplier of lr, for the option `schedule`.
-// Names are PyTorch's where it has the schedule, without "LR" or "Scheduler", in camelCase, and so are arguments, in one
-// record.
+// If PyTorch has the schedule, the name is PyTorch's in camelCase, without "LR" or "Scheduler", and so are the options.
 
 export { constant, exponential, inverseSqrt, linear, multiStep, polynomial, step } from './decays.js';
 export { cosineAnnealing, cosineAnnealingWarmRestarts, cosineDecay } from './cosines.js';

@@ -1,4 +1,4 @@
-// The one-cycle policy (arXiv 1708.07120): lr up to its maximum and far down again, momentum the other way round.
+// The one-cycle policy (arXiv 1708.07120): lr rises to its maximum and falls far below its start; momentum does the inverse.
 
 import { expect, expectArguments } from '../errors.js';
 import { flag, oneOf, positive, rate, read, share, whole } from './checks.js';
@@ -6,36 +6,36 @@ import { cosineFall } from '../math/cospi.js';
 import { between, schedule, type Schedule } from '../algorithms/schedule.js';
 
 export interface OneCycleOptions {
-  /** The steps of the whole cycle, at least 1. */
+  /** The number of steps of the cycle, at least 1. */
   readonly totalSteps: number;
-  /** The part of them in which lr rises, from 0 to 1. Default 0.3. */
+  /** The share of the steps in which lr rises, from 0 to 1. Default 0.3. */
   readonly pctStart?: number;
-  /** The way from one level to the next. Default 'cos'. */
+  /** The interpolation between two levels. Default 'cos'. */
   readonly annealStrategy?: 'cos' | 'linear';
-  /** It begins at 1/divFactor. Default 25. */
+  /** The multiplier begins at 1/divFactor. Default 25. */
   readonly divFactor?: number;
-  /** It ends at 1/(divFactor*finalDivFactor). Default 1e4. */
+  /** The multiplier ends at 1/(divFactor*finalDivFactor). Default 1e4. */
   readonly finalDivFactor?: number;
-  /** Whether it comes down to where it began before it goes on to the end. Default false. */
+  /** Whether the multiplier first falls to where it began, and then to the end. Default false. */
   readonly threePhase?: boolean;
-  /** The momentum where lr is at its maximum, at least 0 and less than 1. Default 0.85. */
+  /** The momentum when lr is at its maximum, at least 0 and less than 1. Default 0.85. */
   readonly baseMomentum?: number;
   /** The momentum at both ends, at least 0 and less than 1. Default 0.95. */
   readonly maxMomentum?: number;
 }
 
-/** The multiplier of lr, and the momentum that goes with it. */
+/** The multiplier of lr, with its momentum. */
 export interface OneCycle extends Schedule {
   /** The momentum, beta1, as a function of completed steps. */
   readonly momentum: Schedule;
-  /** The option `betas` of `adam`, `adamw` and `radam`: the momentum, and beta2 as it is. */
+  /** Returns the option `betas` of `adam`, `adamw` and `radam`: the momentum, and a constant beta2. */
   betas(beta2: number): (completedSteps: number) => [number, number];
 }
 
 /**
- * torch's OneCycleLR: lr is the maximum here, so the multiplier has its peak at 1, at step pctStart*totalSteps - 1. Past
- * the end it stays as it is (torch throws). Momentum cycles where the optimizer is given it, which torch says by
- * cycle_momentum:
+ * torch's OneCycleLR. The option lr is the maximum: the multiplier is 1 at step pctStart*totalSteps - 1. After the last
+ * step it stays at its end (torch throws). Pass `betas` to the optimizer for a momentum that cycles (torch's
+ * cycle_momentum):
  *
  *     const cycle = oneCycle({ totalSteps: 1000 });
  *     adamw(params, { lr: 0.01, schedule: cycle, betas: cycle.betas(0.999) })
@@ -54,7 +54,7 @@ export function oneCycle(options: OneCycleOptions): OneCycle {
     });
   const [peak, last] = [pctStart * totalSteps - 1, totalSteps - 1];
   const initial = 1 / divFactor;
-  // The levels, and the steps between them. torch takes the first for a step before 0 where pctStart is less than 1/totalSteps.
+  // The last step of each phase, and the levels at both ends. With pctStart < 1/totalSteps the peak is before step 0, as in torch.
   const ends = threePhase ? [peak, 2 * peak, last] : [peak, last];
   const levels = [initial, 1, ...(threePhase ? [initial] : []), initial / finalDivFactor];
   const momenta = [maxMomentum, baseMomentum, maxMomentum, maxMomentum];
@@ -66,7 +66,7 @@ export function oneCycle(options: OneCycleOptions): OneCycle {
       let phase = 0;
       while (t > ends[phase]) phase += 1;
       const start = phase === 0 ? 0 : ends[phase - 1];
-      // A phase of no steps is at its end.
+      // A phase without steps is at its end.
       const part = ends[phase] > start ? (t - start) / (ends[phase] - start) : 1;
       return anneal(values[phase], values[phase + 1], part);
     });

@@ -1,4 +1,4 @@
-// Schedules one after another, or one upon another.
+// Combines schedules: one after another, or multiplied.
 
 import { expect, expectArguments } from '../errors.js';
 import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
@@ -7,15 +7,15 @@ import { countAtMost } from '../math/search.js';
 import { between, schedule, withMemoryOf, type Schedule } from '../algorithms/schedule.js';
 
 export interface LinearWarmupOptions {
-  /** How many steps the warm-up takes; with 0 there is none. */
+  /** The number of steps of the warm-up; with 0 there is none. */
   readonly totalIters: number;
   /** The multiplier of step 0, from 0 to 1. Default 0. */
   readonly startFactor?: number;
 }
 
 /**
- * From `startFactor` to 1 in `totalIters` steps, and on with `then`, which counts from its own 0: Hugging Face's
- * get_constant_schedule_with_warmup, and with a `then` the others of its get_*_schedule_with_warmup.
+ * From `startFactor` to 1 in `totalIters` steps; after that `then`, which counts from 0. Hugging Face's
+ * get_constant_schedule_with_warmup; with a `then`, the other get_*_schedule_with_warmup.
  */
 export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () => 1): Schedule {
   expectArguments(arguments.length, 2, 'linearWarmup');
@@ -28,23 +28,23 @@ export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () =
 const types = ['linear', 'cosine', '1-sqrt'] as const;
 
 export interface WarmupStableDecayOptions {
-  /** How many steps it takes from `minLrRatio` to 1. */
+  /** The number of steps from `minLrRatio` to 1. */
   readonly warmupSteps: number;
-  /** How many steps it stays at 1. */
+  /** The number of steps at 1. */
   readonly stableSteps: number;
-  /** How many steps it takes from 1 to `minLrRatio`. */
+  /** The number of steps from 1 to `minLrRatio`. */
   readonly decaySteps: number;
-  /** The way up. Default 'linear'. */
+  /** The shape of the warm-up. Default 'linear'. */
   readonly warmupType?: (typeof types)[number];
-  /** The way down. Default 'cosine'. */
+  /** The shape of the decay. Default 'cosine'. */
   readonly decayType?: (typeof types)[number];
   /** The multiplier at both ends, from 0 to 1. Default 0. */
   readonly minLrRatio?: number;
-  /** How many cosine waves the way down has. Default 0.5: down, and not up again. */
+  /** The number of cosine waves in the decay. Default 0.5: it falls, and does not rise again. */
   readonly numCycles?: number;
 }
 
-/** Up, along, and down (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */
+/** Warm-up, stable phase and decay (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */
 export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   const { warmupSteps, stableSteps, decaySteps, warmupType, decayType, minLrRatio, numCycles } = read(
     'warmupStableDecay',
@@ -62,7 +62,7 @@ export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   );
   const decayStart = warmupSteps + stableSteps;
   return schedule((t) => {
-    // The way up is the way down, backwards.
+    // The warm-up is the decay in reverse.
     if (t < warmupSteps) return between(minLrRatio, 1, fall(warmupType, (warmupSteps - t) / warmupSteps));
     if (t < decayStart) return 1;
     if (t >= decayStart + decaySteps) return minLrRatio;
@@ -70,15 +70,15 @@ export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   });
 }
 
-/** From 1 at x = 0 to 0 at x = 1. */
+/** Falls from 1 at x = 0 to 0 at x = 1. */
 function fall(type: (typeof types)[number], x: number, numCycles = 0.5): number {
   if (type === 'cosine') return cosineFall(2 * numCycles * x);
   return 1 - (type === 'linear' ? x : Math.sqrt(x));
 }
 
 /**
- * One schedule after another, each counting from its own 0: the first up to milestones[0], the second from there on, and
- * so forth. torch's SequentialLR, Optax' join_schedules. `milestones` ascend, and are one less than `schedules`.
+ * One schedule after another, each counting from 0: the first before step milestones[0], the second from there on, and so
+ * on. torch's SequentialLR, Optax' join_schedules. `milestones` are ascending, and one fewer than `schedules`.
  */
 export function sequential(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   expectArguments(arguments.length, 2, 'sequential');

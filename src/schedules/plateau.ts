@@ -1,21 +1,21 @@
-// The schedule that does not go by steps but by what is measured.
+// The schedule that follows a metric instead of the steps.
 
 import { canCount, countFrom, expect, expectArguments, isRecord, list } from '../errors.js';
 import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
 import { schedule, type Schedule, type ScheduleMemory } from '../algorithms/schedule.js';
 
 export interface ReduceOnPlateauOptions {
-  /** Whether the metric is to fall or to rise. Default 'min'. */
+  /** Whether a lower ('min') or a higher metric is better. Default 'min'. */
   readonly mode?: 'min' | 'max';
-  /** What the multiplier is multiplied by, at least 0 and less than 1. Default 0.1. */
+  /** The factor of a reduction, at least 0 and less than 1. Default 0.1. */
   readonly factor?: number;
-  /** How many metrics in a row may be no better before a reduction. Default 10. */
+  /** The number of metrics in a row that may be no better before a reduction. Default 10. */
   readonly patience?: number;
-  /** How much better than the best a metric has to be. Default 1e-4. */
+  /** How much better than the best a metric must be to count as better. Default 1e-4. */
   readonly threshold?: number;
-  /** Whether `threshold` is a part of the best, or is added to it. Default 'rel'. */
+  /** Whether `threshold` is relative to the best, or absolute. Default 'rel'. */
   readonly thresholdMode?: 'rel' | 'abs';
-  /** For how many metrics after a reduction none is counted as bad. Default 0. */
+  /** The number of metrics after a reduction that never count as bad. Default 0. */
   readonly cooldown?: number;
   /** The least multiplier, from 0 to 1: PyTorch's min_lr, an absolute lr, divided by lr. Default 0. */
   readonly minLrRate?: number;
@@ -23,21 +23,21 @@ export interface ReduceOnPlateauOptions {
   readonly minReduction?: number;
 }
 
-/** The memory of `reduceOnPlateau`, in PyTorch's words, but for the multiplier, which there is lr itself. */
+/** The state of `reduceOnPlateau`, with PyTorch's names, except for the multiplier: PyTorch has lr itself. */
 export interface PlateauState extends Record<string, number | null> {
-  /** Null where no metric was any good so far: JSON has no Infinity. */
+  /** Null before the first metric that counts: JSON has no Infinity. */
   best: number | null;
   num_bad_epochs: number;
   cooldown_counter: number;
-  /** How many metrics there were. */
+  /** The number of metrics so far. */
   last_epoch: number;
-  /** What the schedule answers. */
+  /** What the schedule returns. */
   multiplier: number;
 }
 
-/** The multiplier as it is, whatever the step; it changes by `step(metric)`. */
+/** Returns the current multiplier at every step. `step(metric)` may reduce it. */
 export interface ReduceOnPlateau extends Schedule, ScheduleMemory {
-  /** Takes a metric: after an epoch, say. One of NaN is no better than any other. */
+  /** Takes a metric, for example after each epoch. NaN is never better. */
   step(metric: number): void;
   stateDict(): PlateauState;
 }
