@@ -90,6 +90,7 @@ const shared = {
   webgpu: 'build/src/backends/webgpu/open.js',
   wgsl: 'build/src/backends/webgpu/shaders.js',
   reference: 'build/src/backends/cpu/reference.js',
+  state: 'build/src/state/late.js',
   threads: 'build/src/backends/cpu/threads/open.js',
   calibration: 'build/src/backends/calibration.js',
   table: 'build/src/kernels/index.js',

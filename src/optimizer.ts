@@ -1,6 +1,5 @@
 // What every optimizer does, whatever its rule and machine, each in a line: the files beside this one do it.
 
-import { addGroup, addTensors, removeParams, removeTensors } from './state/grow.js';
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './inputs/assignments.js';
 import type { WasmSource } from './backends/backend.js';
@@ -8,11 +7,12 @@ import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
 import type { Group, ParamGroup, Tensors } from './inputs/groups.js';
 import type { GpuMemory } from './backends/memory.js';
-import { busily, checkFinished, checkIdle, memberOf, groupOf, takeGroup, type Parts } from './step/state.js';
+import { busily, changesOf, checkFinished, checkIdle, memberOf, groupOf, takeGroup, type Parts } from './step/state.js';
 import { readParam } from './state/read.js';
 import { expect, expectArguments, expectOptions, ownOf } from './errors.js';
 import type { StateDict } from './state/dict.js';
-import { load, takeOver, type Loading } from './state/load.js';
+import { loadStateCode, snapshot, stateCode, type StateCode } from './state/lazy.js';
+import type { Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Failure } from './step/failure.js';
@@ -24,6 +24,13 @@ type Making<Options extends GroupOptions> = Pick<
   Parts<Options>,
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'
 > & { readonly choice: Choice };
+
+/** What a method does by code that is loaded late, with what it was handed over. */
+type LateWork<Options extends GroupOptions, Given, Result> = (
+  code: StateCode,
+  parts: Parts<Options>,
+  handedOver: Given,
+) => Promise<Result> | Result;
 
 /** Values of parameters, to be taken over with a state dict. */
 interface Values {
@@ -153,12 +160,20 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * optimizer was made with. Memory of the others stays where it is, and what is remembered of them as it is.
    */
   addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
-    return this.#later('addParamGroup', arguments.length, 1, (parts) => addGroup(parts, group));
+    return this.#withState('addParamGroup', arguments.length, 1, [group], (code, parts, [given]) =>
+      code.addGroup(parts, given),
+    );
   }
 
   /** Adds tensors to a group, as `addParamGroup` adds one. A decay mask that is a record cannot know them: it is refused. */
   addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
-    return this.#later('addParams', arguments.length, 2, (parts) => addTensors(parts, group, params));
+    return this.#withState(
+      'addParams',
+      arguments.length,
+      2,
+      [group, params],
+      (code, parts, [to, given]: readonly [number, unknown]) => code.addTensors(parts, to, given),
+    );
   }
 
   /**
@@ -169,7 +184,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * step, or for a step that was refused, and then nothing has changed.
    */
   removeParams(names: readonly string[]): Promise<void> {
-    return this.#later('removeParams', arguments.length, 1, (parts) => removeParams(parts, names));
+    return this.#withState('removeParams', arguments.length, 1, [names], (code, parts, [given]) =>
+      code.removeParams(parts, given),
+    );
   }
 
   /**
@@ -270,12 +287,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * names that only one side has. Throws an Error for what does not fit, and then nothing has changed.
    */
   loadStateDict(dict: StateDict, options: LoadOptions & Values = {}): Promise<IncompatibleNames> {
-    const work = async (parts: Parts<Options>): Promise<IncompatibleNames> => {
-      const loading = load(parts, dict, options);
-      await takeOver([loading]);
+    const before = this.#parts && changesOf(this.#parts);
+    const work: LateWork<Options, [unknown, unknown], IncompatibleNames> = async (code, parts, given) => {
+      const loading = code.load(parts, ...given, before);
+      await code.takeOver([loading]);
       return loading.names;
     };
-    return this.#later('loadStateDict', arguments.length, 2, work, true);
+    return this.#withState('loadStateDict', arguments.length, 2, [dict, options], work, true);
   }
 
   /** Frees all memory; the caller's buffers and device are left alone. Any later step or read throws. */
@@ -302,7 +320,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** `removeParams` at once, where no step count is asked for that a late refusal may change. @internal */
   removeNow(names: readonly string[]): void {
-    removeTensors(this.#use(), names);
+    stateCode()!.removeTensors(this.#use(), names);
   }
 
   /** Throws what has come to light, as every call does. @internal */
@@ -316,9 +334,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     this.#encode(encoder, rest.length + 1, grads, options, also);
   }
 
-  /** Reads and checks what `loadStateDict` is to take over. @internal */
+  /** Reads and checks what `loadStateDict` is to take over; the code for it was loaded. @internal */
   prepareLoad(dict: unknown, options: LoadOptions & Values): Loading {
-    return busily(this.#enter('loadStateDict', 2, 2, true), (parts) => load(parts, dict, options));
+    return busily(this.#enter('loadStateDict', 2, 2, true), (parts) => stateCode()!.load(parts, dict, options));
   }
 
   #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options?: StepOptions, also?: Also): void {
@@ -357,6 +375,25 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   ): Promise<Result> {
     if (this.#parts !== undefined) checkIdle(this.#parts, method);
     return (async () => busily(this.#enter(method, given, most, mends), work))();
+  }
+
+  /** Runs an async method by code that is loaded late. Until that is there, what was handed over is kept as a copy. */
+  #withState<Given extends readonly unknown[], Result>(
+    method: string,
+    given: number,
+    most: number,
+    handedOver: Given,
+    work: LateWork<Options, Given, Result>,
+    mends = false,
+  ): Promise<Result> {
+    const run = async (parts: Parts<Options>): Promise<Result> => {
+      const code = stateCode();
+      if (code !== undefined) return work(code, parts, handedOver);
+      const copy = snapshot(handedOver) as Given;
+      const loaded = await loadStateCode(method);
+      return busily(this.#enter(method, given, most, mends), () => work(loaded, parts, copy));
+    };
+    return this.#later(method, given, most, run, mends);
   }
 
   /** What can be looked at even if the device is lost. */

@@ -24,7 +24,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   schedules: ['algorithms', 'math', 'errors.ts'],
   checkpoint: ['averages', 'optimizer.ts', 'state', 'errors.ts'],
   kernels: ['step', 'backends', 'algorithms'],
-  entries: ['index.ts', 'kernels', 'backends'],
+  entries: ['index.ts', 'kernels', 'state', 'backends'],
 };
 
 /** The layer of a file: its folder, or at the root the file itself. */

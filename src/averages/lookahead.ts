@@ -24,7 +24,7 @@ import {
 import { copyValues, ownProperties } from '../state/capture.js';
 import type { StateDict, TensorState } from '../state/dict.js';
 import { readGroup } from '../state/saved-group.js';
-import { takeOver } from '../state/load.js';
+import { loadStateCode, stateCode } from '../state/lazy.js';
 import type { IncompatibleNames, LoadOptions } from '../state/how.js';
 import type { StepOptions } from '../step/step.js';
 
@@ -59,6 +59,7 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
   for (const [name, param] of Object.entries(optimizer.params)) checkUsages(name, param);
+  await loadStateCode('lookahead');
   return new Lookahead(optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
 }
 
@@ -189,7 +190,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     const loading = this.optimizer.prepareLoad(own, options);
     // The slow weights' own state is only counts.
     const slowLoading = this.slow.prepareLoad(counts, { params: Object.fromEntries(values), strict: false });
-    await takeOver([loading, slowLoading], () => {
+    await stateCode()!.takeOver([loading, slowLoading], () => {
       // Older dicts have no steps: those counted from the optimizer's first step.
       this.#begun = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
       this.#left = [];

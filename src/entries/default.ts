@@ -4,6 +4,7 @@
 import { hex } from '../../assembly?late';
 import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';
 import { provideLate } from '../backends/lazy.js';
+import { provideState } from '../state/lazy.js';
 
 provideKernels(async (file) => bytesOfHex((await hex[file]()).hex));
 provideLate({
@@ -12,5 +13,6 @@ provideLate({
   threads: () => import('../backends/cpu/threads/open.js'),
   calibration: () => import('../backends/calibration.js'),
 });
+provideState(() => import('../state/late.js'));
 
 export * from '../index.js';

@@ -2,7 +2,7 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { Outcome, Write } from '../backends/backend.js';
-import { busily, checkWhole, endStep, type Parts } from '../step/state.js';
+import { busily, changesOf, checkWhole, endStep, type Parts } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
@@ -41,10 +41,17 @@ export async function takeOver(loadings: readonly Loading[], taken: () => void =
   await Promise.all(loadings.map((loading) => loading.done()));
 }
 
-/** Reads and checks a state dict and parameters, and changes nothing. */
-export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: unknown, given: unknown): Loading {
+/**
+ * Reads and checks a state dict and parameters, and changes nothing. `before` is what `changesOf` gave when they were
+ * handed over.
+ */
+export function load<Options extends GroupOptions>(
+  parts: Parts<Options>,
+  dict: unknown,
+  given: unknown,
+  before = changesOf(parts),
+): Loading {
   const { algorithm, steppers, backend, failure } = parts;
-  const before = changesOf(parts);
   checkReplaceable(parts);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
   const parsed = parse(algorithm, steppers, dict, how);
@@ -76,11 +83,6 @@ export function load<Options extends GroupOptions>(parts: Parts<Options>, dict: 
 /** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
 function checkReplaceable<Options extends GroupOptions>(parts: Parts<Options>): void {
   if (!parts.failure.isFinal) checkWhole(parts);
-}
-
-/** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
-function changesOf<Options extends GroupOptions>({ changes, steppers }: Parts<Options>): number {
-  return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
 
 /** Writes the arrays, then counters, options and modes. */

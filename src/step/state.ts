@@ -96,6 +96,11 @@ export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>):
   throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
 }
 
+/** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
+export function changesOf<Options extends GroupOptions>({ changes, steppers }: Parts<Options>): number {
+  return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
+}
+
 /** Forgets the parts of an unfinished step, and what was accumulated. */
 export function endStep<Options extends GroupOptions>(parts: Parts<Options>): void {
   parts.isUnfinished = false;
