@@ -10,12 +10,15 @@ const folders: string[] = [];
 // Not before: some of it is loaded late.
 afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
 
-/** The package as a fresh process loads it: nothing compiled yet. */
-export async function fresh(): Promise<typeof import('twinstep')> {
+/** A copy of the package's files. */
+export function freshFolder(): URL {
   const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
   folders.push(folder);
   cpSync(new URL('../../dist', import.meta.url), folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
-  const twinstep = (await import(pathToFileURL(join(folder, 'index.js')).href)) as typeof import('twinstep');
-  return twinstep;
+  return pathToFileURL(`${folder}/`);
 }
+
+/** The package as a fresh process loads it: nothing compiled yet. */
+export const fresh = async (): Promise<typeof import('twinstep')> =>
+  (await import(new URL('index.js', freshFolder()).href)) as typeof import('twinstep');

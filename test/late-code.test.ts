@@ -1,0 +1,72 @@
+// Code that is loaded late: what a call was handed over is as it was at the call, though the code comes after it.
+
+import { rmSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { fresh, freshFolder } from './support/fresh.js';
+import { array } from './support/numbers.js';
+
+const grad = { w: array(12, 2) };
+
+test('a state dict is loaded as it was handed over', async () => {
+  const { adamw } = await fresh();
+  const optimizer = await adamw({ w: array(12, 1) });
+  optimizer.step(grad);
+  const dict = await optimizer.stateDict();
+  const expected = structuredClone(dict);
+  const loading = optimizer.loadStateDict(dict);
+  (dict.state[0].exp_avg as Float32Array).fill(7);
+  dict.state[0].step = 7;
+  dict.param_groups[0].lr = 7;
+  await loading;
+  expect(await optimizer.stateDict()).toEqual(expected);
+});
+
+test('tensors are added as they were handed over', async () => {
+  const { adamw } = await fresh();
+  const optimizer = await adamw({ w: array(12, 1) });
+  const group = { params: { v: array(5, 3) }, lr: 0.5, schedule: () => 1 };
+  const adding = optimizer.addParamGroup(group);
+  group.params.v.fill(7);
+  group.lr = 7;
+  await adding;
+  expect([optimizer.params.v, optimizer.groups[1].lr]).toEqual([array(5, 3), 0.5]);
+});
+
+test('a state dict is as of the call, whatever is stepped since', async () => {
+  const { adamwScheduleFree } = await fresh();
+  const optimizer = await adamwScheduleFree({ w: array(12, 1) });
+  optimizer.step(grad);
+  const [saving, reading] = [optimizer.stateDict(), optimizer.read('w', { average: true })];
+  const before = await optimizer.stateDict();
+  optimizer.step(grad);
+  expect(await saving).toEqual(before);
+  const again = await adamwScheduleFree({ w: array(12, 1) });
+  again.step(grad);
+  expect(await reading).toEqual(await again.read('w', { average: true }));
+});
+
+test('a step before the code has come is not lost: the load is refused', async () => {
+  const { adamw } = await fresh();
+  const optimizer = await adamw({ w: array(12, 1) });
+  const dict = await optimizer.stateDict();
+  const loading = optimizer.loadStateDict(dict);
+  optimizer.step(grad);
+  await expect(loading).rejects.toThrow('The optimizer changed while its state dict was being loaded.');
+  expect(optimizer.stepOf('w')).toBe(1);
+  await optimizer.loadStateDict(dict);
+  expect(optimizer.stepOf('w')).toBe(0);
+});
+
+test('code that cannot be loaded: a sentence, and nothing has changed', async () => {
+  const folder = freshFolder();
+  rmSync(new URL('state.js', folder));
+  const { adamw } = (await import(new URL('index.js', folder).href)) as typeof import('twinstep');
+  const optimizer = await adamw({ w: array(12, 1) });
+  const dict = await optimizer.stateDict();
+  await expect(optimizer.loadStateDict(dict)).rejects.toThrow('loadStateDict() needs code that cannot be loaded here');
+  await expect(optimizer.addParams(0, { v: array(3, 1) })).rejects.toThrow(
+    'addParams() needs code that cannot be loaded',
+  );
+  optimizer.step(grad);
+  expect(optimizer.stepOf('w')).toBe(1);
+});
