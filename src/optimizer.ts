@@ -7,7 +7,16 @@ import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
 import type { Group, ParamGroup, Tensors } from './inputs/groups.js';
 import type { GpuMemory } from './backends/memory.js';
-import { busily, changesOf, checkFinished, checkIdle, memberOf, groupOf, takeGroup, type Parts } from './step/state.js';
+import {
+  busily,
+  changesOf,
+  checkFinished,
+  checkIdle,
+  memberOf,
+  groupOf,
+  takeGroup,
+  type OptimizerState,
+} from './step/state.js';
 import { readParam } from './state/read.js';
 import { expect, expectArguments, expectOptions, ownOf } from './errors.js';
 import type { StateDict } from './state/dict.js';
@@ -21,14 +30,14 @@ import { step, switchMode, type Also, type StepOptions } from './step/step.js';
 
 /** What an optimizer is made of, besides its groups. */
 type Making<Options extends GroupOptions> = Pick<
-  Parts<Options>,
+  OptimizerState<Options>,
   'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'
 > & { readonly choice: Choice };
 
 /** What a method does by code that is loaded late, with what it was handed over. */
 type LateWork<Options extends GroupOptions, Given, Result> = (
   code: StateCode,
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   handedOver: Given,
 ) => Promise<Result> | Result;
 
@@ -46,7 +55,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   readonly #groups: readonly LiveGroup<Options>[];
   readonly #failure: Failure;
   /** Undefined once it has been disposed of. */
-  #parts: Parts<Options> | undefined;
+  #parts: OptimizerState<Options> | undefined;
 
   /** Use `adam`, `adamw`, ... */
   constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
@@ -344,7 +353,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     step(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
 
-  #freeze(which: string | number, isFrozen: boolean, parts: Parts<Options>): void {
+  #freeze(which: string | number, isFrozen: boolean, parts: OptimizerState<Options>): void {
     checkFinished(parts);
     const isKnown = typeof which === 'string' || typeof which === 'number';
     expect(isKnown, 'what is frozen', 'the name of a tensor or the index of a group', which);
@@ -357,7 +366,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * What a call that may change something works on. Throws for arguments too many, and on re-entry. One that `mends` the
    * state may be called while that is broken.
    */
-  #enter(method: string, given: number, most: number, mends = false): Parts<Options> {
+  #enter(method: string, given: number, most: number, mends = false): OptimizerState<Options> {
     expectArguments(given, most, method);
     if (mends) this.#failure.checkAlive();
     else this.#failure.check();
@@ -370,7 +379,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     method: string,
     given: number,
     most: number,
-    work: (parts: Parts<Options>) => Promise<Result> | Result,
+    work: (parts: OptimizerState<Options>) => Promise<Result> | Result,
     mends = false,
   ): Promise<Result> {
     if (this.#parts !== undefined) checkIdle(this.#parts, method);
@@ -386,7 +395,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     work: LateWork<Options, Given, Result>,
     mends = false,
   ): Promise<Result> {
-    const run = async (parts: Parts<Options>): Promise<Result> => {
+    const run = async (parts: OptimizerState<Options>): Promise<Result> => {
       const code = stateCode();
       if (code !== undefined) return work(code, parts, handedOver);
       const copy = snapshot(handedOver) as Given;
@@ -397,12 +406,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /** What can be looked at even if the device is lost. */
-  #look(): Parts<Options> {
+  #look(): OptimizerState<Options> {
     this.#failure.checkCounts();
     return this.#parts!;
   }
 
-  #use(): Parts<Options> {
+  #use(): OptimizerState<Options> {
     this.#failure.check();
     return this.#parts!;
   }

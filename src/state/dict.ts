@@ -4,7 +4,7 @@ import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { snakeCase, valueAt } from '../inputs/options.js';
 import { hasMemory } from '../algorithms/schedule.js';
-import type { Parts } from '../step/state.js';
+import type { OptimizerState } from '../step/state.js';
 
 /**
  * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`
@@ -48,7 +48,9 @@ interface Missing {
 }
 
 /** The dict but for its arrays, and which arrays these are. */
-export function describe<Options extends GroupOptions>(parts: Parts<Options>): { dict: StateDict; arrays: Missing[] } {
+export function describe<Options extends GroupOptions>(
+  parts: OptimizerState<Options>,
+): { dict: StateDict; arrays: Missing[] } {
   const { algorithm, steppers } = parts;
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];

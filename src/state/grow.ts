@@ -4,13 +4,16 @@ import type { GroupOptions } from '../algorithms/algorithm.js';
 import { Unavailable } from '../backends/backend.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
-import { checkWhole, memberOf, register, groupOf, takeGroup, type Parts } from '../step/state.js';
+import { checkWhole, memberOf, register, groupOf, takeGroup, type OptimizerState } from '../step/state.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { expect, show } from '../errors.js';
 import { Stepper } from '../step/group.js';
 
 /** Adds a group, as soon as there is memory for it. */
-export async function addGroup<Options extends GroupOptions>(parts: Parts<Options>, group: unknown): Promise<void> {
+export async function addGroup<Options extends GroupOptions>(
+  parts: OptimizerState<Options>,
+  group: unknown,
+): Promise<void> {
   const { algorithm, common, steppers, backend } = parts;
   const { groups, added } = readGroups(algorithm, [group], common, existing(parts));
   await extend(parts, added, () => {
@@ -23,7 +26,7 @@ export async function addGroup<Options extends GroupOptions>(parts: Parts<Option
 
 /** Adds tensors to a group, as `addGroup` does. */
 export async function addTensors<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   index: number,
   record: unknown,
 ): Promise<void> {
@@ -39,7 +42,7 @@ export async function addTensors<Options extends GroupOptions>(
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
 export function membersOf<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   names: unknown,
 ): Map<string, TensorEntry> {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
@@ -61,13 +64,16 @@ export function membersOf<Options extends GroupOptions>(
 }
 
 /** Removes tensors by name, once no work is in flight. What cannot be removed is refused at once. */
-export function removeParams<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): Promise<void> {
+export function removeParams<Options extends GroupOptions>(
+  parts: OptimizerState<Options>,
+  given: unknown,
+): Promise<void> {
   const names = [...membersOf(parts, given).keys()];
   return parts.failure.onceSettled(() => removeTensors(parts, names));
 }
 
 /** Removes tensors by name, at once. */
-export function removeTensors<Options extends GroupOptions>(parts: Parts<Options>, given: unknown): void {
+export function removeTensors<Options extends GroupOptions>(parts: OptimizerState<Options>, given: unknown): void {
   const removed = membersOf(parts, given);
   const gone = new Set(removed.values());
   parts.backend.remove(parts.steppers.flatMap((stepper) => stepper.remove(gone)));
@@ -81,7 +87,7 @@ export function removeTensors<Options extends GroupOptions>(parts: Parts<Options
 
 /** Makes memory for what is new, and then has `take` take it in, all at once. */
 async function extend<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   added: NewTensors,
   take: () => void,
 ): Promise<void> {
@@ -106,7 +112,7 @@ async function extend<Options extends GroupOptions>(
   }
 }
 
-function existing<Options extends GroupOptions>(parts: Parts<Options>): Existing {
+function existing<Options extends GroupOptions>(parts: OptimizerState<Options>): Existing {
   const { steppers, members, inOrder, memory, backend, removed } = parts;
   return {
     groups: steppers.length,

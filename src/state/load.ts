@@ -2,7 +2,7 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { Outcome, Write } from '../backends/backend.js';
-import { busily, changesOf, checkWhole, endStep, type Parts } from '../step/state.js';
+import { busily, changesOf, checkWhole, endStep, type OptimizerState } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
@@ -46,7 +46,7 @@ export async function takeOver(loadings: readonly Loading[], taken: () => void =
  * handed over.
  */
 export function load<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   dict: unknown,
   given: unknown,
   before = changesOf(parts),
@@ -81,13 +81,13 @@ export function load<Options extends GroupOptions>(
 }
 
 /** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
-function checkReplaceable<Options extends GroupOptions>(parts: Parts<Options>): void {
+function checkReplaceable<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   if (!parts.failure.isFinal) checkWhole(parts);
 }
 
 /** Writes the arrays, then counters, options and modes. */
 function write<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   writes: readonly Write[],
   parsed: Parsed<Options>,
   isBegun: boolean,
@@ -114,7 +114,7 @@ function write<Options extends GroupOptions>(
   failure.watch(outcome);
 }
 
-function takeParsed<Options extends GroupOptions>(parts: Parts<Options>, parsed: Parsed<Options>): void {
+function takeParsed<Options extends GroupOptions>(parts: OptimizerState<Options>, parsed: Parsed<Options>): void {
   parts.changes += 1;
   if (parsed.completed !== undefined) parts.completed = parsed.completed;
   endStep(parts);

@@ -2,14 +2,14 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import { arraysOf } from '../backends/layout.js';
-import { memberOf, type Parts } from '../step/state.js';
+import { memberOf, type OptimizerState } from '../step/state.js';
 import type { Arrays } from '../rules/rule.js';
 import { late } from '../backends/lazy.js';
 import { show } from '../errors.js';
 
 /** A copy of a parameter as it is now; with `average` of the average, in either mode. */
 export async function readParam<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   name: string,
   average: boolean,
 ): Promise<Float32Array> {

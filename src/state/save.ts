@@ -2,7 +2,7 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
-import { checkWhole, type Parts } from '../step/state.js';
+import { checkWhole, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
@@ -20,7 +20,7 @@ export interface LazyArray extends LazyParam {
   readonly state: TensorState;
 }
 
-export async function save<Options extends GroupOptions>(parts: Parts<Options>): Promise<StateDict> {
+export async function save<Options extends GroupOptions>(parts: OptimizerState<Options>): Promise<StateDict> {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);
   const values = await parts.failure.settle(parts.backend.read(arrays.map(({ source }) => source)));
@@ -30,7 +30,7 @@ export async function save<Options extends GroupOptions>(parts: Parts<Options>):
 
 /** The dict but for its arrays, these, and the parameters. */
 export function saveLazily<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
 ): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);

@@ -3,7 +3,7 @@
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { locate, overlap, type GpuMemory } from '../backends/memory.js';
-import { checkFinished, checkTraining, memberOf, type Parts } from './state.js';
+import { checkFinished, checkTraining, memberOf, type OptimizerState } from './state.js';
 import { OWN } from '../backends/plan.js';
 import { expect, isRecord, show } from '../errors.js';
 
@@ -22,7 +22,7 @@ export interface Norms {
 
 /** Throws where these gradients cannot be taken beside those that were accumulated. */
 export function checkGradients<Options extends GroupOptions>(
-  { batches }: Parts<Options>,
+  { batches }: OptimizerState<Options>,
   isGiven: boolean,
   isEncoded: boolean,
 ): void {
@@ -40,7 +40,11 @@ export function checkGradients<Options extends GroupOptions>(
 }
 
 /** Checks the gradients handed over, and notes each with its tensor. Frozen tensors take none. */
-export function take<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown, encoded = false): void {
+export function take<Options extends GroupOptions>(
+  parts: OptimizerState<Options>,
+  grads: unknown,
+  encoded = false,
+): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
   let i = 0;
@@ -61,7 +65,7 @@ export function take<Options extends GroupOptions>(parts: Parts<Options>, grads:
 }
 
 /** Notes for each tensor the gradient in the optimizer's own memory; if any were accumulated, only those that were. */
-export function takeOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: Parts<Options>): void {
+export function takeOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: OptimizerState<Options>): void {
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
   for (let g = 0; g < steppers.length; g++) {
     const { members } = steppers[g];
@@ -77,7 +81,7 @@ export function takeOwn<Options extends GroupOptions>({ keepGrads, steppers, bat
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */
-export function release<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
+export function release<Options extends GroupOptions>({ steppers }: OptimizerState<Options>): void {
   for (let g = 0; g < steppers.length; g++) {
     const { members } = steppers[g];
     for (let i = 0; i < members.length; i++) members[i].grad = undefined;
@@ -85,7 +89,7 @@ export function release<Options extends GroupOptions>({ steppers }: Parts<Option
 }
 
 /** Adds gradients to those that were accumulated. */
-export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, grads: unknown): void {
+export function accumulate<Options extends GroupOptions>(parts: OptimizerState<Options>, grads: unknown): void {
   const { keepGrads, backend, members } = parts;
   checkFinished(parts);
   checkTraining(parts);
@@ -107,20 +111,20 @@ export function accumulate<Options extends GroupOptions>(parts: Parts<Options>, 
 }
 
 /** Fills the optimizer's own gradients with zeros, and forgets what was accumulated. */
-export function zeroGrad<Options extends GroupOptions>(parts: Parts<Options>): void {
+export function zeroGrad<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   parts.failure.watch(parts.backend.zeroGrad());
   forgetSums(parts);
 }
 
 /** Forgets what was accumulated. */
-export function forgetSums<Options extends GroupOptions>(parts: Parts<Options>): void {
+export function forgetSums<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   parts.batches = 0;
   for (const member of parts.members.values()) member.hasSum = false;
 }
 
 /** The norms of parameters and of the gradients given, or without any of the optimizer's own. */
 export async function norms<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {
   const ofGrads = gradSources(parts, grads);
@@ -136,7 +140,7 @@ export async function norms<Options extends GroupOptions>(
 
 /** Where the gradients are that a step would take. */
 function gradSources<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   grads: { given: unknown } | undefined,
 ): (ArrayOf & { readonly grad?: unknown })[] {
   try {

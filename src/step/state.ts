@@ -15,7 +15,7 @@ export interface StepRequest {
 }
 
 /** All that an optimizer holds until it is disposed of. */
-export interface Parts<Options extends GroupOptions> {
+export interface OptimizerState<Options extends GroupOptions> {
   readonly algorithm: Algorithm<Options>;
   /** The options that groups have unless they have their own. */
   readonly common: Record<string, unknown>;
@@ -57,7 +57,10 @@ export interface Parts<Options extends GroupOptions> {
 }
 
 /** Takes in a group that is new. */
-export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, stepper: Stepper<Options>): void {
+export function takeGroup<Options extends GroupOptions>(
+  parts: OptimizerState<Options>,
+  stepper: Stepper<Options>,
+): void {
   parts.steppers.push(stepper);
   parts.plans.push(stepper.plan);
   parts.groups.push(stepper.live);
@@ -65,7 +68,10 @@ export function takeGroup<Options extends GroupOptions>(parts: Parts<Options>, s
 }
 
 /** Makes the members of a new section known by name, and in the caller's order. */
-export function register<Options extends GroupOptions>(parts: Parts<Options>, members: readonly TensorEntry[]): void {
+export function register<Options extends GroupOptions>(
+  parts: OptimizerState<Options>,
+  members: readonly TensorEntry[],
+): void {
   parts.sections += 1;
   parts.tensors += members.length;
   for (const member of members.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
@@ -74,7 +80,10 @@ export function register<Options extends GroupOptions>(parts: Parts<Options>, me
   }
 }
 
-export function memberOf<Options extends GroupOptions>({ members }: Parts<Options>, name: string): TensorEntry {
+export function memberOf<Options extends GroupOptions>(
+  { members }: OptimizerState<Options>,
+  name: string,
+): TensorEntry {
   const member = members.get(name);
   if (member !== undefined) return member;
   expect(typeof name === 'string', 'the parameter', 'a name', name);
@@ -82,14 +91,17 @@ export function memberOf<Options extends GroupOptions>({ members }: Parts<Option
   throw new RangeError(noParameter([name], '', names));
 }
 
-export function groupOf<Options extends GroupOptions>({ steppers }: Parts<Options>, group: unknown): Stepper<Options> {
+export function groupOf<Options extends GroupOptions>(
+  { steppers }: OptimizerState<Options>,
+  group: unknown,
+): Stepper<Options> {
   const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
   expect(isOne, 'the group', `an index below ${steppers.length}`, group);
   return steppers[group as number];
 }
 
 /** Throws where what is saved or loaded would not be the whole: in the midst of a step, or of several batches. */
-export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>): void {
+export function checkWhole<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   checkFinished(parts);
   if (parts.batches === 0) return;
   const how = 'they are no part of the state: step() takes their mean, zeroGrad() drops it';
@@ -97,12 +109,12 @@ export function checkWhole<Options extends GroupOptions>(parts: Parts<Options>):
 }
 
 /** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
-export function changesOf<Options extends GroupOptions>({ changes, steppers }: Parts<Options>): number {
+export function changesOf<Options extends GroupOptions>({ changes, steppers }: OptimizerState<Options>): number {
   return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
 
 /** Forgets the parts of an unfinished step, and what was accumulated. */
-export function endStep<Options extends GroupOptions>(parts: Parts<Options>): void {
+export function endStep<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   parts.isUnfinished = false;
   parts.batches = 0;
   for (const member of parts.members.values()) member.isDone = member.hasSum = false;
@@ -110,8 +122,8 @@ export function endStep<Options extends GroupOptions>(parts: Parts<Options>): vo
 
 /** Runs `work`, while `isBusy`. */
 export function busily<Options extends GroupOptions, Result>(
-  parts: Parts<Options>,
-  work: (parts: Parts<Options>) => Result,
+  parts: OptimizerState<Options>,
+  work: (parts: OptimizerState<Options>) => Result,
 ): Result {
   parts.isBusy = true;
   try {
@@ -122,7 +134,7 @@ export function busily<Options extends GroupOptions, Result>(
 }
 
 /** Throws on re-entry: a schedule must not call the optimizer that is calling it. */
-export function checkIdle<Options extends GroupOptions>({ isBusy }: Parts<Options>, method: string): void {
+export function checkIdle<Options extends GroupOptions>({ isBusy }: OptimizerState<Options>, method: string): void {
   if (isBusy) throw reentered(method);
 }
 
@@ -130,13 +142,13 @@ const reentered = (method: string): Error =>
   new Error(`${method}() was called in the midst of another call: a schedule must not call its own optimizer.`);
 
 /** Throws between the parts of a step, for what must not be done there. */
-export function checkFinished<Options extends GroupOptions>({ isUnfinished }: Parts<Options>): void {
+export function checkFinished<Options extends GroupOptions>({ isUnfinished }: OptimizerState<Options>): void {
   if (!isUnfinished) return;
   throw new Error('A step is unfinished: its last gradients are to come, by a step() without `more`.');
 }
 
 /** Throws where parameters are averages, at which no gradients are taken. */
-export function checkTraining<Options extends GroupOptions>({ steppers }: Parts<Options>): void {
+export function checkTraining<Options extends GroupOptions>({ steppers }: OptimizerState<Options>): void {
   if (steppers.every(({ isTraining }) => isTraining)) return;
   throw new Error(
     'Gradients came in eval mode, where the parameters are averages: call train() before they are taken.',

@@ -4,7 +4,7 @@
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import { expect, expectOptions, isRecord } from '../errors.js';
 import { checkGradients, forgetSums, release, take, takeOwn } from './gradients.js';
-import { checkFinished, checkTraining, groupOf, type Parts, type StepRequest } from './state.js';
+import { checkFinished, checkTraining, groupOf, type OptimizerState, type StepRequest } from './state.js';
 
 /** How a step is to be taken. */
 export interface StepOptions {
@@ -21,7 +21,7 @@ export type Also = (completed: number) => void;
 
 /** A step by the gradients handed over; without any, or with `optimizer.grads` itself, by the optimizer's own. */
 export function step<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   isHandedOver: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
@@ -80,7 +80,7 @@ function read(request: StepRequest, options: StepOptions | undefined): void {
 
 /** Switches all groups, or one, to train mode or to eval mode. */
 export function switchMode<Options extends GroupOptions>(
-  parts: Parts<Options>,
+  parts: OptimizerState<Options>,
   isTraining: boolean,
   group: number | undefined,
 ): void {
