@@ -7,7 +7,8 @@ import { brotliCompress } from 'node:zlib';
 import { transform } from 'esbuild';
 import { bundlers } from './bundles.js';
 
-/** kB (1000 bytes), minified and compressed with brotli: what is loaded at first, and all with WebGPU and threads. */
+/** kB (1000 bytes), minified and compressed with brotli: what is imported at first, without the kernel that an optimizer loads when it is made, and all
+ * files. */
 const BUDGETS: Readonly<Record<string, { readonly cpu: number; readonly all: number }>> = {
   esbuild: { cpu: 17.2, all: 41.9 },
   Rollup: { cpu: 17.2, all: 41.9 },
