@@ -1,4 +1,4 @@
-// Sums of gradients where these are: no rule of an optimizer, and on the GPU only. The CPU has src/vectors.ts.
+// Sums of gradients where these are: no rule of an optimizer, and on the GPU only. The CPU has src/backends/cpu/sums.ts.
 //
 //   sum = sum + grad, at most the largest f32
 

@@ -1,5 +1,5 @@
 // The L2 norm of an array, as parts for src/backends/webgpu/norms.ts to sum up: no rule of an optimizer, and on the GPU
-// only. The CPU has src/vectors.ts. Each invocation takes every n-th element, and gives the bits of the largest one and
+// only. The CPU has src/backends/cpu/sums.ts. Each invocation takes every n-th element, and gives the bits of the largest one and
 // the sum of the squares relative to it, so that no square leaves the range of f32.
 
 struct Part {

@@ -1,4 +1,4 @@
-// What an option may be: shared by algorithms, each of which has the checks of its own options.
+// Checks of option values. Each algorithm lists those of its own options.
 
 /** What a value may be, in words and as a test. */
 export interface Check {

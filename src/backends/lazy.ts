@@ -1,5 +1,5 @@
-// Code that is loaded when it is asked for: stepping on one thread of WebAssembly does without it. The entries of the
-// package (src/entries/) provide it, those of edge runtimes only the reference, which they have at once.
+// Loads code at its first use: a step on one thread of WebAssembly needs none of it. The entries of the package
+// (src/entries/) provide it; those of edge runtimes provide only the reference, which they import statically.
 
 import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';

@@ -34,7 +34,7 @@ export class SectionPlan {
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
   count = 0;
-  /** How many members are left. Removed ones stay in `members`, so that indices stay the same, and never take part. */
+  /** How many members are not removed. Removed ones stay in `members`, which keeps the indices, and never take part. */
   left: number;
 
   /** Run k has its scalars in `scalars(k)`. */
@@ -53,7 +53,7 @@ export class SectionPlan {
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: scalars(k) }));
   }
 
-  /** Finds the runs: neighbours that share their scalars, among the members that take part. */
+  /** Finds the runs: neighbours among the members that take part, if they share their scalars. */
   find(takesPart: (member: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
     const { members, runs } = this;
     let count = 0;

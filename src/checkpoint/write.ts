@@ -43,8 +43,8 @@ export async function saveCheckpoint(
 }
 
 /**
- * Streams the bytes of `saveCheckpoint`. Reads each array when the stream is asked for it, so that a large model is never
- * copied as a whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. Writes of
+ * Streams the bytes of `saveCheckpoint`. Reads each array only when the stream needs it: a large model is never copied as a
+ * whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. Writes of
  * the caller into `optimizer.params` or GPU buffers are not detected: the file may then mix old and new arrays.
  */
 export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {

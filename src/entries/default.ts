@@ -1,5 +1,5 @@
-// The entry of Node, Deno, Bun, browsers and bundlers: what not everybody needs is loaded when it is asked for, and so are
-// the kernels of the CPU, file by file.
+// The entry of Node, Deno, Bun, browsers and bundlers. Loads at their first use the kernels of the CPU, file by file, and
+// code that few programs need.
 
 import { hex } from '../../assembly?late';
 import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';

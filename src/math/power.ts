@@ -43,7 +43,7 @@ interface Power {
   low: number;
 }
 
-/** Of so many consecutive powers the first is found by squaring, each other from the one before. */
+/** A block of consecutive powers: the first is found by squaring, each other one from the one before. */
 const BLOCK = 16;
 
 /** Powers for one user of them, who asks for one exponent after another. Remembers the latest; results do not depend on them. */
@@ -118,7 +118,7 @@ function upperHalf(a: number): number {
 
 /** base**exponent for any exponent of at least 0, and a base of at least 0 where it is not whole. */
 export function raise(base: number, exponent: number): number {
-  // What Schedule-Free asks for at every step, unless it is told otherwise.
+  // Schedule-Free's default exponents, at every step.
   if (exponent === 0) return 1;
   if (exponent === 2) return base * base;
   const whole = Math.floor(exponent);

@@ -9,7 +9,7 @@ import { late } from '../lazy.js';
 const PAGE = 65536;
 const MAX_PAGES = 65536;
 
-/** Memories, and kernels over them; `share` has others take part in a call. */
+/** Opens memories and binds kernels to them. `share` wraps each call, for threads to take part in it. */
 export const overMemories =
   (
     modules: Modules,

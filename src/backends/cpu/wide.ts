@@ -22,10 +22,10 @@ const V8 = 13;
 const LEAST_GAIN = 1.2;
 
 /**
- * Compiles the package's core.wasm, of which it takes the bytes, to kernels that take 256 bits at once, where the engine
- * can (Node 24 and newer, on x64 with AVX2): up to twice as fast while all fits the cache, with the same bits. They are
- * `wasm`, for the option of that name. V8's flags are as before when it returns. Where the engine cannot, or gives other
- * bits, or gains nothing, `wasm` is undefined, and `reason` says why. Throws a TypeError for anything but such bytes.
+ * Compiles kernels of 256 bits from the bytes of the package's core.wasm, if the engine can (Node 24 and newer, on x64
+ * with AVX2). They have the same bits, and are up to twice as fast while all data fit the cache. Pass `wasm` as the option
+ * `wasm` of an optimizer. It is undefined if the engine cannot widen, gives other bits or gains nothing: `reason` says
+ * why. V8's flags are as before when it returns. Throws a TypeError for anything but such bytes.
  */
 export function enableWideSimd(core: ArrayBuffer | ArrayBufferView): WideSimd {
   expectArguments(arguments.length, 1, 'enableWideSimd');
