@@ -327,7 +327,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     failure.watch(backend.copyOver(params, encoder));
   }
 
-  /** `removeParams` at once, where no step count is asked for that a late refusal may change. @internal */
+  /** `removeParams` at once; the code for it was loaded. @internal */
   removeNow(names: readonly string[]): void {
     stateCode()!.removeTensors(this.#use(), names);
   }

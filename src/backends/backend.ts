@@ -35,7 +35,7 @@ export interface Extension {
 
 /**
  * What work on a backend turns out to be: undefined where it is done on return, as on the CPU. Else a promise of the error
- * that the device reports, or of undefined; it never rejects. What throws at once has done nothing.
+ * that the device reports, or of undefined; it never rejects. What throws at once has done nothing, except for `write`.
  */
 export type Outcome = Promise<Error | undefined> | undefined;
 

@@ -41,7 +41,7 @@ export async function addTensors<Options extends GroupOptions>(
 }
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
-export function membersOf<Options extends GroupOptions>(
+function membersOf<Options extends GroupOptions>(
   parts: OptimizerState<Options>,
   names: unknown,
 ): Map<string, TensorEntry> {

@@ -3,8 +3,8 @@
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { locate, overlap, type GpuMemory } from '../backends/memory.js';
-import { checkFinished, checkTraining, memberOf, type OptimizerState } from './state.js';
-import { OWN } from '../backends/plan.js';
+import { checkFinished, checkTraining, forgetSums, memberOf, type OptimizerState } from './state.js';
+import { OWN, type TensorEntry } from '../backends/plan.js';
 import { expect, isRecord, show } from '../errors.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined are no gradient at all. */
@@ -57,9 +57,7 @@ export function take<Options extends GroupOptions>(
     // To look it up takes as long as all else that is asked of a gradient.
     const member = next?.tensor.name === name ? next : memberOf(parts, name);
     parts.backend.check(member.tensor, grad, encoded);
-    if (member.tensor.isFrozen) continue;
-    if (member.isDone) throw new Error(`The gradient of ${show(name)} came a second time within one step.`);
-    member.grad = grad;
+    if (!member.tensor.isFrozen) note(member, grad);
   }
   parts.backend.checkTogether?.(parts.members);
 }
@@ -72,12 +70,18 @@ export function takeOwn<Options extends GroupOptions>({ keepGrads, steppers, bat
     for (let i = 0; i < members.length; i++) {
       const member = members[i];
       const isPart = !member.tensor.isFrozen && (batches === 0 || member.hasSum);
-      if (isPart && member.isDone) {
-        throw new Error(`The gradient of ${show(member.tensor.name)} came a second time within one step.`);
-      }
-      member.grad = isPart ? OWN : undefined;
+      if (isPart) note(member, OWN);
+      else member.grad = undefined;
     }
   }
+}
+
+/** Notes the gradient of a tensor. Throws if it had one before in a step that is not finished. */
+function note(member: TensorEntry, grad: unknown): void {
+  if (member.isDone) {
+    throw new Error(`The gradient of ${show(member.tensor.name)} came a second time within one step.`);
+  }
+  member.grad = grad;
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */
@@ -114,12 +118,6 @@ export function accumulate<Options extends GroupOptions>(parts: OptimizerState<O
 export function zeroGrad<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   parts.failure.watch(parts.backend.zeroGrad());
   forgetSums(parts);
-}
-
-/** Forgets what was accumulated. */
-export function forgetSums<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
-  parts.batches = 0;
-  for (const member of parts.members.values()) member.hasSum = false;
 }
 
 /** The norms of parameters and of the gradients given, or without any of the optimizer's own. */

@@ -113,11 +113,17 @@ export function changesOf<Options extends GroupOptions>({ changes, steppers }: O
   return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
 
+/** Forgets what was accumulated. */
+export function forgetSums<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
+  parts.batches = 0;
+  for (const member of parts.members.values()) member.hasSum = false;
+}
+
 /** Forgets the parts of an unfinished step, and what was accumulated. */
 export function endStep<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
   parts.isUnfinished = false;
-  parts.batches = 0;
-  for (const member of parts.members.values()) member.isDone = member.hasSum = false;
+  for (const member of parts.members.values()) member.isDone = false;
+  forgetSums(parts);
 }
 
 /** Runs `work`, while `isBusy`. */

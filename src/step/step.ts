@@ -3,8 +3,8 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import { expect, expectOptions, isRecord } from '../errors.js';
-import { checkGradients, forgetSums, release, take, takeOwn } from './gradients.js';
-import { checkFinished, checkTraining, groupOf, type OptimizerState, type StepRequest } from './state.js';
+import { checkGradients, release, take, takeOwn } from './gradients.js';
+import { checkFinished, checkTraining, forgetSums, groupOf, type OptimizerState, type StepRequest } from './state.js';
 
 /** How a step is to be taken. */
 export interface StepOptions {
