@@ -196,7 +196,9 @@ class CpuBackend implements Backend {
       const { members } = sections[s];
       for (let i = 0; i < members.length; i++) {
         const { tensor, grad } = members[i];
-        if (grad === undefined || grad === OWN) continue;
+        // A step takes either gradients handed over or the optimizer's own.
+        if (grad === OWN) return;
+        if (grad === undefined) continue;
         const own = this.#gradOf[tensor.index];
         if (grad !== own) own.set(grad as Float32Array);
       }
