@@ -69,7 +69,7 @@ test('follows the measurement: where WASM is slow it is not chosen', async () =>
   const { Instance } = WebAssembly;
   const slow = (kernel: (...args: number[]) => void) => {
     return (...args: number[]) => {
-      for (const end = performance.now() + 2; performance.now() < end;);
+      for (const end = performance.now() + 20; performance.now() < end;);
       kernel(...args);
     };
   };

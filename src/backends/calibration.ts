@@ -19,7 +19,7 @@ export interface Ranking {
   readonly obstacles: readonly string[];
 }
 
-/** Milliseconds that all may take, with some to spare; asking for a GPU device, and compiling for it, are not counted. */
+/** Milliseconds that all may take, with some to spare. Loading code and asking for a GPU device are not counted. */
 const BUDGET = 50;
 /** Parameters of a first look, and the most that are tried: beyond, time grows with the number. */
 const FEW = 2 ** 14;
@@ -91,10 +91,9 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
   const total = count(request);
   const picked = pick(request);
   const most = count(picked);
-  const called = performance.now();
   const few = await Trial.open(picked, open, Math.min(FEW, most));
   const { device } = few.backend;
-  const begun = device === undefined ? called : performance.now();
+  const begun = performance.now();
   const result = (milliseconds: number, size: number): Result => {
     return { milliseconds, spent: performance.now() - begun, isEstimate: size < total };
   };
