@@ -68,12 +68,14 @@ export function load(url, context, next) {
 }
 `;
 
+/** The address of a module of this code. */
+const moduleOf = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
+
 /** The names of the files that the bundle in a folder loads when it runs. */
 async function loadedBy(folder: string): Promise<ReadonlySet<string>> {
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
-  const module = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
-  const register = `import { register } from 'node:module'; register(${JSON.stringify(module(HOOKS))});`;
-  const args = ['--import', module(register), join(folder, 'program.js')];
+  const register = `import { register } from 'node:module'; register(${JSON.stringify(moduleOf(HOOKS))});`;
+  const args = ['--import', moduleOf(register), join(folder, 'program.js')];
   const { stdout } = await promisify(execFile)(process.execPath, args);
   return new Set(stdout.split('\n').map((url) => basename(url)));
 }
