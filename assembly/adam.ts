@@ -1,16 +1,16 @@
-// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237), with everything that
-// depends on the step alone folded into the scalars by src/algorithms/adam.ts:
+// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237). src/algorithms/adam.ts computes the scalars, which
+// include everything that depends only on the step:
 //
 //   g = grad_scale*grad + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and
-// the term of l2 is left out if l2 is zero. AMSGrad divides by the root of the largest v so far.
+// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
+// the term l2*p is left out. AMSGrad divides by the root of the largest v so far.
 //
-// If g*g is beyond f32, v is infinite, and p only decays. Then v becomes the largest f32, m is bounded to its root, and
-// the step is taken: p = p - step_size*m / (sqrt(v) + eps).
+// If g*g overflows f32, v is infinite, and p only decays. Then v becomes the largest f32, m is clamped to the root of
+// the largest f32, and the step is added: p = p - step_size*m / (sqrt(v) + eps).
 
 // prettier-ignore
 import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, div, flush, larger, largest,
@@ -30,8 +30,8 @@ class AdamScalars {
 }
 
 /**
- * Every array is `bytes` long, a multiple of TURN. All loads stand before any store: V8 can then widen the loop.
- * Returns the largest v.
+ * Returns the largest v. Every array has `bytes` bytes, a multiple of TURN. All loads come before any store, so that V8
+ * can widen the loop.
  */
 // prettier-ignore
 @inline
@@ -67,7 +67,7 @@ function update<Known>(by: AdamScalars, param: usize, grad: usize, exp_avg: usiz
   return highest;
 }
 
-/** Takes the step of elements whose v is infinite, by moments that are bounded. */
+/** Adds the step of elements whose v is infinite, with clamped moments. */
 // prettier-ignore
 @inline
 function bound(by: AdamScalars, param: usize, exp_avg: usize, exp_avg_sq: usize, max_exp_avg_sq: usize,

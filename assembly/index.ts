@@ -1,4 +1,4 @@
-// One line a file: what core.wasm exports.
+// The exports of core.wasm, one line per file.
 export { adam, adam_amsgrad } from './adam';
 export { ema } from './ema';
 export { extrapolate } from './extrapolate';

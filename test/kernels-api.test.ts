@@ -211,7 +211,10 @@ test.each([
   [() => wgslKernel('sgd' as KernelName), 'Expected the kernel to be one of "adam", '],
   [() => wgslKernel('adam', { lanes: any(2) }), 'Expected lanes to be 1 or 4, got 2.'],
   [() => wgslKernel('adam', { workgroupSize: 0 }), 'Expected workgroupSize to be a whole number of at least 1, got 0.'],
-  [() => coefficients('adam', { decayMask: () => true }), 'Expected decayMask to be left out: use scalars({ decays })'],
+  [
+    () => coefficients('adam', { decayMask: () => true }),
+    'Expected decayMask to be undefined: use scalars({ decays })',
+  ],
   [() => wgslKernel('adam', any({ lane: 1 })), 'Unknown option "lane"; wgslKernel has "lanes", "workgroupSize".'],
   [() => wgslKernel('adam', any(null)), 'Expected the options of wgslKernel to be a record, got null.'],
   [() => wasmKernels(new WebAssembly.Memory({ initial: 1 }), any(null)), 'Expected the options of wasmKernels to be'],
@@ -227,7 +230,7 @@ test.each([
   [() => wasmKernels(any({})), 'Expected the memory to be a WebAssembly.Memory, got an Object.'],
   [
     () => wasmKernels(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true })),
-    'Expected the memory to be one that is not shared, got a SharedArrayBuffer.',
+    'Expected the memory to be not shared, got a SharedArrayBuffer.',
   ],
   [() => wasmKernels(new WebAssembly.Memory({ initial: 1 }), { wasm: any(1) }), 'Expected wasm to be a WebAssembly.'],
 ])('what is amiss is refused: %s', (call, sentence) => {

@@ -348,7 +348,7 @@ const refused: [string, () => Promise<unknown>, string][] = [
     () => adamwScheduleFree(w, { decayAt: 'x' as never }),
     'Expected decayAt to be "y" or "z", got "x".',
   ],
-  ['amsgrad with nesterov', () => adam(w, { amsgrad: true, nesterov: true }), 'amsgrad goes with neither nesterov nor'],
+  ['amsgrad with nesterov', () => adam(w, { amsgrad: true, nesterov: true }), 'amsgrad excludes nesterov and epsRoot'],
   ['an inner momentum of 1', () => adamwScheduleFree(w, { innerMomentum: 1 }), 'Expected innerMomentum to be a number'],
   ['a negative r', () => adamwScheduleFree(w, { r: -1 }), 'Expected r to be a finite number of at least 0, got -1.'],
 ];

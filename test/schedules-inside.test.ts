@@ -284,13 +284,13 @@ describe.each(backends)('%s', (...[, backend]) => {
 });
 
 test.each([
-  ['nadam', nadam, 'NAdam has the product of the momenta of all steps'],
-  ['adamwScheduleFree', adamwScheduleFree, 'Schedule-Free averages by one beta1 from first to last'],
-  ['radamScheduleFree', radamScheduleFree, 'Schedule-Free averages by one beta1 from first to last'],
+  ['nadam', nadam, 'NAdam uses the product of the momenta of all steps'],
+  ['adamwScheduleFree', adamwScheduleFree, 'Schedule-Free needs the same beta1 at every step'],
+  ['radamScheduleFree', radamScheduleFree, 'Schedule-Free needs the same beta1 at every step'],
 ] as const)('%s refuses betas that are a function, at creation and live', async (...[, create, why]) => {
   const make = create as unknown as typeof adamw;
   const betas = oneCycle({ totalSteps: 5 }).betas(0.9);
-  const message = `${why}, and so betas has to be two numbers, got a function.`;
+  const message = `${why}, so betas must be two numbers, got a function.`;
   await expect(make(tensors(lengths, 1), { betas })).rejects.toThrow(`Cannot take the options: ${message}`);
   const optimizer = await make(tensors(lengths, 1));
   expect(() => (optimizer.groups[0].betas = betas)).toThrow(message);

@@ -221,9 +221,9 @@ describe('creation is refused', () => {
       () => warmupStableDecay(any({ warmupSteps: 1, stableSteps: 1, decaySteps: 1, decayType: 'sqrt' })),
       'Expected decayType to be one of "linear", "cosine", "1-sqrt", got "sqrt".',
     ],
-    [() => linearWarmup({ totalIters: 5 }, any(0.5)), 'Expected what follows linearWarmup to be a function from completed steps to a multiplier of lr, got 0.5.'],
+    [() => linearWarmup({ totalIters: 5 }, any(0.5)), 'Expected the second argument of linearWarmup to be a function from completed steps to a multiplier of lr, got 0.5.'],
     [() => sequential([], []), 'Expected the schedules of sequential to be an array of at least one, got [].'],
-    [() => sequential([linear()], [3]), 'Expected milestones to be 0 in number, one less than the schedules, got [3].'],
+    [() => sequential([linear()], [3]), 'Expected milestones to be an array of length 0, one less than the schedules, got [3].'],
     [() => sequential([linear(), linear(), linear()], [3, 2]), 'Expected milestones to be in ascending order, got [3, 2].'],
     [() => sequential([linear(), any(1)], [3]), 'Expected schedules[1] of sequential to be a function from completed steps'],
     [() => chained(), 'Expected the schedules of chained to be an array of at least one, got [].'],
@@ -332,11 +332,11 @@ describe('reduceOnPlateau', () => {
       [{ schedules: [row] }, 'Expected the state of a schedule to be a record with 2 schedules, got an Object.'],
       [
         { schedules: [row, 1] },
-        'Expected schedules[1] in the state of a schedule to be null: it has no memory, got 1.',
+        'Expected schedules[1] in the state of a schedule to be null: that schedule has no state, got 1.',
       ],
       [
         { schedules: [{ schedules: [0, row.schedules[1]] }, null] },
-        'Expected schedules[0] in the state of a schedule to be null: it has no memory, got 0.',
+        'Expected schedules[0] in the state of a schedule to be null: that schedule has no state, got 0.',
       ],
     ];
     for (const [other, message] of refused) {

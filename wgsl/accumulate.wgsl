@@ -1,6 +1,6 @@
-// Sums of gradients where these are: no rule of an optimizer, and on the GPU only. The CPU has src/backends/cpu/sums.ts.
+// Adds gradients in GPU memory. It is not an optimizer rule; src/backends/cpu/sums.ts does the same on the CPU.
 //
-//   sum = sum + grad, at most the largest f32
+//   sum = sum + grad, clamped to the largest f32 if both are finite
 
 @group(0) @binding(0) var<storage, read_write> sum: array<Real>;
 @group(0) @binding(1) var<storage, read_write> grad: array<Real>;

@@ -1,16 +1,16 @@
-// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237), with everything that
-// depends on the step alone folded into the scalars by src/algorithms/adam.ts:
+// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237). src/algorithms/adam.ts computes the scalars, which
+// include everything that depends only on the step:
 //
 //   g = grad_scale*grad + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and
-// the term of l2 is left out if l2 is zero. AMSGrad divides by the root of the largest v so far.
+// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
+// the term l2*p is left out. AMSGrad divides by the root of the largest v so far.
 //
-// If g*g is beyond f32, v is infinite, and p only decays. Then v becomes the largest f32, m is bounded to its root, and
-// the step is taken: p = p - step_size*m / (sqrt(v) + eps).
+// If g*g overflows f32, v is infinite, and p only decays. Then v becomes the largest f32, m is clamped to the root of
+// the largest f32, and the step is added: p = p - step_size*m / (sqrt(v) + eps).
 
 struct AdamScalars {
   grad_scale: f32,
@@ -25,7 +25,7 @@ struct AdamScalars {
 
 @group(0) @binding(0) var<uniform> by: AdamScalars;
 @group(1) @binding(0) var<storage, read_write> param: array<Real>;
-// Only read; read_write lets the caller keep gradients and parameters in one buffer.
+// Read only. It is read_write so that gradients and parameters may be in one buffer.
 @group(1) @binding(1) var<storage, read_write> grad: array<Real>;
 @group(1) @binding(2) var<storage, read_write> exp_avg: array<Real>;
 @group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
@@ -38,7 +38,7 @@ struct Moments {
   v: Real,
 }
 
-// Arrays may share a buffer, for all that a compiler knows: what is read back after a store is loaded a second time.
+// All loads come before any store: arrays may share a buffer, so the compiler would load again after a store.
 fn load_moments(i: u32) -> Moments {
   let p = param[i];
   let g = plus(times(by.grad_scale, grad[i]), by.l2, p);

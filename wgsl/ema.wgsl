@@ -1,10 +1,10 @@
-// An exponential moving average of weights: param is the average, and grad are the weights that it is of.
-// The weight is that of src/algorithms/ema.ts:
+// Exponential moving average of a model's weights: param is the average, grad holds the model's weights.
+// src/algorithms/ema.ts computes the scalar `weight`:
 //
 //   p = p + 2*weight*(grad/2 - p/2)       if weight > 0, else
 //   p = grad + 2*weight*(grad/2 - p/2)
 //
-// by halves, since grad - p may be beyond f32.
+// grad - p may overflow f32, so the difference is computed from halves.
 
 struct EmaScalars {
   weight: f32,
@@ -12,7 +12,7 @@ struct EmaScalars {
 
 @group(0) @binding(0) var<uniform> by: EmaScalars;
 @group(1) @binding(0) var<storage, read_write> param: array<Real>;
-// Only read; read_write lets the caller keep both in one buffer.
+// Read only. It is read_write so that both arrays may be in one buffer.
 @group(1) @binding(1) var<storage, read_write> grad: array<Real>;
 
 @compute @workgroup_size(WORKGROUP)

@@ -1,9 +1,10 @@
-// Schedule-Free's change of mode (arXiv 2405.15682): from y to the average x and back, on the line through z.
-// The weight is that of src/algorithms/schedulefree.ts:
+// Schedule-Free's train() and eval() (arXiv 2405.15682): moves p from y to the average x or back, along the line
+// through z. src/algorithms/schedulefree.ts computes the scalar `weight`:
 //
 //   p = p + 2*weight*(z/2 - p/2)
 //
-// by halves, since z - p may be beyond f32, and at most the largest f32 if p is finite. It reads no gradient.
+// z - p may overflow f32, so the difference is computed from halves. If p is finite, the result is clamped to the
+// largest f32. Reads no gradient.
 
 struct ExtrapolateScalars {
   weight: f32,

@@ -1,6 +1,6 @@
-// The L2 norm of an array, as parts for src/backends/webgpu/norms.ts to sum up: no rule of an optimizer, and on the GPU
-// only. The CPU has src/backends/cpu/sums.ts. Each invocation takes every n-th element, and gives the bits of the largest one and
-// the sum of the squares relative to it, so that no square leaves the range of f32.
+// Partial sums of an array's L2 norm, which src/backends/webgpu/norms.ts adds. It is not an optimizer rule;
+// src/backends/cpu/sums.ts does the same on the CPU. Each of n invocations reads every n-th element, and writes the
+// bits of the largest magnitude and the sum of squares relative to it, so that no square overflows or underflows.
 
 struct Part {
   largest: u32,
@@ -13,8 +13,8 @@ struct Part {
 const MAGNITUDE = 0x7fffffffu;
 const SMALLEST_NORMAL = 0x00800000u;
 
-// A number relative to the largest one, both by their bits. Those of subnormal numbers, which a GPU may take for zero,
-// are multiples of the smallest one.
+// A number relative to the largest one; both are passed as bits. A GPU may flush subnormal numbers to zero, but their
+// bits are multiples of the smallest one, so those are divided as integers.
 fn relative(value: u32, largest: u32) -> f32 {
   if (largest < SMALLEST_NORMAL) { return f32(value) / f32(largest); }
   return bitcast<f32>(value) / bitcast<f32>(largest);
@@ -28,11 +28,11 @@ fn norm(@builtin(global_invocation_id) id: vec3u) {
   for (var i = id.x; i < arrayLength(&values); i += n) {
     largest = max(largest, values[i] & MAGNITUDE);
   }
-  // Never divide by zero, an infinite number or NaN.
+  // Do not divide by zero, infinity or NaN.
   var squares = 1.0;
   if (largest > 0u && largest < 0x7f800000u) {
     squares = 0.0;
-    // A sum of sums of a few numbers: each rounds less often.
+    // Sum in blocks of 64: less rounding error.
     var few = 0.0;
     var count = 0u;
     for (var i = id.x; i < arrayLength(&values); i += n) {

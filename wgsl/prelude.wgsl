@@ -1,15 +1,15 @@
-// The vocabulary of the WGSL kernels. Before it stands one line of wgsl/vec4.wgsl or wgsl/scalar.wgsl,
-// which says what a Real is: four numbers, or one where an array does not divide by four.
+// The functions that WGSL kernels are made of. The line of wgsl/vec4.wgsl or wgsl/scalar.wgsl comes before this file
+// and defines Real: four numbers, or one number for arrays whose length is not a multiple of four.
 
 override WORKGROUP: u32 = 64;
 
-// The element of this invocation; a dispatch of more than 65,535 workgroups is folded into rows.
+// The index of this invocation's element. A dispatch of more than 65,535 workgroups has several rows.
 fn element(id: vec3u, workgroups: vec3u) -> u32 {
   return id.y * workgroups.x * WORKGROUP + id.x;
 }
 
-// torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b at half its error.
-// weight <= 0 stands for 1 + weight: b + weight*(b - a), so that a large a that mostly cancels leaves no error.
+// torch.lerp's two branches. weight > 0: a + weight*(b - a), as fast as (1 - weight)*a + weight*b, with half the error.
+// weight <= 0 means a weight of 1 + weight: b + weight*(b - a), which loses nothing if a large a mostly cancels.
 fn lerp(a: Real, b: Real, weight: f32) -> Real {
   return select(b, a, weight > 0.0) + weight * (b - a);
 }
@@ -19,20 +19,21 @@ fn either(a: Real, b: Real, flag: f32) -> Real {
   return select(b, a, flag == 0.0);
 }
 
-// a + scale*b, and of a scale of zero a alone, whatever b is.
+// a + scale*b. If scale is 0 it is a, even if b is infinite or NaN.
 fn plus(a: Real, scale: f32, b: Real) -> Real {
   return select(a + times(scale, b), a, scale == 0.0);
 }
 
-// Half of b - a, which itself may be beyond f32.
+// Half of b - a. The difference itself may overflow.
 fn half_difference(a: Real, b: Real) -> Real {
   return 0.5 * b - 0.5 * a;
 }
 
-// WGSL may assume that no number is infinite or NaN, and flush subnormal ones: all are told by their bits. Those of
-// numbers without a sign are in order, with infinity above all numbers, and NaN above all.
+// WGSL implementations may assume that no number is infinite or NaN, and may flush subnormal numbers, so these are
+// tested by their bits. Without the sign, bits are ordered like the numbers: infinity above all finite numbers, NaN
+// above that.
 const INFINITE = Bits(0x7f800000u);
-// Written out: Deno and Firefox (naga) evaluate no bitcast in a constant.
+// The largest f32. Not a bitcast: Deno and Firefox (naga) do not evaluate one in a constant.
 const LARGEST = 0x1.fffffep+127f;
 // The largest number whose square is an f32, and its bits.
 const LARGEST_ROOT = 0x1.fffffep+63f;
@@ -42,48 +43,48 @@ fn magnitude(a: Real) -> Bits {
   return bitcast<Bits>(a) & Bits(0x7fffffffu);
 }
 
-// a, or if it is infinite and should be finite, the largest f32 of its sign.
+// The largest f32 with the sign of a if a is infinite and is_finite says that it should not be, else a.
 fn limited(a: Real, is_finite: Flags) -> Real {
   let largest = bitcast<Real>((bitcast<Bits>(a) & Bits(0x80000000u)) | Bits(0x7f7fffffu));
   return select(a, largest, (magnitude(a) == INFINITE) & is_finite);
 }
 
-// The nearest number that is finite; NaN stays NaN.
+// Clamps a to the largest f32. NaN stays NaN.
 fn clamped(a: Real) -> Real {
   return limited(a, Flags(true));
 }
 
-// scale*a, at most the largest f32 if a is finite: only what was infinite shows as such.
+// scale*a, clamped to the largest f32 if a is finite. An infinite a stays visible.
 fn times(scale: f32, a: Real) -> Real {
   return limited(scale * a, magnitude(a) < INFINITE);
 }
 
-// a + b, at most the largest f32 if both are finite.
+// a + b, clamped to the largest f32 if both are finite.
 fn total(a: Real, b: Real) -> Real {
   return limited(a + b, (magnitude(a) < INFINITE) & (magnitude(b) < INFINITE));
 }
 
-// Whether a*a is beyond f32; not for NaN, whose square is NaN.
+// Whether a*a overflows. False for NaN.
 fn overflows(a: Real) -> Flags {
   return (magnitude(a) > Bits(LARGEST_ROOT_BITS)) & (magnitude(a) <= INFINITE);
 }
 
-// a, or if the square of g is beyond f32, the nearest number whose own is not.
+// If g*g overflows, clamps a to the numbers whose square is an f32.
 fn bounded(a: Real, g: Real) -> Real {
   return select(a, clamp(a, Real(-LARGEST_ROOT), Real(LARGEST_ROOT)), overflows(g));
 }
 
-// a, or NaN if g is infinite or NaN.
+// NaN if g is infinite or NaN, else a.
 fn shown(a: Real, g: Real) -> Real {
   return select(a, bitcast<Real>(bitcast<Bits>(g) | Bits(0x7fc00000u)), magnitude(g) >= INFINITE);
 }
 
-// 0 if |a| < below. A moment that decays would else stick at a subnormal, and slow every later step.
+// 0 if |a| < below, else a. Without it, a decaying moment stays at a subnormal number and slows down every later step.
 fn flush(a: Real, below: f32) -> Real {
   return select(a, Real(), bitcast<Ints>(magnitude(a)) < Ints(bitcast<i32>(below)));
 }
 
-// The larger of two squares, NaN if either is NaN.
+// The larger of two squares. NaN if either is NaN.
 fn largest(a: Real, b: Real) -> Real {
   return bitcast<Real>(max(magnitude(a), magnitude(b)));
 }

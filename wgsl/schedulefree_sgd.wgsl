@@ -1,14 +1,14 @@
-// Schedule-Free SGD (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
-// What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
+// Schedule-Free SGD (arXiv 2405.15682). Gradients are computed at y; z is the fast iterate, which is averaged.
+// src/algorithms/schedulefree.ts computes the scalars, which include everything that depends only on the step:
 //
 //   z = either(z, y, z_from_y)
 //   d = grad_scale*grad + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where either(a, b, flag) is b if the flag is not 0, as z_from_y is at a tensor's first step alone; and
-// the term of z_decay is left out if that is zero. d, z - y, y and z are clamped to the largest f32; an infinite
-// gradient makes y and z NaN.
+// The lines run in this order. either(a, b, flag) is b if the flag is not 0, else a; z_from_y is 1 at a tensor's first
+// step, else 0. If z_decay is 0, the term z_decay*z is left out. d, z - y, y and z are clamped to the largest f32. An
+// infinite gradient makes y and z NaN.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,
@@ -22,7 +22,7 @@ struct ScheduleFreeSgdScalars {
 
 @group(0) @binding(0) var<uniform> by: ScheduleFreeSgdScalars;
 @group(1) @binding(0) var<storage, read_write> param: array<Real>;
-// Only read; read_write lets the caller keep gradients and parameters in one buffer.
+// Read only. It is read_write so that gradients and parameters may be in one buffer.
 @group(1) @binding(1) var<storage, read_write> grad: array<Real>;
 @group(1) @binding(2) var<storage, read_write> z: array<Real>;
 

@@ -17,7 +17,7 @@ import {
 } from './algorithm.js';
 import { flag, notNegative, orFunction, pair, type Checks } from './checks.js';
 
-/** The options of `adam` and `adamw`; names and defaults are PyTorch's unless said otherwise. */
+/** The options of `adam` and `adamw`; names and defaults are PyTorch's unless noted. */
 export interface AdamOptions extends CommonOptions {
   /**
    * The decay rates of the two moments, each at least 0 and less than 1; or a function of completed steps, counted as
@@ -25,31 +25,32 @@ export interface AdamOptions extends CommonOptions {
    */
   betas: Betas | ((completedSteps: number) => Betas);
   /**
-   * Added to the root of the bias-corrected second moment, at least 0. Default 1e-8. Zero acts as 2^-126, so 0/0 stays 0.
+   * Added to the root of the bias-corrected second moment, at least 0. Default 1e-8. 0 acts as 2^-126, so that a
+   * gradient of 0 gives a step of 0.
    */
   eps: number;
   /** Divide by the largest second moment so far (arXiv 1904.09237). Fixed at creation. Default false. */
   amsgrad: boolean;
   /**
-   * How `adamw` scales its decay: true, the default, is PyTorch's lr*eta*weightDecay, false the paper's, Flux's and
-   * Optimisers.jl's eta*weightDecay, where eta is the schedule's multiplier. Nothing to scale in `adam`'s L2 term.
+   * How `adamw` scales its decay, where eta is the schedule's multiplier. true: lr*eta*weightDecay, as PyTorch. false:
+   * eta*weightDecay, as the paper, Flux and Optimisers.jl. Has no effect on `adam`'s L2 term. Default true.
    */
   couple: boolean;
   /** Keras' form: eps is added to the root of the uncorrected second moment. Default false. */
   epsHat: boolean;
   /**
-   * Optax' nesterov: the first moment is what the next step's would be with this gradient again. Fixed at creation.
-   * Default false.
+   * Optax' nesterov: uses the first moment that the next step would have if this gradient came again. Fixed at
+   * creation. Default false.
    */
   nesterov: boolean;
-  /** Optax' eps_root, at least 0: added to the bias-corrected second moment under the root. Fixed. Default 0. */
+  /**
+   * Optax' eps_root, at least 0: added to the bias-corrected second moment under the root. Fixed at creation. Default
+   * 0.
+   */
   epsRoot: number;
 }
 
-/**
- * The step arithmetic. In the paper's words: step_size is alpha*sqrt(1 - beta2^t)/(1 - beta1^t), eps is eps-hat.
- * Complements are taken in f64 before anything is rounded.
- */
+/** The step arithmetic. In the paper step_size is alpha*sqrt(1 - beta2^t)/(1 - beta1^t), and eps is eps-hat. */
 function prepare(decoupled: boolean) {
   return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
     const { step, eta, betas, powers } = at;
@@ -70,7 +71,7 @@ function prepare(decoupled: boolean) {
     by.flush_below = flushBelow(at);
     if (!usesNadam(options)) return;
 
-    // Nesterov's Adam as optax.scale_by_adam has it, and eps_root, on the kernel that takes them.
+    // The kernel `nadam`: Nesterov's Adam as in optax.scale_by_adam, and eps_root.
     const extended = by as ScalarsOf<typeof rules.nadam>;
     extended.root_scale = 1;
     extended.eps_root = options.epsRoot * correction2;
@@ -101,20 +102,19 @@ const checks: Checks<AdamOptions> = /* @__PURE__ */ extend(commonChecks, {
   epsRoot: notNegative,
 });
 
-/** Adam, its weight decay an L2 term in the gradient: torch.optim.Adam. */
+/** Adam, with weight decay as an L2 term in the gradient: torch.optim.Adam. */
 export const adam: Algorithm<AdamOptions> = {
   name: 'adam',
   defaults,
   checks,
   fixed: ['amsgrad', 'nesterov', 'epsRoot', 'decayMask'],
   identity: { decoupled_weight_decay: false },
-  conflict: (options) =>
-    options.amsgrad && usesNadam(options) ? 'amsgrad goes with neither nesterov nor epsRoot.' : undefined,
+  conflict: (options) => (options.amsgrad && usesNadam(options) ? 'amsgrad excludes nesterov and epsRoot.' : undefined),
   rule: (options) => (options.amsgrad ? rules.adam_amsgrad : usesNadam(options) ? rules.nadam : rules.adam),
   prepare: /* @__PURE__ */ prepare(false),
 };
 
-/** AdamW, its weight decay decoupled from the gradient: torch.optim.AdamW. */
+/** AdamW, with weight decay decoupled from the gradient: torch.optim.AdamW. */
 export const adamw: Algorithm<AdamOptions> = /* @__PURE__ */ extend(adam, {
   name: 'adamw',
   defaults: /* @__PURE__ */ extend(defaults, { weightDecay: 1e-2 }),

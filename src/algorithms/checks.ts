@@ -1,17 +1,17 @@
-// Checks of option values. Each algorithm lists those of its own options.
+// Checks of option values. Each algorithm lists the checks of its own options.
 
-/** What a value may be, in words and as a test. */
+/** A check of a value: what is accepted, in words and as a function. */
 export interface Check {
   readonly wanted: string;
   readonly accepts: (value: unknown) => boolean;
-  /** Where the option may be a function of completed steps: what this may return. */
+  /** The check of the returned value, if the option may be a function of completed steps. */
   readonly returns?: Check;
 }
 
 /** A check for each option. */
 export type Checks<Options> = { readonly [Name in keyof Options]-?: Check };
 
-// Bounds are checked on the f32 value where the kernels see one: 1e300 is finite in f64 only.
+// Checks the f32 value if kernels use it: 1e300 is finite in f64 only.
 const isNotNegative = (value: unknown): boolean =>
   typeof value === 'number' && Number.isFinite(Math.fround(value)) && value >= 0;
 export const isRate = (value: unknown): boolean => typeof value === 'number' && value >= 0 && value < 1;
@@ -28,7 +28,7 @@ export const pair: Check = {
 };
 export const flag: Check = { wanted: 'true or false', accepts: (value) => typeof value === 'boolean' };
 
-/** The same, or a function from completed steps to `what`. */
+/** Accepts the same, or a function from completed steps to `what`. */
 export const orFunction = (check: Check, what: string): Check => ({
   wanted: `${check.wanted}, or a function from completed steps to ${what}`,
   accepts: (value) => typeof value === 'function' || check.accepts(value),

@@ -1,4 +1,4 @@
-// ema(): an average of weights is an optimizer whose gradients are the weights.
+// ema(): an average of weights, made as an optimizer whose gradients are the weights.
 
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
@@ -8,10 +8,10 @@ import { orFunction, rate } from './checks.js';
 /** The options of `ema`. */
 export interface EmaOptions {
   /**
-   * How much of the average remains at each step, at least 0 and less than 1. As a number it is 0 at the first step, which
-   * takes over the weights as they are: `get_ema_multi_avg_fn(decay)` of torch.optim.swa_utils. Or a function of completed
-   * steps, which is that at any step: `(n) => n / (n + 1)` is the mean of all so far, stochastic weight averaging (arXiv
-   * 1803.05407). Default 0.999.
+   * The weight of the old average at each step, at least 0 and less than 1. A number: the first step uses 0 instead,
+   * and so copies the weights, as `get_ema_multi_avg_fn(decay)` of torch.optim.swa_utils. A function of completed
+   * steps: its result is used at every step. `(n) => n / (n + 1)` gives the mean of all weights so far, stochastic
+   * weight averaging (arXiv 1803.05407). Default 0.999.
    */
   decay: number | ((completedSteps: number) => number);
 }

@@ -1,4 +1,4 @@
-// nadam() and radam(), as torch.optim has them, on the kernel that adds the gradient to Adam's numerator.
+// nadam() and radam(), as in torch.optim, on the kernel `nadam`.
 
 import { power, raise, vanishes, type Powers } from '../math/power.js';
 import * as rules from '../rules/table.js';
@@ -25,21 +25,21 @@ export interface RadamOptions extends CommonOptions {
   betas: Betas | ((completedSteps: number) => Betas);
   /** Added to the root of the second moment, bias-corrected for `nadam` only, at least 0. Default 1e-8. */
   eps: number;
-  /** Whether weight decay is AdamW's and not an L2 term in the gradient. Fixed at creation. Default false. */
+  /** true: weight decay as in AdamW. false: an L2 term in the gradient. Fixed at creation. Default false. */
   decoupledWeightDecay: boolean;
 }
 
 /** The options of `nadam`; names and defaults are PyTorch's. */
 export interface NadamOptions extends RadamOptions {
-  /** The decay rates of the two moments, each at least 0 and less than 1. No function. Default [0.9, 0.999]. */
+  /** The decay rates of the two moments, each at least 0 and less than 1; not a function. Default [0.9, 0.999]. */
   betas: Betas;
-  /** How fast the momentum of Nesterov's step approaches beta1, at least 0. Default 4e-3. */
+  /** The rate at which the momentum approaches beta1, at least 0. Default 4e-3. */
   momentumDecay: number;
 }
 
 type By = ScalarsOf<typeof rules.nadam>;
 
-/** What both have in common; gives lr times the schedule's multiplier. */
+/** Sets the scalars that NAdam and RAdam have in common. Returns lr times the schedule's multiplier. */
 function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): number {
   const { eta, decay, betas } = at;
   const lr = options.lr * eta;
@@ -55,8 +55,8 @@ function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): 
 }
 
 /**
- * RAdam's rectification of step t (arXiv 1908.03265, equation 4), or undefined while the length of the approximated
- * average, rho, is not more than `least`: too short for the variance of the second moment.
+ * Returns RAdam's rectification of step t (arXiv 1908.03265, equation 4). Returns undefined if rho, the length of the
+ * approximated moving average, is at most `least`: the variance of the second moment is not tractable then.
  */
 export function rectification(powers: Powers, beta2: number, t: number, least: number): number | undefined {
   const rhoInfinity = 2 / (1 - beta2) - 1;
@@ -79,7 +79,7 @@ const checks: Checks<RadamOptions> = /* @__PURE__ */ extend(commonChecks, {
 });
 const fixed = ['decoupledWeightDecay', 'decayMask'] as const;
 
-/** torch.optim.RAdam. Its eps is added without bias correction; while there is no rectification the root is off. */
+/** torch.optim.RAdam. eps is added without bias correction. In steps without rectification the root is switched off. */
 export const radam: Algorithm<RadamOptions> = {
   name: 'radam',
   defaults,
@@ -102,14 +102,14 @@ export const radam: Algorithm<RadamOptions> = {
 /** The base of NAdam's momentum schedule. */
 const BASE = 0.96;
 
-/** torch.optim.NAdam: mu_t = beta1*(1 - 0.5*0.96^(t*momentumDecay)), and the product of all so far. */
+/** torch.optim.NAdam: uses mu_t = beta1*(1 - 0.5*0.96^(t*momentumDecay)), and the product of all mu so far. */
 export const nadam: Algorithm<NadamOptions> = {
   name: 'nadam',
   defaults: /* @__PURE__ */ extend(defaults, { lr: 2e-3, betas: [0.9, 0.999], momentumDecay: 4e-3 }),
   checks: /* @__PURE__ */ extend(checks, { momentumDecay: notNegative }),
   fixed,
   identity: {},
-  conflict: ({ betas }) => needsFixed(betas, 'NAdam has the product of the momenta of all steps'),
+  conflict: ({ betas }) => needsFixed(betas, 'NAdam uses the product of the momenta of all steps'),
   derived: {
     mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], raise(BASE, momentumDecay), step),
   },
@@ -122,7 +122,7 @@ export const nadam: Algorithm<NadamOptions> = {
     const rest = powers.decayed(base, at.step);
     const mu = momentum(beta1, rest);
     const next = momentum(beta1, rest * base);
-    // Each of its factors is at most beta1.
+    // Each factor is at most beta1.
     const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
     const correction = Math.sqrt(powers.complement(betas[1], at.step));
     const lr = prepareMoments(by, options, at) * correction;
@@ -133,13 +133,13 @@ export const nadam: Algorithm<NadamOptions> = {
   },
 };
 
-/** mu of the step whose power of `base`, 0.96^momentumDecay, is `rest`. */
+/** Returns mu_t, where `rest` is 0.96^(t*momentumDecay). */
 const momentum = (beta1: number, rest: number): number => beta1 * (1 - 0.5 * rest);
 
-/** The product of the mu of all steps up to t, as today's options have them. */
+/** Returns the product of all mu up to step t, computed from the current options. */
 function momentumProduct(beta1: number, base: number, t: number): number {
   let product = 1;
-  // Some thousand factors at most: by then they are beta1, or their product counts for nothing beside 1.
+  // A few thousand factors at most: after that they are beta1, or 1 minus the product is 1 in f64.
   for (let step = 1, rest = base; step <= t && product > 2 ** -60; step++, rest *= base) {
     product *= rest > 2 ** -54 ? momentum(beta1, rest) : power(beta1, t - step + 1);
     if (rest <= 2 ** -54) break;

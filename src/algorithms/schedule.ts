@@ -1,19 +1,19 @@
-// What a schedule is, and what all schedules share.
+// The type of a schedule, and what all schedules share.
 
 import { expect, isCount, isRecord, unexpected } from '../errors.js';
 
-/** The multiplier of lr ("eta") as a function of completed steps, which are 0 before the first. */
+/** The multiplier of lr ("eta") as a function of completed steps: 0 at the first step. */
 export type Schedule = (completedSteps: number) => number;
 
-/** What a schedule that remembers has besides, and by which it has a part in state dicts. PyTorch's, in camelCase. */
+/** The methods of a schedule with state, which state dicts save. PyTorch's names, in camelCase. */
 export interface ScheduleMemory {
-  /** What it remembers: plain numbers, null, and records and arrays of them. */
+  /** Returns the state: numbers, null, and records and arrays of them. */
   stateDict(): Record<string, unknown>;
-  /** Takes over what `stateDict()` gave. Throws an Error for anything else, and then nothing has changed. */
+  /** Loads what `stateDict()` returned. Throws an Error for anything else, and then changes nothing. */
   loadStateDict(dict: unknown): void;
 }
 
-/** A schedule by its formula, which sees whole numbers of at least 0 and nothing else. */
+/** Returns `formula`, which throws an Error unless its argument is a whole number >= 0. */
 export function schedule(formula: Schedule): Schedule {
   return (completedSteps) => {
     if (isCount(completedSteps)) return formula(completedSteps);
@@ -21,7 +21,7 @@ export function schedule(formula: Schedule): Schedule {
   };
 }
 
-/** The way from one value to another, in a straight line; the end is exact. */
+/** Interpolates linearly between two values; the end is exact. */
 export const between = (from: number, to: number, part: number): number => (part >= 1 ? to : from + (to - from) * part);
 
 export const hasMemory = (value: unknown): value is Schedule & ScheduleMemory =>
@@ -30,10 +30,10 @@ export const hasMemory = (value: unknown): value is Schedule & ScheduleMemory =>
 const isMethod = (value: object, name: string): boolean =>
   name in value && typeof Reflect.get(value, name) === 'function';
 
-/** How deep records and arrays may be nested in a memory. */
+/** The deepest nesting of records and arrays in a schedule's state. */
 const MOST_LEVELS = 100;
 
-/** A copy of a schedule's memory. Each property is read once: a getter may return another value the next time. */
+/** Returns a copy of a schedule's state. Reads each property once: a getter may return another value the next time. */
 export function copyMemory(value: unknown, what: string, levels = MOST_LEVELS): unknown {
   if (!Array.isArray(value) && !isRecord(value)) return value;
   expect(levels > 0, what, `at most ${MOST_LEVELS} levels deep`, value);
@@ -44,14 +44,14 @@ export function copyMemory(value: unknown, what: string, levels = MOST_LEVELS): 
   const copy: unknown[] = [];
   for (let i = 0, { length } = value; i < length; i++) {
     const item: unknown = value[i];
-    // A hole is refused at once, so that a long sparse array costs nothing.
+    // Refuse a hole immediately: a sparse array may be very long.
     expect(item !== undefined, what, 'numbers, null, and records and arrays of them', item);
     copy.push(copyMemory(item, what, levels - 1));
   }
   return copy;
 }
 
-/** Throws what loading would throw, and changes nothing: the trial is undone. */
+/** Throws what loading would throw: loads the state, then restores the old one. */
 function checkMemory(of: ScheduleMemory, dict: unknown): void {
   const before = of.stateDict();
   try {
@@ -61,7 +61,7 @@ function checkMemory(of: ScheduleMemory, dict: unknown): void {
   }
 }
 
-/** Gives a schedule that is made of others their memory, if one of them has any. */
+/** Returns `formula`, with the state of the schedules that it is made of, if any of them has one. */
 export function withMemoryOf(parts: readonly Schedule[], formula: Schedule): Schedule {
   if (!parts.some(hasMemory)) return formula;
   const memory: ScheduleMemory = {
@@ -74,7 +74,12 @@ export function withMemoryOf(parts: readonly Schedule[], formula: Schedule): Sch
       for (const [i, part] of parts.entries()) {
         if (hasMemory(part)) checkMemory(part, dicts[i]);
         else
-          expect(dicts[i] === null, `schedules[${i}] in the state of a schedule`, 'null: it has no memory', dicts[i]);
+          expect(
+            dicts[i] === null,
+            `schedules[${i}] in the state of a schedule`,
+            'null: that schedule has no state',
+            dicts[i],
+          );
       }
       for (const [i, part] of parts.entries()) if (hasMemory(part)) part.loadStateDict(dicts[i]);
     },

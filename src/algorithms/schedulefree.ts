@@ -22,25 +22,25 @@ import {
 import { flag, isRate, notNegative, orFunction, pair, rate, type Check, type Checks } from './checks.js';
 import { rectification } from './radam.js';
 
-/** What all of them have; names and defaults are upstream's unless said otherwise. */
+/** Options of all Schedule-Free algorithms. Names and defaults are upstream's unless noted. */
 export interface ScheduleFreeOptions extends CommonOptions {
-  /** Exponent of the step in an iterate's weight in the average, step^r * lrMax^weightLrPower. Default 0. */
+  /** r in the weight of an iterate in the average: step^r * lrMax^weightLrPower. Default 0. */
   r: number;
-  /** Exponent of lrMax, the largest lr so far, in that weight. Default 2. */
+  /** The exponent of lrMax, the largest lr so far, in that weight. Default 2. */
   weightLrPower: number;
-  /** Where weight decay is taken: at y, where the gradient is, or at z. Default 'y'. */
+  /** Whether weight decay uses y, where the gradient is computed, or z. Default 'y'. */
   decayAt: 'y' | 'z';
 }
 
 /** The options of `adamwScheduleFree`. */
 export interface AdamwScheduleFreeOptions extends ScheduleFreeOptions {
-  /** The weight of x in y, which is more than 0, and the decay rate of the second moment. Default [0.9, 0.999]. */
+  /** The weight of x in y, more than 0, and the decay rate of the second moment. Default [0.9, 0.999]. */
   betas: Betas;
   /** Added to the root of the bias-corrected second moment, at least 0. Default 1e-8. */
   eps: number;
-  /** Steps of linear warm-up of lr. Default 0. */
+  /** The number of steps of lr's linear warm-up. Default 0. */
   warmupSteps: number;
-  /** The decay rate of an average of gradients that takes their place in the step. Fixed. Default 0: no such array. */
+  /** The decay rate of an average of gradients, used instead of the gradient. Fixed at creation. Default 0: none. */
   innerMomentum: number;
 }
 
@@ -50,7 +50,7 @@ export interface RadamScheduleFreeOptions extends ScheduleFreeOptions {
   betas: Betas;
   /** As in `adamwScheduleFree`. */
   eps: number;
-  /** While rho <= 4, too early for the second moment: true takes an lr of 0, false steps like SGD. Default true. */
+  /** While rho <= 4, when the second moment is not used yet. true: lr is 0. false: steps are SGD's. Default true. */
   silentSgdPhase: boolean;
 }
 
@@ -58,22 +58,24 @@ export interface RadamScheduleFreeOptions extends ScheduleFreeOptions {
 export interface SgdScheduleFreeOptions extends ScheduleFreeOptions {
   /** The weight of x in y, more than 0 and less than 1. Default 0.9. */
   momentum: number;
-  /** Steps of linear warm-up of lr. Default 0. */
+  /** The number of steps of lr's linear warm-up. Default 0. */
   warmupSteps: number;
 }
 
-/** One step of a group: its count, the weights of the average, and the lr that the step takes. */
+/**
+ * Updates a group's state for a step: the count, the sum of weights and the lr. Throws if a weight is 0 or infinite.
+ */
 function advance(state: GroupState, { r, weightLrPower }: Readonly<ScheduleFreeOptions>, lr: number): void {
   state.k += 1;
   state.scheduled_lr = lr;
   state.lr_max = Math.max(lr, state.lr_max);
   const added = weight(state, r, weightLrPower);
   state.weight_sum += added;
-  // While lr is 0 there is nothing to average.
+  // While lr is 0, a weight of 0 is right: there is nothing to average.
   if (Number.isFinite(state.weight_sum) && (added > 0 || state.lr_max === 0)) return;
   const formula = `${state.k}^${r} * ${state.lr_max}^${weightLrPower}`;
   const what = `the weight of step ${state.k} in the average, ${formula},`;
-  throw unexpected(what, 'more than 0, and finite with those before', added);
+  throw unexpected(what, 'more than 0, and finite when added to those before', added);
 }
 
 const weight = ({ k, lr_max }: Readonly<GroupState>, r: number, weightLrPower: number): number =>
@@ -95,7 +97,7 @@ const group = <Options extends ScheduleFreeOptions>(
   },
 });
 
-/** Upstream's eval() and train(): lerp of y towards z by 1 - 1/beta to x, and by 1 - beta back. */
+/** Upstream's eval() and train(): x is lerp(y, z, 1 - 1/beta), and y is lerp(x, z, 1 - beta). */
 const average = <Options extends ScheduleFreeOptions>(
   beta: (options: Readonly<Options>) => number,
 ): Algorithm<Options>['average'] => ({
@@ -105,7 +107,9 @@ const average = <Options extends ScheduleFreeOptions>(
   },
 });
 
-/** The scalars of the iterates. In the paper's words average_weight is c_(k+1), z_step gamma, y_step what remains. */
+/**
+ * Sets the scalars of y and z. In the paper average_weight is c_(k+1), z_step gamma, y_step gamma*(1 - beta*(1 - c)).
+ */
 function prepareIterates(
   by: ScalarsOf<typeof rules.schedulefree_sgd>,
   options: Readonly<ScheduleFreeOptions>,
@@ -114,7 +118,7 @@ function prepareIterates(
 ): void {
   const { isFirst, decay, group: state } = at;
   const { r, weightLrPower, decayAt } = options;
-  // 0/0 while lr is 0: nothing to average yet.
+  // Avoid 0/0 while lr is 0: there is nothing to average yet.
   const c = state.weight_sum === 0 ? 0 : weight(state, r, weightLrPower) / state.weight_sum;
   by.grad_scale = gradScale(options, at);
   by.z_from_y = isFirst ? 1 : 0;
@@ -126,8 +130,8 @@ function prepareIterates(
 }
 
 /**
- * Divides the gradient's part of d by (sqrt(v)/root + eps)*correction. The factor root/correction is not applied to
- * each element: it multiplies the steps, and divides the decays.
+ * Divides the gradient's part of d by (sqrt(v)/root + eps)*correction. To save a multiplication per element, the factor
+ * root/correction multiplies the steps and divides the decays instead.
  */
 function normalizeBy(
   by: ScalarsOf<typeof rules.schedulefree_adamw>,
@@ -154,21 +158,20 @@ const checks: Checks<ScheduleFreeOptions> = /* @__PURE__ */ extend(commonChecks,
   weightLrPower: notNegative,
   decayAt: { wanted: '"y" or "z"', accepts: (value: unknown) => value === 'y' || value === 'z' },
 });
-/** Accepts a function too, so that `needsFixed` can say why it cannot be one. */
+/** Also accepts a function, so that `needsFixed` can say why it cannot be one. */
 const betasCheck = /* @__PURE__ */ orFunction(pair, 'them');
 const wholeSteps: Check = { wanted: 'a whole number of at least 0', accepts: (value) => isCount(value) };
 
-/** The weight of eval() is 1 - 1/beta, as an f32. */
+/** Returns a sentence if beta is too small: eval() uses the weight 1 - 1/beta, as an f32. */
 const needsBeta = (name: string, beta: number): string | undefined =>
   Number.isFinite(Math.fround(1 / beta)) ? undefined : `Schedule-Free divides by ${name}, which is ${beta}.`;
 
 type WithBetas = ScheduleFreeOptions & { readonly betas: Betas };
 const conflict = ({ betas }: Readonly<WithBetas>): string | undefined =>
-  needsFixed(betas, 'Schedule-Free averages by one beta1 from first to last') ??
-  needsBeta('the first of betas', betas[0]);
+  needsFixed(betas, 'Schedule-Free needs the same beta1 at every step') ?? needsBeta('the first of betas', betas[0]);
 const averageByBeta1 = /* @__PURE__ */ average(({ betas }: Readonly<WithBetas>) => betas[0]);
 
-/** Schedule-Free AdamW: upstream's AdamWScheduleFree, with `decayAt` of its reference. */
+/** Schedule-Free AdamW: upstream's AdamWScheduleFree, with `decayAt` from its reference implementation. */
 export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   name: 'adamwScheduleFree',
   defaults: /* @__PURE__ */ extend(defaults, {
@@ -191,7 +194,7 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   prepare(by: ScalarsOf<typeof rules.schedulefree_adamw_inner>, options, at) {
     const { betas, eps, innerMomentum } = options;
     prepareIterates(by, options, at, betas[0]);
-    // What corrects the average of gradients divides it.
+    // The bias correction of the average of gradients.
     const correction = at.powers.complement(innerMomentum, at.step);
     if (innerMomentum > 0) {
       by.grad_weight = averageWeight(innerMomentum);
@@ -204,7 +207,7 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   average: averageByBeta1,
 };
 
-/** Schedule-Free RAdam (arXiv 1908.03265): upstream's RAdamScheduleFree. While rho <= 4 the root is switched off. */
+/** Schedule-Free RAdam (arXiv 1908.03265): upstream's RAdamScheduleFree. While rho <= 4, the root is switched off. */
 export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
   name: 'radamScheduleFree',
   defaults: /* @__PURE__ */ extend(defaults, { lr: 0.0025, betas: [0.9, 0.999], eps: 1e-8, silentSgdPhase: true }),

@@ -1,4 +1,4 @@
-// The public names of twinstep/kernels: the kernels, for engines with their own memory and pipelines.
+// The public names of twinstep/kernels: kernels for engines that have their own memory and pipelines.
 
 export {
   coefficients,

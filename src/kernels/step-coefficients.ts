@@ -1,4 +1,4 @@
-// The step arithmetic of an algorithm, without tensors: the scalars of its kernel.
+// The step arithmetic of an algorithm without tensors: computes its kernel's scalars.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
@@ -17,30 +17,36 @@ type Mutable<Options> = { -readonly [Key in keyof Options]: Options[Key] };
 /** The state between steps: numbers, for JSON. */
 export type CoefficientsState = Readonly<Record<string, number>>;
 
-/** The scalars of each step in turn. */
+/** Computes the scalars of one step after another. */
 export interface StepCoefficients<Options> {
-  /** The kernel that uses them. */
+  /** The kernel that takes these scalars. */
   readonly kernel: KernelName;
-  /** Live: an assignment is checked, and takes effect at the next step. */
+  /** Assignments are checked, and take effect at the next step. */
   readonly options: Options;
-  /** Completed steps, including the one that `next` began. */
+  /** The number of completed steps, including the one that `next` began. */
   readonly step: number;
   /** The state from which `coefficients(name, options, state)` continues. */
   readonly state: CoefficientsState;
-  /** Begins the next step. Throws, and does not begin it, if a function among the options throws or returns a bad value. */
+  /**
+   * Begins the next step. Throws, and does not begin it, if a function in the options throws or returns a bad value.
+   */
   next(): void;
   /**
    * Returns the scalars of this step for a tensor, in the kernel's order. `decays`: whether weight decay applies to the
-   * tensor (default true). `isFirst`: whether this is the tensor's first step (default: whether it is the first of all).
+   * tensor (default true). `isFirst`: whether this is the tensor's first step (default: whether it is the first of
+   * all).
    */
   scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Float32Array<ArrayBuffer>;
-  /** Returns Schedule-Free's scalars of the kernel `extrapolate`, which moves parameters to their average or back. */
+  /**
+   * For Schedule-Free, returns the scalars of the kernel `extrapolate`, which moves parameters to the average or back.
+   */
   average(toAverage: boolean): Float32Array<ArrayBuffer>;
 }
 
 /**
- * Computes the scalars of an algorithm's kernel at each step, if all tensors step together: bias corrections, schedule,
- * decay and Schedule-Free's sums, in f64 and rounded once. Throws an Error for an unknown name or option.
+ * Computes the scalars of an algorithm's kernel at each step, for tensors that all step together. Bias corrections,
+ * schedule, decay and Schedule-Free's sums are computed in f64 and rounded once. Throws an Error for an unknown name or
+ * option.
  */
 export function coefficients<Name extends AlgorithmName>(
   name: Name,
@@ -55,7 +61,7 @@ export function coefficients<Name extends AlgorithmName>(
   const algorithm = ownOf(algorithms[name]) as unknown as Parameters<typeof resolve<GroupOptions>>[0];
   const resolved = resolve(algorithm, options as Record<string, unknown>, {}, '');
   const { decayMask } = resolved;
-  expect(decayMask === undefined, 'decayMask', 'left out: use scalars({ decays })', decayMask);
+  expect(decayMask === undefined, 'decayMask', 'undefined: use scalars({ decays })', decayMask);
   const arithmetic = new Coefficients(algorithm, resolved, '');
   const { rule } = arithmetic;
   const saved = ownOf(state);
@@ -72,7 +78,7 @@ export function coefficients<Name extends AlgorithmName>(
     arithmetic.write(scalars, completed, isFirst, decays);
     return scalars;
   };
-  /** The scalars of the current step, computed when it began: an option that changes later takes effect at the next step. */
+  /** The scalars of the current step, computed when it begins: later changes of options apply to the next step. */
   let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
   const made: StepCoefficients<OptionsOf<Name>> = {
     kernel: rule.name as KernelName,

@@ -9,11 +9,13 @@ export type KernelName = keyof typeof rules;
 /** A kernel, in WebAssembly and in WGSL. */
 export interface KernelDescription {
   readonly name: KernelName;
-  /** Names of its scalars: number i is the f32 at byte 4*i of its block of scalars. */
+  /** The names of its scalars: number i is the f32 at byte 4*i of the block of scalars. */
   readonly scalars: readonly string[];
-  /** Its arrays of f32, updated in place, all of one length, in the order of arguments and bindings. */
+  /**
+   * The names of its f32 arrays, in the order of arguments and bindings. All have the same length; updated in place.
+   */
   readonly arrays: readonly string[];
-  /** Slots that begin as a copy of `param`; the others begin at zero. */
+  /** The slots that start as a copy of `param`. The others start at zero. */
   readonly fromParam: readonly string[];
 }
 

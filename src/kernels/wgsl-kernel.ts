@@ -1,4 +1,4 @@
-// The WGSL kernels for the caller's own pipelines.
+// The WGSL kernels for the caller's pipelines.
 
 import { inRows, lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
 import { FLOAT } from '../backends/layout.js';
@@ -11,23 +11,23 @@ export interface WgslKernel extends KernelDescription {
   /** A complete WGSL module. */
   readonly code: string;
   readonly entryPoint: KernelName;
-  /** The number of elements that an invocation updates: lengths of arrays are multiples of it. */
+  /** The number of elements that an invocation updates. The length of arrays must be a multiple of it. */
   readonly lanes: 1 | 4;
-  /** The size of the uniform buffer. It may be larger than the kernel's scalars: kernels of one file share a struct. */
+  /** The size of the uniform buffer. May be more than the kernel's scalars need: kernels of one file share a struct. */
   readonly scalarBytes: number;
-  /** Invocations in a workgroup. */
+  /** The number of invocations in a workgroup. */
   readonly workgroupSize: number;
   /** The `constants` of the pipeline. */
   readonly constants: Readonly<Record<string, number>>;
-  /** The layouts of group 0, with the scalars at binding 0, and of group 1, with the arrays in their order. */
+  /** The layouts of group 0, with the scalars at binding 0, and of group 1, with the arrays in order. */
   readonly bindGroupLayouts: readonly [GPUBindGroupLayoutDescriptor, GPUBindGroupLayoutDescriptor];
-  /** Returns the workgroups to dispatch for arrays of `elements`; a dimension has at most `most`. */
+  /** Returns how many workgroups to dispatch for arrays of `elements`, at most `most` in each dimension. */
   workgroups(elements: number, most?: number): [x: number, y: number];
 }
 
 /**
- * Returns the WGSL kernel `name`. It updates four elements at a time, or one with `lanes: 1`, for lengths that are no
- * multiple of four. Throws an Error for a name that is not in `kernels`.
+ * Returns the WGSL kernel `name`. It updates four elements at a time, or with `lanes: 1` one, for lengths that are not
+ * multiples of four. Throws an Error for a name that is not in `kernels`.
  */
 export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroupSize?: number } = {}): WgslKernel {
   expectArguments(arguments.length, 2, 'wgslKernel');
@@ -65,7 +65,7 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
   };
 }
 
-/** Returns the size of the struct of scalars: the number of its f32, times 4. */
+/** Returns the size of the struct of scalars: 4 bytes for each f32. */
 function uniformBytes(code: string): number {
   const [, fields] = /struct \w+Scalars\s*\{([^}]*)\}/.exec(code)!;
   return FLOAT * fields.split('f32').slice(1).length;

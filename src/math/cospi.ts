@@ -1,6 +1,9 @@
-// cos(pi*x) by products and sums alone: the last bit of Math.cos is each engine's choice.
+// cos(pi*x) from products and sums only: the last bit of Math.cos differs between engines.
 
-/** The coefficients of x^2, x^4, ..., and of x^1, x^3, ...: of Taylor's series times the power of pi, rounded once. */
+/**
+ * Coefficients of the Taylor series, times the power of pi, rounded once: of the cosine (x^2, x^4, ...) and of the sine
+ * (x^1, x^3, ...).
+ */
 const EVEN = [
   -4.934802200544679, 4.0587121264167685, -1.3352627688545895, 0.2353306303588932, -0.02580689139001406,
   0.0019295743094039231, -0.0001046381049248457, 4.303069587032947e-6,
@@ -17,7 +20,7 @@ const ODD = [
   7.952054001475513e-7,
 ];
 
-/** cos(pi*x) to 1 ulp, for x of at least 0; exact where it is 0, 1 or -1. */
+/** Returns cos(pi*x) for x >= 0, to 1 ulp. The results 0, 1 and -1 are exact. */
 export function cosPi(x: number): number {
   // Each of these subtractions is exact.
   const turn = x % 2;
@@ -25,7 +28,7 @@ export function cosPi(x: number): number {
   return half > 0.5 ? -quarter(1 - half) : quarter(half);
 }
 
-/** For 0 <= x <= 1/2: the cosine's series up to 1/4, and the sine's of what is left to 1/2 beyond it. */
+/** Returns cos(pi*x) for 0 <= x <= 1/2: by the cosine series up to 1/4, above it by the sine series of 1/2 - x. */
 function quarter(x: number): number {
   if (x <= 0.25) return 1 + x * x * series(EVEN, x * x);
   const rest = 0.5 - x;

@@ -1,19 +1,19 @@
-// Powers with the same bits on every engine: the last bit of Math.pow is each engine's choice, that of a product or a
-// square root is not. This is what keeps the scalars, and so the parameters, the same bits everywhere.
+// Powers with the same bits on every engine, from products and square roots: the last bit of Math.pow differs between
+// engines. Scalars, and so parameters, have the same bits everywhere because of this.
 
-/** What to return of a power: its nearest number, or the two numbers whose sum it is. */
+/** Which part of a power to return: the nearest number, or one of the two numbers that add up to it. */
 type Part = 'nearest' | 'high' | 'low';
 
-/** Next to overflow what was rounded off is NaN, while the power is not. */
+/** Close to overflow `low` is NaN, although the power is finite. */
 const nearest = (high: number, low: number): number => (Number.isFinite(low) ? high + low : high);
 
 /**
- * base**exponent for a whole exponent of at least 0, by squaring. What each product rounds off is carried along, so
- * that the result is the nearest number except for rare ties: RAdam's rho cancels all but the last digits of beta2^t.
+ * Returns base**exponent for a whole exponent >= 0, by squaring. Carries the rounding error of each product, so that
+ * the result is the nearest number except for rare ties: RAdam's rho cancels all but the last digits of beta2^t.
  */
 export const power = (base: number, exponent: number): number => square(base, exponent, 'nearest');
 
-/** One part of base**exponent: a step must not allocate, so no object has both. */
+/** Returns one part of base**exponent. Returning both would allocate an object, which a step must not do. */
 function square(base: number, exponent: number, which: Part): number {
   let high = 1;
   let low = 0;
@@ -32,10 +32,10 @@ function square(base: number, exponent: number, which: Part): number {
   return which === 'nearest' ? nearest(high, low) : which === 'high' ? high : low;
 }
 
-/** Whether base**exponent, of a base below 1, counts for nothing beside 1 in f64: it is below e^-40, and so 2^-57. */
+/** Whether 1 - base**exponent is 1 in f64, for a base below 1: the power is less than e^-40, and so than 2^-57. */
 export const vanishes = (base: number, exponent: number): boolean => (1 - base) * exponent > 40;
 
-/** A power, as the sum of its nearest number and of what that rounds off. */
+/** A power as the sum of the nearest number and its rounding error. */
 interface Power {
   base: number;
   exponent: number;
@@ -43,19 +43,19 @@ interface Power {
   low: number;
 }
 
-/** A block of consecutive powers: the first is found by squaring, each other one from the one before. */
+/** In each block of consecutive exponents the first power comes from squaring, every other from the one before. */
 const BLOCK = 16;
 
-/** Powers for one user of them, who asks for one exponent after another. Remembers the latest; results do not depend on them. */
+/** Powers of one group. Caches the latest, for consecutive exponents; results do not depend on the cache. */
 export class Powers {
-  /** The latest powers of decay rates, and which of them the next one replaces. */
+  /** The latest powers of decay rates, and the index of the one to replace next. */
   readonly #latest: readonly Power[] = Array.from({ length: 4 }, () => ({ base: NaN, exponent: 0, high: 1, low: 0 }));
   #oldest = 0;
   readonly #raised = { base: NaN, exponent: NaN, value: NaN };
 
   /**
-   * base**exponent for a base of at most 1, or 0 where that counts for nothing beside 1. Consecutive exponents take one
-   * product each; squaring takes ten times as long.
+   * Returns base**exponent for a base of at most 1, or 0 if 1 - base**exponent is 1 in f64. Consecutive exponents take
+   * one product each; squaring takes ten times as long.
    */
   decayed(base: number, exponent: number): number {
     if (vanishes(base, exponent)) return 0;
@@ -81,12 +81,12 @@ export class Powers {
     return nearest(found.high, found.low);
   }
 
-  /** 1 - base**exponent: the divisor of a bias correction. After the first steps it is exactly 1, and costs nothing. */
+  /** Returns 1 - base**exponent, the divisor of a bias correction. For large exponents it is exactly 1. */
   complement(base: number, exponent: number): number {
     return 1 - this.decayed(base, exponent);
   }
 
-  /** What the function `raise` returns, computed again only for another base or exponent. */
+  /** Returns `raise(base, exponent)`, from the cache if both are those of the last call. */
   raise(base: number, exponent: number): number {
     const raised = this.#raised;
     if (raised.base !== base || raised.exponent !== exponent) {
@@ -101,7 +101,7 @@ export class Powers {
 const isBefore = (found: Power, base: number, start: number, exponent: number): boolean =>
   found.base === base && found.exponent >= start && found.exponent <= exponent;
 
-/** a*b - product, exactly (Dekker 1971). */
+/** Returns a*b - product, exactly (Dekker 1971). */
 function roundedOff(a: number, b: number, product: number): number {
   const aHigh = upperHalf(a);
   const bHigh = upperHalf(b);
@@ -110,15 +110,15 @@ function roundedOff(a: number, b: number, product: number): number {
   return aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow);
 }
 
-/** The upper 26 bits of a number (Veltkamp). */
+/** Returns the upper 26 bits of a number (Veltkamp). */
 function upperHalf(a: number): number {
   const scaled = a * (2 ** 27 + 1);
   return scaled - (scaled - a);
 }
 
-/** base**exponent for any exponent of at least 0, and a base of at least 0 where it is not whole. */
+/** Returns base**exponent for an exponent >= 0. If the exponent is not whole, the base must be >= 0. */
 export function raise(base: number, exponent: number): number {
-  // Schedule-Free's default exponents, at every step.
+  // A fast path for Schedule-Free's default exponents.
   if (exponent === 0) return 1;
   if (exponent === 2) return base * base;
   const whole = Math.floor(exponent);
@@ -126,8 +126,8 @@ export function raise(base: number, exponent: number): number {
 }
 
 /**
- * (root*root)**exponent for 0 <= exponent < 1, from its last binary digit to its first: each square root halves the
- * error so far, so that two roundings remain, however many digits there are.
+ * Returns (root*root)**exponent for 0 <= exponent < 1, from the exponent's last binary digit to its first. Each square
+ * root halves the error so far, so that the result has the error of two roundings for any number of digits.
  */
 function part(root: number, exponent: number): number {
   if (exponent === 0) return 1;

@@ -1,16 +1,16 @@
-// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237), with everything that
-// depends on the step alone folded into the scalars by src/algorithms/adam.ts:
+// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237). src/algorithms/adam.ts computes the scalars, which
+// include everything that depends only on the step:
 //
 //   g = grad_scale*grad + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and
-// the term of l2 is left out if l2 is zero. AMSGrad divides by the root of the largest v so far.
+// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
+// the term l2*p is left out. AMSGrad divides by the root of the largest v so far.
 //
-// If g*g is beyond f32, v is infinite, and p only decays. Then v becomes the largest f32, m is bounded to its root, and
-// the step is taken: p = p - step_size*m / (sqrt(v) + eps).
+// If g*g overflows f32, v is infinite, and p only decays. Then v becomes the largest f32, m is clamped to the root of
+// the largest f32, and the step is added: p = p - step_size*m / (sqrt(v) + eps).
 
 import {
   add,
@@ -43,7 +43,7 @@ function update_moments(from: number, to: number, arrays: AdamArrays, by: By): v
   }
 }
 
-/** `square` is v, or the largest so far. */
+/** `square` is v, or for AMSGrad the largest v so far. */
 function update_param(from: number, to: number, square: Float32Array, arrays: AdamArrays, by: By): void {
   const { param, exp_avg, exp_avg_sq } = arrays;
   const { step_size, eps, decay } = by;

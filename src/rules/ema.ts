@@ -1,10 +1,10 @@
-// An exponential moving average of weights: param is the average, and grad are the weights that it is of.
-// The weight is that of src/algorithms/ema.ts:
+// Exponential moving average of a model's weights: param is the average, grad holds the model's weights.
+// src/algorithms/ema.ts computes the scalar `weight`:
 //
 //   p = p + 2*weight*(grad/2 - p/2)       if weight > 0, else
 //   p = grad + 2*weight*(grad/2 - p/2)
 //
-// by halves, since grad - p may be beyond f32.
+// grad - p may overflow f32, so the difference is computed from halves.
 
 import { add, half_difference, mul } from '../math/f32.js';
 import type { Update } from './rule.js';

@@ -1,4 +1,4 @@
-// One line a file: the laws.
+// The updates of all rules, one line per file.
 export { adam, adam_amsgrad } from './adam.js';
 export { ema } from './ema.js';
 export { extrapolate } from './extrapolate.js';

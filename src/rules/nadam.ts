@@ -1,16 +1,17 @@
-// Adam with the gradient in its numerator and a scale on its root: NAdam, RAdam (arXiv 1908.03265), Nesterov's Adam
-// and Optax' eps_root. What depends on the step alone is folded into the scalars by src/algorithms/:
+// Adam with the gradient in the numerator and a scaled root: NAdam, RAdam (arXiv 1908.03265), Nesterov's Adam and
+// Optax' eps_root. src/algorithms/ computes the scalars, which include everything that depends only on the step:
 //
 //   g = grad_scale*grad + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); flush(a, below) is 0 if |a| < below, else a; and
-// the term of l2 is left out if l2 is zero.
+// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
+// the term l2*p is left out.
 //
-// If g*g is beyond f32, v is infinite, and p only decays, whatever root_scale is. Then v becomes the largest f32, m is
-// bounded to its root, and the step is taken: p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
+// If g*g overflows f32, v is infinite, and p only decays, even if root_scale is 0. Then v becomes the largest f32, m is
+// clamped to the root of the largest f32, and the step is added:
+// p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
 
 import {
   add,

@@ -1,9 +1,9 @@
-// The scalars of a rule, by name and in order, over one Float64Array. Engines box a number that is read or written by a
-// computed property name, and a step on the CPU is to allocate nothing.
+// The scalars of a rule, by name and in order, in one Float64Array. With a computed property name, engines allocate a
+// box for each number that is read or written; a step on the CPU must not allocate. Hence the accessors.
 
 import type { Rule } from './rule.js';
 
-interface Place {
+interface WithValues {
   readonly values: Float64Array;
 }
 
@@ -14,7 +14,7 @@ export interface Scalars {
   readonly values: Float64Array;
 }
 
-/** One for each rule, so that engines know where a name leads. */
+/** One prototype per rule, so that engines can optimize the lookup of a name. */
 const prototypes = /* @__PURE__ */ new WeakMap<Rule, object>();
 
 export function scalarsOf(rule: Rule): Scalars {
@@ -31,12 +31,12 @@ function prototypeOf(rule: Rule): object {
     const accessors = rule.scalars.map((name, k) => [
       name,
       {
-        // Without prototype: pages may have given `Object.prototype` properties.
+        // No prototype: a page may have added properties to `Object.prototype`.
         __proto__: null,
-        get(this: Place): number {
+        get(this: WithValues): number {
           return this.values[k];
         },
-        set(this: Place, value: number) {
+        set(this: WithValues, value: number) {
           this.values[k] = value;
         },
       },

@@ -1,5 +1,5 @@
-// Schedule-Free AdamW (arXiv 2405.15682): y is where gradients are taken, z the fast iterate that it averages.
-// What depends on the step alone is folded into the scalars by src/algorithms/schedulefree.ts:
+// Schedule-Free AdamW (arXiv 2405.15682). Gradients are computed at y; z is the fast iterate, which is averaged.
+// src/algorithms/schedulefree.ts computes the scalars, which include everything that depends only on the step:
 //
 //   g = grad_scale*grad
 //   v = lerp(v, g*g, square_weight)
@@ -8,13 +8,14 @@
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// line by line, where lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a); either(a, b, flag) is b if the flag
-// is not 0, as z_from_y is at a tensor's first step alone; and the term of z_decay is left out if that is zero.
-// Inner momentum has m = flush(lerp(m, g, grad_weight), flush_below) in place of g in d, where flush(a, below) is 0 if
-// |a| < below, else a.
+// The lines run in this order. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). either(a, b, flag) is b if
+// the flag is not 0, else a; z_from_y is 1 at a tensor's first step, else 0. If z_decay is 0, the term z_decay*z is
+// left out. With inner momentum, m = flush(lerp(m, g, grad_weight), flush_below) replaces g in d. flush(a, below) is 0
+// if |a| < below, else a.
 //
-// If g*g is beyond f32, v is infinite, and d only decays, whatever root_scale is. Then v becomes the largest f32, g or
-// m is bounded to its root, and the step is taken: d = g / (...), y = y - y_step*d, z = z - z_step*d.
+// If g*g overflows f32, v is infinite, and d is only the decay, even if root_scale is 0. Then v becomes the largest
+// f32, g (or m) is clamped to the root of the largest f32, and the step is added:
+// d = g / (root_scale*sqrt(v) + eps), y = y - y_step*d, z = z - z_step*d.
 
 import {
   add,
@@ -46,7 +47,7 @@ function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates,
   }
 }
 
-/** What is normalized is the gradient, or its average if there is one. */
+/** Normalizes the average of gradients if there is one, else the gradient. */
 // prettier-ignore
 function update_iterates(from: number, to: number, exp_avg: Float32Array | undefined,
                          { param, grad, z, exp_avg_sq }: Iterates, by: By): void {

@@ -1,5 +1,5 @@
-// The table of rules: what all backends need to know of each. Memory addresses, kernel arguments, bind groups, and the
-// tests of kernels and names follow from it.
+// The descriptions of all rules. Memory addresses, kernel arguments, bind groups, and the tests of kernels and names
+// are derived from them.
 
 import { append, rule } from './rule.js';
 

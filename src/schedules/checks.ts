@@ -3,7 +3,7 @@
 import { expect, expectArguments, isCount, isRecord, list, ownOf, show, suggest } from '../errors.js';
 import type { Schedule } from '../algorithms/schedule.js';
 
-/** The check of an option, and its default; an option without a default is required. */
+/** The check of an option, and its default. An option without a default is required. */
 export interface Check<Value> {
   readonly wanted: string;
   readonly accepts: (value: unknown) => boolean;
@@ -44,7 +44,7 @@ export const oneOf = <Word extends string>(words: readonly Word[], fallback: Wor
   fallback,
 });
 
-/** PyTorch's options that are an absolute lr, and the options that replace them, fractions of lr. */
+/** PyTorch's options that are an absolute lr, and our options that replace them, which are fractions of lr. */
 const fractions: Readonly<Record<string, string>> = {
   etaMin: 'minLrRate',
   eta_min: 'minLrRate',
@@ -55,7 +55,7 @@ const fractions: Readonly<Record<string, string>> = {
 
 type Checks<Values> = { readonly [Name in keyof Values]: Check<Values[Name]> };
 
-/** Checks the options of the schedule `name`, and returns them with the defaults of the others. */
+/** Checks the options of the schedule `name`. Returns them, with defaults for the missing ones. */
 export function read<Values extends object>(
   name: string,
   options: unknown,
@@ -77,7 +77,7 @@ export function read<Values extends object>(
     throw new TypeError(`Unknown option ${show(key)}, got ${show(value)}; ${has}`);
   }
   const entries = Object.entries(checks as Record<string, Check<unknown>>).map(([key, check]) => {
-    // As in calls, `undefined` means the default. Null is a value, and refused.
+    // undefined means the default, as in calls. null is refused.
     const value = given[key] === undefined ? check.fallback : given[key];
     expect(check.accepts(value), key, check.wanted, value);
     return [key, value];

@@ -1,4 +1,4 @@
-// Schedules along half a cosine wave (SGDR, arXiv 1608.03983).
+// Schedules that follow half a cosine wave (SGDR, arXiv 1608.03983).
 
 import { raise } from '../math/power.js';
 import { notNegative, read, whole } from './checks.js';
@@ -10,13 +10,13 @@ const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(
 export interface CosineAnnealingOptions {
   /** The number of steps until the multiplier is `minLrRate`, at least 1. */
   readonly tMax: number;
-  /** The multiplier at `tMax`, at least 0: PyTorch's eta_min, which is an absolute lr, divided by lr. Default 0. */
+  /** The multiplier at `tMax`, at least 0: PyTorch's eta_min (an absolute lr) divided by lr. Default 0. */
   readonly minLrRate?: number;
 }
 
 /**
- * minLrRate + (1 - minLrRate)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. Past `tMax` it rises again, to 1 at 2*tMax,
- * as torch's does; `cosineDecay` stays at its end.
+ * minLrRate + (1 - minLrRate)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. After `tMax` it rises again, to 1 at
+ * 2*tMax, as in torch; `cosineDecay` stays at its last value.
  */
 export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
   const { tMax, minLrRate } = read('cosineAnnealing', options, arguments.length, {
@@ -27,7 +27,7 @@ export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
 }
 
 export interface CosineDecayOptions {
-  /** The number of steps until the multiplier is `alpha`; with 0 it is `alpha` from the start. */
+  /** The number of steps until the multiplier is `alpha`. 0: it is `alpha` from the start. */
   readonly decaySteps: number;
   /** The multiplier from `decaySteps` on. Default 0. */
   readonly alpha?: number;
@@ -51,9 +51,9 @@ export function cosineDecay(options: CosineDecayOptions): Schedule {
 export interface CosineAnnealingWarmRestartsOptions {
   /** The number of steps of the first cycle, at least 1. */
   readonly t0: number;
-  /** The length of a cycle, relative to the one before: a whole number of at least 1. Default 1. */
+  /** The length of a cycle divided by the length of the one before: a whole number of at least 1. Default 1. */
   readonly tMult?: number;
-  /** The multiplier that each cycle falls towards: PyTorch's eta_min, an absolute lr, divided by lr. Default 0. */
+  /** The multiplier at the end of each cycle: PyTorch's eta_min (an absolute lr) divided by lr. Default 0. */
   readonly minLrRate?: number;
 }
 
@@ -66,7 +66,7 @@ export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestarts
   });
   return schedule((t) => {
     if (tMult === 1) return fallTo(minLrRate, (t % t0) / t0);
-    // In whole numbers: a logarithm would sometimes miss the first step of a cycle.
+    // Count in whole numbers: a logarithm would sometimes miss the first step of a cycle.
     let rest = t;
     let length = t0;
     for (; rest >= length; length *= tMult) rest -= length;

@@ -1,4 +1,4 @@
-// Schedules of one formula each.
+// Schedules with one formula each.
 
 import { power, raise } from '../math/power.js';
 import { countAtMost } from '../math/search.js';
@@ -6,7 +6,7 @@ import { notNegative, positive, read, share, whole, wholes } from './checks.js';
 import { between, schedule, type Schedule } from '../algorithms/schedule.js';
 
 export interface ConstantOptions {
-  /** The multiplier before `totalIters`, from 0 to 1. Default 1/3. */
+  /** The multiplier of the first `totalIters` steps, from 0 to 1. Default 1/3. */
   readonly factor?: number;
   /** The number of steps with `factor`. Default 5. */
   readonly totalIters?: number;
@@ -26,7 +26,7 @@ export interface LinearOptions {
   readonly startFactor?: number;
   /** The multiplier from `totalIters` on, from 0 to 1. Default 1. */
   readonly endFactor?: number;
-  /** The number of steps until `endFactor`; with 0 the multiplier is `endFactor` from the start. Default 5. */
+  /** The number of steps until the multiplier is `endFactor`. 0: it is `endFactor` from the start. Default 5. */
   readonly totalIters?: number;
 }
 
@@ -41,7 +41,7 @@ export function linear(options: LinearOptions = {}): Schedule {
 }
 
 export interface PolynomialOptions {
-  /** The number of steps until the multiplier is 0; with 0 it is 0 from the start. Default 5. */
+  /** The number of steps until the multiplier is 0. 0: it is 0 from the start. Default 5. */
   readonly totalIters?: number;
   /** The exponent, at least 0. Default 1. */
   readonly power?: number;
@@ -81,13 +81,15 @@ export function step(options: StepScheduleOptions): Schedule {
 }
 
 export interface MultiStepOptions {
-  /** The steps at which the multiplier is multiplied by `gamma`, in any order. One that is listed twice counts twice. */
+  /**
+   * The steps at which the multiplier is multiplied by `gamma`, in any order. One that is listed twice counts twice.
+   */
   readonly milestones: readonly number[];
   /** The factor at each milestone, at least 0. Default 0.1. */
   readonly gamma?: number;
 }
 
-/** gamma**(how many milestones have been reached): torch's MultiStepLR. */
+/** gamma**(the number of milestones reached): torch's MultiStepLR. */
 export function multiStep(options: MultiStepOptions): Schedule {
   const { milestones, gamma } = read('multiStep', options, arguments.length, {
     milestones: wholes(),
@@ -98,9 +100,11 @@ export function multiStep(options: MultiStepOptions): Schedule {
 }
 
 export interface InverseSqrtOptions {
-  /** Steps of linear warm-up from 0 to 1. */
+  /** The number of steps of linear warm-up from 0 to 1. */
   readonly warmupSteps: number;
-  /** The number of steps after the warm-up until the multiplier is sqrt(1/2). Default `warmupSteps`, or 10000 if that is 0. */
+  /**
+   * The number of steps from the warm-up to a multiplier of sqrt(1/2). Default `warmupSteps`, or 10000 if that is 0.
+   */
   readonly timescale?: number;
 }
 

@@ -1,5 +1,5 @@
-// The public names of twinstep/schedules: functions from completed steps to a multiplier of lr, for the option `schedule`.
-// If PyTorch has the schedule, the name is PyTorch's in camelCase, without "LR" or "Scheduler", and so are the options.
+// The public names of twinstep/schedules: functions from completed steps to a multiplier of lr, for the option
+// `schedule`. Names and options of PyTorch's schedules are PyTorch's in camelCase, without "LR" or "Scheduler".
 
 export { constant, exponential, inverseSqrt, linear, multiStep, polynomial, step } from './decays.js';
 export { cosineAnnealing, cosineAnnealingWarmRestarts, cosineDecay } from './cosines.js';

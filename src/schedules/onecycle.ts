@@ -1,4 +1,5 @@
-// The one-cycle policy (arXiv 1708.07120): lr rises to its maximum and falls far below its start; momentum does the inverse.
+// The one-cycle policy (arXiv 1708.07120): lr rises to its maximum, then falls far below its start. Momentum falls
+// while lr rises, and rises while lr falls.
 
 import { expect, expectArguments } from '../errors.js';
 import { flag, oneOf, positive, rate, read, share, whole } from './checks.js';
@@ -10,13 +11,13 @@ export interface OneCycleOptions {
   readonly totalSteps: number;
   /** The share of the steps in which lr rises, from 0 to 1. Default 0.3. */
   readonly pctStart?: number;
-  /** The interpolation between two levels. Default 'cos'. */
+  /** The interpolation between the start, the maximum and the end. Default 'cos'. */
   readonly annealStrategy?: 'cos' | 'linear';
-  /** The multiplier begins at 1/divFactor. Default 25. */
+  /** The multiplier starts at 1/divFactor. Default 25. */
   readonly divFactor?: number;
   /** The multiplier ends at 1/(divFactor*finalDivFactor). Default 1e4. */
   readonly finalDivFactor?: number;
-  /** Whether the multiplier first falls to where it began, and then to the end. Default false. */
+  /** true: the multiplier falls to its start, then to its end. false: directly to its end. Default false. */
   readonly threePhase?: boolean;
   /** The momentum when lr is at its maximum, at least 0 and less than 1. Default 0.85. */
   readonly baseMomentum?: number;
@@ -34,8 +35,8 @@ export interface OneCycle extends Schedule {
 
 /**
  * torch's OneCycleLR. The option lr is the maximum: the multiplier is 1 at step pctStart*totalSteps - 1. After the last
- * step it stays at its end (torch throws). Pass `betas` to the optimizer for a momentum that cycles (torch's
- * cycle_momentum):
+ * step it keeps its last value (torch throws). To cycle the momentum (torch's cycle_momentum), pass `betas` to the
+ * optimizer:
  *
  *     const cycle = oneCycle({ totalSteps: 1000 });
  *     adamw(params, { lr: 0.01, schedule: cycle, betas: cycle.betas(0.999) })
@@ -54,7 +55,8 @@ export function oneCycle(options: OneCycleOptions): OneCycle {
     });
   const [peak, last] = [pctStart * totalSteps - 1, totalSteps - 1];
   const initial = 1 / divFactor;
-  // The last step of each phase, and the levels at both ends. With pctStart < 1/totalSteps the peak is before step 0, as in torch.
+  // The last step of each phase, and the multiplier at its ends. With pctStart < 1/totalSteps the peak is before step
+  // 0, as in torch.
   const ends = threePhase ? [peak, 2 * peak, last] : [peak, last];
   const levels = [initial, 1, ...(threePhase ? [initial] : []), initial / finalDivFactor];
   const momenta = [maxMomentum, baseMomentum, maxMomentum, maxMomentum];
@@ -66,7 +68,7 @@ export function oneCycle(options: OneCycleOptions): OneCycle {
       let phase = 0;
       while (t > ends[phase]) phase += 1;
       const start = phase === 0 ? 0 : ends[phase - 1];
-      // A phase without steps is at its end.
+      // A phase of 0 steps is at its end.
       const part = ends[phase] > start ? (t - start) / (ends[phase] - start) : 1;
       return anneal(values[phase], values[phase + 1], part);
     });

@@ -1,4 +1,4 @@
-// Combines schedules: one after another, or multiplied.
+// Combines schedules: runs one after another, or multiplies them.
 
 import { expect, expectArguments } from '../errors.js';
 import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
@@ -7,20 +7,20 @@ import { countAtMost } from '../math/search.js';
 import { between, schedule, withMemoryOf, type Schedule } from '../algorithms/schedule.js';
 
 export interface LinearWarmupOptions {
-  /** The number of steps of the warm-up; with 0 there is none. */
+  /** The number of steps of the warm-up. 0: no warm-up. */
   readonly totalIters: number;
   /** The multiplier of step 0, from 0 to 1. Default 0. */
   readonly startFactor?: number;
 }
 
 /**
- * From `startFactor` to 1 in `totalIters` steps; after that `then`, which counts from 0. Hugging Face's
- * get_constant_schedule_with_warmup; with a `then`, the other get_*_schedule_with_warmup.
+ * Rises from `startFactor` to 1 in `totalIters` steps. After that returns `then`, which counts from 0: by default 1, as
+ * Hugging Face's get_constant_schedule_with_warmup; with another `then`, as the other get_*_schedule_with_warmup.
  */
 export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () => 1): Schedule {
   expectArguments(arguments.length, 2, 'linearWarmup');
   const { totalIters, startFactor } = read('linearWarmup', options, 1, { totalIters: whole(0), startFactor: share(0) });
-  expectSchedule(then, 'what follows linearWarmup');
+  expectSchedule(then, 'the second argument of linearWarmup');
   const formula: Schedule = (t) => (t < totalIters ? between(startFactor, 1, t / totalIters) : then(t - totalIters));
   return withMemoryOf([then], schedule(formula));
 }
@@ -40,11 +40,11 @@ export interface WarmupStableDecayOptions {
   readonly decayType?: (typeof types)[number];
   /** The multiplier at both ends, from 0 to 1. Default 0. */
   readonly minLrRatio?: number;
-  /** The number of cosine waves in the decay. Default 0.5: it falls, and does not rise again. */
+  /** The number of cosine waves in the decay. Default 0.5: falls once. */
   readonly numCycles?: number;
 }
 
-/** Warm-up, stable phase and decay (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */
+/** Warm-up, stable phase, decay (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */
 export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   const { warmupSteps, stableSteps, decaySteps, warmupType, decayType, minLrRatio, numCycles } = read(
     'warmupStableDecay',
@@ -77,8 +77,9 @@ function fall(type: (typeof types)[number], x: number, numCycles = 0.5): number 
 }
 
 /**
- * One schedule after another, each counting from 0: the first before step milestones[0], the second from there on, and so
- * on. torch's SequentialLR, Optax' join_schedules. `milestones` are ascending, and one fewer than `schedules`.
+ * Runs one schedule after another, each counting from 0: the first before step milestones[0], the second from there to
+ * milestones[1], and so on. `milestones` are ascending, one fewer than `schedules`. torch's SequentialLR, Optax'
+ * join_schedules.
  */
 export function sequential(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   expectArguments(arguments.length, 2, 'sequential');
@@ -86,7 +87,12 @@ export function sequential(schedules: readonly Schedule[], milestones: readonly 
   const { wanted, accepts } = wholes();
   expect(accepts(milestones), 'milestones', wanted, milestones);
   const isOneLess = milestones.length === schedules.length - 1;
-  expect(isOneLess, 'milestones', `${schedules.length - 1} in number, one less than the schedules`, milestones);
+  expect(
+    isOneLess,
+    'milestones',
+    `an array of length ${schedules.length - 1}, one less than the schedules`,
+    milestones,
+  );
   const isAscending = milestones.every((milestone, i) => i === 0 || milestone >= milestones[i - 1]);
   expect(isAscending, 'milestones', 'in ascending order', milestones);
   const [parts, starts] = [[...schedules], [0, ...milestones]];
@@ -97,7 +103,7 @@ export function sequential(schedules: readonly Schedule[], milestones: readonly 
   return withMemoryOf(parts, schedule(formula));
 }
 
-/** The product of schedules: torch's ChainedScheduler. */
+/** Multiplies schedules: torch's ChainedScheduler. */
 export function chained(...schedules: readonly Schedule[]): Schedule {
   expectSchedules(schedules, 'chained');
   const formula: Schedule = (t) => {

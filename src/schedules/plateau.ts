@@ -1,4 +1,4 @@
-// The schedule that follows a metric instead of the steps.
+// A schedule that depends on a metric instead of the number of steps.
 
 import { canCount, countFrom, expect, expectArguments, isRecord, list } from '../errors.js';
 import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
@@ -9,29 +9,29 @@ export interface ReduceOnPlateauOptions {
   readonly mode?: 'min' | 'max';
   /** The factor of a reduction, at least 0 and less than 1. Default 0.1. */
   readonly factor?: number;
-  /** The number of metrics in a row that may be no better before a reduction. Default 10. */
+  /** The number of bad metrics in a row without a reduction; the next one reduces. Default 10. */
   readonly patience?: number;
-  /** How much better than the best a metric must be to count as better. Default 1e-4. */
+  /** A metric counts as better if it is better than the best by more than this. Default 1e-4. */
   readonly threshold?: number;
   /** Whether `threshold` is relative to the best, or absolute. Default 'rel'. */
   readonly thresholdMode?: 'rel' | 'abs';
-  /** The number of metrics after a reduction that never count as bad. Default 0. */
+  /** The number of metrics after a reduction that do not count as bad. Default 0. */
   readonly cooldown?: number;
-  /** The least multiplier, from 0 to 1: PyTorch's min_lr, an absolute lr, divided by lr. Default 0. */
+  /** The least multiplier, from 0 to 1: PyTorch's min_lr (an absolute lr) divided by lr. Default 0. */
   readonly minLrRate?: number;
-  /** The multiplier is not reduced by this much or less: PyTorch's eps, an absolute lr, divided by lr. Default 1e-8. */
+  /** A reduction by this much or less is not made: PyTorch's eps (an absolute lr) divided by lr. Default 1e-8. */
   readonly minReduction?: number;
 }
 
-/** The state of `reduceOnPlateau`, with PyTorch's names, except for the multiplier: PyTorch has lr itself. */
+/** The state of `reduceOnPlateau`, with PyTorch's names, except `multiplier`: PyTorch has lr itself. */
 export interface PlateauState extends Record<string, number | null> {
-  /** Null before the first metric that counts: JSON has no Infinity. */
+  /** null until a metric is better than infinity, which JSON does not have. */
   best: number | null;
   num_bad_epochs: number;
   cooldown_counter: number;
   /** The number of metrics so far. */
   last_epoch: number;
-  /** What the schedule returns. */
+  /** The current multiplier. */
   multiplier: number;
 }
 
@@ -51,7 +51,7 @@ const better: Readonly<Record<string, (metric: number, best: number, threshold: 
 
 const counter: Check<unknown> = { wanted: countFrom(0), accepts: (value) => canCount(value), fallback: undefined };
 
-const memory: Readonly<Record<keyof PlateauState & string, Check<unknown>>> = {
+const stateChecks: Readonly<Record<keyof PlateauState & string, Check<unknown>>> = {
   best: {
     wanted: 'a number, or null',
     accepts: (value) => value === null || (typeof value === 'number' && !Number.isNaN(value)),
@@ -64,8 +64,9 @@ const memory: Readonly<Record<keyof PlateauState & string, Check<unknown>>> = {
 };
 
 /**
- * torch's ReduceLROnPlateau: the multiplier, 1 at first, is multiplied by `factor` when more than `patience` metrics in
- * a row are no better than the best so far. It is the one schedule with a memory, which the optimizer's state dicts hold.
+ * torch's ReduceLROnPlateau: the multiplier starts at 1, and is multiplied by `factor` when more than `patience`
+ * metrics in a row are not better than the best so far. It is the only schedule here with state; the optimizer's state
+ * dicts save that.
  */
 export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnPlateau {
   const { mode, factor, patience, threshold, thresholdMode, cooldown, minLrRate, minReduction } = read(
@@ -112,12 +113,12 @@ export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnP
 
   function loadStateDict(dict: unknown): void {
     expectArguments(arguments.length, 1, 'loadStateDict');
-    const names = Object.keys(memory);
+    const names = Object.keys(stateChecks);
     expect(isRecord(dict), 'the state of reduceOnPlateau', `a record with ${list(names)}`, dict);
-    // Each is read once: a getter may return another value the next time.
+    // Read each once: a getter may return another value the next time.
     const values = names.map((name) => {
       const value: unknown = Object.hasOwn(dict, name) ? dict[name] : undefined;
-      const { wanted, accepts } = memory[name];
+      const { wanted, accepts } = stateChecks[name];
       expect(accepts(value), `${name} in the state of reduceOnPlateau`, wanted, value);
       return value as number | null;
     });
