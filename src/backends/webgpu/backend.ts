@@ -1,4 +1,4 @@
-// WebGPU: the kernels of wgsl/, over the caller's buffers and arenas of the optimizer's own.
+// The WebGPU backend: runs the kernels of wgsl/ on the caller's buffers and the optimizer's arenas.
 
 import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
@@ -23,23 +23,23 @@ export class WebGPU implements Backend {
   readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
   readonly #place: (added: NewTensors, own: Set<object>) => Promise<Placed[]>;
-  /** By section. Removed ones leave holes, which `forEach` skips. */
+  /** By section index. Removed sections leave holes, which `forEach` skips. */
   readonly #placed: Placed[] = [];
   readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
   readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
     Object.defineProperties({}, Object.fromEntries(properties)),
   );
-  /** The buffers that are its own. */
+  /** The optimizer's own buffers. */
   readonly #own = new Set<object>();
-  /** How many tensors it has. */
+  /** The number of tensors. */
   #tensors = 0;
   readonly #recording: Recording;
   readonly #paramRanges = new ParamRanges();
   readonly #gradientRanges = new GradientRanges();
-  /** What `grads` has shown so far. */
+  /** The bindings that `grads` has returned, by name. */
   readonly #shown = new Map<string, GPUBufferBinding>();
 
-  /** Of no section yet; `place` makes the memory of those to come. */
+  /** Starts without sections. `place` allocates the memory of new ones. */
   constructor(
     device: GPUDevice,
     ownsDevice: boolean,
@@ -68,7 +68,7 @@ export class WebGPU implements Backend {
 
   async extend(added: NewTensors): Promise<Extension> {
     const { sections } = added;
-    const placed = await this.#answer(this.#place(added, this.#own));
+    const placed = await this.#settle(this.#place(added, this.#own));
     const take = (): void => {
       for (const each of placed) {
         this.#placed.push(each);
@@ -116,7 +116,7 @@ export class WebGPU implements Backend {
     }
     const under = this.#paramRanges.at(buffer, offset, length * FLOAT);
     if (under !== undefined) {
-      // Which of them would be stepped first is nothing to build on.
+      // The order in which tensors are updated is not defined.
       const whose = under === name ? 'itself' : show(under);
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
     }
@@ -148,7 +148,7 @@ export class WebGPU implements Backend {
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
     this.checkAlive();
     const sources = arrays.map((array) => this.#sourceOf(array));
-    return this.#answer(readBack(this.device, sources));
+    return this.#settle(readBack(this.device, sources));
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
@@ -156,7 +156,7 @@ export class WebGPU implements Backend {
     const given = sources.map((source) => {
       return isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source);
     });
-    return this.#answer(normsOf(this.device, given));
+    return this.#settle(normsOf(this.device, given));
   }
 
   zeroGrad(): Promise<Error | undefined> {
@@ -171,11 +171,11 @@ export class WebGPU implements Backend {
 
   async checkWritable(arrays: readonly ArrayOf[]): Promise<void> {
     const named = new Map(arrays.map((array) => [this.#placeOf(array).buffer, array.tensor.name]));
-    await this.#answer(checkWritable(this.device, named));
+    await this.#settle(checkWritable(this.device, named));
   }
 
   write(writes: Iterable<Write>, copies: readonly ArrayOf[]): Promise<Error | undefined> {
-    return this.#attempt('part of a state dict, and the state is neither that nor the one before', () => {
+    return this.#attempt('part of a state dict, and the state is now a mixture of old and new', () => {
       for (const [array, values] of writes) {
         const { memory } = this.#placed[array.section];
         memory.upload(this.#placeOf(array), values ?? new Float32Array(array.tensor.length));
@@ -217,11 +217,11 @@ export class WebGPU implements Backend {
     if (this.lost !== undefined) throw new Error(this.lost);
   }
 
-  /** Awaits the device's answer. Throws that the device was lost, if it was by then. */
-  async #answer<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  /** Awaits a result of the device. Throws if the device was lost meanwhile. */
+  async #settle<Result>(result: Promise<Result>): Promise<Result> {
     const { lost, queue } = this.device;
     try {
-      return await answer;
+      return await result;
     } catch (error) {
       // A lost device may reject the call before its promise `lost` resolves.
       await Promise.race([lost, queue.onSubmittedWorkDone()]).catch(() => {});
@@ -231,7 +231,7 @@ export class WebGPU implements Backend {
     }
   }
 
-  /** One of the arrays of a tensor, or a gradient in the caller's buffer. */
+  /** Returns the source of a tensor's array, or of a gradient in the caller's buffer. */
   #sourceOf({ grad, ...array }: ArrayOf & { readonly grad?: unknown }): Source {
     const { name, length } = array.tensor;
     const place = grad === undefined ? this.#placeOf(array) : placeOf(grad);
@@ -242,7 +242,7 @@ export class WebGPU implements Backend {
     return this.#placed[section].memory.array(tensor, array);
   }
 
-  /** A property of `grads`, whose memory is made when it is first looked at. */
+  /** Returns the descriptor of a property of `grads`. Its memory is allocated when it is first read. */
   #showGrad(section: number, tensor: Tensor): PropertyDescriptor {
     let shown: GPUBufferBinding | undefined;
     const get = (): GPUBufferBinding => {

@@ -1,4 +1,4 @@
-// Commands for the device, recorded into the caller's encoder, or into one that is submitted at their end.
+// Records commands into the caller's encoder, or into one of ours, which is then submitted.
 
 import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
@@ -14,33 +14,33 @@ import { placeOf, type Place, type SectionMemory } from './arenas.js';
 import { addAll, type Sum } from './accumulate.js';
 import { Uniforms } from './uniforms.js';
 
-/** A section, its memory, and what runs over it. */
+/** A section, its memory, and its dispatches by rule. */
 export interface Placed {
   readonly section: Section;
   readonly memory: SectionMemory;
   readonly dispatches: ReadonlyMap<Rule, Dispatches>;
 }
 
-/** Records one piece of work after the other, each inside error scopes. */
+/** Records work, one call after another, each in its own error scopes. */
 export class Recording {
   readonly #device: GPUDevice;
   readonly #keepGrads: boolean;
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
 
-  // Of the work that is being recorded:
+  // State of the work being recorded:
   #callersEncoder: GPUCommandEncoder | undefined;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
-  /** What the pass was told last: telling it again for every tensor costs a quarter of the step. */
+  /** The pass's current pipeline. Setting it again for every tensor would take a quarter of the step's time. */
   #pipeline: GPUComputePipeline | undefined;
   /** The dispatches of tensors whose gradient is in the caller's buffer. */
   readonly #bound = new Map<Tensor, readonly Dispatch[]>();
-  /** Gradients that were uploaded and are not kept. */
-  #passing: GPUBuffer[] = [];
-  /** Gradients that are added to the optimizer's own. */
+  /** Buffers of gradients uploaded for this step only. */
+  #temporary: GPUBuffer[] = [];
+  /** Gradients to add to the optimizer's own. */
   #sums: Sum[] = [];
-  /** Names of gradients whose buffer is new, and may turn out to be another device's. */
+  /** Names of gradients in new buffers, which may belong to another device. */
   #new: string[] = [];
 
   constructor(device: GPUDevice, keepGrads: boolean) {
@@ -51,15 +51,15 @@ export class Recording {
     this.#encodeScalars = new Uniforms(device, scalarsLayout, false);
   }
 
-  /** Makes room for so many runs a step. */
+  /** Reserves scalars for `runs` runs per step. */
   reserve(runs: number): void {
     this.#stepScalars.reserve(runs);
     this.#encodeScalars.reserve(Math.max(runs, 64));
   }
 
   /**
-   * Runs a step: takes the gradients, then updates each run. `placed` is by section, `own` has by name what
-   * `optimizer.grads` has shown.
+   * Runs a step: uploads or binds the gradients, then updates each run. `placed` is indexed by section. `own` has the
+   * bindings that `optimizer.grads` has returned, by name.
    */
   run(
     plans: readonly Plan[],
@@ -67,7 +67,7 @@ export class Recording {
     own: ReadonlyMap<string, GPUBufferBinding>,
     encoder: GPUCommandEncoder | undefined,
   ): Promise<Error | undefined> {
-    return this.attempt('a step, and nothing of it was done', encoder, () => {
+    return this.attempt('a step, and did none of it', encoder, () => {
       if (encoder === undefined) this.#stepScalars.rewind();
       for (const { members, section } of plans.flatMap(({ sections }) => sections)) {
         for (const { tensor, grad } of members) {
@@ -83,7 +83,7 @@ export class Recording {
     });
   }
 
-  /** Takes a gradient: one that is kept is uploaded, any other is bound where it is, or uploaded for this step alone. */
+  /** Uploads a gradient from the CPU, into the optimizer's memory or for this step only; binds one on the GPU. */
   #take({ section, memory, dispatches }: Placed, tensor: Tensor, grad: unknown): void {
     if (isFloat32Array(grad) && this.#keepGrads) return memory.upload(memory.grad(tensor), grad);
     const onNew = (): void => void this.#new.push(tensor.name);
@@ -101,7 +101,7 @@ export class Recording {
       next = i + 1;
       let dispatches = this.#bound.get(tensors[i]);
       if (dispatches === undefined) {
-        while (next <= last && this.#adjoin(memory, tensors[next - 1], tensors[next])) next++;
+        while (next <= last && this.#adjoins(memory, tensors[next - 1], tensors[next])) next++;
         dispatches = ofRule.get(rule)!.adjoining(i, next - 1);
       }
       for (const { pipeline, arrays, workgroups } of dispatches) {
@@ -122,7 +122,7 @@ export class Recording {
     for (const buffer of buffers) this.#encoder.clearBuffer(buffer);
   }
 
-  /** Adds a gradient to the optimizer's own, or as the first of some puts it there. */
+  /** Adds a gradient to the optimizer's own. The first one replaces it. */
   accumulate({ memory }: Placed, tensor: Tensor, grad: unknown, isFirst: boolean): void {
     const own = memory.grad(tensor);
     if (isFirst && isFloat32Array(grad)) return memory.upload(own, grad);
@@ -135,8 +135,8 @@ export class Recording {
   }
 
   /**
-   * Does `work` inside error scopes, and submits what it recorded unless that went into the caller's encoder. If it
-   * throws, nothing is submitted. Resolves to the error that the device reports for `what`.
+   * Calls `work` in error scopes, and submits what it recorded, unless it used the caller's encoder. Submits nothing if
+   * `work` throws. Resolves to the error that the device reports, if any; `what` names the work in its message.
    */
   attempt(what: string, encoder: GPUCommandEncoder | undefined, work: () => void): Promise<Error | undefined> {
     pushErrorScopes(this.#device);
@@ -150,7 +150,7 @@ export class Recording {
       throw error;
     }
     const inNewBuffers = this.#new.length > 0 ? ` (gradients in new buffers: ${list(this.#new)})` : '';
-    this.#forget();
+    this.#reset();
     return popErrorScopes(this.#device).then((reported) => {
       // A lost device may report no error.
       const message = reported ?? Kernels.of(this.#device).lost;
@@ -167,14 +167,14 @@ export class Recording {
     }
   }
 
-  /** Never throws: the error that cancels the work is on its way to the caller. */
+  /** Never throws: the caller gets the error that cancelled the work. */
   #cancel(): void {
     try {
       this.#endPass();
     } catch {
-      // The encoder is broken, and what was recorded into it cannot be submitted.
+      // The encoder is invalid, so nothing that it recorded can be submitted.
     }
-    this.#forget();
+    this.#reset();
   }
 
   destroy(): void {
@@ -186,35 +186,35 @@ export class Recording {
     return this.#callersEncoder === undefined ? this.#stepScalars : this.#encodeScalars;
   }
 
-  /** Where a gradient lies; one that is in CPU memory is uploaded, into a buffer of its own until after the step. */
+  /** Returns where a gradient lies. Uploads one in CPU memory into a temporary buffer. */
   #placeOf(memory: SectionMemory, grad: unknown): Place {
     if (!isFloat32Array(grad)) return placeOf(grad);
     const size = grad.byteLength;
-    const buffer = this.#device.createBuffer({ label: 'twinstep passing grad', size, usage: STORAGE | COPY_DST });
-    this.#passing.push(buffer);
+    const buffer = this.#device.createBuffer({ label: 'twinstep temporary grad', size, usage: STORAGE | COPY_DST });
+    this.#temporary.push(buffer);
     const place = { buffer, offset: 0 };
     memory.upload(place, grad);
     return place;
   }
 
-  /** Ends the pass, once, even if that throws. */
+  /** Ends the pass. Never ends it again, even if this throws. */
   #endPass(): void {
     const pass = this.#pass;
     this.#pass = undefined;
     pass?.end();
   }
 
-  #forget(): void {
-    for (const buffer of this.#passing) buffer.destroy();
-    this.#passing = [];
+  #reset(): void {
+    for (const buffer of this.#temporary) buffer.destroy();
+    this.#temporary = [];
     this.#sums = [];
     this.#callersEncoder = this.#encoder = this.#pipeline = undefined;
     this.#bound.clear();
     this.#new = [];
   }
 
-  /** Whether one dispatch can run from `a` on into `b`: both in the same arena, with all of their arrays. */
-  #adjoin(memory: SectionMemory, a: Tensor, b: Tensor): boolean {
+  /** Whether one dispatch can cover `a` and then `b`: all of b's arrays are in the same arena as a's. */
+  #adjoins(memory: SectionMemory, a: Tensor, b: Tensor): boolean {
     return a.arena === b.arena && !memory.isCallers(b) && !this.#bound.has(b);
   }
 }
