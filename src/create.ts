@@ -1,6 +1,6 @@
 // From an algorithm to the function that makes its optimizers.
 
-import type { Algorithm, GroupOptions } from './algorithms/algorithm.js';
+import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { WasmSource } from './backends/backend.js';
 import { checkWasm, keep } from './backends/cpu/module.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
@@ -61,7 +61,7 @@ export interface Create<Options extends GroupOptions> {
 const MOST_THREADS = 256;
 
 export function creator<Options extends GroupOptions>(made: Algorithm<Options>): Create<Options> {
-  const algorithm = ownOf(made);
+  const algorithm = ownOf(made) as unknown as AnyAlgorithm;
   async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
     expectArguments(arguments.length, 2, algorithm.name);
     expect(isRecord(options), 'options', 'a record', options);
@@ -89,7 +89,7 @@ export function creator<Options extends GroupOptions>(made: Algorithm<Options>):
     const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
       const making = { algorithm, common: ours, memory: added.memory, keepGrads, wasm, ...opened };
-      return new Optimizer(making, groups);
+      return new Optimizer<unknown, Options>(making, groups);
     } catch (error) {
       opened.backend.dispose();
       throw error;

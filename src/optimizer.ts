@@ -29,17 +29,12 @@ import { Stepper, type LiveGroup } from './step/group.js';
 import { step, switchMode, type Also, type StepOptions } from './step/step.js';
 
 /** What an optimizer is made of, besides its groups. */
-type Making<Options extends GroupOptions> = Pick<
-  OptimizerState<Options>,
-  'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'
-> & { readonly choice: Choice };
+type Making = Pick<OptimizerState, 'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'> & {
+  readonly choice: Choice;
+};
 
 /** What a method does by code that is loaded late, with what it was handed over. */
-type LateWork<Options extends GroupOptions, Given, Result> = (
-  code: StateCode,
-  parts: OptimizerState<Options>,
-  handedOver: Given,
-) => Promise<Result> | Result;
+type LateWork<Given, Result> = (code: StateCode, parts: OptimizerState, handedOver: Given) => Promise<Result> | Result;
 
 /** Values of parameters, to be taken over with a state dict. */
 interface Values {
@@ -52,16 +47,16 @@ interface Values {
  */
 export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   readonly #choice: Choice;
-  readonly #groups: readonly LiveGroup<Options>[];
+  readonly #groups: readonly LiveGroup<GroupOptions>[];
   readonly #failure: Failure;
   /** Undefined once it has been disposed of. */
-  #parts: OptimizerState<Options> | undefined;
+  #parts: OptimizerState | undefined;
 
   /** Use `adam`, `adamw`, ... */
-  constructor({ choice, ...making }: Making<Options>, groups: readonly Group<Options>[]) {
+  constructor({ choice, ...making }: Making, groups: readonly Group[]) {
     this.#failure = new Failure(making.backend);
     refuseAssignments(Optimizer.prototype);
-    const live: LiveGroup<Options>[] = [];
+    const live: LiveGroup<GroupOptions>[] = [];
     this.#groups = readOnly(live, 'groups', 'assign to an option, as groups[0].lr, or call addParamGroup().');
     const state = {
       members: new Map(),
@@ -91,7 +86,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** The live options of each group: an assignment takes effect at the next step, a bad value is refused. */
   get groups(): readonly LiveGroup<Options>[] {
-    return this.#groups;
+    return this.#groups as readonly LiveGroup<Options>[];
   }
 
   /** The GPU device that it runs on, the caller's or one of its own; undefined on the CPU. */
@@ -297,7 +292,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    */
   loadStateDict(dict: StateDict, options: LoadOptions & Values = {}): Promise<IncompatibleNames> {
     const before = this.#parts && changesOf(this.#parts);
-    const work: LateWork<Options, [unknown, unknown], IncompatibleNames> = async (code, parts, given) => {
+    const work: LateWork<[unknown, unknown], IncompatibleNames> = async (code, parts, given) => {
       const loading = code.load(parts, ...given, before);
       await code.takeOver([loading]);
       return loading.names;
@@ -353,7 +348,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     step(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
 
-  #freeze(which: string | number, isFrozen: boolean, parts: OptimizerState<Options>): void {
+  #freeze(which: string | number, isFrozen: boolean, parts: OptimizerState): void {
     checkFinished(parts);
     const isKnown = typeof which === 'string' || typeof which === 'number';
     expect(isKnown, 'what is frozen', 'the name of a tensor or the index of a group', which);
@@ -366,7 +361,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * What a call that may change something works on. Throws for arguments too many, and on re-entry. One that `mends` the
    * state may be called while that is broken.
    */
-  #enter(method: string, given: number, most: number, mends = false): OptimizerState<Options> {
+  #enter(method: string, given: number, most: number, mends = false): OptimizerState {
     expectArguments(given, most, method);
     if (mends) this.#failure.checkAlive();
     else this.#failure.check();
@@ -379,7 +374,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     method: string,
     given: number,
     most: number,
-    work: (parts: OptimizerState<Options>) => Promise<Result> | Result,
+    work: (parts: OptimizerState) => Promise<Result> | Result,
     mends = false,
   ): Promise<Result> {
     if (this.#parts !== undefined) checkIdle(this.#parts, method);
@@ -392,10 +387,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     given: number,
     most: number,
     handedOver: Given,
-    work: LateWork<Options, Given, Result>,
+    work: LateWork<Given, Result>,
     mends = false,
   ): Promise<Result> {
-    const run = async (parts: OptimizerState<Options>): Promise<Result> => {
+    const run = async (parts: OptimizerState): Promise<Result> => {
       const code = stateCode();
       if (code !== undefined) return work(code, parts, handedOver);
       const copy = snapshot(handedOver) as Given;
@@ -406,12 +401,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /** What can be looked at even if the device is lost. */
-  #look(): OptimizerState<Options> {
+  #look(): OptimizerState {
     this.#failure.checkCounts();
     return this.#parts!;
   }
 
-  #use(): OptimizerState<Options> {
+  #use(): OptimizerState {
     this.#failure.check();
     return this.#parts!;
   }

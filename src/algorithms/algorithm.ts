@@ -126,6 +126,9 @@ export interface Algorithm<Options extends object> {
   };
 }
 
+/** Any algorithm, for code that reads its options by name. */
+export type AnyAlgorithm = Algorithm<GroupOptions>;
+
 /**
  * Returns the weight with which lerp(average, value, weight) is an exponential average of decay rate `beta`: 1 - beta,
  * or for beta < 0.5 -beta, which `lerp` (f32.ts) applies from the new value. Computed in f64.

@@ -1,6 +1,6 @@
 // From what the caller hands to `adamw(params, options)` to groups of tensors, checked before anything is made.
 
-import type { Algorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import { FLOAT, type Tensor } from '../backends/layout.js';
 import { checkSeparate, isFloat32Array, locate, type Located, type ByteRange } from '../backends/memory.js';
 import type { NewTensors, Section } from '../backends/section.js';
@@ -17,8 +17,8 @@ export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: 
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
 /** A group as the optimizer sees it. */
-export interface Group<Options = object> {
-  readonly options: Options;
+export interface Group {
+  readonly options: GroupOptions;
   /** Where errors about this group say that they are: "" or " of group 1". */
   readonly where: string;
   /** The tensors that it began with. */
@@ -45,12 +45,12 @@ const nothing: Existing = {
 };
 
 /** Reads what `adamw(params, common)` was given, or, as a list, groups that are added to `existing` ones. */
-export function readGroups<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
+export function readGroups(
+  algorithm: AnyAlgorithm,
   params: unknown,
   common: Record<string, unknown>,
   existing = nothing,
-): { groups: Group<Options>[]; added: NewTensors } {
+): { groups: Group[]; added: NewTensors } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
   // The first index of each object.
@@ -74,9 +74,9 @@ export function readGroups<Options extends GroupOptions>(
 }
 
 /** Reads a section for each entry: the tensors of `record`, by the options of a group. */
-export function readTensors<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  entries: readonly { options: Options; record: unknown; where: string; ownMask?: boolean }[],
+export function readTensors(
+  algorithm: AnyAlgorithm,
+  entries: readonly { options: GroupOptions; record: unknown; where: string; ownMask?: boolean }[],
   existing: Existing,
 ): NewTensors {
   const ranges = new Map<string, ByteRange>();

@@ -1,6 +1,6 @@
 // Options at creation and on assignment to a live group, checked by their algorithm's checks.
 
-import type { Algorithm } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Check } from '../algorithms/checks.js';
 import { expect, list, ownOf, show, suggest, unexpected } from '../errors.js';
 
@@ -9,12 +9,12 @@ export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (lette
 export const camelCase = (name: string): string => name.replace(/_./g, ([, letter]) => letter.toUpperCase());
 
 /** The group's whole set of options: what it is given itself, else what the optimizer is given, else the defaults. */
-export function resolve<Options extends object>(
-  algorithm: Algorithm<Options>,
+export function resolve(
+  algorithm: AnyAlgorithm,
   ofGroup: Record<string, unknown>,
   ofAll: Record<string, unknown>,
   where: string,
-): Options {
+): GroupOptions {
   const resolved: Record<string, unknown> = ownOf({});
   const sources = [ownOf(ofGroup), ownOf(ofAll)];
   for (const source of sources) {
@@ -25,55 +25,51 @@ export function resolve<Options extends object>(
     const given = sources.map((source) => source[name]).find((value) => value !== undefined);
     resolved[name] = checked(algorithm, name, given !== undefined ? given : fallback, where);
   }
-  checkTogether(algorithm, resolved as Options, where);
-  return resolved as Options;
+  checkTogether(algorithm, resolved as GroupOptions, where);
+  return resolved as GroupOptions;
 }
 
 /** Throws where options, each of them good, cannot stand together. */
-export function checkTogether<Options extends object>(
-  algorithm: Algorithm<Options>,
-  options: Readonly<Options>,
-  where: string,
-): void {
+export function checkTogether(algorithm: AnyAlgorithm, options: Readonly<GroupOptions>, where: string): void {
   const conflict = algorithm.conflict?.(options);
   if (conflict !== undefined) throw new TypeError(`Cannot take the options${where}: ${conflict}`);
 }
 
 /** The options of a running group, as its owner sees them. */
-export interface Live<Options> {
+export interface Live {
   /** An assignment is checked, takes effect at the next step, and changes nothing when it is refused. */
-  readonly shown: Options;
+  readonly shown: GroupOptions;
   /** Assigns what has been checked. */
-  take(values: Readonly<Record<string, unknown>>): void;
+  take(values: object): void;
   /** How often an option was assigned by its owner. */
   readonly assignments: number;
 }
 
 /** Shows `options` with `further` properties, which are read-only: on a copy, since an object with getters is slow to step from. */
-export function live<Options extends object>(
-  algorithm: Algorithm<Options>,
-  options: Options,
+export function live(
+  algorithm: AnyAlgorithm,
+  options: GroupOptions,
   further: Readonly<Record<string, () => unknown>>,
   where: string,
-): Live<Options> {
+): Live {
   const values = options as Readonly<Record<string, unknown>>;
-  const copy = {} as Options;
+  const copy = {} as GroupOptions;
   for (const [name, get] of Object.entries(further)) {
     Object.defineProperty(copy, name, ownOf({ get, enumerable: true }));
   }
-  const take = (taken: Readonly<Record<string, unknown>>): void => {
+  const take = (taken: object): void => {
     Object.assign(options, taken);
     Object.assign(copy, taken);
   };
-  take(options as Readonly<Record<string, unknown>>);
+  take(options);
   let assignments = 0;
-  const traps: ProxyHandler<Options> = {
+  const traps: ProxyHandler<GroupOptions> = {
     set(_, name, value) {
       const key = String(name);
       if (Object.hasOwn(further, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
       known(algorithm, key, value, where);
       const next = checked(algorithm, key, value, where);
-      if (next !== values[key] && algorithm.fixed.includes(key as keyof Options & string)) {
+      if (next !== values[key] && algorithm.fixed.includes(key as keyof GroupOptions)) {
         throw new TypeError(`${key} decides the optimizer's memory and is fixed once it is made, got ${show(value)}.`);
       }
       checkTogether(algorithm, { ...options, [key]: next }, where);
@@ -85,7 +81,7 @@ export function live<Options extends object>(
     deleteProperty: refuse,
   };
   return {
-    shown: new Proxy<Options>(copy, ownOf(traps)),
+    shown: new Proxy(copy, ownOf(traps)),
     take,
     get assignments() {
       return assignments;
@@ -97,12 +93,7 @@ function refuse(_: object, name: string | symbol): never {
   throw new TypeError(`Options of a group are assigned, not redefined or deleted: ${String(name)}.`);
 }
 
-function known<Options extends object>(
-  algorithm: Algorithm<Options>,
-  name: string,
-  value: unknown,
-  where: string,
-): void {
+function known(algorithm: AnyAlgorithm, name: string, value: unknown, where: string): void {
   if (Object.hasOwn(algorithm.defaults, name)) return;
   const names = Object.keys(algorithm.defaults);
   const machine = ['backend', 'device', 'threads', 'wasm', 'keepGrads'];
@@ -114,12 +105,11 @@ function known<Options extends object>(
 const isFunction = (value: unknown): value is (completed: number) => unknown => typeof value === 'function';
 
 /** The check of an option that the algorithm has. */
-const checkOf = <Options extends object>({ checks }: Algorithm<Options>, name: string): Check =>
-  checks[name as keyof Options];
+const checkOf = ({ checks }: AnyAlgorithm, name: string): Check => checks[name as keyof GroupOptions];
 
 /** An option after `completed` steps: the value, or where that is a function what it returns, checked. */
-export function valueAt<Value, Options extends object>(
-  algorithm: Algorithm<Options>,
+export function valueAt<Value>(
+  algorithm: AnyAlgorithm,
   name: string,
   value: Value | ((completed: number) => Value),
   completed: number,
@@ -133,12 +123,7 @@ export function valueAt<Value, Options extends object>(
 }
 
 /** Returns the value of an option, arrays as a frozen copy. Throws unless the option may have it. */
-export function checked<Options extends object>(
-  algorithm: Algorithm<Options>,
-  name: string,
-  value: unknown,
-  where: string,
-): unknown {
+export function checked(algorithm: AnyAlgorithm, name: string, value: unknown, where: string): unknown {
   const { accepts, wanted } = checkOf(algorithm, name);
   expect(accepts(value), name + where, wanted, value);
   return Array.isArray(value) ? Object.freeze([...value]) : value;

@@ -1,6 +1,6 @@
 // The step arithmetic of an algorithm without tensors: computes its kernel's scalars.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../inputs/assignments.js';
 import { Coefficients } from '../step/arithmetic.js';
@@ -58,7 +58,7 @@ export function coefficients<Name extends AlgorithmName>(
   expect(isOne, 'the algorithm', `one of ${list(Object.keys(algorithms), Infinity)}`, name);
   expect(isRecord(options), `the options of ${name}`, 'a record', options);
   expect(isRecord(state), 'the state', 'a record', state);
-  const algorithm = ownOf(algorithms[name]) as unknown as Parameters<typeof resolve<GroupOptions>>[0];
+  const algorithm = ownOf(algorithms[name]) as unknown as AnyAlgorithm;
   const resolved = resolve(algorithm, options as Record<string, unknown>, {}, '');
   const { decayMask } = resolved;
   expect(decayMask === undefined, 'decayMask', 'undefined: use scalars({ decays })', decayMask);

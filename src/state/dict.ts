@@ -1,6 +1,6 @@
 // State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
 
-import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { snakeCase, valueAt } from '../inputs/options.js';
 import { hasMemory } from '../algorithms/schedule.js';
@@ -37,7 +37,7 @@ export interface SavedGroup extends Record<string, unknown> {
  */
 const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
 
-export const savedOptions = <Options extends GroupOptions>({ defaults }: Algorithm<Options>): string[] =>
+export const savedOptions = ({ defaults }: AnyAlgorithm): string[] =>
   Object.keys(defaults).filter((name) => !notSaved.has(name));
 
 /** An array that belongs into a dict. */
@@ -48,9 +48,7 @@ interface Missing {
 }
 
 /** The dict but for its arrays, and which arrays these are. */
-export function describe<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-): { dict: StateDict; arrays: Missing[] } {
+export function describe(parts: OptimizerState): { dict: StateDict; arrays: Missing[] } {
   const { algorithm, steppers } = parts;
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];
@@ -98,12 +96,7 @@ export function describe<Options extends GroupOptions>(
 }
 
 /** What an option is at the next step, as PyTorch's dicts have it; nothing where a function does not say. */
-function presentValue<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  option: unknown,
-  name: string,
-  completed: number,
-): unknown {
+function presentValue(algorithm: AnyAlgorithm, option: unknown, name: string, completed: number): unknown {
   try {
     return valueAt(algorithm, name, option, completed, '');
   } catch {

@@ -1,6 +1,5 @@
 // Adds groups and tensors to a running optimizer, and removes tensors. The others keep their memory and state.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import { Unavailable } from '../backends/backend.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
@@ -10,10 +9,7 @@ import { expect, show } from '../errors.js';
 import { Stepper } from '../step/group.js';
 
 /** Adds a group, as soon as there is memory for it. */
-export async function addGroup<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  group: unknown,
-): Promise<void> {
+export async function addGroup(parts: OptimizerState, group: unknown): Promise<void> {
   const { algorithm, common, steppers, backend } = parts;
   const { groups, added } = readGroups(algorithm, [group], common, existing(parts));
   await extend(parts, added, () => {
@@ -25,11 +21,7 @@ export async function addGroup<Options extends GroupOptions>(
 }
 
 /** Adds tensors to a group, as `addGroup` does. */
-export async function addTensors<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  index: number,
-  record: unknown,
-): Promise<void> {
+export async function addTensors(parts: OptimizerState, index: number, record: unknown): Promise<void> {
   const stepper = groupOf(parts, index);
   const { options } = stepper.group;
   const where = ` of group ${index}`;
@@ -41,10 +33,7 @@ export async function addTensors<Options extends GroupOptions>(
 }
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
-function membersOf<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  names: unknown,
-): Map<string, TensorEntry> {
+function membersOf(parts: OptimizerState, names: unknown): Map<string, TensorEntry> {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
   checkWhole(parts);
   if (parts.isAdding) throw new Error('Parameters are being added: await that first.');
@@ -64,16 +53,13 @@ function membersOf<Options extends GroupOptions>(
 }
 
 /** Removes tensors by name, once no work is in flight. What cannot be removed is refused at once. */
-export function removeParams<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  given: unknown,
-): Promise<void> {
+export function removeParams(parts: OptimizerState, given: unknown): Promise<void> {
   const names = [...membersOf(parts, given).keys()];
   return parts.failure.onceSettled(() => removeTensors(parts, names));
 }
 
 /** Removes tensors by name, at once. */
-export function removeTensors<Options extends GroupOptions>(parts: OptimizerState<Options>, given: unknown): void {
+export function removeTensors(parts: OptimizerState, given: unknown): void {
   const removed = membersOf(parts, given);
   const gone = new Set(removed.values());
   parts.backend.remove(parts.steppers.flatMap((stepper) => stepper.remove(gone)));
@@ -86,11 +72,7 @@ export function removeTensors<Options extends GroupOptions>(parts: OptimizerStat
 }
 
 /** Makes memory for what is new, and then has `take` take it in, all at once. */
-async function extend<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  added: NewTensors,
-  take: () => void,
-): Promise<void> {
+async function extend(parts: OptimizerState, added: NewTensors, take: () => void): Promise<void> {
   if (parts.isAdding) throw new Error('Parameters are being added already: await that first.');
   parts.isAdding = true;
   try {
@@ -112,7 +94,7 @@ async function extend<Options extends GroupOptions>(
   }
 }
 
-function existing<Options extends GroupOptions>(parts: OptimizerState<Options>): Existing {
+function existing(parts: OptimizerState): Existing {
   const { steppers, members, inOrder, memory, backend, removed } = parts;
   return {
     groups: steppers.length,

@@ -1,6 +1,5 @@
 // Taking over a state dict, wholly or not at all.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { Outcome, Write } from '../backends/backend.js';
 import { busily, changesOf, checkWhole, endStep, type OptimizerState } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
@@ -45,12 +44,7 @@ export async function takeOver(loadings: readonly Loading[], taken: () => void =
  * Reads and checks a state dict and parameters, and changes nothing. `before` is what `changesOf` gave when they were
  * handed over.
  */
-export function load<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  dict: unknown,
-  given: unknown,
-  before = changesOf(parts),
-): Loading {
+export function load(parts: OptimizerState, dict: unknown, given: unknown, before = changesOf(parts)): Loading {
   const { algorithm, steppers, backend, failure } = parts;
   checkReplaceable(parts);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
@@ -81,17 +75,12 @@ export function load<Options extends GroupOptions>(
 }
 
 /** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
-function checkReplaceable<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
+function checkReplaceable(parts: OptimizerState): void {
   if (!parts.failure.isFinal) checkWhole(parts);
 }
 
 /** Writes the arrays, then counters, options and modes. */
-function write<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  writes: readonly Write[],
-  parsed: Parsed<Options>,
-  isBegun: boolean,
-): void {
+function write(parts: OptimizerState, writes: readonly Write[], parsed: Parsed, isBegun: boolean): void {
   const { backend, failure, steppers } = parts;
   const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ member, step }) => [member, step])));
   const copies = steppers.flatMap((stepper) => stepper.fromParam((member) => steps.get(member) ?? member.tensor.step));
@@ -114,7 +103,7 @@ function write<Options extends GroupOptions>(
   failure.watch(outcome);
 }
 
-function takeParsed<Options extends GroupOptions>(parts: OptimizerState<Options>, parsed: Parsed<Options>): void {
+function takeParsed(parts: OptimizerState, parsed: Parsed): void {
   parts.changes += 1;
   if (parsed.completed !== undefined) parts.completed = parsed.completed;
   endStep(parts);
@@ -127,7 +116,7 @@ function takeParsed<Options extends GroupOptions>(parts: OptimizerState<Options>
 }
 
 /** Loads the memories of schedules, then calls `work`. Restores them if anything throws. */
-function loadSchedules<Options extends GroupOptions>(groups: readonly Loaded<Options>[], work: () => void): void {
+function loadSchedules(groups: readonly Loaded[], work: () => void): void {
   const undo: (() => void)[] = [];
   try {
     for (const { stepper, where, memory } of groups) {

@@ -1,6 +1,5 @@
 // Which groups and tensors of a state dict are those of the optimizer.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import { expect, list, show } from '../errors.js';
 import type { Stepper } from '../step/group.js';
 import { readGroup, type Saved } from './saved-group.js';
@@ -20,11 +19,7 @@ export interface Places {
 }
 
 /** Reads the groups of a dict: with `isStrict` one for each of the optimizer's, of the same names; else any. */
-export function readPlaces<Options extends GroupOptions>(
-  given: unknown,
-  steppers: readonly Stepper<Options>[],
-  isStrict: boolean,
-): Places {
+export function readPlaces(given: unknown, steppers: readonly Stepper[], isStrict: boolean): Places {
   expect(Array.isArray(given), 'param_groups', isStrict ? `an array of ${steppers.length}` : 'an array', given);
   const { length } = given;
   if (isStrict && length !== steppers.length) {
@@ -51,11 +46,7 @@ export function readPlaces<Options extends GroupOptions>(
  * The group of the dict that has the tensors of a group of the optimizer; undefined if none has any. Throws if several
  * have some and `needsOne`: options, for example, can come from one group only.
  */
-export function sourceOf<Options extends GroupOptions>(
-  { names, index }: Stepper<Options>,
-  { byName }: Places,
-  needsOne: boolean,
-): Saved | undefined {
+export function sourceOf({ names, index }: Stepper, { byName }: Places, needsOne: boolean): Saved | undefined {
   const [first, second] = new Set(names.flatMap((name) => byName.get(name)?.saved ?? []));
   if (second === undefined || !needsOne) return first;
   const both = list([first, second].map(({ names: of }) => of.find((name) => names.includes(name))!));

@@ -1,6 +1,6 @@
 // What a state dict says of a group's options.
 
-import type { Algorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import type { Group } from '../inputs/groups.js';
 import { camelCase, checked, checkTogether, snakeCase } from '../inputs/options.js';
 import { copyMemory, hasMemory } from '../algorithms/schedule.js';
@@ -25,10 +25,7 @@ const telling: ReadonlySet<string> = new Set([
 ]);
 
 /** Throws for a group of another algorithm, or one that is not in PyTorch's words. */
-export function checkAlgorithm<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  { own, where }: Saved,
-): void {
+export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: Saved): void {
   const keys = Object.keys(own);
   const isOption = (key: string): boolean => Object.hasOwn(algorithm.defaults, camelCase(key));
   const unknown = keys.filter((key) => telling.has(key) && !isOption(key) && !Object.hasOwn(algorithm.identity, key));
@@ -49,17 +46,13 @@ export function checkAlgorithm<Options extends GroupOptions>(
 }
 
 /** The options that are to be taken over; those that are functions here stay what they are. */
-export function parseOptions<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  { options }: Group<Options>,
-  saved: Saved,
-): Partial<Options> {
+export function parseOptions(algorithm: AnyAlgorithm, { options }: Group, saved: Saved): GroupOptions {
   const { where } = saved;
   checkFunctions(options, saved);
   const loaded = readOptions(algorithm, options, saved);
   for (const [name, value] of Object.entries(loaded)) {
-    const mine = options[name as keyof Options];
-    if (algorithm.fixed.includes(name as keyof Options & string) && value !== mine) {
+    const mine = options[name as keyof GroupOptions];
+    if (algorithm.fixed.includes(name as keyof GroupOptions) && value !== mine) {
       throw new TypeError(
         `This optimizer was made with ${name} = ${show(mine)}, got ${show(value)}${where}.${KEEPING}`,
       );
@@ -70,20 +63,20 @@ export function parseOptions<Options extends GroupOptions>(
 }
 
 /** The options that a dict has, each checked. Its other keys are PyTorch's (foreach, ...): how it computes, not what. */
-export function readOptions<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  options: Readonly<Options>,
+export function readOptions(
+  algorithm: AnyAlgorithm,
+  options: Readonly<GroupOptions>,
   { own, where }: Saved,
-): Partial<Options> {
+): GroupOptions {
   const entries = savedOptions(algorithm).flatMap((name) => {
     const value = own[snakeCase(name)];
-    if (value === undefined || typeof options[name as keyof Options] === 'function') return [];
+    if (value === undefined || typeof options[name as keyof GroupOptions] === 'function') return [];
     if (typeof value === 'function') {
       throw new TypeError(`Expected a number as ${show(snakeCase(name))}${where}, got a function.`);
     }
     return [[name, checked(algorithm, name, Array.isArray(value) ? copyPair(value) : value, where)]];
   });
-  return Object.fromEntries(entries) as Partial<Options>;
+  return Object.fromEntries(entries) as GroupOptions;
 }
 
 /** A copy of at most 3 items: enough to see whether it is a pair. */
@@ -91,7 +84,7 @@ const copyPair = (value: readonly unknown[]): unknown[] =>
   Array.from({ length: Math.min(value.length, 3) }, (_, i) => value[i]);
 
 /** Throws where the dict was saved with a function that is not given anew: without it training would go another way. */
-function checkFunctions<Options extends GroupOptions>(options: Options, { own, where }: Saved): void {
+function checkFunctions(options: GroupOptions, { own, where }: Saved): void {
   const saved = own.functions === undefined ? [] : copyNames(own.functions, 'functions', where);
   const values = options as Readonly<Record<string, unknown>>;
   const isGiven = (name: string): boolean =>
@@ -105,10 +98,10 @@ function checkFunctions<Options extends GroupOptions>(options: Options, { own, w
 }
 
 /** Throws if the two options average by different weights: in train mode the parameters depend on the weight. */
-export function checkAverage<Options extends GroupOptions>(
-  { average }: Algorithm<Options>,
-  mine: Readonly<Options>,
-  theirs: Readonly<Options>,
+export function checkAverage(
+  { average }: AnyAlgorithm,
+  mine: Readonly<GroupOptions>,
+  theirs: Readonly<GroupOptions>,
   what: string,
 ): void {
   const weights = [mine, theirs].map((options) => {

@@ -1,6 +1,6 @@
 // Reading a state dict: everything is copied and checked before anything is changed.
 
-import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { bounded, LARGEST } from '../math/f32.js';
 import type { Tensor } from '../backends/layout.js';
@@ -16,12 +16,12 @@ import { readPlaces, sourceOf, type Places } from './match.js';
 import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } from './parse-options.js';
 
 /** What a dict says of one group of the optimizer, checked. */
-export interface Loaded<Options extends GroupOptions> {
-  readonly stepper: Stepper<Options>;
+export interface Loaded {
+  readonly stepper: Stepper;
   /** Where in the dict it is. */
   readonly where: string;
   /** Options to take over, in our names. */
-  readonly options: Partial<Options>;
+  readonly options: GroupOptions;
   readonly state: Readonly<GroupState>;
   readonly isTraining: boolean;
   /** The memory of its schedule; undefined to leave that alone. */
@@ -38,25 +38,25 @@ interface LoadedTensor {
 }
 
 /** What a whole dict says. */
-export interface Parsed<Options extends GroupOptions> extends IncompatibleNames {
-  readonly groups: readonly Loaded<Options>[];
+export interface Parsed extends IncompatibleNames {
+  readonly groups: readonly Loaded[];
   /** How many steps schedules have counted, undefined where the dict has no tensor of ours and does not say. */
   readonly completed: number | undefined;
 }
 
 /** Reads a dict for these groups. Throws an Error for anything that does not fit them, and changes nothing. */
-export function parse<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  steppers: readonly Stepper<Options>[],
+export function parse(
+  algorithm: AnyAlgorithm,
+  steppers: readonly Stepper[],
   dict: unknown,
   { options, strict }: Required<LoadOptions>,
-): Parsed<Options> {
+): Parsed {
   const wanted = 'a record with state and param_groups';
   const own = ownProperties(dict, 'the state dict', wanted);
   expect(isRecord(own.state), 'the state dict', wanted, dict);
   const state = ownProperties(own.state, 'state', 'a record');
   const places = readPlaces(own.param_groups, steppers, strict);
-  const groups = steppers.flatMap((stepper, g): Loaded<Options>[] => {
+  const groups = steppers.flatMap((stepper, g): Loaded[] => {
     const isOne = options === 'saved' || algorithm.group !== undefined;
     const saved = strict ? places.groups[g] : sourceOf(stepper, places, isOne);
     return saved === undefined ? [] : [parseGroup(algorithm, stepper, saved, places, state, options === 'current')];
@@ -80,18 +80,18 @@ export function parse<Options extends GroupOptions>(
   };
 }
 
-function parseGroup<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  stepper: Stepper<Options>,
+function parseGroup(
+  algorithm: AnyAlgorithm,
+  stepper: Stepper,
   saved: Saved,
   { byName }: Places,
   state: Readonly<Record<string, unknown>>,
   keepsOptions: boolean,
-): Loaded<Options> {
+): Loaded {
   const { group, members, rule } = stepper;
   checkAlgorithm(algorithm, saved);
   const loaded = keepsOptions ? {} : parseOptions(algorithm, group, saved);
-  const options: Options = { ...group.options, ...loaded };
+  const options: GroupOptions = { ...group.options, ...loaded };
   const remembered = parseState(algorithm, options, saved);
   const hasSchedule = !keepsOptions || hasMemory(options.schedule);
   const memory = hasSchedule ? parseMemory(options.schedule, saved) : undefined;
@@ -109,11 +109,7 @@ function parseGroup<Options extends GroupOptions>(
 }
 
 /** Throws if parameters would be taken for those of another mode, or of another beta1 or momentum in train mode. */
-function checkAverages<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
-  saved: Saved,
-  { stepper, options, isTraining, tensors }: Loaded<Options>,
-): void {
+function checkAverages(algorithm: AnyAlgorithm, saved: Saved, { stepper, options, isTraining, tensors }: Loaded): void {
   const { group, members } = stepper;
   const next = { ...group.options, ...options };
   const isLoaded = tensors.some(({ slots }) => slots !== undefined);
@@ -132,8 +128,8 @@ function checkAverages<Options extends GroupOptions>(
 }
 
 /** Reads values for parameters, and says where each belongs. Throws an Error for a name or length amiss. */
-export function parseParams<Options extends GroupOptions>(
-  steppers: readonly Stepper<Options>[],
+export function parseParams(
+  steppers: readonly Stepper[],
   params: unknown,
   strict: boolean,
 ): IncompatibleNames & { readonly values: readonly (readonly [ArrayOf, Float32Array])[] } {
@@ -152,8 +148,8 @@ export function parseParams<Options extends GroupOptions>(
   return { missing, unexpected: unknown, values };
 }
 
-function parseTensor<Options extends GroupOptions>(
-  algorithm: Algorithm<Options>,
+function parseTensor(
+  algorithm: AnyAlgorithm,
   state: unknown,
   { name: tensor, length }: Tensor,
   rule: Rule,

@@ -1,6 +1,5 @@
 // Copies of parameters.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import { arraysOf } from '../backends/layout.js';
 import { memberOf, type OptimizerState } from '../step/state.js';
 import type { Arrays } from '../rules/rule.js';
@@ -8,11 +7,7 @@ import { late } from '../backends/lazy.js';
 import { show } from '../errors.js';
 
 /** A copy of a parameter as it is now; with `average` of the average, in either mode. */
-export async function readParam<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  name: string,
-  average: boolean,
-): Promise<Float32Array> {
+export async function readParam(parts: OptimizerState, name: string, average: boolean): Promise<Float32Array> {
   const { algorithm, steppers, backend, failure } = parts;
   const { group, section, tensor } = memberOf(parts, name);
   const averaging = algorithm.average;

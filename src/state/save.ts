@@ -1,6 +1,5 @@
 // State dicts of a running optimizer: taken at once, or array by array.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { checkWhole, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
@@ -20,7 +19,7 @@ export interface LazyArray extends LazyParam {
   readonly state: TensorState;
 }
 
-export async function save<Options extends GroupOptions>(parts: OptimizerState<Options>): Promise<StateDict> {
+export async function save(parts: OptimizerState): Promise<StateDict> {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);
   const values = await parts.failure.settle(parts.backend.read(arrays.map(({ source }) => source)));
@@ -29,9 +28,7 @@ export async function save<Options extends GroupOptions>(parts: OptimizerState<O
 }
 
 /** The dict but for its arrays, these, and the parameters. */
-export function saveLazily<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
+export function saveLazily(parts: OptimizerState): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkWhole(parts);
   const { dict, arrays } = describe(parts);
   const { changes } = parts;

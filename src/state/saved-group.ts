@@ -1,6 +1,6 @@
 // What a state dict says of a group besides its options: names, what is remembered, and the mode.
 
-import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
 import { canCount, countFrom, expect, list, noParameter, show } from '../errors.js';
 import type { Stepper } from '../step/group.js';
@@ -56,7 +56,7 @@ function someOf({ own, names, where }: Saved, key: string, what: string): Readon
 export const frozenOf = (saved: Saved): ReadonlySet<string> | undefined => someOf(saved, 'frozen', 'frozen');
 
 /** Throws where the dict spares other tensors from decay than the optimizer's mask does. */
-export function checkNoDecay<Options extends GroupOptions>(saved: Saved, { members }: Stepper<Options>): void {
+export function checkNoDecay(saved: Saved, { members }: Stepper): void {
   const spared = someOf(saved, 'no_decay', 'spared');
   if (spared === undefined) return;
   const shared = new Set(saved.names);
@@ -69,9 +69,9 @@ export function checkNoDecay<Options extends GroupOptions>(saved: Saved, { membe
 }
 
 /** The state of the group, and its mode. Throws if no step with `options` could follow. */
-export function parseState<Options extends GroupOptions>(
-  { group, average }: Algorithm<Options>,
-  options: Readonly<Options>,
+export function parseState(
+  { group, average }: AnyAlgorithm,
+  options: Readonly<GroupOptions>,
   { own, where }: Saved,
 ): { state: GroupState; isTraining: boolean } {
   const state: GroupState = {};

@@ -1,6 +1,6 @@
 // From the options of a group and a count of steps to the scalars of a step: all in f64, and rounded to f32 once.
 
-import type { Algorithm, Betas, GroupOptions, GroupState, Progress } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, Betas, GroupOptions, GroupState, Progress } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
 import { valueAt } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
@@ -10,15 +10,15 @@ import { unexpected } from '../errors.js';
 const none: Betas = [0, 0];
 
 /** All that a step needs is allocated here, once. */
-export class Coefficients<Options extends GroupOptions> {
+export class Coefficients {
   readonly rule: Rule;
   /** What the group remembers; empty where tensors count for themselves. */
   readonly state: GroupState;
   /** lr times the multiplier of the latest step; 0 before the first, and once a state was loaded. */
   scheduledLr = 0;
 
-  readonly #algorithm: Algorithm<Options>;
-  readonly #options: Readonly<Options>;
+  readonly #algorithm: AnyAlgorithm;
+  readonly #options: Readonly<GroupOptions>;
   readonly #where: string;
   readonly #scalars: Scalars;
   /** `state` after the step that is being made. */
@@ -26,7 +26,7 @@ export class Coefficients<Options extends GroupOptions> {
   #weightDecay = 0;
   readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
 
-  constructor(algorithm: Algorithm<Options>, options: Readonly<Options>, where: string) {
+  constructor(algorithm: AnyAlgorithm, options: Readonly<GroupOptions>, where: string) {
     this.#algorithm = algorithm;
     this.#options = options;
     this.#where = where;

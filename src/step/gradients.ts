@@ -1,6 +1,5 @@
 // Gradients on their way to a step.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { locate, overlap, type GpuMemory } from '../backends/memory.js';
 import { checkFinished, checkTraining, forgetSums, memberOf, type OptimizerState } from './state.js';
@@ -21,11 +20,7 @@ export interface Norms {
 }
 
 /** Throws where these gradients cannot be taken beside those that were accumulated. */
-export function checkGradients<Options extends GroupOptions>(
-  { batches }: OptimizerState<Options>,
-  isGiven: boolean,
-  isEncoded: boolean,
-): void {
+export function checkGradients({ batches }: OptimizerState, isGiven: boolean, isEncoded: boolean): void {
   if (batches === 0) return;
   if (isGiven) {
     throw new Error(
@@ -40,11 +35,7 @@ export function checkGradients<Options extends GroupOptions>(
 }
 
 /** Checks the gradients handed over, and notes each with its tensor. Frozen tensors take none. */
-export function take<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  grads: unknown,
-  encoded = false,
-): void {
+export function take(parts: OptimizerState, grads: unknown, encoded = false): void {
   expect(isRecord(grads), 'gradients', 'a record by name', grads);
   release(parts);
   let i = 0;
@@ -63,7 +54,7 @@ export function take<Options extends GroupOptions>(
 }
 
 /** Notes for each tensor the gradient in the optimizer's own memory; if any were accumulated, only those that were. */
-export function takeOwn<Options extends GroupOptions>({ keepGrads, steppers, batches }: OptimizerState<Options>): void {
+export function takeOwn({ keepGrads, steppers, batches }: OptimizerState): void {
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): hand them over.');
   for (let g = 0; g < steppers.length; g++) {
     const { members } = steppers[g];
@@ -85,7 +76,7 @@ function note(member: TensorEntry, grad: unknown): void {
 }
 
 /** Forgets the gradients, so that none of the caller's arrays is kept alive. */
-export function release<Options extends GroupOptions>({ steppers }: OptimizerState<Options>): void {
+export function release({ steppers }: OptimizerState): void {
   for (let g = 0; g < steppers.length; g++) {
     const { members } = steppers[g];
     for (let i = 0; i < members.length; i++) members[i].grad = undefined;
@@ -93,7 +84,7 @@ export function release<Options extends GroupOptions>({ steppers }: OptimizerSta
 }
 
 /** Adds gradients to those that were accumulated. */
-export function accumulate<Options extends GroupOptions>(parts: OptimizerState<Options>, grads: unknown): void {
+export function accumulate(parts: OptimizerState, grads: unknown): void {
   const { keepGrads, backend, members } = parts;
   checkFinished(parts);
   checkTraining(parts);
@@ -115,14 +106,14 @@ export function accumulate<Options extends GroupOptions>(parts: OptimizerState<O
 }
 
 /** Fills the optimizer's own gradients with zeros, and forgets what was accumulated. */
-export function zeroGrad<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
+export function zeroGrad(parts: OptimizerState): void {
   parts.failure.watch(parts.backend.zeroGrad());
   forgetSums(parts);
 }
 
 /** The norms of parameters and of the gradients given, or without any of the optimizer's own. */
-export async function norms<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
+export async function norms(
+  parts: OptimizerState,
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {
   const ofGrads = gradSources(parts, grads);
@@ -137,8 +128,8 @@ export async function norms<Options extends GroupOptions>(
 }
 
 /** Where the gradients are that a step would take. */
-function gradSources<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
+function gradSources(
+  parts: OptimizerState,
   grads: { given: unknown } | undefined,
 ): (ArrayOf & { readonly grad?: unknown })[] {
   try {

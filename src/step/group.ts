@@ -1,6 +1,6 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
-import type { Algorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { namesOf, type ArrayOf, type Backend, type Removed } from '../backends/backend.js';
 import { Coefficients } from './arithmetic.js';
 import type { Section } from '../backends/section.js';
@@ -40,8 +40,8 @@ function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
 const takesPart = ({ grad }: TensorEntry): boolean => grad !== undefined;
 const hasBegun = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
 
-export class Stepper<Options extends GroupOptions> {
-  readonly group: Group<Options>;
+export class Stepper {
+  readonly group: Group;
   readonly index: number;
   readonly rule: Rule;
   /** The tensors that it began with, and those that were added later. */
@@ -53,16 +53,16 @@ export class Stepper<Options extends GroupOptions> {
   readonly names: string[] = [];
   /** False while the parameters are the average. */
   isTraining = true;
-  readonly coefficients: Coefficients<Options>;
-  readonly liveOptions: Live<Options>;
+  readonly coefficients: Coefficients;
+  readonly liveOptions: Live;
 
-  readonly #algorithm: Algorithm<Options>;
+  readonly #algorithm: AnyAlgorithm;
   readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
     const alike = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
     return alike && a.decays === b.decays;
   };
 
-  constructor(algorithm: Algorithm<Options>, group: Group<Options>, index: number, backend: Backend) {
+  constructor(algorithm: AnyAlgorithm, group: Group, index: number, backend: Backend) {
     this.#algorithm = algorithm;
     this.group = group;
     this.index = index;
@@ -106,11 +106,11 @@ export class Stepper<Options extends GroupOptions> {
   }
 
   /** What `optimizer.groups` shows of it. */
-  get live(): LiveGroup<Options> {
-    return this.liveOptions.shown as LiveGroup<Options>;
+  get live(): LiveGroup<GroupOptions> {
+    return this.liveOptions.shown as LiveGroup<GroupOptions>;
   }
 
-  #show(): Live<Options> {
+  #show(): Live {
     const { options, where } = this.group;
     const further: Record<string, () => unknown> = {
       // Copies, which `structuredClone` and `postMessage` take.

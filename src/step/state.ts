@@ -1,6 +1,6 @@
 // What an optimizer is made of.
 
-import type { Algorithm, GroupOptions } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Backend, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
 import type { Failure } from './failure.js';
@@ -15,8 +15,8 @@ export interface StepRequest {
 }
 
 /** All that an optimizer holds until it is disposed of. */
-export interface OptimizerState<Options extends GroupOptions> {
-  readonly algorithm: Algorithm<Options>;
+export interface OptimizerState {
+  readonly algorithm: AnyAlgorithm;
   /** The options that groups have unless they have their own. */
   readonly common: Record<string, unknown>;
   /** Where the parameters were that it was made from. */
@@ -27,14 +27,14 @@ export interface OptimizerState<Options extends GroupOptions> {
   readonly wasm: WasmSource | undefined;
   readonly backend: Backend;
   readonly failure: Failure;
-  readonly steppers: Stepper<Options>[];
+  readonly steppers: Stepper[];
   /** What a step runs, one for each group. */
   readonly plans: Plan[];
   /** How many sections, and tensors, there have been so far. */
   sections: number;
   tensors: number;
   /** What `optimizer.groups` shows of them. */
-  readonly groups: LiveGroup<Options>[];
+  readonly groups: LiveGroup<GroupOptions>[];
   readonly members: Map<string, TensorEntry>;
   /** The same in the caller's order, in which gradients are likely to come, too. */
   inOrder: TensorEntry[];
@@ -57,10 +57,7 @@ export interface OptimizerState<Options extends GroupOptions> {
 }
 
 /** Takes in a group that is new. */
-export function takeGroup<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  stepper: Stepper<Options>,
-): void {
+export function takeGroup(parts: OptimizerState, stepper: Stepper): void {
   parts.steppers.push(stepper);
   parts.plans.push(stepper.plan);
   parts.groups.push(stepper.live);
@@ -68,10 +65,7 @@ export function takeGroup<Options extends GroupOptions>(
 }
 
 /** Makes the members of a new section known by name, and in the caller's order. */
-export function register<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  members: readonly TensorEntry[],
-): void {
+export function register(parts: OptimizerState, members: readonly TensorEntry[]): void {
   parts.sections += 1;
   parts.tensors += members.length;
   for (const member of members.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
@@ -80,10 +74,7 @@ export function register<Options extends GroupOptions>(
   }
 }
 
-export function memberOf<Options extends GroupOptions>(
-  { members }: OptimizerState<Options>,
-  name: string,
-): TensorEntry {
+export function memberOf({ members }: OptimizerState, name: string): TensorEntry {
   const member = members.get(name);
   if (member !== undefined) return member;
   expect(typeof name === 'string', 'the parameter', 'a name', name);
@@ -91,17 +82,14 @@ export function memberOf<Options extends GroupOptions>(
   throw new RangeError(noParameter([name], '', names));
 }
 
-export function groupOf<Options extends GroupOptions>(
-  { steppers }: OptimizerState<Options>,
-  group: unknown,
-): Stepper<Options> {
+export function groupOf({ steppers }: OptimizerState, group: unknown): Stepper {
   const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
   expect(isOne, 'the group', `an index below ${steppers.length}`, group);
   return steppers[group as number];
 }
 
 /** Throws where what is saved or loaded would not be the whole: in the midst of a step, or of several batches. */
-export function checkWhole<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
+export function checkWhole(parts: OptimizerState): void {
   checkFinished(parts);
   if (parts.batches === 0) return;
   const how = 'they are no part of the state: step() takes their mean, zeroGrad() drops it';
@@ -109,28 +97,25 @@ export function checkWhole<Options extends GroupOptions>(parts: OptimizerState<O
 }
 
 /** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
-export function changesOf<Options extends GroupOptions>({ changes, steppers }: OptimizerState<Options>): number {
+export function changesOf({ changes, steppers }: OptimizerState): number {
   return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
 
 /** Forgets what was accumulated. */
-export function forgetSums<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
+export function forgetSums(parts: OptimizerState): void {
   parts.batches = 0;
   for (const member of parts.members.values()) member.hasSum = false;
 }
 
 /** Forgets the parts of an unfinished step, and what was accumulated. */
-export function endStep<Options extends GroupOptions>(parts: OptimizerState<Options>): void {
+export function endStep(parts: OptimizerState): void {
   parts.isUnfinished = false;
   for (const member of parts.members.values()) member.isDone = false;
   forgetSums(parts);
 }
 
 /** Runs `work`, while `isBusy`. */
-export function busily<Options extends GroupOptions, Result>(
-  parts: OptimizerState<Options>,
-  work: (parts: OptimizerState<Options>) => Result,
-): Result {
+export function busily<Result>(parts: OptimizerState, work: (parts: OptimizerState) => Result): Result {
   parts.isBusy = true;
   try {
     return work(parts);
@@ -140,7 +125,7 @@ export function busily<Options extends GroupOptions, Result>(
 }
 
 /** Throws on re-entry: a schedule must not call the optimizer that is calling it. */
-export function checkIdle<Options extends GroupOptions>({ isBusy }: OptimizerState<Options>, method: string): void {
+export function checkIdle({ isBusy }: OptimizerState, method: string): void {
   if (isBusy) throw reentered(method);
 }
 
@@ -148,13 +133,13 @@ const reentered = (method: string): Error =>
   new Error(`${method}() was called in the midst of another call: a schedule must not call its own optimizer.`);
 
 /** Throws between the parts of a step, for what must not be done there. */
-export function checkFinished<Options extends GroupOptions>({ isUnfinished }: OptimizerState<Options>): void {
+export function checkFinished({ isUnfinished }: OptimizerState): void {
   if (!isUnfinished) return;
   throw new Error('A step is unfinished: its last gradients are to come, by a step() without `more`.');
 }
 
 /** Throws where parameters are averages, at which no gradients are taken. */
-export function checkTraining<Options extends GroupOptions>({ steppers }: OptimizerState<Options>): void {
+export function checkTraining({ steppers }: OptimizerState): void {
   if (steppers.every(({ isTraining }) => isTraining)) return;
   throw new Error(
     'Gradients came in eval mode, where the parameters are averages: call train() before they are taken.',

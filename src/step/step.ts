@@ -1,7 +1,6 @@
 // A step. All that can be refused is checked before anything changes. The CPU step must not allocate, so loops are indexed
 // (`for...of` may allocate an iterator) and options are read into fields.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import { expect, expectOptions, isRecord } from '../errors.js';
 import { checkGradients, release, take, takeOwn } from './gradients.js';
 import { checkFinished, checkTraining, forgetSums, groupOf, type OptimizerState, type StepRequest } from './state.js';
@@ -20,8 +19,8 @@ export interface StepOptions {
 export type Also = (completed: number) => void;
 
 /** A step by the gradients handed over; without any, or with `optimizer.grads` itself, by the optimizer's own. */
-export function step<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
+export function step(
+  parts: OptimizerState,
   isHandedOver: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
@@ -79,11 +78,7 @@ function read(request: StepRequest, options: StepOptions | undefined): void {
 }
 
 /** Switches all groups, or one, to train mode or to eval mode. */
-export function switchMode<Options extends GroupOptions>(
-  parts: OptimizerState<Options>,
-  isTraining: boolean,
-  group: number | undefined,
-): void {
+export function switchMode(parts: OptimizerState, isTraining: boolean, group: number | undefined): void {
   const { algorithm, steppers, backend } = parts;
   if (!isTraining) checkFinished(parts);
   const chosen = group === undefined ? steppers : [groupOf(parts, group)];
