@@ -85,11 +85,11 @@ export function creator<Options extends GroupOptions>(made: Algorithm<Options>):
     const ours = Object.fromEntries(
       Object.entries(common).map(([name, of]) => [name, Array.isArray(of) ? [...of] : of]),
     );
-    const { groups, added } = readGroups(algorithm, params, ours);
+    const { specs, added } = readGroups(algorithm, params, ours);
     const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
       const making = { algorithm, common: ours, memory: added.memory, keepGrads, wasm, ...opened };
-      return new Optimizer<unknown, Options>(making, groups);
+      return new Optimizer<unknown, Options>(making, specs);
     } catch (error) {
       opened.backend.dispose();
       throw error;

@@ -5,14 +5,14 @@ import { readOnly, refuseAssignments } from './inputs/assignments.js';
 import type { WasmSource } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
-import type { Group, ParamGroup, Tensors } from './inputs/groups.js';
+import type { GroupSpec, ParamGroup, Tensors } from './inputs/groups.js';
 import type { GpuMemory } from './backends/memory.js';
 import {
   busily,
   changesOf,
   checkFinished,
   checkIdle,
-  memberOf,
+  entryOf,
   groupOf,
   takeGroup,
   type OptimizerState,
@@ -25,7 +25,7 @@ import type { Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Failure } from './step/failure.js';
-import { Stepper, type LiveGroup } from './step/group.js';
+import { Group, type LiveGroup } from './step/group.js';
 import { step, switchMode, type Also, type StepOptions } from './step/step.js';
 
 /** What an optimizer is made of, besides its groups. */
@@ -34,7 +34,7 @@ type Making = Pick<OptimizerState, 'algorithm' | 'common' | 'memory' | 'keepGrad
 };
 
 /** What a method does by code that is loaded late, with what it was handed over. */
-type LateWork<Given, Result> = (code: StateCode, parts: OptimizerState, handedOver: Given) => Promise<Result> | Result;
+type LateWork<Given, Result> = (code: StateCode, state: OptimizerState, handedOver: Given) => Promise<Result> | Result;
 
 /** Values of parameters, to be taken over with a state dict. */
 interface Values {
@@ -50,17 +50,17 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   readonly #groups: readonly LiveGroup<GroupOptions>[];
   readonly #failure: Failure;
   /** Undefined once it has been disposed of. */
-  #parts: OptimizerState | undefined;
+  #state: OptimizerState | undefined;
 
   /** Use `adam`, `adamw`, ... */
-  constructor({ choice, ...making }: Making, groups: readonly Group[]) {
+  constructor({ choice, ...making }: Making, specs: readonly GroupSpec[]) {
     this.#failure = new Failure(making.backend);
     refuseAssignments(Optimizer.prototype);
     const live: LiveGroup<GroupOptions>[] = [];
     this.#groups = readOnly(live, 'groups', 'assign to an option, as groups[0].lr, or call addParamGroup().');
-    const state = {
-      members: new Map(),
-      inOrder: [],
+    const first = {
+      entries: new Map(),
+      entriesInOrder: [],
       sections: 0,
       tensors: 0,
       removed: new Set<string>(),
@@ -72,9 +72,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       isBusy: false,
       changes: 0,
     };
-    this.#parts = { ...making, ...state, failure: this.#failure, steppers: [], plans: [], groups: live };
-    for (const [g, group] of groups.entries()) {
-      takeGroup(this.#parts, new Stepper(making.algorithm, group, g, making.backend));
+    this.#state = { ...making, ...first, failure: this.#failure, groups: [], plans: [], shownGroups: live };
+    for (const [g, spec] of specs.entries()) {
+      takeGroup(this.#state, new Group(making.algorithm, spec, g, making.backend));
     }
     this.#choice = Object.freeze(choice);
   }
@@ -118,8 +118,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    */
   step(grads?: Gradients, options?: StepOptions): void {
     // `step(undefined)` is a caller whose gradients went missing, and not `step()`.
-    const parts = this.#enter('step', arguments.length, 2);
-    step(parts, arguments.length > 0, grads, undefined, options);
+    const state = this.#enter('step', arguments.length, 2);
+    step(state, arguments.length > 0, grads, undefined, options);
   }
 
   /**
@@ -140,7 +140,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * are those of `step`.
    */
   accumulate(grads: Gradients): void {
-    busily(this.#enter('accumulate', arguments.length, 1), (parts) => accumulate(parts, grads));
+    busily(this.#enter('accumulate', arguments.length, 1), (state) => accumulate(state, grads));
   }
 
   /** Drops what was accumulated, and fills `optimizer.grads` with zeros. */
@@ -154,8 +154,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    */
   norms(grads?: Gradients): Promise<Record<string, Norms>> {
     const isHandedOver = arguments.length > 0;
-    return this.#later('norms', arguments.length, 1, (parts) => {
-      return norms(parts, isHandedOver && grads !== parts.backend.grads ? { given: grads } : undefined);
+    return this.#later('norms', arguments.length, 1, (state) => {
+      return norms(state, isHandedOver && grads !== state.backend.grads ? { given: grads } : undefined);
     });
   }
 
@@ -164,8 +164,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * optimizer was made with. Memory of the others stays where it is, and what is remembered of them as it is.
    */
   addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
-    return this.#withState('addParamGroup', arguments.length, 1, [group], (code, parts, [given]) =>
-      code.addGroup(parts, given),
+    return this.#withState('addParamGroup', arguments.length, 1, [group], (code, state, [given]) =>
+      code.addGroup(state, given),
     );
   }
 
@@ -176,7 +176,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       arguments.length,
       2,
       [group, params],
-      (code, parts, [to, given]: readonly [number, unknown]) => code.addTensors(parts, to, given),
+      (code, state, [to, given]: readonly [number, unknown]) => code.addTensors(state, to, given),
     );
   }
 
@@ -188,8 +188,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * step, or for a step that was refused, and then nothing has changed.
    */
   removeParams(names: readonly string[]): Promise<void> {
-    return this.#withState('removeParams', arguments.length, 1, [names], (code, parts, [given]) =>
-      code.removeParams(parts, given),
+    return this.#withState('removeParams', arguments.length, 1, [names], (code, state, [given]) =>
+      code.removeParams(state, given),
     );
   }
 
@@ -214,9 +214,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** How many steps a tensor has completed; with Schedule-Free, its group. */
   stepOf(name: string): number {
     expectArguments(arguments.length, 1, 'stepOf');
-    const parts = this.#look();
-    const { group, tensor } = memberOf(parts, name);
-    return parts.steppers[group].stepOf(tensor);
+    const state = this.#look();
+    const { group, tensor } = entryOf(state, name);
+    return state.groups[group].stepOf(tensor);
   }
 
   /**
@@ -259,7 +259,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       this.step(await closure());
     } catch (error) {
       // Throw the closure's error, not a late failure of an earlier step: hence not this.eval(), which checks for one.
-      if (this.#parts?.isUnfinished === false) switchMode(this.#parts, false, undefined);
+      if (this.#state?.isUnfinished === false) switchMode(this.#state, false, undefined);
       throw error;
     }
     this.eval();
@@ -291,9 +291,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * names that only one side has. Throws an Error for what does not fit, and then nothing has changed.
    */
   loadStateDict(dict: StateDict, options: LoadOptions & Values = {}): Promise<IncompatibleNames> {
-    const before = this.#parts && changesOf(this.#parts);
-    const work: LateWork<[unknown, unknown], IncompatibleNames> = async (code, parts, given) => {
-      const loading = code.load(parts, ...given, before);
+    const before = this.#state && changesOf(this.#state);
+    const work: LateWork<[unknown, unknown], IncompatibleNames> = async (code, state, given) => {
+      const loading = code.load(state, ...given, before);
       await code.takeOver([loading]);
       return loading.names;
     };
@@ -303,12 +303,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** Frees all memory; the caller's buffers and device are left alone. Any later step or read throws. */
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
-    if (this.#parts === undefined) return;
-    checkIdle(this.#parts, 'dispose');
+    if (this.#state === undefined) return;
+    checkIdle(this.#state, 'dispose');
     this.#failure.dispose();
-    this.#parts.backend.dispose();
-    for (const stepper of this.#parts.steppers) stepper.letGo();
-    this.#parts = undefined;
+    this.#state.backend.dispose();
+    for (const group of this.#state.groups) group.letGo();
+    this.#state = undefined;
   }
 
   /** What another optimizer on the same machine is made with. @internal */
@@ -340,7 +340,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Reads and checks what `loadStateDict` is to take over; the code for it was loaded. @internal */
   prepareLoad(dict: unknown, options: LoadOptions & Values): Loading {
-    return busily(this.#enter('loadStateDict', 2, 2, true), (parts) => stateCode()!.load(parts, dict, options));
+    return busily(this.#enter('loadStateDict', 2, 2, true), (state) => stateCode()!.load(state, dict, options));
   }
 
   #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options?: StepOptions, also?: Also): void {
@@ -348,13 +348,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     step(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
 
-  #freeze(which: string | number, isFrozen: boolean, parts: OptimizerState): void {
-    checkFinished(parts);
+  #freeze(which: string | number, isFrozen: boolean, state: OptimizerState): void {
+    checkFinished(state);
     const isKnown = typeof which === 'string' || typeof which === 'number';
     expect(isKnown, 'what is frozen', 'the name of a tensor or the index of a group', which);
-    const members = typeof which === 'string' ? [memberOf(parts, which)] : groupOf(parts, which).members;
-    parts.changes += 1;
-    for (const { tensor } of members) tensor.isFrozen = isFrozen;
+    const entries = typeof which === 'string' ? [entryOf(state, which)] : groupOf(state, which).entries;
+    state.changes += 1;
+    for (const { tensor } of entries) tensor.isFrozen = isFrozen;
   }
 
   /**
@@ -365,8 +365,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     expectArguments(given, most, method);
     if (mends) this.#failure.checkAlive();
     else this.#failure.check();
-    checkIdle(this.#parts!, method);
-    return this.#parts!;
+    checkIdle(this.#state!, method);
+    return this.#state!;
   }
 
   /** Runs an async method. On re-entry it throws at once, so that the call under way fails, too; else it rejects. */
@@ -374,10 +374,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     method: string,
     given: number,
     most: number,
-    work: (parts: OptimizerState) => Promise<Result> | Result,
+    work: (state: OptimizerState) => Promise<Result> | Result,
     mends = false,
   ): Promise<Result> {
-    if (this.#parts !== undefined) checkIdle(this.#parts, method);
+    if (this.#state !== undefined) checkIdle(this.#state, method);
     return (async () => busily(this.#enter(method, given, most, mends), work))();
   }
 
@@ -390,12 +390,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     work: LateWork<Given, Result>,
     mends = false,
   ): Promise<Result> {
-    const run = async (parts: OptimizerState): Promise<Result> => {
+    const run = async (state: OptimizerState): Promise<Result> => {
       const code = stateCode();
-      if (code !== undefined) return work(code, parts, handedOver);
+      if (code !== undefined) return work(code, state, handedOver);
       const copy = snapshot(handedOver) as Given;
       const loaded = await loadStateCode(method);
-      return busily(this.#enter(method, given, most, mends), () => work(loaded, parts, copy));
+      return busily(this.#enter(method, given, most, mends), () => work(loaded, state, copy));
     };
     return this.#later(method, given, most, run, mends);
   }
@@ -403,11 +403,11 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** What can be looked at even if the device is lost. */
   #look(): OptimizerState {
     this.#failure.checkCounts();
-    return this.#parts!;
+    return this.#state!;
   }
 
   #use(): OptimizerState {
     this.#failure.check();
-    return this.#parts!;
+    return this.#state!;
   }
 }

@@ -63,14 +63,14 @@ export interface Backend {
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
   /** Throws if two gradients of one step overlap. Each of them has passed `check`. */
-  checkTogether?(members: ReadonlyMap<string, TensorEntry>): void;
+  checkTogether?(entries: ReadonlyMap<string, TensorEntry>): void;
   /**
-   * Runs a step: takes the gradients of all members, then updates each run of each plan. Records it into the caller's
+   * Runs a step: takes the gradients of all entries, then updates each run of each plan. Records it into the caller's
    * encoder if there is one; throws if this backend cannot record.
    */
   run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Outcome;
-  /** Adds the gradients of these members to the optimizer's own, or for the first of a sum writes them there. */
-  accumulate(members: readonly TensorEntry[]): Outcome;
+  /** Adds the gradients of these entries to the optimizer's own, or for the first of a sum writes them there. */
+  accumulate(entries: readonly TensorEntry[]): Outcome;
   /** Fills the optimizer's own gradients with zeros. */
   zeroGrad(): Outcome;
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */

@@ -156,7 +156,7 @@ class Trial {
     this.#plans = filled.map((section, group) => {
       const { index, rule } = section;
       const plan = new SectionPlan(group, section, (k) => backend.scalars(index, k));
-      for (const member of plan.members) member.grad = grads.get(member.tensor);
+      for (const entry of plan.entries) entry.grad = grads.get(entry.tensor);
       plan.find(always, always);
       for (const [k, name] of rule.scalars.entries()) plan.runs[0].scalars[k] = routine[name] ?? 1e-3;
       return { rule, sections: [plan] };

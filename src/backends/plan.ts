@@ -30,18 +30,18 @@ export interface TensorEntry {
 export class SectionPlan {
   readonly section: Section;
   /** One for each of the section's tensors, in the same order. */
-  readonly members: readonly TensorEntry[];
+  readonly entries: readonly TensorEntry[];
   readonly runs: readonly Run[];
   /** How many of `runs` this step has. */
   count = 0;
-  /** How many members are not removed. Removed ones stay in `members`, which keeps the indices, and never take part. */
+  /** How many entries are not removed. Removed ones stay in `entries`, which keeps the indices, and never take part. */
   left: number;
 
   /** Run k has its scalars in `scalars(k)`. */
   constructor(group: number, section: Section, scalars: (k: number) => Float32Array) {
     const { index, tensors } = section;
     this.section = section;
-    this.members = tensors.map((tensor) => ({
+    this.entries = tensors.map((tensor) => ({
       group,
       section: index,
       tensor,
@@ -53,14 +53,14 @@ export class SectionPlan {
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: scalars(k) }));
   }
 
-  /** Finds the runs: neighbours among the members that take part, if they share their scalars. */
-  find(takesPart: (member: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
-    const { members, runs } = this;
+  /** Finds the runs: neighbours among the entries that take part, if they share their scalars. */
+  find(takesPart: (entry: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
+    const { entries, runs } = this;
     let count = 0;
     let previous: Tensor | undefined;
-    for (let i = 0; i < members.length; i++) {
-      const { tensor } = members[i];
-      const isPart = takesPart(members[i]);
+    for (let i = 0; i < entries.length; i++) {
+      const { tensor } = entries[i];
+      const isPart = takesPart(entries[i]);
       if (isPart) {
         if (previous === undefined || !shareScalars(previous, tensor)) runs[count++].first = i;
         runs[count - 1].last = i;

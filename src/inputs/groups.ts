@@ -16,8 +16,8 @@ export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: 
 /** What an optimizer is created over: one record of tensors, or an array of groups. */
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
-/** A group as the optimizer sees it. */
-export interface Group {
+/** A checked description of a group to be made. */
+export interface GroupSpec {
   readonly options: GroupOptions;
   /** Where errors about this group say that they are: "" or " of group 1". */
   readonly where: string;
@@ -50,7 +50,7 @@ export function readGroups(
   params: unknown,
   common: Record<string, unknown>,
   existing = nothing,
-): { groups: Group[]; added: NewTensors } {
+): { specs: GroupSpec[]; added: NewTensors } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
   // The first index of each object.
@@ -69,8 +69,8 @@ export function readGroups(
     throw new TypeError(
       `Expected at least one parameter, got ${show(given.length === 1 ? entries[0].record : params)}.`,
     );
-  const groups = entries.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
-  return { groups, added };
+  const specs = entries.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
+  return { specs, added };
 }
 
 /** Reads a section for each entry: the tensors of `record`, by the options of a group. */

@@ -48,30 +48,28 @@ interface Missing {
 }
 
 /** The dict but for its arrays, and which arrays these are. */
-export function describe(parts: OptimizerState): { dict: StateDict; arrays: Missing[] } {
-  const { algorithm, steppers } = parts;
+export function describe({ algorithm, groups, completed }: OptimizerState): { dict: StateDict; arrays: Missing[] } {
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: Missing[] = [];
-  const { completed } = parts;
   let index = 0;
-  for (const { group, rule, members, names, frozen, state: groupState, isTraining } of steppers) {
-    const { options } = group;
+  for (const { spec, rule, entries, names, frozen, state: remembered, isTraining } of groups) {
+    const { options } = spec;
     const values = options as Readonly<Record<string, unknown>>;
     const isCounted = algorithm.group === undefined;
     const functions = Object.keys(algorithm.defaults).filter(
       (name) => name !== 'decayMask' && typeof values[name] === 'function',
     );
     const saved = savedOptions(algorithm).flatMap((name) => {
-      const value = presentValue(algorithm, values[name], name, isCounted ? completed : groupState.k);
+      const value = presentValue(algorithm, values[name], name, isCounted ? completed : remembered.k);
       return value === undefined ? [] : [[snakeCase(name), Array.isArray(value) ? [...value] : value]];
     });
-    const spared = new Set(members.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
+    const spared = new Set(entries.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
     const params = names.map((_, i) => index + i);
     dict.param_groups.push({
       ...Object.fromEntries(saved),
       ...algorithm.identity,
       algorithm: algorithm.name,
-      ...groupState,
+      ...remembered,
       completed_steps: completed,
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
@@ -82,7 +80,7 @@ export function describe(parts: OptimizerState): { dict: StateDict; arrays: Miss
       functions: functions.map(snakeCase),
     });
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));
-    for (const { section, tensor } of members) {
+    for (const { section, tensor } of entries) {
       if (tensor.step === 0) continue;
       const state: TensorState = {};
       if (isCounted) state.step = tensor.step;

@@ -44,46 +44,46 @@ export async function takeOver(loadings: readonly Loading[], taken: () => void =
  * Reads and checks a state dict and parameters, and changes nothing. `before` is what `changesOf` gave when they were
  * handed over.
  */
-export function load(parts: OptimizerState, dict: unknown, given: unknown, before = changesOf(parts)): Loading {
-  const { algorithm, steppers, backend, failure } = parts;
-  checkReplaceable(parts);
+export function load(state: OptimizerState, dict: unknown, given: unknown, before = changesOf(state)): Loading {
+  const { algorithm, groups, backend, failure } = state;
+  checkReplaceable(state);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
-  const parsed = parse(algorithm, steppers, dict, how);
+  const parsed = parse(algorithm, groups, dict, how);
   const { values, ...others } =
-    params === undefined ? { values: [], missing: [], unexpected: [] } : parseParams(steppers, params, how.strict);
+    params === undefined ? { values: [], missing: [], unexpected: [] } : parseParams(groups, params, how.strict);
   for (const [source] of values) backend.checkWrite(source);
   const writes: Write[] = values.map(([source, array]) => [source, array]);
-  for (const { stepper, tensors } of parsed.groups) {
-    for (const { member, slots } of tensors) {
-      const { section, tensor } = member;
-      for (const array of stepper.rule.slots) writes.push([{ section, tensor, array }, slots?.[array]]);
+  for (const { group, tensors } of parsed.groups) {
+    for (const { entry, slots } of tensors) {
+      const { section, tensor } = entry;
+      for (const array of group.rule.slots) writes.push([{ section, tensor, array }, slots?.[array]]);
     }
   }
   const ready = (): Promise<void> | undefined => backend.checkWritable?.(writes.map(([source]) => source));
   const check = (): void => {
     // The caller's code may have run while a device was asked.
     failure.checkAlive();
-    checkReplaceable(parts);
-    if (changesOf(parts) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
+    checkReplaceable(state);
+    if (changesOf(state) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
   };
-  const withSchedules = (work: () => void): void => busily(parts, () => loadSchedules(parsed.groups, work));
+  const withSchedules = (work: () => void): void => busily(state, () => loadSchedules(parsed.groups, work));
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
   const done = async (): Promise<void> => backend.device && failure.settled();
-  const writeAll = (isBegun: boolean): void => write(parts, writes, parsed, isBegun);
+  const writeAll = (isBegun: boolean): void => write(state, writes, parsed, isBegun);
   return { ready, check, withSchedules, write: writeAll, done, names };
 }
 
 /** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
-function checkReplaceable(parts: OptimizerState): void {
-  if (!parts.failure.isFinal) checkWhole(parts);
+function checkReplaceable(state: OptimizerState): void {
+  if (!state.failure.isFinal) checkWhole(state);
 }
 
 /** Writes the arrays, then counters, options and modes. */
-function write(parts: OptimizerState, writes: readonly Write[], parsed: Parsed, isBegun: boolean): void {
-  const { backend, failure, steppers } = parts;
-  const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ member, step }) => [member, step])));
-  const copies = steppers.flatMap((stepper) => stepper.fromParam((member) => steps.get(member) ?? member.tensor.step));
+function write(state: OptimizerState, writes: readonly Write[], parsed: Parsed, isBegun: boolean): void {
+  const { backend, failure, groups } = state;
+  const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry, step }) => [entry, step])));
+  const copies = groups.flatMap((group) => group.fromParam((entry) => steps.get(entry) ?? entry.tensor.step));
   let outcome: Outcome;
   function* counted(): Iterable<Write> {
     for (const each of writes) {
@@ -98,30 +98,30 @@ function write(parts: OptimizerState, writes: readonly Write[], parsed: Parsed, 
     if (isBegun) failure.set(new Error(`${what}: ${error}`, { cause: error }));
     throw error;
   }
-  takeParsed(parts, parsed);
+  takeParsed(state, parsed);
   failure.clear();
   failure.watch(outcome);
 }
 
-function takeParsed(parts: OptimizerState, parsed: Parsed): void {
-  parts.changes += 1;
-  if (parsed.completed !== undefined) parts.completed = parsed.completed;
-  endStep(parts);
-  for (const { stepper, options, state, isTraining, tensors } of parsed.groups) {
-    stepper.liveOptions.take(options);
-    stepper.coefficients.load(state);
-    stepper.isTraining = isTraining;
-    for (const { member, step, isFrozen } of tensors) Object.assign(member.tensor, { step, isFrozen });
+function takeParsed(state: OptimizerState, parsed: Parsed): void {
+  state.changes += 1;
+  if (parsed.completed !== undefined) state.completed = parsed.completed;
+  endStep(state);
+  for (const { group, options, remembered, isTraining, tensors } of parsed.groups) {
+    group.liveOptions.take(options);
+    group.coefficients.load(remembered);
+    group.isTraining = isTraining;
+    for (const { entry, step, isFrozen } of tensors) Object.assign(entry.tensor, { step, isFrozen });
   }
 }
 
 /** Loads the memories of schedules, then calls `work`. Restores them if anything throws. */
-function loadSchedules(groups: readonly Loaded[], work: () => void): void {
+function loadSchedules(loaded: readonly Loaded[], work: () => void): void {
   const undo: (() => void)[] = [];
   try {
-    for (const { stepper, where, memory } of groups) {
+    for (const { group, where, memory } of loaded) {
       if (memory === undefined) continue;
-      const schedule = stepper.group.options.schedule as unknown as ScheduleMemory;
+      const schedule = group.spec.options.schedule as unknown as ScheduleMemory;
       try {
         const before = schedule.stateDict();
         undo.unshift(() => schedule.loadStateDict(before));

@@ -1,7 +1,7 @@
 // Which groups and tensors of a state dict are those of the optimizer.
 
 import { expect, list, show } from '../errors.js';
-import type { Stepper } from '../step/group.js';
+import type { Group } from '../step/group.js';
 import { readGroup, type Saved } from './saved-group.js';
 import { LOOSELY } from './how.js';
 
@@ -19,18 +19,18 @@ export interface Places {
 }
 
 /** Reads the groups of a dict: with `isStrict` one for each of the optimizer's, of the same names; else any. */
-export function readPlaces(given: unknown, steppers: readonly Stepper[], isStrict: boolean): Places {
-  expect(Array.isArray(given), 'param_groups', isStrict ? `an array of ${steppers.length}` : 'an array', given);
+export function readPlaces(given: unknown, groups: readonly Group[], isStrict: boolean): Places {
+  expect(Array.isArray(given), 'param_groups', isStrict ? `an array of ${groups.length}` : 'an array', given);
   const { length } = given;
-  if (isStrict && length !== steppers.length) {
-    throw new TypeError(`Expected the number of param_groups to be ${steppers.length}, got ${length}.${LOOSELY}`);
+  if (isStrict && length !== groups.length) {
+    throw new TypeError(`Expected the number of param_groups to be ${groups.length}, got ${length}.${LOOSELY}`);
   }
-  const groups: Saved[] = [];
+  const savedGroups: Saved[] = [];
   const byName = new Map<string, Place>();
   const indices = new Set<number>();
   for (let g = 0; g < length; g++) {
-    const saved = readGroup(given[g], g, isStrict ? steppers[g].names : undefined);
-    groups.push(saved);
+    const saved = readGroup(given[g], g, isStrict ? groups[g].names : undefined);
+    savedGroups.push(saved);
     for (const [i, name] of saved.names.entries()) {
       const index = saved.indices[i];
       const again = indices.has(index) ? `Parameter ${index}` : byName.has(name) ? `The parameter ${show(name)}` : '';
@@ -39,14 +39,14 @@ export function readPlaces(given: unknown, steppers: readonly Stepper[], isStric
       byName.set(name, { saved, index: String(index) });
     }
   }
-  return { groups, byName };
+  return { groups: savedGroups, byName };
 }
 
 /**
  * The group of the dict that has the tensors of a group of the optimizer; undefined if none has any. Throws if several
  * have some and `needsOne`: options, for example, can come from one group only.
  */
-export function sourceOf({ names, index }: Stepper, { byName }: Places, needsOne: boolean): Saved | undefined {
+export function sourceOf({ names, index }: Group, { byName }: Places, needsOne: boolean): Saved | undefined {
   const [first, second] = new Set(names.flatMap((name) => byName.get(name)?.saved ?? []));
   if (second === undefined || !needsOne) return first;
   const both = list([first, second].map(({ names: of }) => of.find((name) => names.includes(name))!));

@@ -1,7 +1,7 @@
 // What a state dict says of a group's options.
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
-import type { Group } from '../inputs/groups.js';
+import type { GroupSpec } from '../inputs/groups.js';
 import { camelCase, checked, checkTogether, snakeCase } from '../inputs/options.js';
 import { copyMemory, hasMemory } from '../algorithms/schedule.js';
 import { list, show } from '../errors.js';
@@ -46,7 +46,7 @@ export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: Saved): 
 }
 
 /** The options that are to be taken over; those that are functions here stay what they are. */
-export function parseOptions(algorithm: AnyAlgorithm, { options }: Group, saved: Saved): GroupOptions {
+export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, saved: Saved): GroupOptions {
   const { where } = saved;
   checkFunctions(options, saved);
   const loaded = readOptions(algorithm, options, saved);

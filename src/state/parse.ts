@@ -8,7 +8,7 @@ import type { Rule } from '../rules/rule.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { hasMemory } from '../algorithms/schedule.js';
 import { canCount, countFrom, expect, isRecord, list, noParameter, show, unexpected } from '../errors.js';
-import type { Stepper } from '../step/group.js';
+import type { Group } from '../step/group.js';
 import { copyValues, ownProperties } from './capture.js';
 import { checkNoDecay, completedOf, frozenOf, parseState, type Saved } from './saved-group.js';
 import { LOOSELY, type IncompatibleNames, type LoadOptions } from './how.js';
@@ -17,12 +17,12 @@ import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } 
 
 /** What a dict says of one group of the optimizer, checked. */
 export interface Loaded {
-  readonly stepper: Stepper;
+  readonly group: Group;
   /** Where in the dict it is. */
   readonly where: string;
   /** Options to take over, in our names. */
   readonly options: GroupOptions;
-  readonly state: Readonly<GroupState>;
+  readonly remembered: Readonly<GroupState>;
   readonly isTraining: boolean;
   /** The memory of its schedule; undefined to leave that alone. */
   readonly memory: unknown;
@@ -30,7 +30,7 @@ export interface Loaded {
 }
 
 interface LoadedTensor {
-  readonly member: TensorEntry;
+  readonly entry: TensorEntry;
   readonly isFrozen: boolean;
   readonly step: number;
   /** Undefined for one that has not stepped yet. */
@@ -47,7 +47,7 @@ export interface Parsed extends IncompatibleNames {
 /** Reads a dict for these groups. Throws an Error for anything that does not fit them, and changes nothing. */
 export function parse(
   algorithm: AnyAlgorithm,
-  steppers: readonly Stepper[],
+  groups: readonly Group[],
   dict: unknown,
   { options, strict }: Required<LoadOptions>,
 ): Parsed {
@@ -55,22 +55,22 @@ export function parse(
   const own = ownProperties(dict, 'the state dict', wanted);
   expect(isRecord(own.state), 'the state dict', wanted, dict);
   const state = ownProperties(own.state, 'state', 'a record');
-  const places = readPlaces(own.param_groups, steppers, strict);
-  const groups = steppers.flatMap((stepper, g): Loaded[] => {
+  const places = readPlaces(own.param_groups, groups, strict);
+  const loaded = groups.flatMap((group, g): Loaded[] => {
     const isOne = options === 'saved' || algorithm.group !== undefined;
-    const saved = strict ? places.groups[g] : sourceOf(stepper, places, isOne);
-    return saved === undefined ? [] : [parseGroup(algorithm, stepper, saved, places, state, options === 'current')];
+    const saved = strict ? places.groups[g] : sourceOf(group, places, isOne);
+    return saved === undefined ? [] : [parseGroup(algorithm, group, saved, places, state, options === 'current')];
   });
   const indices = new Set([...places.byName.values()].map(({ index }) => index));
   const unknown = Object.keys(state).filter((index) => !indices.has(index));
   if (unknown.length > 0) throw new TypeError(`The state dict has state for ${list(unknown)}, which is in no group.`);
   const said = places.groups.flatMap((saved) => completedOf(saved) ?? []);
   // Dicts of other systems have no completed_steps: then it is the largest counter of the groups, or of the tensors.
-  const counts = groups.flatMap(({ state: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
-  const names = steppers.flatMap((stepper) => stepper.names);
+  const counts = loaded.flatMap(({ remembered: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
+  const names = groups.flatMap((group) => group.names);
   const known = new Set(names);
   return {
-    groups,
+    groups: loaded,
     completed: (said.length > 0 ? said : counts).reduce(
       (most: number | undefined, count) => Math.max(most ?? 0, count),
       undefined,
@@ -82,65 +82,65 @@ export function parse(
 
 function parseGroup(
   algorithm: AnyAlgorithm,
-  stepper: Stepper,
+  group: Group,
   saved: Saved,
   { byName }: Places,
   state: Readonly<Record<string, unknown>>,
   keepsOptions: boolean,
 ): Loaded {
-  const { group, members, rule } = stepper;
+  const { spec, entries, rule } = group;
   checkAlgorithm(algorithm, saved);
-  const loaded = keepsOptions ? {} : parseOptions(algorithm, group, saved);
-  const options: GroupOptions = { ...group.options, ...loaded };
-  const remembered = parseState(algorithm, options, saved);
+  const loaded = keepsOptions ? {} : parseOptions(algorithm, spec, saved);
+  const options: GroupOptions = { ...spec.options, ...loaded };
+  const { remembered, isTraining } = parseState(algorithm, options, saved);
   const hasSchedule = !keepsOptions || hasMemory(options.schedule);
   const memory = hasSchedule ? parseMemory(options.schedule, saved) : undefined;
   const frozen = keepsOptions ? undefined : frozenOf(saved);
-  if (!keepsOptions) checkNoDecay(saved, stepper);
-  const found = members.filter(({ tensor }) => byName.has(tensor.name));
-  const tensors = found.map((member): LoadedTensor => {
-    const { name, isFrozen } = member.tensor;
-    const each = parseTensor(algorithm, state[byName.get(name)!.index], member.tensor, rule);
-    return { member, isFrozen: frozen?.has(name) ?? isFrozen, ...each };
+  if (!keepsOptions) checkNoDecay(saved, group);
+  const found = entries.filter(({ tensor }) => byName.has(tensor.name));
+  const tensors = found.map((entry): LoadedTensor => {
+    const { name, isFrozen } = entry.tensor;
+    const each = parseTensor(algorithm, state[byName.get(name)!.index], entry.tensor, rule);
+    return { entry, isFrozen: frozen?.has(name) ?? isFrozen, ...each };
   });
-  const parsed = { stepper, where: saved.where, options: loaded, ...remembered, memory, tensors };
+  const parsed = { group, where: saved.where, options: loaded, remembered, isTraining, memory, tensors };
   if (algorithm.average !== undefined) checkAverages(algorithm, saved, parsed);
   return parsed;
 }
 
 /** Throws if parameters would be taken for those of another mode, or of another beta1 or momentum in train mode. */
-function checkAverages(algorithm: AnyAlgorithm, saved: Saved, { stepper, options, isTraining, tensors }: Loaded): void {
-  const { group, members } = stepper;
-  const next = { ...group.options, ...options };
+function checkAverages(algorithm: AnyAlgorithm, saved: Saved, { group, options, isTraining, tensors }: Loaded): void {
+  const { spec, entries } = group;
+  const next = { ...spec.options, ...options };
   const isLoaded = tensors.some(({ slots }) => slots !== undefined);
   if (isLoaded && isTraining) {
     const theirs = { ...next, ...readOptions(algorithm, next, saved) };
     checkAverage(algorithm, next, theirs, `The parameters were saved${saved.where}`);
   }
-  const found = new Set(tensors.map(({ member }) => member));
-  const kept = members.find((member) => !found.has(member) && member.tensor.step > 0);
+  const found = new Set(tensors.map(({ entry }) => entry));
+  const kept = entries.find((entry) => !found.has(entry) && entry.tensor.step > 0);
   if (kept === undefined) return;
   const what = `${show(kept.tensor.name)}, which the state dict lacks, has been stepped`;
-  if (isTraining !== stepper.isTraining) {
+  if (isTraining !== group.isTraining) {
     throw new TypeError(`${what}, and is in another mode than the state dict${saved.where}: train() or eval() first.`);
   }
-  if (isTraining) checkAverage(algorithm, group.options, next, what);
+  if (isTraining) checkAverage(algorithm, spec.options, next, what);
 }
 
 /** Reads values for parameters, and says where each belongs. Throws an Error for a name or length amiss. */
 export function parseParams(
-  steppers: readonly Stepper[],
+  groups: readonly Group[],
   params: unknown,
   strict: boolean,
 ): IncompatibleNames & { readonly values: readonly (readonly [ArrayOf, Float32Array])[] } {
   const own = ownProperties(params, 'the parameters', 'a record of Float32Arrays by name');
-  const members = steppers.flatMap((stepper) => stepper.members);
-  const names = new Set(members.map(({ tensor }) => tensor.name));
+  const entries = groups.flatMap((group) => group.entries);
+  const names = new Set(entries.map(({ tensor }) => tensor.name));
   const unknown = Object.keys(own).filter((name) => !names.has(name));
   if (strict && unknown.length > 0) throw new TypeError(noParameter(unknown, '', [...names]) + LOOSELY);
   const isMissing = (name: string): boolean => !strict && own[name] === undefined;
   const missing = [...names].filter(isMissing);
-  const given = members.filter(({ tensor }) => !isMissing(tensor.name));
+  const given = entries.filter(({ tensor }) => !isMissing(tensor.name));
   const values = given.map(({ section, tensor }) => {
     const array = copyValues(own[tensor.name], tensor.length, `parameter ${show(tensor.name)}`);
     return [{ section, tensor, array: 'param' }, array] as const;

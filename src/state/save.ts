@@ -19,38 +19,38 @@ export interface LazyArray extends LazyParam {
   readonly state: TensorState;
 }
 
-export async function save(parts: OptimizerState): Promise<StateDict> {
-  checkWhole(parts);
-  const { dict, arrays } = describe(parts);
-  const values = await parts.failure.settle(parts.backend.read(arrays.map(({ source }) => source)));
-  for (const [i, { state, slot }] of arrays.entries()) state[slot] = values[i];
+export async function save(state: OptimizerState): Promise<StateDict> {
+  checkWhole(state);
+  const { dict, arrays } = describe(state);
+  const values = await state.failure.settle(state.backend.read(arrays.map(({ source }) => source)));
+  for (const [i, { state: ofTensor, slot }] of arrays.entries()) ofTensor[slot] = values[i];
   return dict;
 }
 
 /** The dict but for its arrays, these, and the parameters. */
-export function saveLazily(parts: OptimizerState): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
-  checkWhole(parts);
-  const { dict, arrays } = describe(parts);
-  const { changes } = parts;
+export function saveLazily(state: OptimizerState): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
+  checkWhole(state);
+  const { dict, arrays } = describe(state);
+  const { changes } = state;
   const checkUnchanged = (name: string): void => {
-    parts.failure.check();
-    if (changes === parts.changes) return;
+    state.failure.check();
+    if (changes === state.changes) return;
     throw new Error(`The optimizer changed before ${show(name)} of its lazy state dict was read.`);
   };
   const read = async (source: ArrayOf): Promise<Float32Array> => {
     checkUnchanged(source.tensor.name);
-    const [values] = await parts.failure.settle(parts.backend.read([source]));
+    const [values] = await state.failure.settle(state.backend.read([source]));
     checkUnchanged(source.tensor.name);
     return values;
   };
-  const lazy = arrays.map(({ source, state, slot }) => {
+  const lazy = arrays.map(({ source, state: ofTensor, slot }) => {
     const { name, length } = source.tensor;
-    return { name, slot, length, state, read: () => read(source) };
+    return { name, slot, length, state: ofTensor, read: () => read(source) };
   });
-  const params = parts.steppers
+  const params = state.groups
     .flatMap(({ names }) => names)
     .map((name) => {
-      const { section, tensor } = parts.members.get(name)!;
+      const { section, tensor } = state.entries.get(name)!;
       return { name, length: tensor.length, read: () => read({ section, tensor, array: 'param' }) };
     });
   return { dict, params, arrays: lazy };

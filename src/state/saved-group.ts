@@ -3,7 +3,7 @@
 import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
 import { canCount, countFrom, expect, list, noParameter, show } from '../errors.js';
-import type { Stepper } from '../step/group.js';
+import type { Group } from '../step/group.js';
 import { copyIndices, copyNames, ownProperties } from './capture.js';
 import { KEEPING, LOOSELY } from './how.js';
 
@@ -56,11 +56,11 @@ function someOf({ own, names, where }: Saved, key: string, what: string): Readon
 export const frozenOf = (saved: Saved): ReadonlySet<string> | undefined => someOf(saved, 'frozen', 'frozen');
 
 /** Throws where the dict spares other tensors from decay than the optimizer's mask does. */
-export function checkNoDecay(saved: Saved, { members }: Stepper): void {
+export function checkNoDecay(saved: Saved, { entries }: Group): void {
   const spared = someOf(saved, 'no_decay', 'spared');
   if (spared === undefined) return;
   const shared = new Set(saved.names);
-  const others = members.filter(({ tensor: { name, decays } }) => shared.has(name) && decays === spared.has(name));
+  const others = entries.filter(({ tensor: { name, decays } }) => shared.has(name) && decays === spared.has(name));
   if (others.length === 0) return;
   const which = list(others.map(({ tensor }) => tensor.name));
   throw new TypeError(
@@ -73,8 +73,8 @@ export function parseState(
   { group, average }: AnyAlgorithm,
   options: Readonly<GroupOptions>,
   { own, where }: Saved,
-): { state: GroupState; isTraining: boolean } {
-  const state: GroupState = {};
+): { remembered: GroupState; isTraining: boolean } {
+  const remembered: GroupState = {};
   for (const [name, first] of Object.entries(group?.first ?? {})) {
     const value = own[name];
     const least = Math.min(first, 0);
@@ -83,16 +83,16 @@ export function parseState(
         ? [countFrom(least), canCount(value, least)]
         : [`a finite number of at least ${least}`, Number.isFinite(value) && (value as number) >= least];
     expect(isGood, name + where, wanted, value);
-    state[name] = value as number;
+    remembered[name] = value as number;
   }
   try {
-    group?.advance({ ...state }, options, 1, new Powers());
+    group?.advance({ ...remembered }, options, 1, new Powers());
   } catch (error) {
     throw new TypeError(`No step can follow the state${where}: ${(error as Error).message}`, { cause: error });
   }
   const isTraining = (average === undefined ? undefined : own.train_mode) ?? true;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
-  return { state, isTraining };
+  return { remembered, isTraining };
 }
 
 /** How many steps schedules have counted, where the dict says so. */

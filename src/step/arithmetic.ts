@@ -95,8 +95,8 @@ export class Coefficients {
   }
 
   /** Goes on from what a state dict has. */
-  load(state: Readonly<GroupState>): void {
-    Object.assign(this.state, state);
+  load(remembered: Readonly<GroupState>): void {
+    Object.assign(this.state, remembered);
     this.scheduledLr = 0;
   }
 

@@ -1,10 +1,10 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
-import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, GroupState } from '../algorithms/algorithm.js';
 import { namesOf, type ArrayOf, type Backend, type Removed } from '../backends/backend.js';
 import { Coefficients } from './arithmetic.js';
 import type { Section } from '../backends/section.js';
-import type { Group } from '../inputs/groups.js';
+import type { GroupSpec } from '../inputs/groups.js';
 import type { Tensor } from '../backends/layout.js';
 import { camelCase, live, type Live } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
@@ -40,15 +40,15 @@ function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
 const takesPart = ({ grad }: TensorEntry): boolean => grad !== undefined;
 const hasBegun = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
 
-export class Stepper {
-  readonly group: Group;
+export class Group {
+  readonly spec: GroupSpec;
   readonly index: number;
   readonly rule: Rule;
   /** The tensors that it began with, and those that were added later. */
   readonly sections: SectionPlan[] = [];
   /** What a step runs. */
   readonly plan: Plan;
-  readonly members: TensorEntry[] = [];
+  readonly entries: TensorEntry[] = [];
   /** In the caller's order. */
   readonly names: string[] = [];
   /** False while the parameters are the average. */
@@ -62,15 +62,15 @@ export class Stepper {
     return alike && a.decays === b.decays;
   };
 
-  constructor(algorithm: AnyAlgorithm, group: Group, index: number, backend: Backend) {
+  constructor(algorithm: AnyAlgorithm, spec: GroupSpec, index: number, backend: Backend) {
     this.#algorithm = algorithm;
-    this.group = group;
+    this.spec = spec;
     this.index = index;
-    this.coefficients = new Coefficients(algorithm, group.options, group.where);
+    this.coefficients = new Coefficients(algorithm, spec.options, spec.where);
     this.rule = this.coefficients.rule;
     this.plan = { rule: this.rule, sections: this.sections };
     this.liveOptions = this.#show();
-    this.add(group.section, backend);
+    this.add(spec.section, backend);
   }
 
   /** Takes in tensors that `backend` has memory for. */
@@ -78,15 +78,15 @@ export class Stepper {
     const runs = new SectionPlan(this.index, section, (k) => backend.scalars(section.index, k));
     this.sections.push(runs);
     // One by one, here and elsewhere, since a call takes some 100,000 arguments at most.
-    for (const member of runs.members) this.members.push(member);
+    for (const entry of runs.entries) this.entries.push(entry);
     for (const name of section.names) this.names.push(name);
-    return runs.members;
+    return runs.entries;
   }
 
   /** Removes tensors. Returns the sections that had some of them. */
   remove(gone: ReadonlySet<TensorEntry>): Removed[] {
     const changed = this.sections.flatMap((runs): Removed | [] => {
-      const tensors = runs.members.filter((member) => gone.has(member)).map(({ tensor }) => tensor);
+      const tensors = runs.entries.filter((entry) => gone.has(entry)).map(({ tensor }) => tensor);
       // With 0 steps they take no part in a change of mode.
       for (const tensor of tensors) tensor.step = 0;
       runs.left -= tensors.length;
@@ -95,23 +95,18 @@ export class Stepper {
     if (changed.length === 0) return [];
     const names = namesOf(changed);
     keep(this.sections, ({ left, section }) => left > 0 || section.tensors.length === 0);
-    keep(this.members, (member) => !gone.has(member));
+    keep(this.entries, (entry) => !gone.has(entry));
     keep(this.names, (name) => !names.has(name));
     return changed;
   }
 
-  /** Frees the memory, even if the caller keeps `live`. */
+  /** Frees the memory, even if the caller keeps what `optimizer.groups` shows. */
   letGo(): void {
-    this.sections.length = this.members.length = 0;
-  }
-
-  /** What `optimizer.groups` shows of it. */
-  get live(): LiveGroup<GroupOptions> {
-    return this.liveOptions.shown as LiveGroup<GroupOptions>;
+    this.sections.length = this.entries.length = 0;
   }
 
   #show(): Live {
-    const { options, where } = this.group;
+    const { options, where } = this.spec;
     const further: Record<string, () => unknown> = {
       // Copies, which `structuredClone` and `postMessage` take.
       params: () => Object.freeze([...this.names]),
@@ -125,13 +120,13 @@ export class Stepper {
 
   /** The names of those tensors whose gradients are passed over. */
   get frozen(): string[] {
-    const frozen = new Set(this.members.filter(({ tensor }) => tensor.isFrozen).map(({ tensor }) => tensor.name));
+    const frozen = new Set(this.entries.filter(({ tensor }) => tensor.isFrozen).map(({ tensor }) => tensor.name));
     return this.names.filter((name) => frozen.has(name));
   }
 
   /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet, by these step counts. */
-  fromParam(stepOf: (member: TensorEntry) => number): ArrayOf[] {
-    const begins = this.members.filter((member) => stepOf(member) === 0 && member.tensor.length > 0);
+  fromParam(stepOf: (entry: TensorEntry) => number): ArrayOf[] {
+    const begins = this.entries.filter((entry) => stepOf(entry) === 0 && entry.tensor.length > 0);
     const { fromParam = [] } = this.rule;
     return begins.flatMap(({ section, tensor }) => fromParam.map((array) => ({ section, tensor, array })));
   }
@@ -158,7 +153,7 @@ export class Stepper {
       section.find(takesPart, this.#shareScalars);
       for (let k = 0; k < section.count; k++) {
         const { first, scalars } = section.runs[k];
-        const { tensor } = section.members[first];
+        const { tensor } = section.entries[first];
         coefficients.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
       }
     }
@@ -168,15 +163,15 @@ export class Stepper {
   count(isLast: boolean): void {
     let isFrozen = true;
     let isStepped = false;
-    for (let i = 0; i < this.members.length; i++) {
-      const member = this.members[i];
-      const { tensor, grad } = member;
+    for (let i = 0; i < this.entries.length; i++) {
+      const entry = this.entries[i];
+      const { tensor, grad } = entry;
       isFrozen &&= tensor.isFrozen;
       if (grad !== undefined) {
         isStepped = true;
         tensor.step += 1;
       }
-      member.isDone = !isLast && (member.isDone || grad !== undefined);
+      entry.isDone = !isLast && (entry.isDone || grad !== undefined);
     }
     if (isStepped) this.coefficients.stepped();
     // A group that is frozen as a whole stands still.

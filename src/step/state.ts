@@ -6,7 +6,7 @@ import type { ByteRange } from '../backends/memory.js';
 import type { Failure } from './failure.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
 import { expect, noParameter } from '../errors.js';
-import type { LiveGroup, Stepper } from './group.js';
+import type { Group, LiveGroup } from './group.js';
 
 /** The options of the step that is being made, each read once. */
 export interface StepRequest {
@@ -27,17 +27,17 @@ export interface OptimizerState {
   readonly wasm: WasmSource | undefined;
   readonly backend: Backend;
   readonly failure: Failure;
-  readonly steppers: Stepper[];
+  readonly groups: Group[];
   /** What a step runs, one for each group. */
   readonly plans: Plan[];
   /** How many sections, and tensors, there have been so far. */
   sections: number;
   tensors: number;
   /** What `optimizer.groups` shows of them. */
-  readonly groups: LiveGroup<GroupOptions>[];
-  readonly members: Map<string, TensorEntry>;
+  readonly shownGroups: LiveGroup<GroupOptions>[];
+  readonly entries: Map<string, TensorEntry>;
   /** The same in the caller's order, in which gradients are likely to come, too. */
-  inOrder: TensorEntry[];
+  entriesInOrder: TensorEntry[];
   /** Names of tensors that were removed: a decay mask may still have them. */
   readonly removed: Set<string>;
   /** Completed steps of the optimizer, as schedules count them. */
@@ -57,70 +57,70 @@ export interface OptimizerState {
 }
 
 /** Takes in a group that is new. */
-export function takeGroup(parts: OptimizerState, stepper: Stepper): void {
-  parts.steppers.push(stepper);
-  parts.plans.push(stepper.plan);
-  parts.groups.push(stepper.live);
-  register(parts, stepper.members);
+export function takeGroup(state: OptimizerState, group: Group): void {
+  state.groups.push(group);
+  state.plans.push(group.plan);
+  state.shownGroups.push(group.liveOptions.shown as LiveGroup<GroupOptions>);
+  register(state, group.entries);
 }
 
-/** Makes the members of a new section known by name, and in the caller's order. */
-export function register(parts: OptimizerState, members: readonly TensorEntry[]): void {
-  parts.sections += 1;
-  parts.tensors += members.length;
-  for (const member of members.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
-    parts.members.set(member.tensor.name, member);
-    parts.inOrder.push(member);
+/** Makes the entries of a new section known by name, and in the caller's order. */
+export function register(state: OptimizerState, entries: readonly TensorEntry[]): void {
+  state.sections += 1;
+  state.tensors += entries.length;
+  for (const entry of entries.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
+    state.entries.set(entry.tensor.name, entry);
+    state.entriesInOrder.push(entry);
   }
 }
 
-export function memberOf({ members }: OptimizerState, name: string): TensorEntry {
-  const member = members.get(name);
-  if (member !== undefined) return member;
+export function entryOf({ entries }: OptimizerState, name: string): TensorEntry {
+  const entry = entries.get(name);
+  if (entry !== undefined) return entry;
   expect(typeof name === 'string', 'the parameter', 'a name', name);
-  const names = [...members.keys()];
+  const names = [...entries.keys()];
   throw new RangeError(noParameter([name], '', names));
 }
 
-export function groupOf({ steppers }: OptimizerState, group: unknown): Stepper {
-  const isOne = Number.isInteger(group) && steppers[group as number] !== undefined;
-  expect(isOne, 'the group', `an index below ${steppers.length}`, group);
-  return steppers[group as number];
+export function groupOf({ groups }: OptimizerState, index: unknown): Group {
+  const isOne = Number.isInteger(index) && groups[index as number] !== undefined;
+  expect(isOne, 'the group', `an index below ${groups.length}`, index);
+  return groups[index as number];
 }
 
 /** Throws where what is saved or loaded would not be the whole: in the midst of a step, or of several batches. */
-export function checkWhole(parts: OptimizerState): void {
-  checkFinished(parts);
-  if (parts.batches === 0) return;
+export function checkWhole(state: OptimizerState): void {
+  checkFinished(state);
+  if (state.batches === 0) return;
   const how = 'they are no part of the state: step() takes their mean, zeroGrad() drops it';
-  throw new Error(`There are accumulated gradients (batches: ${parts.batches}), and ${how}.`);
+  throw new Error(`There are accumulated gradients (batches: ${state.batches}), and ${how}.`);
 }
 
 /** How often the state or an option was changed: an assignment that comes meanwhile must not be lost. */
-export function changesOf({ changes, steppers }: OptimizerState): number {
-  return steppers.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
+export function changesOf({ changes, groups }: OptimizerState): number {
+  return groups.reduce((sum, { liveOptions }) => sum + liveOptions.assignments, changes);
 }
 
 /** Forgets what was accumulated. */
-export function forgetSums(parts: OptimizerState): void {
-  parts.batches = 0;
-  for (const member of parts.members.values()) member.hasSum = false;
+export function forgetSums(state: OptimizerState): void {
+  state.batches = 0;
+  for (const entry of state.entries.values()) entry.hasSum = false;
 }
 
 /** Forgets the parts of an unfinished step, and what was accumulated. */
-export function endStep(parts: OptimizerState): void {
-  parts.isUnfinished = false;
-  for (const member of parts.members.values()) member.isDone = false;
-  forgetSums(parts);
+export function endStep(state: OptimizerState): void {
+  state.isUnfinished = false;
+  for (const entry of state.entries.values()) entry.isDone = false;
+  forgetSums(state);
 }
 
 /** Runs `work`, while `isBusy`. */
-export function busily<Result>(parts: OptimizerState, work: (parts: OptimizerState) => Result): Result {
-  parts.isBusy = true;
+export function busily<Result>(state: OptimizerState, work: (state: OptimizerState) => Result): Result {
+  state.isBusy = true;
   try {
-    return work(parts);
+    return work(state);
   } finally {
-    parts.isBusy = false;
+    state.isBusy = false;
   }
 }
 
@@ -139,8 +139,8 @@ export function checkFinished({ isUnfinished }: OptimizerState): void {
 }
 
 /** Throws where parameters are averages, at which no gradients are taken. */
-export function checkTraining({ steppers }: OptimizerState): void {
-  if (steppers.every(({ isTraining }) => isTraining)) return;
+export function checkTraining({ groups }: OptimizerState): void {
+  if (groups.every(({ isTraining }) => isTraining)) return;
   throw new Error(
     'Gradients came in eval mode, where the parameters are averages: call train() before they are taken.',
   );

@@ -20,38 +20,38 @@ export type Also = (completed: number) => void;
 
 /** A step by the gradients handed over; without any, or with `optimizer.grads` itself, by the optimizer's own. */
 export function step(
-  parts: OptimizerState,
+  state: OptimizerState,
   isHandedOver: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
   options: StepOptions | undefined,
   also?: Also,
 ): void {
-  const { steppers, plans, backend, request } = parts;
-  parts.isBusy = true;
+  const { groups, plans, backend, request } = state;
+  state.isBusy = true;
   try {
     read(request, options);
-    checkTraining(parts);
+    checkTraining(state);
     // 1. Check the gradients, and note each with its tensor.
     const isGiven = isHandedOver && grads !== backend.grads;
-    checkGradients(parts, isGiven, encoder !== undefined);
-    if (isGiven) take(parts, grads, encoder !== undefined);
-    else takeOwn(parts);
+    checkGradients(state, isGiven, encoder !== undefined);
+    if (isGiven) take(state, grads, encoder !== undefined);
+    else takeOwn(state);
     // 2. Find the runs of each group, and write their scalars.
-    const factor = request.gradScale / Math.max(parts.batches, 1);
-    for (let g = 0; g < steppers.length; g++) steppers[g].prepare(parts.completed, factor);
-    parts.changes += 1;
+    const factor = request.gradScale / Math.max(state.batches, 1);
+    for (let g = 0; g < groups.length; g++) groups[g].prepare(state.completed, factor);
+    state.changes += 1;
     const outcome = backend.run(plans, encoder);
-    if (!request.more) also?.(parts.completed + 1);
+    if (!request.more) also?.(state.completed + 1);
     // 3. Count the step.
-    for (let g = 0; g < steppers.length; g++) steppers[g].count(!request.more);
-    parts.isUnfinished = request.more;
-    if (!request.more) parts.completed += 1;
-    if (parts.batches > 0) forgetSums(parts);
-    parts.failure.watch(outcome);
+    for (let g = 0; g < groups.length; g++) groups[g].count(!request.more);
+    state.isUnfinished = request.more;
+    if (!request.more) state.completed += 1;
+    if (state.batches > 0) forgetSums(state);
+    state.failure.watch(outcome);
   } finally {
-    release(parts);
-    parts.isBusy = false;
+    release(state);
+    state.isBusy = false;
   }
 }
 
@@ -78,17 +78,17 @@ function read(request: StepRequest, options: StepOptions | undefined): void {
 }
 
 /** Switches all groups, or one, to train mode or to eval mode. */
-export function switchMode(parts: OptimizerState, isTraining: boolean, group: number | undefined): void {
-  const { algorithm, steppers, backend } = parts;
-  if (!isTraining) checkFinished(parts);
-  const chosen = group === undefined ? steppers : [groupOf(parts, group)];
-  const changing = chosen.filter((stepper) => stepper.isTraining !== isTraining);
+export function switchMode(state: OptimizerState, isTraining: boolean, index: number | undefined): void {
+  const { algorithm, groups, backend } = state;
+  if (!isTraining) checkFinished(state);
+  const chosen = index === undefined ? groups : [groupOf(state, index)];
+  const changing = chosen.filter((group) => group.isTraining !== isTraining);
   if (algorithm.average === undefined || changing.length === 0) return;
-  parts.changes += 1;
+  state.changes += 1;
   const outcome = backend.run(
-    changing.map((stepper) => stepper.prepareSwitch(!isTraining)),
+    changing.map((group) => group.prepareSwitch(!isTraining)),
     undefined,
   );
-  for (const stepper of changing) stepper.isTraining = isTraining;
-  parts.failure.watch(outcome);
+  for (const group of changing) group.isTraining = isTraining;
+  state.failure.watch(outcome);
 }

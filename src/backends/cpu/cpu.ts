@@ -184,8 +184,8 @@ class CpuBackend implements Backend {
     for (let p = 0; p < plans.length; p++) {
       const { rule, sections } = plans[p];
       for (let s = 0; s < sections.length; s++) {
-        const { runs, count, members, section } = sections[s];
-        for (let k = 0; k < count; k++) this.#update(this.#placed[section.index], rule, runs[k], members);
+        const { runs, count, entries, section } = sections[s];
+        for (let k = 0; k < count; k++) this.#update(this.#placed[section.index], rule, runs[k], entries);
       }
     }
   }
@@ -193,9 +193,9 @@ class CpuBackend implements Backend {
   /** Copies gradients into the optimizer's own memory. */
   #keep({ sections }: Plan): void {
     for (let s = 0; s < sections.length; s++) {
-      const { members } = sections[s];
-      for (let i = 0; i < members.length; i++) {
-        const { tensor, grad } = members[i];
+      const { entries } = sections[s];
+      for (let i = 0; i < entries.length; i++) {
+        const { tensor, grad } = entries[i];
         // A step takes either gradients handed over or the optimizer's own.
         if (grad === OWN) return;
         if (grad === undefined) continue;
@@ -205,7 +205,7 @@ class CpuBackend implements Backend {
     }
   }
 
-  #update({ section, kernels, arrays, passing }: Placed, rule: Rule, run: Run, members: readonly TensorEntry[]): void {
+  #update({ section, kernels, arrays, passing }: Placed, rule: Rule, run: Run, entries: readonly TensorEntry[]): void {
     const { first, last, scalars } = run;
     const { tensors } = section;
     const kernel = kernels.get(rule)!;
@@ -217,7 +217,7 @@ class CpuBackend implements Backend {
     for (let i = first; i <= last; i++) {
       const start = begin(tensors[i]);
       const bytes = end(tensors[i]) - start;
-      const grad = members[i].grad as Float32Array;
+      const grad = entries[i].grad as Float32Array;
       if (grad.length === 0) continue;
       passing.set(grad);
       passing.fill(0, grad.length, elements(bytes));
@@ -225,8 +225,8 @@ class CpuBackend implements Backend {
     }
   }
 
-  accumulate(members: readonly TensorEntry[]): undefined {
-    for (const { tensor, grad, hasSum } of members) {
+  accumulate(entries: readonly TensorEntry[]): undefined {
+    for (const { tensor, grad, hasSum } of entries) {
       const own = this.#gradOf[tensor.index];
       if (hasSum) accumulate(own, grad as Float32Array);
       else own.set(grad as Float32Array);

@@ -128,8 +128,8 @@ export class WebGPU implements Backend {
     this.#gradientRanges.note(tensor, range);
   }
 
-  checkTogether(members: ReadonlyMap<string, TensorEntry>): void {
-    this.#gradientRanges.check(members);
+  checkTogether(entries: ReadonlyMap<string, TensorEntry>): void {
+    this.#gradientRanges.check(entries);
   }
 
   run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Promise<Error | undefined> {
@@ -137,9 +137,9 @@ export class WebGPU implements Backend {
     return this.#recording.run(plans, this.#placed, this.#shown, encoder);
   }
 
-  accumulate(members: readonly TensorEntry[]): Promise<Error | undefined> {
+  accumulate(entries: readonly TensorEntry[]): Promise<Error | undefined> {
     return this.#attempt('a batch of gradients', () => {
-      for (const { section, tensor, grad, hasSum } of members) {
+      for (const { section, tensor, grad, hasSum } of entries) {
         this.#recording.accumulate(this.#placed[section], tensor, grad, !hasSum);
       }
     });

@@ -29,15 +29,15 @@ export class GradientRanges {
    * Throws if gradients of this step overlap. Two tensors may share exactly the same range (tied weights), unless it is
    * longer than the tensors: then the caller probably forgot the offsets.
    */
-  check(members: ReadonlyMap<string, TensorEntry>): void {
+  check(entries: ReadonlyMap<string, TensorEntry>): void {
     let isKnown = true;
-    for (const { tensor, grad } of members.values()) {
+    for (const { tensor, grad } of entries.values()) {
       const place = grad === undefined ? undefined : this.#latest.get(tensor);
       if (place !== undefined) isKnown &&= isSame(place, this.#checked.get(tensor));
     }
     if (isKnown) return;
     const given = new Map<Tensor, Place>();
-    for (const { tensor, grad } of members.values()) {
+    for (const { tensor, grad } of entries.values()) {
       const place = grad === undefined ? undefined : this.#latest.get(tensor);
       if (place !== undefined) given.set(tensor, place);
     }

@@ -69,8 +69,8 @@ export class Recording {
   ): Promise<Error | undefined> {
     return this.attempt('a step, and did none of it', encoder, () => {
       if (encoder === undefined) this.#stepScalars.rewind();
-      for (const { members, section } of plans.flatMap(({ sections }) => sections)) {
-        for (const { tensor, grad } of members) {
+      for (const { entries, section } of plans.flatMap(({ sections }) => sections)) {
+        for (const { tensor, grad } of entries) {
           if (grad === undefined || grad === OWN || grad === own.get(tensor.name)) continue;
           this.#take(placed[section.index], tensor, grad);
         }
