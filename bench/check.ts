@@ -1,8 +1,8 @@
 // Checks which contenders are available. Each runs in its own process, which reports its version, the error of one update
-// and the memory that three steps take.
+// and the peak memory of three steps.
 
 import { availableParallelism } from 'node:os';
-import type { Contender, Most } from './contender.js';
+import type { Contender, SizeLimit } from './contender.js';
 import { BASELINE, contenders } from './contenders.js';
 import { updateGrads } from './models.js';
 import { Process } from './process.js';
@@ -14,7 +14,7 @@ export interface Available {
   /** Whether the user chose it. Otherwise it only serves as a comparison. */
   readonly isChosen: boolean;
   readonly version: string;
-  readonly most: Most;
+  readonly sizeLimit: SizeLimit;
   /** The largest error of one update, relative to the parameter in float64. */
   readonly error?: number;
   /** Peak bytes per parameter. */
@@ -29,7 +29,7 @@ export interface Missing {
 }
 
 const grads = updateGrads(4096);
-const everything: Most = { size: Infinity, because: '' };
+const anySize: SizeLimit = { size: Infinity, because: '' };
 
 /** Returns the contenders whose names contain `only`, ignoring case, and those that they are compared with. */
 export function choose(only: string): ReadonlyMap<Contender, { isChosen: boolean }> {
@@ -37,8 +37,8 @@ export function choose(only: string): ReadonlyMap<Contender, { isChosen: boolean
   const chosen = contenders.filter(({ name, optimizer }) => {
     return optimizer !== 'probe' && name.toLowerCase().includes(text);
   });
-  const beside = new Set([BASELINE, ...chosen.flatMap(({ limits }) => Object.values(limits).flat())]);
-  const all = contenders.filter((each) => chosen.includes(each) || beside.has(each.name));
+  const comparedWith = new Set([BASELINE, ...chosen.flatMap(({ limits }) => Object.values(limits).flat())]);
+  const all = contenders.filter((each) => chosen.includes(each) || comparedWith.has(each.name));
   return new Map(all.map((each) => [each, { isChosen: chosen.includes(each) }]));
 }
 
@@ -71,18 +71,19 @@ export async function checkAll(
 }
 
 async function checkOne(contender: Contender, isChosen: boolean, memoryLength: number): Promise<Available> {
-  const { process, told } = await Process.of(contender);
+  const { process, loaded } = await Process.of(contender);
   try {
-    const [most] = [contender.most, told.most, everything]
+    const [sizeLimit] = [contender.sizeLimit, loaded.sizeLimit, anySize]
       .filter((each) => each !== undefined)
       .toSorted((a, b) => a.size - b.size);
-    const checked = { contender, isChosen, version: told.version, most };
+    const checked = { contender, isChosen, version: loaded.version, sizeLimit };
     const { optimizer } = contender;
     if (optimizer === 'probe' || !isChosen) return checked;
     const { params } = await process.ask({ do: 'update', grads: Array.from(grads) });
     // A kernel alone computes no parameters: skip its error and memory.
     if (params === undefined) return checked;
-    const length = told.memoryLength ?? (most.size === 0 ? memoryLength : Math.min(memoryLength, most.size));
+    const length =
+      loaded.memoryLength ?? (sizeLimit.size === 0 ? memoryLength : Math.min(memoryLength, sizeLimit.size));
     const { bytes } = await process.ask({ do: 'memory', length });
     return { ...checked, error: largestError(optimizer, grads, params), bytes: bytes / length };
   } finally {

@@ -1,6 +1,6 @@
 // The process of one contender: `node child.js <name>`. It reads one request per line and answers with one line.
 // Separate processes keep the compiled code, memory and flags of contenders apart.
-// bench/peers/pytorch.py is the same for Python.
+// bench/peers/pytorch.py does the same in Python.
 
 import { createInterface } from 'node:readline';
 import type { Opened, System } from './contender.js';
@@ -11,7 +11,7 @@ import type { Request } from './process.js';
 // Standard output is for answers only: send the logs of libraries to standard error.
 console.log = console.error;
 
-/** Steps over a small model compile everything, so that compilation does not count as memory of the large one. */
+/** Steps of a small model come first, so that the memory for compiled code is not counted for the large model. */
 const SMALL = 1000;
 const STEPS = 3;
 
@@ -28,10 +28,10 @@ async function run({ open }: System, model: Parameters<System['open']>[0], steps
 const handlers: { readonly [Do in Request['do']]: (request: Extract<Request, { do: Do }>) => Promise<object> } = {
   async load({ name }) {
     const { system: load } = contenderOf(name);
-    if (typeof load !== 'function') throw new TypeError(`${name} is no contender of Node's.`);
+    if (typeof load !== 'function') throw new TypeError(`${name} does not run in Node.`);
     system = await load();
-    const { version, most, memoryLength } = system;
-    return { version, most, memoryLength };
+    const { version, sizeLimit, memoryLength } = system;
+    return { version, sizeLimit, memoryLength };
   },
   async update({ grads }) {
     const made = await run(system, updateModel(grads), 1);

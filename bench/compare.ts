@@ -1,5 +1,5 @@
-// The comparison: contenders of one optimizer and the probes that limit them take turns in many short rounds, size after
-// size. Ratios are of times within a round.
+// Measures contenders against each other. At each size, the contenders of one optimizer and the probes that limit them
+// take turns in many short rounds. Ratios are of times in the same round.
 
 import { BASELINE, contenderOf } from './contenders.js';
 import type { Available } from './check.js';
@@ -8,26 +8,26 @@ import { Process } from './process.js';
 import { median, pairedRatio, roof, type Quartiles } from './statistics.js';
 import { firstUpdate, type OptimizerName } from './truth.js';
 
-export interface Settings {
+export interface BenchSettings {
   readonly sizes: readonly number[];
   readonly rounds: number;
-  /** What a measurement takes at least. */
+  /** Duration of one measurement. */
   readonly seconds: number;
 }
 
-/** A contender at a size. */
+/** Results of a contender at a size. */
 export interface Row {
   readonly contender: string;
-  /** Whose rounds they were: a probe is measured in those of each optimizer that it limits. */
+  /** The optimizer in whose rounds it was measured. A probe is measured for each optimizer that it limits. */
   readonly optimizer: OptimizerName;
   readonly size: number;
   /** Nanoseconds per parameter of one step, the median of all rounds. */
   readonly ns: number;
-  /** Times of its limits, by their label, over its own; and of `BASELINE`, by that name. */
+  /** Time of each limit (by label) and of `BASELINE` (by its name), divided by the contender's own time. */
   readonly ratios: Readonly<Record<string, Quartiles>>;
 }
 
-/** What was not measured, and why. */
+/** Sizes at which a contender was not measured, and why. */
 export interface Omission {
   readonly contender: string;
   readonly sizes: readonly number[];
@@ -41,32 +41,32 @@ export interface Comparison {
 
 const optimizers = Object.keys(firstUpdate) as OptimizerName[];
 
-/** Those who are measured together: the contenders of an optimizer, their limits, and the baseline. */
-function together(optimizer: OptimizerName, size: number, available: readonly Available[]): readonly Available[] {
-  const able = available.filter(({ most }) => size <= most.size);
-  const own = able.filter(({ contender, isChosen }) => isChosen && contender.optimizer === optimizer);
+/** Returns what is measured in the same rounds: the contenders of an optimizer, their limits, and the baseline. */
+function contendersOf(optimizer: OptimizerName, size: number, available: readonly Available[]): readonly Available[] {
+  const fitting = available.filter(({ sizeLimit }) => size <= sizeLimit.size);
+  const own = fitting.filter(({ contender, isChosen }) => isChosen && contender.optimizer === optimizer);
   if (own.length === 0) return [];
-  const beside = new Set([BASELINE, ...own.flatMap(({ contender }) => Object.values(contender.limits).flat())]);
-  return able.filter((each) => own.includes(each) || beside.has(each.contender.name));
+  const comparedWith = new Set([BASELINE, ...own.flatMap(({ contender }) => Object.values(contender.limits).flat())]);
+  return fitting.filter((each) => own.includes(each) || comparedWith.has(each.contender.name));
 }
 
-/** How many measurements there will be, at most. */
-export const countOf = (available: readonly Available[], { sizes, rounds }: Settings): number =>
+/** Upper bound of the number of measurements. */
+export const countOf = (available: readonly Available[], { sizes, rounds }: BenchSettings): number =>
   optimizers
-    .flatMap((optimizer) => sizes.map((size) => rounds * together(optimizer, size, available).length))
+    .flatMap((optimizer) => sizes.map((size) => rounds * contendersOf(optimizer, size, available).length))
     .reduce((sum, count) => sum + count, 0);
 
 export async function compare(
   available: readonly Available[],
-  settings: Settings,
+  settings: BenchSettings,
   progress: (contender: string, size: number) => void,
 ): Promise<Comparison> {
   const { sizes } = settings;
   const rows: Row[] = [];
   const omissions = available
     .filter(({ isChosen }) => isChosen)
-    .map(({ contender: { name }, most }): Omission => {
-      return { contender: name, sizes: sizes.filter((size) => size > most.size), because: most.because };
+    .map(({ contender: { name }, sizeLimit }): Omission => {
+      return { contender: name, sizes: sizes.filter((size) => size > sizeLimit.size), because: sizeLimit.because };
     })
     .filter((omission) => omission.sizes.length > 0);
   const processes = new Map<Available, Process>();
@@ -77,16 +77,16 @@ export async function compare(
     for (const each of leaving) processes.delete(each);
   };
   for (const optimizer of optimizers) {
-    const everyone = new Set(sizes.flatMap((size) => together(optimizer, size, available)));
-    await Promise.all([...everyone].filter((each) => !processes.has(each)).map(start));
+    const needed = new Set(sizes.flatMap((size) => contendersOf(optimizer, size, available)));
+    await Promise.all([...needed].filter((each) => !processes.has(each)).map(start));
     for (const size of sizes) {
-      const present = together(optimizer, size, available).map((each): Running => {
+      const running = contendersOf(optimizer, size, available).map((each): RunningContender => {
         return { name: each.contender.name, process: processes.get(each)! };
       });
-      const times = await measure(present, size, settings, progress, omissions);
+      const times = await measure(running, size, settings, progress, omissions);
       for (const name of times.keys()) rows.push(rowOf(name, optimizer, size, times));
     }
-    // Probes and the baseline are there for the other optimizers, too.
+    // The next optimizers need the probes and the baseline again.
     await end(
       [...processes.keys()].filter(({ contender: { name, optimizer: of } }) => of === optimizer && name !== BASELINE),
     );
@@ -95,39 +95,39 @@ export async function compare(
   return { rows, omissions };
 }
 
-interface Running {
+interface RunningContender {
   readonly name: string;
   readonly process: Process;
 }
 
-/** Seconds of a step, by contender and round; without those for whom it was too much. */
+/** Returns seconds per step, by contender and round. A contender that fails is left out. */
 async function measure(
-  present: readonly Running[],
+  running: readonly RunningContender[],
   size: number,
-  { rounds, seconds }: Settings,
+  { rounds, seconds }: BenchSettings,
   progress: (contender: string, size: number) => void,
   omissions: Omission[],
 ): Promise<ReadonlyMap<string, number[]>> {
-  const times = new Map(present.map(({ name }): [string, number[]] => [name, []]));
-  const each = async (ask: (running: Running) => Promise<unknown>): Promise<void> => {
-    for (const running of present.filter(({ name }) => times.has(name))) {
+  const times = new Map(running.map(({ name }): [string, number[]] => [name, []]));
+  const forEach = async (ask: (contender: RunningContender) => Promise<unknown>): Promise<void> => {
+    for (const contender of running.filter(({ name }) => times.has(name))) {
       try {
-        await ask(running);
+        await ask(contender);
       } catch (error) {
-        times.delete(running.name);
-        omissions.push({ contender: running.name, sizes: [size], because: (error as Error).message });
+        times.delete(contender.name);
+        omissions.push({ contender: contender.name, sizes: [size], because: (error as Error).message });
       }
     }
   };
-  await each(({ process }) => process.ask({ do: 'open', length: size }));
+  await forEach(({ process }) => process.ask({ do: 'open', length: size }));
   await pause();
   for (let round = 0; round < rounds; round++) {
-    await each(async ({ name, process }) => {
+    await forEach(async ({ name, process }) => {
       progress(name, size);
       times.get(name)!.push((await process.ask({ do: 'time', seconds })).seconds);
     });
   }
-  await each(({ process }) => process.ask({ do: 'close' }));
+  await forEach(({ process }) => process.ask({ do: 'close' }));
   return times;
 }
 

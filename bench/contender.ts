@@ -1,13 +1,13 @@
-// The interface of a contender of the bench: a step over one tensor of n parameters.
+// The interface of a contender: it takes steps over one tensor of n parameters.
 
 import type { OptimizerName } from './truth.js';
 
 /** The initial values of a contender, which then owns the arrays. */
 export interface Model {
   readonly length: number;
-  /** Writes the parameters, or a part of them from an index on, and returns the array. */
+  /** Fills the array with parameters, starting at index `from` of the tensor, and returns it. */
   param(into: Float32Array, from?: number): Float32Array;
-  /** The same for gradients. */
+  /** Does the same with gradients. */
   grad(into: Float32Array, from?: number): Float32Array;
 }
 
@@ -17,42 +17,42 @@ export interface Opened {
   step(): unknown;
   /** How many steps one call of `step` takes. Default 1. */
   readonly steps?: number;
-  /** The parameters as they are now; a probe has none. */
+  /** Returns the current parameters. A probe has none. */
   read?(): ArrayLike<number> | Promise<ArrayLike<number>>;
-  /** Peak bytes, if these are not the memory of the process. */
+  /** Returns peak bytes. If absent, the bench measures the memory of the process. */
   peak?(): number;
   close(): void;
 }
 
 /** The largest size to measure. */
-export interface Most {
+export interface SizeLimit {
   readonly size: number;
-  /** Why, to follow "since". */
+  /** The reason, worded to follow "because". */
   readonly because: string;
 }
 
 export interface System {
   /** A version, or the name of an adapter. */
   readonly version: string;
-  /** If this machine allows less than the contender's own `most`. */
-  readonly most?: Most;
-  /** Over how many parameters to measure its memory, if few are enough. */
+  /** Set if this machine allows less than the contender's own `sizeLimit`. */
+  readonly sizeLimit?: SizeLimit;
+  /** Number of parameters to measure memory with, if fewer than usual are enough. */
   readonly memoryLength?: number;
   open(model: Model): Opened | Promise<Opened>;
 }
 
 export interface Contender {
   readonly name: string;
-  /** Whose update it computes; contenders of one optimizer are measured in the same rounds. A probe computes none. */
+  /** Contenders of one optimizer compute the same update and are measured in the same rounds. A probe computes none. */
   readonly optimizer: OptimizerName | 'probe';
-  /** By label, the contenders of which the slowest is what this one could reach. */
+  /** By label, lists of contenders. The slowest of a list is the limit of this contender's speed. */
   readonly limits: Readonly<Record<string, readonly string[]>>;
-  readonly most?: Most;
-  /** How to install it, if it is missing. */
+  readonly sizeLimit?: SizeLimit;
+  /** What to install if it is missing. */
   readonly install?: string;
-  /** Its library, or the arguments of a Python that has it. Throws a sentence if it is not available. */
+  /** Loads it (throws a sentence if it is not available), or the arguments of bench/peers/pytorch.py. */
   readonly system: (() => Promise<System>) | readonly string[];
 }
 
-/** A step moves each of its arrays in and all but the gradient out again. */
+/** Bytes of memory traffic per parameter: a step reads each array, and writes all except the gradient. */
 export const bytesMoved = (slots: number): number => 4 * (slots + 2 + (slots + 1));

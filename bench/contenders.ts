@@ -1,9 +1,9 @@
-// Who is measured, a row each. A new one is a row here, and where it needs code, a file that gives its System.
+// All contenders, one row each. To add one, add a row here and, if it needs code, a file that returns its System.
 
-import { bytesMoved, type Contender, type Most, type System } from './contender.js';
+import { bytesMoved, type Contender, type SizeLimit, type System } from './contender.js';
 import { gpuCopy, gpuKernel, gpuTraffic } from './gpu-limits.js';
 import { gpuStep } from './gpu.js';
-import { divides, handedOver, inPlace, optimizers, passing, slotsOf, wide } from './ours.js';
+import { divides, fromArrays, inPlace, optimizers, layerByLayer, slotsOf, wide } from './ours.js';
 import { jax } from './peers/jax.js';
 import { jsPytorch } from './peers/js-pytorch.js';
 import { foldedInF32, foldedInF64, loop, textbook } from './peers/loops.js';
@@ -12,7 +12,9 @@ import { divider, traffic } from './probes.js';
 import type { OptimizerName } from './truth.js';
 
 const names = Object.keys(optimizers) as OptimizerName[];
-const most = (size: number, because: string): Most => ({ size, because });
+const upTo = (size: number, because: string): SizeLimit => ({ size, because });
+
+const sameAtEverySize = upTo(1e7, 'a loop of JavaScript takes the same time per parameter at every size');
 
 const SLOTS = [1, 2, 3];
 const trafficName = (slots: number): string => `traffic of ${bytesMoved(slots)} bytes`;
@@ -35,18 +37,18 @@ const probes: readonly Contender[] = [
   probe(COPY, gpuCopy),
 ];
 
-/** What one core can do at best for the update of an optimizer. */
+/** Limits on one core for the update of an optimizer. */
 const cpuLimits = (name: OptimizerName): Contender['limits'] => ({
   roof: [trafficName(slotsOf(name)), ...(divides(name) ? [DIVIDER] : [])],
 });
 
-/** A way of running any of our optimizers. */
+/** Runs any of our optimizers. */
 interface Machine {
   readonly name: string;
   readonly system: (optimizer: OptimizerName) => Promise<System>;
   readonly limits: (optimizer: OptimizerName) => Contender['limits'];
-  readonly most?: Most;
-  /** The optimizers that it is measured with, if not all. */
+  readonly sizeLimit?: SizeLimit;
+  /** The optimizers to measure on it. Default: all. */
   readonly only?: readonly OptimizerName[];
 }
 
@@ -66,22 +68,22 @@ const machines: readonly Machine[] = [
   },
   {
     name: 'wasm, gradients handed over',
-    system: async (name) => handedOver(name, { backend: 'wasm' }),
+    system: async (name) => fromArrays(name, { backend: 'wasm' }),
     limits: cpuLimits,
     only: ['adamw'],
   },
   {
     name: 'wasm, gradients passing',
-    system: async (name) => passing(name, { backend: 'wasm' }),
+    system: async (name) => layerByLayer(name, { backend: 'wasm' }),
     limits: cpuLimits,
-    most: most(0, 'it is there for its memory; its time is that of gradients handed over'),
+    sizeLimit: upTo(0, 'it only measures memory: its time is that of gradients handed over'),
     only: ['adamw'],
   },
   {
     name: 'reference',
     system: async (name) => inPlace(name, { backend: 'reference' }),
     limits: cpuLimits,
-    most: most(1e7, 'a loop of JavaScript takes the same time per parameter at every size'),
+    sizeLimit: sameAtEverySize,
   },
   { name: 'webgpu', system: gpuStep, limits: () => ({}) },
   {
@@ -98,18 +100,17 @@ const machines: readonly Machine[] = [
 const ours = (optimizer: OptimizerName): Contender[] =>
   machines
     .filter(({ only = names }) => only.includes(optimizer))
-    .map(({ name, system, limits, most: largest }) => ({
+    .map(({ name, system, limits, sizeLimit }) => ({
       name: `twinstep ${optimizer}, ${name}`,
       optimizer,
       limits: limits(optimizer),
-      most: largest,
+      sizeLimit,
       system: () => system(optimizer),
     }));
 
-/** What every table is beside: the one that people will use. */
+/** The contender that all others are compared with: what most users will run. */
 export const BASELINE = 'twinstep adamw, wasm';
 
-const sameAtEverySize = most(1e7, 'a loop of JavaScript takes the same time per parameter at every size');
 const npm = '`npm ci --prefix bench`';
 const withTorch = 'TWINSTEP_PYTHON, the path of a Python with torch';
 const withScheduleFree = 'TWINSTEP_PYTHON, the path of a Python with torch and schedulefree';
@@ -122,18 +123,18 @@ const peer = (
 ): Contender => ({ name, optimizer, limits: cpuLimits(optimizer), system, ...more });
 
 const peers: readonly Contender[] = [
-  peer('JS loop, folded, in f64', loop(foldedInF64), { most: sameAtEverySize }),
-  peer('JS loop, folded, each operation in f32', loop(foldedInF32), { most: sameAtEverySize }),
-  peer('JS loop, textbook', loop(textbook), { most: sameAtEverySize }),
+  peer('JS loop, folded, in f64', loop(foldedInF64), { sizeLimit: sameAtEverySize }),
+  peer('JS loop, folded, each operation in f32', loop(foldedInF32), { sizeLimit: sameAtEverySize }),
+  peer('JS loop, textbook', loop(textbook), { sizeLimit: sameAtEverySize }),
   peer('tfjs-wasm, Adam', tfjs('wasm'), { install: npm }),
-  peer('tfjs-cpu, Adam', tfjs('cpu'), { install: npm, most: most(1e6, 'it takes some 100 ns per parameter') }),
+  peer('tfjs-cpu, Adam', tfjs('cpu'), { install: npm, sizeLimit: upTo(1e6, 'it takes about 100 ns per parameter') }),
   peer('jax-js, AdamW, eager', jax(false), { install: npm }),
   peer('jax-js, AdamW, jit', jax(true), { install: npm }),
-  peer('js-pytorch, Adam', jsPytorch, { install: npm, most: most(1e5, 'it takes some 1000 ns per parameter') }),
+  peer('js-pytorch, Adam', jsPytorch, { install: npm, sizeLimit: upTo(1e5, 'it takes about 1000 ns per parameter') }),
   peer('torch AdamW, fused, one thread', ['adamw', 'fused'], { install: withTorch }),
   peer('torch AdamW, default, one thread', ['adamw', 'default'], { install: withTorch }),
   peer(CUDA, ['adamw', 'cuda'], {
-    install: 'a GPU of NVIDIA and a Python with torch for it',
+    install: 'an NVIDIA GPU, and TWINSTEP_PYTHON, the path of a Python with torch for CUDA',
     limits: {},
   }),
   peer('schedulefree, foreach', ['schedulefree', 'foreach'], { install: withScheduleFree }, 'adamwScheduleFree'),

@@ -1,4 +1,4 @@
-// The kernels of our optimizers alone on the GPU, and beside them what the GPU could do at best.
+// On the GPU, measures the kernels of our optimizers alone, and the limits of the GPU.
 
 import { readFileSync } from 'node:fs';
 import { coefficients, wgslKernel } from 'twinstep/kernels';
@@ -7,34 +7,34 @@ import { openGpu } from './gpu.js';
 import { optimizers, slotsOf } from './ours.js';
 import type { OptimizerName } from './truth.js';
 
-// The specification's numbers: npm `webgpu` leaves the globals to the caller.
+// Values of GPUBufferUsage from the specification: npm `webgpu` does not define the globals.
 const [COPY_SRC, COPY_DST, UNIFORM, STORAGE] = [4, 8, 64, 128];
 const FLOAT = 4;
-/** In one pass, so that the launch costs next to nothing. */
+/** Dispatches in one pass, so that the cost of the submit hardly counts. */
 const DISPATCHES = 32;
 
-/** The bytes of so many elements, four at a time. */
+/** Bytes of `length` elements, rounded up to whole vectors of four. */
 const wholeVectors = (length: number): number => 4 * FLOAT * Math.ceil(length / 4);
 
 interface Program {
   readonly code: string;
   readonly entryPoint: string;
   readonly scalars: Float32Array<ArrayBuffer>;
-  /** The length of their buffer. */
+  /** Size of the scalars' buffer. */
   readonly scalarBytes: number;
-  /** How many arrays are bound. */
+  /** Number of bound arrays. */
   readonly arrays: number;
   workgroups(length: number): [number, number];
 }
 
-/** Its dispatches over arrays of one length, many in a pass. */
+/** Dispatches a program over arrays of one length, many times in a pass. */
 const dispatched = (name: OptimizerName, program: () => Program) => async (): Promise<System> => {
-  const { device, ...told } = await openGpu(name);
+  const { device, ...info } = await openGpu(name);
   const { code, entryPoint, scalars, scalarBytes, arrays, workgroups } = program();
   const module = device.createShaderModule({ code });
   const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint } });
   return {
-    ...told,
+    ...info,
     open({ length, param, grad }): Opened {
       const usage = STORAGE | UNIFORM | COPY_DST;
       const sizes = [scalarBytes, ...Array.from({ length: arrays }, () => wholeVectors(length))];
@@ -63,7 +63,7 @@ const dispatched = (name: OptimizerName, program: () => Program) => async (): Pr
   };
 };
 
-/** The kernel of an optimizer, as `twinstep/kernels` gives it. */
+/** The kernel of an optimizer, from `twinstep/kernels`. */
 export const gpuKernel = (name: OptimizerName): (() => Promise<System>) =>
   dispatched(name, () => {
     const { algorithm, options } = optimizers[name];
@@ -74,7 +74,7 @@ export const gpuKernel = (name: OptimizerName): (() => Promise<System>) =>
 
 const probe = new URL('../../../bench/probe.wgsl', import.meta.url);
 
-/** The memory that a step with so many slots moves, bound and dispatched as its kernel is. */
+/** Moves the memory of a step with `slots` slots, bound and dispatched like its kernel. */
 export const gpuTraffic = (slots: number): (() => Promise<System>) =>
   dispatched('adamw', () => ({
     code: readFileSync(probe, 'utf8'),
@@ -85,10 +85,10 @@ export const gpuTraffic = (slots: number): (() => Promise<System>) =>
     workgroups: wgslKernel('adam').workgroups,
   }));
 
-/** copyBufferToBuffer of as many bytes as a step with two slots moves: half of them are read, half written. */
+/** Moves as many bytes as a step with two slots by copyBufferToBuffer: half of them are reads, half writes. */
 export async function gpuCopy(): Promise<System> {
-  const { device, most, version } = await openGpu('adamw');
-  if (most !== undefined) throw new Error(`${most.because}.`);
+  const { device, sizeLimit, version } = await openGpu('adamw');
+  if (sizeLimit !== undefined) throw new Error(`${sizeLimit.because}.`);
   return {
     version,
     open({ length }): Opened {

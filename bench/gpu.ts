@@ -1,42 +1,42 @@
-// The GPU of this machine, and our optimizers on it as contenders.
+// Our optimizers on the GPU of this machine, as contenders.
 
 import * as twinstep from 'twinstep';
-import type { Most, System } from './contender.js';
+import type { SizeLimit, System } from './contender.js';
 import { optimizers } from './ours.js';
 import type { OptimizerName } from './truth.js';
 
-/** Whether an adapter of that name computes on the CPU. */
+/** Returns whether an adapter of that name computes on the CPU. */
 export const isSoftware = (adapter: string): boolean => /swiftshader|llvmpipe|lavapipe/i.test(adapter);
 
-/** The most that software steps in the bench. */
+/** Largest size on a software adapter. */
 const SMALL = 1000;
 
 interface Gpu {
   readonly device: GPUDevice;
   readonly version: string;
-  readonly most?: Most;
+  readonly sizeLimit?: SizeLimit;
 }
 
-/** The device, and up to which size the steps of an optimizer on it are worth waiting for. */
+/** Opens the device. Sets a size limit on a software adapter, whose times say nothing. */
 export async function openGpu(name: OptimizerName): Promise<Gpu> {
-  // A driver takes time and memory, which contenders on the CPU do without.
+  // Imported here because a driver takes time and memory, which contenders on the CPU must not pay for.
   const { openDevice } = await import('../tools/dawn.js');
   const opened = await openDevice();
   if (typeof opened === 'string') throw new Error(`${opened}.`);
   const { device, adapter: version } = opened;
   if (!isSoftware(version)) return { device, version };
-  const because = `${version} is software: that it runs is shown by AdamW, up to ${SMALL} parameters, and its speed says nothing`;
-  return { device, version, most: { size: name === 'adamw' ? SMALL : 0, because } };
+  const because = `${version} is software: its speed says nothing, so only AdamW runs, up to ${SMALL} parameters`;
+  return { device, version, sizeLimit: { size: name === 'adamw' ? SMALL : 0, because } };
 }
 
-/** Counts the bytes of all buffers from now on; asked, it tells the most that there were at once. */
+/** Counts the bytes of all buffers made from now on. The returned function gives their peak. */
 function countBuffers(device: GPUDevice): () => number {
-  let [now, most] = [0, 0];
+  let [now, peak] = [0, 0];
   const create = device.createBuffer.bind(device);
   device.createBuffer = (descriptor) => {
     const buffer = create(descriptor);
     now += buffer.size;
-    most = Math.max(most, now);
+    peak = Math.max(peak, now);
     const destroy = buffer.destroy.bind(buffer);
     buffer.destroy = () => {
       now -= buffer.size;
@@ -45,16 +45,16 @@ function countBuffers(device: GPUDevice): () => number {
     };
     return buffer;
   };
-  return () => most;
+  return () => peak;
 }
 
-/** A step of the optimizer, waited for: small sizes show what a submit costs. */
+/** Takes one step and waits for it. At small sizes this measures the cost of a submit. */
 export async function gpuStep(name: OptimizerName): Promise<System> {
-  const { device, ...told } = await openGpu(name);
+  const { device, ...info } = await openGpu(name);
   const { algorithm, options } = optimizers[name];
   return {
-    ...told,
-    // Buffers are counted exactly.
+    ...info,
+    // Few parameters are enough, since buffers are counted exactly.
     memoryLength: 1e6,
     async open({ length, param, grad }) {
       const peak = countBuffers(device);

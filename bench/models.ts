@@ -1,10 +1,10 @@
-// The numbers that contenders are given: for their speed, for their memory, and for the error of one update.
+// Initial parameters and gradients: for measuring speed, memory, and the error of one update.
 
 import type { Model } from './contender.js';
 
 /**
- * Away from zero, so that no number becomes subnormal in a billion steps, and gradients by so much that an L2 decay does
- * not cancel them. bench/peers/pytorch.py has the same.
+ * Numbers far enough from zero that none becomes subnormal in a billion steps. Gradients are so large that an L2 decay
+ * does not cancel them. bench/peers/pytorch.py has the same numbers.
  */
 const steady =
   (scale: number) =>
@@ -16,10 +16,10 @@ const [param, grad] = [steady(1), steady(1e5)];
 
 export const speedModel = (length: number): Model => ({ length, param, grad });
 
-/** Not a byte of the parameters is in memory before it is written: the model to start from is left out of the count. */
+/** Leaves the parameters unwritten, so that the initial model takes no physical memory and is not counted. */
 export const memoryModel = (length: number): Model => ({ length, param: (into) => into, grad });
 
-/** From zero, so that a parameter is its first update. */
+/** Starts at zero, so that a parameter equals its first update. */
 export const updateModel = (grads: ArrayLike<number>): Model => ({
   length: grads.length,
   param: (into) => into,
@@ -29,7 +29,7 @@ export const updateModel = (grads: ArrayLike<number>): Model => ({
   },
 });
 
-/** Of either sign, their magnitudes over eight decades; the same in every run. */
+/** Returns gradients of both signs, with magnitudes over eight decades, the same in every run. */
 export function updateGrads(length: number): Float32Array {
   let state = 1;
   const uniform = (): number => {

@@ -1,4 +1,4 @@
-// twinstep's optimizers on the CPU as contenders, with the ways in which gradients may come.
+// twinstep's optimizers on the CPU as contenders, with each way of passing gradients.
 
 import { readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
@@ -25,7 +25,7 @@ export const optimizers: Readonly<Record<OptimizerName, Optimizer>> = {
   nadam: { algorithm: 'nadam', options: adam },
   radam: { algorithm: 'radam', options: adam },
   adamwScheduleFree: { algorithm: 'adamwScheduleFree', options: adam },
-  // Or its first updates would be none.
+  // With the silent phase, the first updates are zero.
   radamScheduleFree: { algorithm: 'radamScheduleFree', options: { ...adam, silentSgdPhase: false } as Options },
   sgdScheduleFree: { algorithm: 'sgdScheduleFree', options: { lr, weightDecay, momentum: betas[0] } as Options },
 };
@@ -35,10 +35,10 @@ function kernelOf(name: OptimizerName): KernelDescription {
   return kernels[coefficients(algorithm, options).kernel];
 }
 
-/** How many arrays it has beside parameter and gradient. */
+/** Number of arrays besides parameter and gradient. */
 export const slotsOf = (name: OptimizerName): number => kernelOf(name).arrays.length - 2;
 
-/** Whether there are a root and a division for each element. */
+/** Returns whether the update takes a root and a division for each element. */
 export const divides = (name: OptimizerName): boolean => kernelOf(name).scalars.includes('eps');
 
 const make = (name: OptimizerName, params: Record<string, Float32Array>, machine: CpuOptions) => {
@@ -50,7 +50,7 @@ const make = (name: OptimizerName, params: Record<string, Float32Array>, machine
 const version = 'this one';
 const start = ({ length, param }: Model): { w: Float32Array } => ({ w: param(new Float32Array(length)) });
 
-/** Gradients are written where the kernels read them. */
+/** Writes gradients to `optimizer.grads`, where the kernels read them. */
 export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
   version,
   async open(model) {
@@ -64,7 +64,7 @@ export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
   },
 });
 
-/** With kernels of 256 bits, where the engine has them. */
+/** Runs the 256-bit kernels. Throws if the engine does not support them. */
 export function wide(name: OptimizerName): System {
   const core = readFileSync(new URL(import.meta.resolve('twinstep/core.wasm')));
   const { wasm, reason } = twinstep.enableWideSimd(core);
@@ -72,8 +72,8 @@ export function wide(name: OptimizerName): System {
   return inPlace(name, { backend: 'wasm', wasm });
 }
 
-/** Gradients are in arrays of the caller's, and copied. */
-export const handedOver = (name: OptimizerName, machine: CpuOptions): System => ({
+/** Passes gradients in arrays of the caller, which a step copies. */
+export const fromArrays = (name: OptimizerName, machine: CpuOptions): System => ({
   version,
   async open(model) {
     const optimizer = await make(name, start(model), machine);
@@ -88,22 +88,22 @@ export const handedOver = (name: OptimizerName, machine: CpuOptions): System => 
 
 const LAYERS = 40;
 
-/** Each layer's gradient is written into one array, as a backward pass would, stepped, and forgotten. */
-export const passing = (name: OptimizerName, machine: CpuOptions): System => ({
+/** Like a backward pass: writes the gradient of one layer into a shared array, steps that layer, and reuses the array. */
+export const layerByLayer = (name: OptimizerName, machine: CpuOptions): System => ({
   version,
   async open({ length, param, grad }) {
-    const ofLayer = Math.ceil(length / LAYERS);
-    const starts = Array.from({ length: Math.ceil(length / ofLayer) }, (_, i) => i * ofLayer);
+    const layerLength = Math.ceil(length / LAYERS);
+    const starts = Array.from({ length: Math.ceil(length / layerLength) }, (_, i) => i * layerLength);
     const layers = starts.map((from): [string, Float32Array] => [
       `layer${from}`,
-      param(new Float32Array(Math.min(ofLayer, length - from)), from),
+      param(new Float32Array(Math.min(layerLength, length - from)), from),
     ]);
     const optimizer = await make(name, Object.fromEntries(layers), { ...machine, keepGrads: false });
-    const passes = new Float32Array(ofLayer);
+    const shared = new Float32Array(layerLength);
     return {
       step() {
         for (const [i, [layer, { length: size }]] of layers.entries())
-          optimizer.step({ [layer]: grad(passes.subarray(0, size), starts[i]) });
+          optimizer.step({ [layer]: grad(shared.subarray(0, size), starts[i]) });
       },
       read: () => layers.flatMap(([layer]) => Array.from(optimizer.params[layer])),
       close: () => optimizer.dispose(),

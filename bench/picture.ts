@@ -1,4 +1,4 @@
-// A record as a picture: ns per parameter over size, both logarithmic, of all who compute AdamW on this machine.
+// Draws a record: ns per parameter over size, both axes logarithmic, for each contender that computes AdamW.
 
 import { svg } from '../tools/chart.js';
 import { BASELINE } from './contenders.js';
@@ -7,7 +7,7 @@ import { sizeName } from './table.js';
 
 const [WIDTH, HEIGHT] = [1040, 560];
 
-/** A color for each family by the start of its names; within one, symbols tell contenders apart, in print as well. */
+/** A name starting with the prefix gets the color. Symbols distinguish contenders of one color, also in print. */
 const FAMILIES = [
   ['twinstep', '#2563eb'],
   ['JS loop', '#64748b'],
@@ -31,13 +31,13 @@ export function draw({ contenders, rows, machine, settings: { sizes } }: RunReco
       return { name, points: own.filter(({ contender }) => contender === name).map(({ size, ns }) => [size, ns]) };
     })
     .filter(({ points }) => points.length > 0);
-  // The legend has the order of the lines' right ends.
+  // Sorted by the right ends of the lines, so that the legend has the same order.
   const lines = [...computing.toSorted((a, b) => b.points.at(-1)![1] - a.points.at(-1)![1]), roof(own)];
   return svg(
     {
       grid: { left: 64, top: 48, width: WIDTH - 420, bottom: 56 },
       title: {
-        text: 'One step of AdamW (of Adam, where a library has no AdamW): ns per parameter',
+        text: 'One step of AdamW (Adam if a library has no AdamW): ns per parameter',
         left: 16,
         top: 10,
         textStyle: { fontSize: 14, fontWeight: 'normal', color: '#1f2937' },
@@ -64,12 +64,12 @@ function style(name: string, computing: readonly Line[]): object {
   const family = FAMILIES.find(([start]) => name.startsWith(start));
   if (family === undefined) return { color: '#111827', symbol: 'none', lineStyle: { width: 1.6, type: 'dashed' } };
   const [start, color] = family;
-  const relatives = computing.filter((each) => each.name.startsWith(start)).map((each) => each.name);
-  const symbol = SYMBOLS[relatives.indexOf(name) % SYMBOLS.length];
+  const ofFamily = computing.filter((each) => each.name.startsWith(start)).map((each) => each.name);
+  const symbol = SYMBOLS[ofFamily.indexOf(name) % SYMBOLS.length];
   return { color, symbol, symbolSize: 8, lineStyle: { width: name === BASELINE ? 3.2 : 1.4 } };
 }
 
-/** From the baseline: the part of the roof that it reaches, of its own time. */
+/** The roof, computed from the baseline: its time, multiplied by the part of the roof that it reaches. */
 const roof = (rows: RunRecord['rows']): Line => ({
   name: 'roof: memory moved, or one root and division',
   points: rows

@@ -1,10 +1,10 @@
-// What a GPU can do at best: the memory that a step has to move. As the kernels, four elements an invocation.
+// Measures a GPU's limit: moves the memory that a step moves. Like the kernels, four elements per invocation.
 
 struct Scalars {
   weight: f32,
 }
 
-@group(0) @binding(0) var<uniform> by: Scalars;
+@group(0) @binding(0) var<uniform> scalars: Scalars;
 @group(1) @binding(0) var<storage, read_write> param: array<vec4f>;
 @group(1) @binding(1) var<storage, read_write> grad: array<vec4f>;
 @group(1) @binding(2) var<storage, read_write> a: array<vec4f>;
@@ -21,7 +21,7 @@ fn element(id: vec3u, workgroups: vec3u) -> u32 {
 fn traffic20(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  let g = by.weight * grad[i];
+  let g = scalars.weight * grad[i];
   a[i] += g;
   param[i] += g;
 }
@@ -30,7 +30,7 @@ fn traffic20(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) 
 fn traffic28(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  let g = by.weight * grad[i];
+  let g = scalars.weight * grad[i];
   a[i] += g;
   b[i] += g;
   param[i] += g;
@@ -40,7 +40,7 @@ fn traffic28(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) 
 fn traffic36(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
-  let g = by.weight * grad[i];
+  let g = scalars.weight * grad[i];
   a[i] += g;
   b[i] += g;
   c[i] += g;

@@ -1,9 +1,9 @@
-// What the CPU can do at best, as contenders: the loops of bench/assembly/probes.ts.
+// The CPU's limits as contenders: the loops of bench/assembly/probes.ts.
 
 import { readFileSync } from 'node:fs';
 import { bytesMoved, type Opened, type System } from './contender.js';
 
-/** Where `npm run build:probes` puts them, beside this file. */
+/** `npm run build:probes` writes it beside this file. */
 const wasm = new URL('probes.wasm', import.meta.url);
 const [PAGE, FLOAT, TURN] = [65536, 4, 32];
 
@@ -16,7 +16,7 @@ function open(name: string, arrays: number, length: number, grad: (into: Float32
   const probe = exports[name] as Probe;
   grad(new Float32Array(memory.buffer, 0, bytes / FLOAT));
   const [a, b, c, d] = [1, 2, 3, 4].map((i) => i * bytes);
-  // Written out, since a spread call costs 40 times as much.
+  // One function per arity, since a call with spread arguments is 40 times as slow.
   const calls: Readonly<Record<number, () => void>> = {
     2: () => probe(0, a, bytes),
     3: () => probe(0, a, b, bytes),
@@ -26,13 +26,13 @@ function open(name: string, arrays: number, length: number, grad: (into: Float32
   return { step: calls[arrays], close: () => {} };
 }
 
-/** The memory that a step moves, gradient and all. */
+/** Moves the memory that a step moves, including the gradient. */
 export const traffic = (slots: number) => (): Promise<System> =>
   Promise.resolve({
     version: '',
     open: ({ length, grad }) => open(`traffic${bytesMoved(slots)}`, slots + 2, length, grad),
   });
 
-/** The division and the root, whatever the size in the first cache: the second array is where results go. */
+/** Divides and takes roots. The data stays in the first-level cache at every size; the second array takes the results. */
 export const divider = (): Promise<System> =>
   Promise.resolve({ version: '', open: ({ length, grad }) => open('divider', 2, length, grad) });

@@ -15,7 +15,7 @@ export type Request =
   | { readonly do: 'memory'; readonly length: number };
 
 interface Answers {
-  readonly load: Pick<System, 'version' | 'most' | 'memoryLength'>;
+  readonly load: Pick<System, 'version' | 'sizeLimit' | 'memoryLength'>;
   readonly update: { readonly params?: readonly number[] };
   readonly open: object;
   readonly time: { readonly seconds: number };
@@ -37,17 +37,17 @@ export class Process {
     const [command, args] =
       typeof system === 'function' ? [process.execPath, [child, name]] : [python, [torch, ...system]];
     this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-    // `ask` reports it, when no answer comes.
+    // `ask` reports the message when no answer comes.
     this.#process.on('error', ({ message }) => (this.#said += message)).stdin!.on('error', () => {});
     this.#process.stderr!.on('data', (data) => (this.#said += data));
     this.#lines = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]();
   }
 
   /** Rejects with a sentence if the contender is not available. */
-  static async of(contender: Contender): Promise<{ process: Process; told: Answers['load'] }> {
+  static async of(contender: Contender): Promise<{ process: Process; loaded: Answers['load'] }> {
     const made = new Process(contender);
     try {
-      return { process: made, told: await made.ask({ do: 'load', name: contender.name }) };
+      return { process: made, loaded: await made.ask({ do: 'load', name: contender.name }) };
     } catch (error) {
       await made.end();
       throw error;

@@ -1,9 +1,9 @@
-// The record of a run of the bench: all measurements, and the machine.
+// Makes, writes and reads the record of a run: all measurements, and the machine.
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { Comparison, Settings } from './compare.js';
+import type { BenchSettings, Comparison } from './compare.js';
 import type { Missing, Available } from './check.js';
 import { isSoftware } from './gpu.js';
 import type { OptimizerName } from './truth.js';
@@ -25,12 +25,12 @@ export interface RunRecord extends Comparison {
     readonly cores: number;
     readonly memoryGiB: number;
     readonly system: string;
-    /** What the adapter calls itself, and whether it is hardware. */
+    /** The adapter's name, and whether it is hardware. */
     readonly gpu?: string;
     readonly hasGpu: boolean;
   };
   readonly versions: Readonly<{ [name: string]: string }>;
-  readonly settings: Settings & { readonly memoryLength: number };
+  readonly settings: BenchSettings & { readonly memoryLength: number };
   readonly contenders: readonly Recorded[];
   readonly absences: readonly Missing[];
 }
@@ -58,8 +58,9 @@ export function makeRecord(
     },
     versions: { twinstep: version, node: process.versions.node, v8: process.versions.v8 },
     settings: { sizes, rounds, seconds, memoryLength },
-    contenders: available.map(({ contender: { name, optimizer }, version: told, error, bytes }) => {
-      return { name, optimizer, version: told, error, bytes };
+    contenders: available.map((each) => {
+      const { name, optimizer } = each.contender;
+      return { name, optimizer, version: each.version, error: each.error, bytes: each.bytes };
     }),
     rows,
     omissions,
@@ -77,7 +78,7 @@ export function slug({ cpu, cores, gpu, hasGpu }: RunRecord['machine']): string 
     .replace(/^-|-$/g, '');
 }
 
-/** Gives the path that it was written to. */
+/** Writes the record and returns its path. */
 export function writeRecord(record: RunRecord, folder = new URL('bench/record/', root)): string {
   mkdirSync(folder, { recursive: true });
   const file = new URL(`${record.date.slice(0, 10)}-${slug(record.machine)}.json`, folder);
@@ -85,7 +86,7 @@ export function writeRecord(record: RunRecord, folder = new URL('bench/record/',
   return fileURLToPath(file);
 }
 
-/** The newest record, and the name of its file. Throws a sentence where there is none. */
+/** Returns the newest record and the name of its file. Throws a sentence if there is none. */
 export function newestRecord(folder = new URL('bench/record/', root)): { name: string; record: RunRecord } {
   const records = namesIn(folder).map((name) => {
     return { name, record: JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as RunRecord };
@@ -93,8 +94,8 @@ export function newestRecord(folder = new URL('bench/record/', root)): { name: s
   const [newest] = records.toSorted((a, b) => (a.record.date < b.record.date ? 1 : -1));
   if (newest !== undefined) return newest;
   throw new Error(
-    'Expected a record of the bench in bench/record/, got none: `npm run bench -- --record` makes one of this ' +
-      'machine, and `npm run docs` the README from it.',
+    'Expected a record of the bench in bench/record/, got none. `npm run bench -- --record` writes one for this ' +
+      'machine; `npm run docs` then updates the README.',
   );
 }
 

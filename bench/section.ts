@@ -1,4 +1,4 @@
-// The README's section on speed, from a record.
+// Writes the README's section on speed from a record.
 
 import { BASELINE } from './contenders.js';
 import { optimizers } from './ours.js';
@@ -7,13 +7,13 @@ import { nanoseconds, percent, sizeName } from './table.js';
 import type { OptimizerName } from './truth.js';
 
 const BEGIN = '<!-- Written by `npm run docs` from the newest record of `npm run bench -- --record`. -->\n';
-const END = '\n<!-- As far as the record goes. -->';
+const END = '\n<!-- End of what `npm run docs` writes. -->';
 
-/** The README with the section in it. Throws a sentence where the comments are missing between which it stands. */
+/** Returns the README with the section replaced. Throws a sentence if the comments around the section are missing. */
 export function withSection(readme: string, name: string, record: RunRecord): string {
   const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
   if (begin < 0 || end < begin)
-    throw new Error(`Expected README.md to have ${BEGIN.trim()} before ${END.trim()}, got one without.`);
+    throw new Error(`Expected README.md to have ${BEGIN.trim()} before ${END.trim()}, got a file without them.`);
   return readme.slice(0, begin + BEGIN.length) + section(name, record) + readme.slice(end);
 }
 
@@ -21,31 +21,31 @@ export function section(name: string, record: RunRecord): string {
   const { machine, versions, date } = record;
   const parts = [
     `Measured on ${machine.cpu}, ${machine.cores} cores, by Node ${versions.node} on ${date.slice(0, 10)} ` +
-      `([record](bench/record/${name})): nanoseconds per parameter of one step, and in parentheses the part of the ` +
-      'roof that it reaches. The roof is the slower of two probes in WebAssembly, on one thread, with vectors of 128 ' +
-      'bits: one moves the same memory, the other takes one root and one division for each element. Two threads, wide ' +
-      'SIMD and native code can pass it, and where memory is the limit it is right to some 5 %. Error is the largest ' +
-      'relative error of the first update, against float64 (js-pytorch corrects no bias); bytes are peak memory per ' +
-      'parameter, gradients included. Ratios and percentages are medians of ratios taken within a round, and so not ' +
-      'the quotients of the times printed here.',
+      `([record](bench/record/${name})): nanoseconds per parameter of one step, with the percentage of the roof in ` +
+      'parentheses. The roof is the slower of two probes in WebAssembly, on one thread, with 128-bit vectors: one moves ' +
+      'the same memory, the other computes one root and one division for each element. Two threads, wide SIMD and ' +
+      'native code can exceed it. Where memory is the limit, it is accurate to about 5 %. Error is the largest relative ' +
+      'error of the first update, against float64 (js-pytorch does not correct the bias). Bytes are peak memory per ' +
+      'parameter, including gradients. Ratios and percentages are medians of ratios within a round, not quotients of ' +
+      'the times printed here.',
     ...figures(record),
     table(record),
-    'Gradients are written into `optimizer.grads`, unless they are handed over to `step(gradients)`, or pass by ' +
-      '`keepGrads: false`, which is there for its memory. Wide is by `enableWideSimd()`. Folded loops have all that ' +
-      'depends on the step alone computed once, as the kernels have.',
-    '![ns per parameter over size, of all who compute AdamW](docs/speed.svg)',
-    'The other optimizers on WebAssembly, and other libraries, all on one thread; the last column is their time over that ' +
-      `of twinstep's AdamW, at ${sizeName(common(record))}.`,
-    others(record),
+    'Gradients are written to `optimizer.grads`, except "handed over" (passed to `step(gradients)`) and "passing" ' +
+      '(passed with `keepGrads: false`, which only saves memory). "Wide" uses `enableWideSimd()`. "Folded" loops ' +
+      'compute everything that depends only on the step once per step, like the kernels.',
+    '![ns per parameter over size, for each contender that computes AdamW](docs/speed.svg)',
+    'The other optimizers on WebAssembly, and other libraries, all on one thread. The last column is the time divided ' +
+      `by that of twinstep's AdamW, at ${sizeName(mainSize(record))}.`,
+    otherOptimizers(record),
   ];
   return `\n${parts.join('\n\n')}\n`;
 }
 
-/** Where WebGPU is software, its times say nothing. */
+/** Returns whether its times count: those of WebGPU in software say nothing. */
 const isHardware = (name: string, { machine }: RunRecord): boolean => machine.hasGpu || !name.includes('webgpu');
 
-/** The size at which figures are given: a million, or what is next to it. */
-const common = ({ settings: { sizes } }: RunRecord): number =>
+/** The size to quote figures for: the one nearest to a million. */
+const mainSize = ({ settings: { sizes } }: RunRecord): number =>
   sizes.toSorted((a, b) => Math.abs(Math.log(a / 1e6)) - Math.abs(Math.log(b / 1e6)))[0];
 
 type Row = RunRecord['rows'][number];
@@ -57,19 +57,19 @@ function find({ rows }: RunRecord, name: string, size: number, optimizer = 'adam
 const times = (ratio: number): string => (ratio < 10 ? ratio.toPrecision(2) : ratio.toFixed(0));
 
 function figures(record: RunRecord): string[] {
-  const size = common(record);
+  const size = mainSize(record);
   const slower = record.contenders
     .filter(({ optimizer, name }) => optimizer === 'adamw' && isPeer(name))
     .map(({ name }) => ({ name, row: find(record, name, size) }))
-    // Those on a GPU have no roof on one thread.
+    // Contenders on a GPU have no single-thread roof.
     .filter(({ row }) => row?.ratios.roof !== undefined)
     .map(({ name, row }) => `${name} ${times(1 / row!.ratios[BASELINE][1])}`);
   const ours = record.settings.sizes.map((each) => {
     return `${percent(find(record, BASELINE, each)!.ratios.roof[1])} at ${sizeName(each)}`;
   });
   return [
-    `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)}, on one thread, others take this ` +
-      `many times as long as it (below 1 is faster): ${slower.join('; ')}.`,
+    `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)}, on one thread, the others take ` +
+      `this many times as long (below 1 is faster): ${slower.join('; ')}.`,
     gpuFigures(record),
   ];
 }
@@ -77,7 +77,7 @@ function figures(record: RunRecord): string[] {
 function gpuFigures(record: RunRecord): string {
   const { machine, settings } = record;
   if (!machine.hasGpu)
-    return 'There was no GPU: WebGPU ran in software, which shows its memory and errors, not its speed.';
+    return 'The machine has no GPU: WebGPU ran in software, so only its memory and errors are shown.';
   const wins = settings.sizes.find((size) => {
     const [gpu, cpu] = ['twinstep adamw, webgpu', BASELINE].map((name) => find(record, name, size));
     return gpu !== undefined && cpu !== undefined && gpu.ns < cpu.ns;
@@ -86,15 +86,16 @@ function gpuFigures(record: RunRecord): string {
   const { ratios } = find(record, 'twinstep adamw, webgpu kernel', largest)!;
   const from = wins === undefined ? 'at none of these sizes' : `from ${sizeName(wins)} on`;
   return (
-    `${machine.gpu} takes less time than WebAssembly ${from} when each step is waited for. Its kernel alone reaches ${percent(ratios.roof[1])} of a probe that moves the same ` +
-    `memory at ${sizeName(largest)}, and ${percent(ratios.copy[1])} of copyBufferToBuffer` +
+    `${machine.gpu} is faster than WebAssembly ${from}, including the wait for each step. Its kernel alone reaches ` +
+    `${percent(ratios.roof[1])} of the speed of a probe that moves the same memory at ${sizeName(largest)}, and ` +
+    `${percent(ratios.copy[1])} of that of copyBufferToBuffer` +
     `${ratios.torch === undefined ? '' : `; PyTorch's fused AdamW takes ${times(ratios.torch[1])} times as long`}.`
   );
 }
 
-const inShort = (error: number | undefined): string => error?.toExponential(0).replace('e+0', '') ?? '';
+const shortError = (error: number | undefined): string => error?.toExponential(0).replace('e+0', '') ?? '';
 
-/** As it is imported, and with what. */
+/** The function to import, and the option if it needs one. */
 function title(optimizer: string): string {
   const { algorithm } = optimizers[optimizer as OptimizerName];
   return algorithm === optimizer ? `\`${optimizer}\`` : `\`${algorithm}\` with \`${optimizer}: true\``;
@@ -120,7 +121,7 @@ function table(record: RunRecord): string {
     .map(({ name, error, bytes }) => [
       name,
       ...settings.sizes.map((size) => (isHardware(name, record) ? cell(find(record, name, size)) : '')),
-      inShort(error),
+      shortError(error),
       bytes?.toFixed(1) ?? '',
     ])
     .filter(([, ...cells]) => cells.some((each) => each !== ''));
@@ -131,15 +132,15 @@ const isOther = (optimizer: string): boolean => optimizer !== 'adamw' && optimiz
 const isOurs = (name: string, optimizer: string): boolean => name === `twinstep ${optimizer}, wasm`;
 const isPeer = (name: string): boolean => !name.startsWith('twinstep');
 
-function others(record: RunRecord): string {
+function otherOptimizers(record: RunRecord): string {
   const { contenders, settings } = record;
-  const size = common(record);
+  const size = mainSize(record);
   const lines = contenders
     .filter(({ name, optimizer }) => isOther(optimizer) && (isOurs(name, optimizer) || isPeer(name)))
     .map(({ name, optimizer, error, bytes }) => [
       isPeer(name) ? name : title(optimizer),
       ...settings.sizes.map((each) => cell(find(record, name, each, optimizer))),
-      inShort(error),
+      shortError(error),
       bytes?.toFixed(1) ?? '',
       ofBaseline(find(record, name, size, optimizer)),
     ]);

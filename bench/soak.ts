@@ -1,19 +1,19 @@
-// `npm run bench:soak`: a million steps in a loop, and what has grown by then: memory, GPU objects, the time of a step.
-// Each way of stepping runs in a process of its own, and is measured in tenths.
+// `npm run bench:soak`: takes a million steps and reports what grew: memory, GPU objects, the time of a step. Each way of
+// stepping runs in its own process. Measurements follow each tenth of the steps.
 
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { openDevice } from '../tools/dawn.js';
 import { ways, type Stepping } from './steppings.js';
 
-/** Steps between two waits for the GPU: so many are in flight. */
+/** Steps between two waits for the GPU: at most this many are in flight. */
 const CHUNK = 100;
 const TENTHS = 10;
-/** The first tenth is the engine's, which compiles. */
-const EARLY = 1;
+/** Growth counts from the second tenth on: in the first one the engine still compiles. */
+const FIRST = 1;
 
-/** What there is after a tenth; bytes after a garbage collection. */
-interface Mark {
+/** Measurements after a tenth; bytes after a garbage collection. */
+interface Sample {
   readonly nanoseconds: number;
   readonly heap: number;
   readonly resident: number;
@@ -22,14 +22,14 @@ interface Mark {
 
 export interface Soaked {
   readonly steps: number;
-  readonly marks: readonly Mark[];
+  readonly samples: readonly Sample[];
 }
 
-/** A bound on the growth from an early tenth to the last one. */
+/** Upper bound of the growth from the second tenth to the last one. */
 interface Bound {
   readonly what: string;
-  grew(early: Mark, late: Mark): number;
-  most(steps: number): number;
+  growth(early: Sample, late: Sample): number;
+  limit(steps: number): number;
   show(growth: number): string;
 }
 
@@ -37,59 +37,59 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(2)} MB`;
 
 export const bounds: readonly Bound[] = [
   {
-    // Of the fastest hundred steps of a tenth, which a busy machine hardly slows; work that grows with history, by as
-    // little as a thousandth of a step with each step, is many times as much in the end.
+    // Time of the fastest hundred steps of a tenth, which a busy machine hardly affects. If each step adds as little as
+    // a thousandth of a step's work, the last steps take many times as long.
     what: 'time per step',
-    grew: (early, late) => late.nanoseconds / early.nanoseconds,
-    most: () => 1.5,
+    growth: (early, late) => late.nanoseconds / early.nanoseconds,
+    limit: () => 1.5,
     show: (growth) => `${growth.toFixed(2)}x`,
   },
   {
-    // What is kept of each step, 32 bytes say, is 26 MB in 800,000 and 0.5 in 16,000. The engine's own came to 0.2.
+    // A leak of 32 bytes per step is 26 MB in 800,000 steps and 0.5 MB in 16,000. The engine's own growth was 0.2 MB.
     what: 'heap',
-    grew: (early, late) => late.heap - early.heap,
-    most: () => 500_000,
+    growth: (early, late) => late.heap - early.heap,
+    limit: () => 500_000,
     show: megabytes,
   },
   {
-    // The engine and the allocators take up to 25 MB before they have found their size, within some 50,000 steps. What
-    // native code keeps of each step, 64 bytes at least, is 51 MB in 800,000.
+    // The engine and the allocators grow by up to 25 MB in about the first 50,000 steps. A leak in native code, of at
+    // least 64 bytes per step, is 51 MB in 800,000 steps.
     what: 'resident memory',
-    grew: (early, late) => late.resident - early.resident,
-    most: () => 40e6,
+    growth: (early, late) => late.resident - early.resident,
+    limit: () => 40e6,
     show: megabytes,
   },
   {
-    // encode() leaves a page of 64 runs, and its bind group, to the collector: here an object in 16 steps. At most
-    // a quarter of these may be left.
+    // encode() leaves a page of 64 runs and its bind group to the garbage collector: here one object per 16 steps. At
+    // most a quarter of them may still be alive.
     what: 'GPU objects',
-    grew: (early, late) => late.gpuObjects - early.gpuObjects,
-    most: (steps) => steps / 64,
+    growth: (early, late) => late.gpuObjects - early.gpuObjects,
+    limit: (steps) => steps / 64,
     show: String,
   },
 ];
 
-/** So many steps, or as many as `seconds` allow. */
-export async function soak(stepping: Stepping, most: number, seconds: number): Promise<Soaked> {
+/** Takes `maxSteps` steps, or as many as `seconds` allow. */
+export async function soak(stepping: Stepping, maxSteps: number, seconds: number): Promise<Soaked> {
   for (let warm = 0; warm < 5; warm++) await time(stepping);
   const byTime = (1000 * seconds) / (await time(stepping));
-  const perTenth = Math.max(1, Math.floor(Math.min(most / CHUNK, byTime) / TENTHS));
-  const marks: Mark[] = [];
+  const perTenth = Math.max(1, Math.floor(Math.min(maxSteps / CHUNK, byTime) / TENTHS));
+  const samples: Sample[] = [];
   for (let tenth = 0; tenth < TENTHS; tenth++) {
     let fastest = Infinity;
     for (let chunk = 0; chunk < perTenth; chunk++) fastest = Math.min(fastest, await time(stepping));
-    // No pause is made, since training makes none: what waits for one is to be seen.
+    // Collect without a pause: training has none either, so objects that are only freed in a pause must count.
     globalThis.gc!();
     const { heapUsed, external, rss } = process.memoryUsage();
-    // While these steps are waited for, what was collected is counted out.
+    // During this wait, finalizers subtract the collected objects from the count.
     await time(stepping);
     const nanoseconds = (1e6 * fastest) / CHUNK;
-    marks.push({ nanoseconds, heap: heapUsed + external, resident: rss, gpuObjects: stepping.gpuObjects() });
+    samples.push({ nanoseconds, heap: heapUsed + external, resident: rss, gpuObjects: stepping.gpuObjects() });
   }
-  return { steps: perTenth * TENTHS * CHUNK, marks };
+  return { steps: perTenth * TENTHS * CHUNK, samples };
 }
 
-/** Milliseconds of a chunk. */
+/** Returns the milliseconds of a chunk. */
 async function time({ step, settle }: Stepping): Promise<number> {
   const start = performance.now();
   for (let i = 0; i < CHUNK; i++) step();
@@ -97,20 +97,20 @@ async function time({ step, settle }: Stepping): Promise<number> {
   return performance.now() - start;
 }
 
-/** A sentence for each bound that was left. */
-export function complaints(way: string, { steps, marks }: Soaked): string[] {
-  return bounds.flatMap(({ what, grew, most, show }) => {
-    const growth = grew(marks[EARLY], marks.at(-1)!);
-    const allowed = most(steps);
-    if (growth <= allowed) return [];
-    return [`Expected ${what} of "${way}" to grow by at most ${show(allowed)} in ${steps} steps, got ${show(growth)}.`];
+/** Returns a sentence for each bound that was exceeded. */
+export function violations(way: string, { steps, samples }: Soaked): string[] {
+  return bounds.flatMap(({ what, growth, limit, show }) => {
+    const grew = growth(samples[FIRST], samples.at(-1)!);
+    const allowed = limit(steps);
+    if (grew <= allowed) return [];
+    return [`Expected ${what} of "${way}" to grow by at most ${show(allowed)} in ${steps} steps, got ${show(grew)}.`];
   });
 }
 
-/** Soaks each way in a process of its own, prints what has grown, and gives all complaints. */
+/** Soaks each way in its own process, prints the growth, and returns all violations. */
 async function main(steps: number, seconds: number): Promise<string[]> {
   const opened = await openDevice();
-  if (typeof opened === 'string') console.log(`The ways on an adapter are left out: ${opened}.`);
+  if (typeof opened === 'string') console.log(`Skipped all ways on an adapter: ${opened}.`);
   const names = Object.keys(ways).filter((name) => typeof opened !== 'string' || !name.includes('adapter'));
   const rows: Record<string, Record<string, string | number>> = {};
   const problems: string[] = [];
@@ -118,9 +118,9 @@ async function main(steps: number, seconds: number): Promise<string[]> {
     console.log(`${name} ...`);
     const args = ['--expose-gc', file, name, String(steps), String(seconds)];
     const soaked = JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as Soaked;
-    problems.push(...complaints(name, soaked));
-    const [early, late] = [soaked.marks[EARLY], soaked.marks.at(-1)!];
-    const growths = bounds.map(({ what, grew, show }) => [what, show(grew(early, late))]);
+    problems.push(...violations(name, soaked));
+    const [early, late] = [soaked.samples[FIRST], soaked.samples.at(-1)!];
+    const growths = bounds.map(({ what, growth, show }) => [what, show(growth(early, late))]);
     const aStep = `${(late.nanoseconds / 1e3).toFixed(2)} µs`;
     rows[name] = { steps: soaked.steps, 'a step': aStep, ...Object.fromEntries(growths) };
   }
@@ -130,9 +130,9 @@ async function main(steps: number, seconds: number): Promise<string[]> {
 }
 
 const file = fileURLToPath(import.meta.url);
-const [, program, way, most, seconds] = process.argv;
+const [, program, way, maxSteps, seconds] = process.argv;
 if (program === file && way in ways) {
-  const soaked = await soak(await ways[way](), Number(most), Number(seconds));
+  const soaked = await soak(await ways[way](), Number(maxSteps), Number(seconds));
   process.stdout.write(JSON.stringify(soaked), () => process.exit(0));
 } else if (program === file) {
   const problems = await (way === '--quick' ? main(2e4, 5) : main(1e6, 120));

@@ -1,6 +1,6 @@
-// What the bench says of its measurements.
+// Statistics of measurements.
 
-/** The number below which so great a part of all lies, between two of them in proportion. */
+/** Quantile with linear interpolation: `part` (0 to 1) of the numbers lie below it. */
 export function quantile(numbers: readonly number[], part: number): number {
   if (numbers.length === 0) throw new RangeError('Expected numbers to take a quantile of, got none.');
   const sorted = numbers.toSorted((a, b) => a - b);
@@ -15,16 +15,16 @@ export const median = (numbers: readonly number[]): number => quantile(numbers, 
 export type Quartiles = readonly [number, number, number];
 
 /**
- * How many times as long the one takes as the other, round by round: a machine's drift is in both sides of a ratio that
- * was measured within a moment, and not in that of two medians.
+ * Ratios `above / below`, round by round. A slowdown of the machine affects both times of a round, so it cancels, which
+ * it does not in the ratio of two medians.
  */
 export function pairedRatio(above: readonly number[], below: readonly number[]): Quartiles {
   if (above.length !== below.length)
-    throw new RangeError(`Expected ${above.length} rounds of both, got ${below.length} of one.`);
+    throw new RangeError(`Expected as many rounds of both, got ${above.length} and ${below.length}.`);
   const ratios = above.map((time, round) => time / below[round]);
   return [quantile(ratios, 0.25), median(ratios), quantile(ratios, 0.75)];
 }
 
-/** Round by round the longest of all: what none can be faster than. */
+/** Returns the longest time of each round: the limit that the probes set. */
 export const roof = (probes: readonly (readonly number[])[]): number[] =>
   probes[0].map((_, round) => Math.max(...probes.map((times) => times[round])));

@@ -1,9 +1,9 @@
-// The ways of stepping that the soak goes through, and a count of what they have a device make.
+// The ways of stepping that the soak runs, and a count of the objects that they create on a device.
 
 import { adamw } from 'twinstep';
 import { openDevice, openNullDevice } from '../tools/dawn.js';
 
-/** Takes a step, and waits until all of them are done. */
+/** `step` takes a step; `settle` waits until all steps are done. */
 export interface Stepping {
   step(): void;
   settle(): Promise<unknown>;
@@ -14,7 +14,7 @@ const lengths = { weight: 1000, bias: 10, norm: 64 };
 type Tensors<Memory> = Record<string, Memory>;
 const tensors = (of: Record<string, number> = lengths): Tensors<Float32Array<ArrayBuffer>> =>
   Object.fromEntries(Object.entries(of).map(([name, length]) => [name, new Float32Array(length).fill(0.5)]));
-/** Two runs, one of them of tensors that do not decay. */
+/** Makes two runs: one with weight decay, one without. */
 const options = { decayMask: (name: string): boolean => name === 'weight' };
 
 const onCpu = (backend: 'wasm' | 'reference', isInPlace: boolean) => async (): Promise<Stepping> => {
@@ -25,7 +25,7 @@ const onCpu = (backend: 'wasm' | 'reference', isInPlace: boolean) => async (): P
   return { step, settle: () => Promise.resolve(), gpuObjects: () => 0 };
 };
 
-/** Over a tensor that is long enough to be shared. */
+/** Has a tensor that is long enough to be split between threads. */
 async function onThreads(): Promise<Stepping> {
   const optimizer = await adamw(tensors({ ...lengths, embedding: 20_000 }), { ...options, threads: 2 });
   for (const grad of Object.values(optimizer.grads)) grad.fill(0.5);
@@ -45,7 +45,7 @@ const onGpu = (open: () => Promise<GPUDevice>, gradients: Gradients) => async ()
   device.addEventListener('uncapturederror', ({ error }) => {
     throw new Error(error.message);
   });
-  const gpuObjects = counted(device);
+  const gpuObjects = countObjects(device);
   const buffers = (): Tensors<GPUBuffer> =>
     Object.fromEntries(
       Object.entries(tensors()).map(([name, values]) => {
@@ -72,8 +72,8 @@ const onGpu = (open: () => Promise<GPUDevice>, gradients: Gradients) => async ()
   return { step: steps[gradients], settle: () => device.queue.onSubmittedWorkDone(), gpuObjects };
 };
 
-/** Has a device count what it makes and what is neither destroyed nor collected. Encoders are each step's own. */
-function counted(device: GPUDevice): () => number {
+/** Counts the objects of a device that are neither destroyed nor collected, except encoders, which each step makes. */
+function countObjects(device: GPUDevice): () => number {
   const alive = new Set<number>();
   const collected = new FinalizationRegistry((id: number) => alive.delete(id));
   let made = 0;
@@ -102,7 +102,7 @@ function counted(device: GPUDevice): () => number {
   return () => alive.size;
 }
 
-/** The null device checks everything and computes nothing: what is left is our own work. */
+/** The null device validates everything and computes nothing, so only our own work remains. */
 const devices = { 'null device': openNullDevice, adapter: openAdapter };
 
 export const ways: Readonly<Record<string, () => Promise<Stepping>>> = {

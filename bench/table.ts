@@ -1,20 +1,20 @@
-// A record as a table of text, for the terminal.
+// Formats a record as a text table, for the terminal.
 
 import { BASELINE } from './contenders.js';
 import type { RunRecord } from './record.js';
 
-/** A size as people say it. */
+/** Formats a size: 1000000 as 1e6. */
 export const sizeName = (size: number): string => size.toExponential().replace('e+', 'e');
 
 export const percent = (part: number): string => `${part < 0.005 ? '<1' : (100 * part).toFixed(0)} %`;
 
-/** To a hundredth, or to three digits; what is shorter, to two. */
+/** Rounds to hundredths below 10, otherwise to three digits; below 0.1 to two digits. */
 export function nanoseconds(ns: number): string {
   if (ns < 0.1) return ns.toPrecision(2);
   return ns.toFixed(ns < 10 ? 2 : ns < 100 ? 1 : 0);
 }
 
-/** Lines of a table, their cells under each other: the first column to the left, the others to the right. */
+/** Aligns the cells of each column: the first column left, the others right. */
 export function aligned(lines: readonly (readonly string[])[]): string[] {
   const columns = Math.max(...lines.map((line) => line.length));
   const widths = Array.from({ length: columns }, (_, i) => Math.max(...lines.map((line) => (line[i] ?? '').length)));
@@ -26,7 +26,7 @@ export function aligned(lines: readonly (readonly string[])[]): string[] {
   );
 }
 
-/** By optimizer: ns per parameter of one step, the part of the roof that it reaches, error and memory. */
+/** Returns a table by optimizer: ns per parameter of one step, percentage of the roof, error and memory. */
 export function table({ contenders, rows, machine, settings: { sizes } }: RunRecord): string {
   const optimizers = [...new Set(contenders.map(({ optimizer }) => optimizer))].filter((name) => name !== 'probe');
   const lines = optimizers.flatMap((optimizer) => {
@@ -44,26 +44,26 @@ export function table({ contenders, rows, machine, settings: { sizes } }: RunRec
         error?.toExponential(1) ?? '',
         bytes?.toFixed(1) ?? '',
       ]);
-    const told = cells.filter(([, ...measured]) => measured.some((cell) => cell !== ''));
-    return told.length === 0 ? [] : [[optimizer], ...told];
+    const shown = cells.filter(([, ...measured]) => measured.some((cell) => cell !== ''));
+    return shown.length === 0 ? [] : [[optimizer], ...shown];
   });
   const head = ['', ...sizes.map((size) => `${sizeName(size)}${' '.repeat(6)}`), 'error', 'bytes'];
   return aligned([head, ...lines]).join('\n');
 }
 
 export const legend =
-  'By size: ns per parameter of one step, and how much of what the probes allow it reaches (both are medians over ' +
-  'rounds).\nerror: of one update, the largest of any parameter, against float64. bytes: per parameter, at most.\n' +
+  'By size: ns per parameter of one step, and the percentage of the roof, which the probes measure (medians over ' +
+  'rounds).\nerror: largest relative error of one update, against float64. bytes: peak memory per parameter.\n' +
   `${BASELINE} is measured in the rounds of every optimizer.`;
 
-/** Who is not there, and what is not measured, with the reasons. */
-export function leftOut({ absences, omissions }: Pick<RunRecord, 'absences' | 'omissions'>): string[] {
+/** Returns a line for each contender that is missing or was not measured at a size, with the reason. */
+export function omissionLines({ absences, omissions }: Pick<RunRecord, 'absences' | 'omissions'>): string[] {
   const missing = absences.map(({ contender, because, install }) => {
-    return `${contender} is not there: ${because.replace(/\.$/, '')}.${install === undefined ? '' : ` It takes ${install}.`}`;
+    return `${contender} is missing: ${because.replace(/\.$/, '')}.${install === undefined ? '' : ` It needs ${install}.`}`;
   });
   const unmeasured = new Map<string, string[]>();
   for (const { contender, sizes, because } of omissions) {
-    const how = `Left out at ${sizes.map(sizeName).join(', ')}, since ${because}`;
+    const how = `Not measured at ${sizes.map(sizeName).join(', ')}, because ${because}`;
     unmeasured.set(how, [...(unmeasured.get(how) ?? []), contender]);
   }
   return [...missing, ...Array.from(unmeasured, ([how, who]) => `${how}: ${who.join('; ')}.`)];

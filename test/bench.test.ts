@@ -1,4 +1,4 @@
-// The bench's own arithmetic, what it compares with, and that the README's figures are those of its newest record.
+// Tests the bench's arithmetic, options and contenders, and that README and picture match its newest record.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,45 +15,45 @@ import { foldedInF32 } from '../bench/peers/loops.js';
 import { draw } from '../bench/picture.js';
 import { newestRecord, slug, writeRecord } from '../bench/record.js';
 import { section, withSection } from '../bench/section.js';
-import { readSettings } from '../bench/settings.js';
+import { readOptions } from '../bench/options.js';
 import { median, pairedRatio, quantile, roof } from '../bench/statistics.js';
-import { aligned, leftOut, nanoseconds, table } from '../bench/table.js';
+import { aligned, omissionLines, nanoseconds, table } from '../bench/table.js';
 import { hyper, largestError, type OptimizerName } from '../bench/truth.js';
 import { record } from './support/record.js';
 
 describe('statistics', () => {
-  test('a quantile lies between two numbers in proportion', () => {
+  test('a quantile interpolates between two numbers', () => {
     expect(median([3, 1, 2])).toBe(2);
     expect(median([4, 1, 2, 3])).toBe(2.5);
     expect(quantile([10, 20, 30, 40, 50], 0.25)).toBe(20);
     expect(() => median([])).toThrow('got none');
   });
 
-  test('a ratio of rounds does not see a drift that both sides share', () => {
+  test('a paired ratio cancels a drift that both sides share', () => {
     const drift = [1, 2, 4, 8];
-    const thrice = drift.map((x) => 3 * x);
-    expect(pairedRatio(thrice, drift)).toEqual([3, 3, 3]);
+    const tripled = drift.map((x) => 3 * x);
+    expect(pairedRatio(tripled, drift)).toEqual([3, 3, 3]);
     expect(pairedRatio([1, 2, 3, 4, 5], [1, 1, 1, 1, 1])).toEqual([2, 3, 4]);
-    expect(() => pairedRatio([1, 2], [1])).toThrow('Expected 2 rounds of both, got 1 of one.');
+    expect(() => pairedRatio([1, 2], [1])).toThrow('Expected as many rounds of both, got 2 and 1.');
   });
 
-  test('the roof is the slowest probe, round by round', () => {
-    const ofRounds = [[1, 5, 2], [3, 1, 2]]; // prettier-ignore
-    expect(roof(ofRounds)).toEqual([3, 5, 2]);
+  test('the roof is the time of the slowest probe in each round', () => {
+    const times = [[1, 5, 2], [3, 1, 2]]; // prettier-ignore
+    expect(roof(times)).toEqual([3, 5, 2]);
   });
 });
 
-describe('settings', () => {
-  test('sizes, and what goes into which file', () => {
+describe('readOptions', () => {
+  test('reads sizes, a contender and files', () => {
     const folder = mkdtempSync(join(tmpdir(), 'twinstep-bench-'));
     const [json, svg] = ['a.json', 'a.svg'].map((name) => join(folder, name));
-    const asked = readSettings(['--sizes', '1e3,5000,1000', '--only', 'adamw', '--json', json, '--svg', svg]);
-    expect(asked).toMatchObject({ sizes: [1000, 5000], only: 'adamw', json, svg, record: false });
+    const options = readOptions(['--sizes', '1e3,5000,1000', '--only', 'adamw', '--json', json, '--svg', svg]);
+    expect(options).toMatchObject({ sizes: [1000, 5000], only: 'adamw', json, svg, record: false });
     rmSync(folder, { recursive: true });
   });
 
-  test('a quick run takes less of everything', () => {
-    const [full, quick] = [readSettings([]), readSettings(['--quick'])];
+  test('--quick lowers every number', () => {
+    const [full, quick] = [readOptions([]), readOptions(['--quick'])];
     expect(full.sizes).toEqual([1e3, 1e4, 1e5, 1e6, 1e7, 3e7]);
     for (const [name, value] of Object.entries(full).filter(([, each]) => typeof each === 'number'))
       expect(quick[name as 'rounds'], name).toBeLessThan(value as number);
@@ -61,25 +61,26 @@ describe('settings', () => {
 
   test.each([
     ['--fast', "Unknown option '--fast'"],
-    ['--json=/nowhere/a.json', 'Expected a file that can be written, got "/nowhere/a.json": ENOENT'],
+    ['--json=/nowhere/a.json', 'Expected a writable file, got "/nowhere/a.json": ENOENT'],
     ['1e3', "Unexpected argument '1e3'"],
-    ['--sizes=1e3,many', 'Expected sizes as whole numbers from 1 to 1e8 with commas between, got "many".'],
+    ['--sizes=1e3,many', 'Expected --sizes as whole numbers from 1 to 1e8, separated by commas, got "many".'],
     ['--sizes=0', 'got "0".'],
-    ['--only=of nobody', 'Expected --only to be in the name of a contender, got "of nobody".'],
-  ])('%s is refused', (argument, sentence) => {
-    expect(() => readSettings([argument])).toThrow(sentence);
+    ['--only=nothing', 'Expected --only to be part of a contender\'s name, got "nothing".'],
+  ])('refuses %s', (argument, sentence) => {
+    expect(() => readOptions([argument])).toThrow(sentence);
   });
 
-  test('a record is of everything', () => {
-    expect(() => readSettings(['--record', '--only', 'wasm'])).toThrow('A record is of everything');
-    expect(() => readSettings(['--record', '--memory'])).toThrow('A record is of everything');
-    expect(() => readSettings(['--record', '--quick'])).toThrow('A record is of everything');
-    expect(() => readSettings(['--record', '--sizes', '1e3'])).toThrow('A record is of everything');
+  test('refuses --record of a part', () => {
+    const refusal = 'A record has all contenders and sizes';
+    expect(() => readOptions(['--record', '--only', 'wasm'])).toThrow(refusal);
+    expect(() => readOptions(['--record', '--memory'])).toThrow(refusal);
+    expect(() => readOptions(['--record', '--quick'])).toThrow(refusal);
+    expect(() => readOptions(['--record', '--sizes', '1e3'])).toThrow(refusal);
   });
 });
 
 describe('contenders', () => {
-  test('have names of their own, and limits that there are', () => {
+  test('have unique names and existing limits', () => {
     const names = contenders.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
     expect(names).toContain(BASELINE);
@@ -87,7 +88,7 @@ describe('contenders', () => {
     expect(() => contenderOf('nobody')).toThrow('There is no contender "nobody".');
   });
 
-  test('who is chosen comes with those that it is compared with', () => {
+  test('choose() adds what the chosen contenders are compared with', () => {
     const chosen = [...choose('sgdScheduleFree, wasm')].map(([{ name }, { isChosen }]) => [name, isChosen]);
     expect(chosen).toEqual([
       ['traffic of 20 bytes', false],
@@ -96,8 +97,8 @@ describe('contenders', () => {
     ]);
   });
 
-  const here = contenders.filter(({ name }) => /wasm$|gradients|reference|^JS loop/.test(name));
-  test.each(here.map(({ name }) => [name]))('%s is right in its first update', async (name) => {
+  const withoutInstall = contenders.filter(({ name }) => /wasm$|gradients|reference|^JS loop/.test(name));
+  test.each(withoutInstall.map(({ name }) => [name]))('%s computes a correct first update', async (name) => {
     const { system, optimizer } = contenderOf(name);
     const grads = updateGrads(1000);
     const opened = await (await (system as () => Promise<System>)()).open(updateModel(grads));
@@ -105,11 +106,11 @@ describe('contenders', () => {
     const error = largestError(optimizer as OptimizerName, grads, await opened.read!());
     opened.close();
     expect(error).toBeGreaterThan(0);
-    // Eight roundings.
+    // At most eight roundings.
     expect(error).toBeLessThan(8 * 2 ** -24);
   });
 
-  test('the loop that rounds each operation has the bits of the kernels', async () => {
+  test('the loop that rounds each operation gives the bits of the kernels', async () => {
     const { param, grad, length } = speedModel(64);
     const optimizer = await adamw({ w: param(new Float32Array(length)) }, { ...hyper, backend: 'wasm' });
     grad(optimizer.grads.w);
@@ -124,14 +125,14 @@ describe('contenders', () => {
 });
 
 describe('the error of an update', () => {
-  test('is relative, the largest, and keeps NaN', () => {
+  test('is the largest relative error, or NaN', () => {
     const grads = new Float32Array([1, -1]);
     expect(largestError('sgdScheduleFree', grads, [-1e-3, 1.1e-3])).toBeCloseTo(0.1, 12);
     expect(largestError('sgdScheduleFree', grads, [NaN, 1e-3])).toBeNaN();
     expect(() => largestError('adamw', grads, [0])).toThrow('Expected 2 parameters after the update, got 1.');
   });
 
-  test('gradients are of either sign, over many decades, and the same every time', () => {
+  test('its gradients have both signs, many decades, and the same values every time', () => {
     const grads = updateGrads(1000);
     const sizes = grads.map(Math.abs).toSorted();
     expect(sizes[0]).toBeLessThan(1e-5);
@@ -141,23 +142,23 @@ describe('the error of an update', () => {
   });
 });
 
-describe('what is shown', () => {
-  test('a machine in a word', () => {
+describe('output', () => {
+  test('slug() names a machine', () => {
     const [cpu, cores] = ['Intel(R) Core(TM) i7-1065G7 CPU @ 1.30GHz', 8];
-    const of = { cpu, cores, memoryGiB: 16, system: '', gpu: 'SwiftShader driver 5.0.0', hasGpu: false };
-    expect(slug(of)).toBe('intel-core-i7-1065g7-8-cores');
-    expect(slug({ ...of, gpu: 'NVIDIA H200', hasGpu: true })).toBe('intel-core-i7-1065g7-8-cores-nvidia-h200');
+    const machine = { cpu, cores, memoryGiB: 16, system: '', gpu: 'SwiftShader driver 5.0.0', hasGpu: false };
+    expect(slug(machine)).toBe('intel-core-i7-1065g7-8-cores');
+    expect(slug({ ...machine, gpu: 'NVIDIA H200', hasGpu: true })).toBe('intel-core-i7-1065g7-8-cores-nvidia-h200');
   });
 
-  test('numbers have the digits that mean something', () => {
+  test('numbers have two decimals or three digits', () => {
     expect([0.4512, 4.512, 45.12, 451.2].map(nanoseconds)).toEqual(['0.45', '4.51', '45.1', '451']);
   });
 
-  test('columns stand under each other', () => {
+  test('aligns columns', () => {
     expect(aligned([['', 'ns'], ['a name', '1'], ['b', '22']])).toEqual(['        ns', 'a name   1', 'b       22']); // prettier-ignore
   });
 
-  test('the table has time, part of the roof, error and memory', () => {
+  test('the table has time, percentage of the roof, error and memory', () => {
     const lines = table(record).split('\n');
     expect(lines[1]).toBe('adamw');
     expect(lines[2]).toMatch(/traffic of 28 bytes +0\.20$/);
@@ -165,14 +166,14 @@ describe('what is shown', () => {
     expect(lines[4]).toMatch(/tfjs-wasm, Adam +4\.00 {2}11 % +7\.0e-6 +64\.0$/);
   });
 
-  test('who is left out is told, with the reason', () => {
-    expect(leftOut(record)).toEqual([
-      'js-pytorch, Adam is not there: Cannot find it. It takes `npm ci --prefix bench`.',
-      'Left out at 1e7, 3e7, since it is slow: tfjs-wasm, Adam.',
+  test('names missing and unmeasured contenders with the reason', () => {
+    expect(omissionLines(record)).toEqual([
+      'js-pytorch, Adam is missing: Cannot find it. It needs `npm ci --prefix bench`.',
+      'Not measured at 1e7, 3e7, because it is slow: tfjs-wasm, Adam.',
     ]);
   });
 
-  test('the section says how many times as long others take', () => {
+  test('the section says how many times as long the others take', () => {
     const text = section('a.json', record);
     expect(text).toContain('reaches 90 % at 1e6 of the roof');
     expect(text).toContain('tfjs-wasm, Adam 8.0.');
@@ -180,14 +181,14 @@ describe('what is shown', () => {
     expect(() => withSection('# Nothing', 'a.json', record)).toThrow('Expected README.md to have');
   });
 
-  test('the picture has a line for each who computes AdamW, and the roof', () => {
+  test('the picture has a line for each contender that computes AdamW, and the roof', () => {
     const text = draw(record);
     for (const name of [BASELINE, 'tfjs-wasm, Adam', 'roof']) expect(text).toContain(name);
     expect(text).not.toContain('sgdScheduleFree');
   });
 });
 
-test('the newest record is that of the latest date', () => {
+test('newestRecord() returns the record with the latest date', () => {
   const folder = pathToFileURL(`${mkdtempSync(join(tmpdir(), 'twinstep-bench-'))}/`);
   expect(() => newestRecord(folder)).toThrow('Expected a record of the bench in bench/record/, got none');
   for (const date of ['2026-01-03', '2026-02-01', '2026-01-10'])
@@ -197,7 +198,7 @@ test('the newest record is that of the latest date', () => {
   rmSync(folder, { recursive: true });
 });
 
-test('README and picture are those of the newest record', async () => {
+test('README and picture match the newest record', async () => {
   const { name, record: newest } = newestRecord(new URL('../bench/record/', import.meta.url));
   const path = fileURLToPath(new URL('../README.md', import.meta.url));
   const readme = readFileSync(path, 'utf8');

@@ -1,5 +1,5 @@
-// What a machine can do at best, as two loops without a rule: the memory that a step has to move, and its division and
-// square root. In the words and the shape of the kernels, and compiled as they are.
+// Measures a machine's limits with two loops: one moves the memory that a step moves, the other computes its division
+// and square root. Written with the same helpers and loops as the kernels, and compiled like them.
 
 import { TURN, add, div, load, load_next, sqrt, store } from '../../assembly/simd';
 
@@ -20,7 +20,7 @@ function traffic(grad: usize, a: usize, b: usize, c: usize, d: usize, bytes: usi
   }
 }
 
-/** The gradient is read, and parameter and slots are read and written: 20 bytes an element for one slot. */
+/** Reads the gradient; reads and writes parameter and slots: with one slot 20 bytes per element. */
 export function traffic20(grad: usize, a: usize, b: usize, bytes: usize): void {
   traffic(grad, a, b, 0, 0, bytes, 2);
 }
@@ -35,10 +35,10 @@ export function traffic36(grad: usize, a: usize, b: usize, c: usize, d: usize, b
   traffic(grad, a, b, c, d, bytes, 4);
 }
 
-/** What stays in the first cache of any machine, beside as much again that is written. */
+/** Bytes to read. Together with as many that are written, they fit into the first-level cache of any machine. */
 const BLOCK: usize = 4096;
 
-/** One square root and one division an element for `bytes` of elements, always of the same block. */
+/** Computes one square root and one division per element, for `bytes` of elements, always from the same block. */
 export function divider(from: usize, to: usize, bytes: usize): void {
   for (let i: usize = 0; i < bytes; i += TURN) {
     const at = i & (BLOCK - 1);

@@ -1,4 +1,4 @@
-// The packages of bench/package.json, which are installed apart from those that twinstep is made with.
+// Loads the packages of bench/package.json, which are installed separately from twinstep's own.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -7,10 +7,10 @@ import { fileURLToPath } from 'node:url';
 const folder = new URL('../../../../bench/', import.meta.url);
 const require = createRequire(new URL('package.json', folder));
 
-/** Throws what Node says where it is not installed. */
+/** Throws Node's error if the package is not installed. */
 export const load = (name: string): unknown => require(name);
 
-/** The version that is installed. */
+/** Returns the name and the installed version. */
 export function versionOf(name: string): string {
   const path = fileURLToPath(new URL(`node_modules/${name}/package.json`, folder));
   return `${name} ${(JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version}`;

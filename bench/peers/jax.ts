@@ -1,11 +1,11 @@
-// jax-js: AdamW in its arrays, operation by operation as Optax and its own package of optimizers have it, and the same
-// under its jit.
+// jax-js: AdamW written with its arrays, with the operations of Optax and of jax-js' own optimizers, plain and under its
+// jit.
 
 import type { System } from '../contender.js';
 import { hyper } from '../truth.js';
 import { load, versionOf } from './installed.js';
 
-/** As much of it as is used. An array that is handed to an operation is gone, unless by `ref`. */
+/** The part that is used. An operation consumes the arrays passed to it; `ref` keeps one. */
 interface JaxArray {
   readonly ref: JaxArray;
   add(other: JaxArray | number): JaxArray;
@@ -17,7 +17,9 @@ interface JaxArray {
 }
 
 type Arrays = [param: JaxArray, m: JaxArray, v: JaxArray];
-type Update = (...args: [...Arrays, grad: JaxArray, ofM: JaxArray | number, ofV: JaxArray | number]) => Arrays;
+type Update = (
+  ...args: [...Arrays, grad: JaxArray, mCorrection: JaxArray | number, vCorrection: JaxArray | number]
+) => Arrays;
 
 interface Jax {
   init(device: string): Promise<readonly string[]>;
@@ -39,17 +41,17 @@ export const jax = (isJit: boolean) => async (): Promise<System> => {
   const { lr, betas, eps, weightDecay } = hyper;
   const [beta1, beta2] = betas;
 
-  const eager: Update = (param, m, v, grad, ofM, ofV) => {
+  const eager: Update = (param, m, v, grad, mCorrection, vCorrection) => {
     const nextM = grad.ref.mul(1 - beta1).add(m.mul(beta1));
     const nextV = grad.ref
       .mul(grad)
       .mul(1 - beta2)
       .add(v.mul(beta2));
-    const direction = nextM.ref.mul(ofM).div(numpy.sqrt(nextV.ref.mul(ofV)).add(eps));
+    const direction = nextM.ref.mul(mCorrection).div(numpy.sqrt(nextV.ref.mul(vCorrection)).add(eps));
     return [param.ref.add(direction.add(param.mul(weightDecay)).mul(-lr)), nextM, nextV];
   };
   const update = isJit ? jit(eager) : eager;
-  // Numbers would be compiled in anew at each step.
+  // Plain numbers would become constants of the compiled code, so every step would compile again.
   const scalar = (x: number): JaxArray | number => (isJit ? numpy.array(x) : x);
 
   return {

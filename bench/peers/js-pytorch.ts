@@ -9,7 +9,7 @@ interface Tensor {
   _grad: Tensor;
 }
 
-/** As much of it as is used. */
+/** The part that is used. */
 interface JsPytorch {
   readonly torch: {
     tensor(data: readonly number[], requiresGrad?: boolean): Tensor;

@@ -1,5 +1,6 @@
-// AdamW as a plain loop of JavaScript over typed arrays, three times: by the book, with all that depends on the step
-// alone folded into scalars, and that with each operation rounded to f32, which are the bits of our kernels.
+// AdamW as a plain JavaScript loop over typed arrays, three times: with the textbook formula; with everything that
+// depends only on the step folded into scalars; and folded with each operation rounded to f32, which gives the same
+// bits as our kernels.
 
 import type { System } from '../contender.js';
 import { hyper } from '../truth.js';
@@ -30,14 +31,14 @@ function folded(t: number): { stepSize: number; epsHat: number } {
   return { stepSize: (lr * root) / (1 - beta1 ** t), epsHat: eps * root };
 }
 
-/** In f64 between load and store. */
+/** Computes in f64; rounds to f32 only in stores. */
 export function foldedInF64({ w, grad, m, v }: Arrays, t: number): void {
   const { stepSize, epsHat } = folded(t);
-  const [ofGrad, ofSquare, decay] = [1 - beta1, 1 - beta2, lr * weightDecay];
+  const [gradWeight, squareWeight, decay] = [1 - beta1, 1 - beta2, lr * weightDecay];
   for (let i = 0; i < w.length; i++) {
     const g = grad[i];
-    const mi = m[i] + ofGrad * (g - m[i]);
-    const vi = v[i] + ofSquare * (g * g - v[i]);
+    const mi = m[i] + gradWeight * (g - m[i]);
+    const vi = v[i] + squareWeight * (g * g - v[i]);
     m[i] = mi;
     v[i] = vi;
     w[i] -= (stepSize * mi) / (Math.sqrt(vi) + epsHat) + decay * w[i];
@@ -48,13 +49,13 @@ export function foldedInF32({ w, grad, m, v }: Arrays, t: number): void {
   const { fround } = Math;
   const { stepSize, epsHat } = folded(t);
   const [size, epsilon, decay] = [stepSize, epsHat, lr * weightDecay].map(fround);
-  const [ofGrad, ofSquare] = [1 - beta1, 1 - beta2].map(fround);
+  const [gradWeight, squareWeight] = [1 - beta1, 1 - beta2].map(fround);
   for (let i = 0; i < w.length; i++) {
     const g = grad[i];
     const p = w[i];
-    let mi = fround(m[i] + fround(ofGrad * fround(g - m[i])));
+    let mi = fround(m[i] + fround(gradWeight * fround(g - m[i])));
     if (Math.abs(mi) < 2 ** -126) mi = 0;
-    const vi = fround(v[i] + fround(ofSquare * fround(fround(g * g) - v[i])));
+    const vi = fround(v[i] + fround(squareWeight * fround(fround(g * g) - v[i])));
     m[i] = mi;
     v[i] = vi;
     const step = fround(fround(size * mi) / fround(fround(Math.sqrt(vi)) + epsilon));

@@ -1,7 +1,7 @@
-"""PyTorch's AdamW and schedulefree's as contenders of the bench: a request a line, an answer a line, as bench/child.ts.
+"""PyTorch's and schedulefree's AdamW as contenders. Like bench/child.ts, it answers each line with one line.
 
-`python pytorch.py adamw fused|default|cuda` or `python pytorch.py schedulefree foreach|default`. One thread, since the other
-contenders on the CPU have one.
+`python pytorch.py adamw fused|default|cuda` or `python pytorch.py schedulefree foreach|default`. It uses one thread, like the
+other contenders on the CPU.
 """
 
 import json
@@ -12,21 +12,21 @@ import time
 from importlib.metadata import version
 
 LR, BETAS, EPS, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 1e-8, 0.01
-# As bench/child.ts and bench/measure.ts.
-SMALL, STEPS, ELEMENTS, PATIENCE, SAMPLES = 1000, 3, 4e6, 0.3, 5
+# The same values as in bench/child.ts and bench/measure.ts.
+SMALL, STEPS, ELEMENTS, MAX_SECONDS, SAMPLES = 1000, 3, 4e6, 0.3, 5
 
 
 class Contender:
     def load(self, request):
         global torch
-        library, self.how = sys.argv[1:]
+        library, self.variant = sys.argv[1:]
         if library == 'schedulefree':
             import schedulefree
         import torch
 
         torch.set_num_threads(1)
         self.version = f'torch {torch.__version__}'
-        self.device = 'cuda' if self.how == 'cuda' else 'cpu'
+        self.device = 'cuda' if self.variant == 'cuda' else 'cpu'
         if self.device == 'cuda' and not torch.cuda.is_available():
             raise RuntimeError('torch finds no CUDA device.')
         if self.device == 'cuda':
@@ -34,10 +34,10 @@ class Contender:
         if library == 'schedulefree':
             self.version = f'schedulefree {version("schedulefree")}, {self.version}'
             self.create = lambda params: schedulefree.AdamWScheduleFree(
-                params, lr=LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, foreach=self.how == 'foreach'
+                params, lr=LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, foreach=self.variant == 'foreach'
             )
         else:
-            options = {'foreach': False} if self.how == 'default' else {'fused': True}
+            options = {'foreach': False} if self.variant == 'default' else {'fused': True}
             self.create = lambda params: torch.optim.AdamW(
                 params, lr=LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY, **options
             )
@@ -62,26 +62,26 @@ class Contender:
     def open(self, request):
         length = request['length']
         self.make(steady(length), 1e5 * steady(length))
-        end, done = time.perf_counter() + PATIENCE, 0
+        end, done = time.perf_counter() + MAX_SECONDS, 0
         while done < ELEMENTS and time.perf_counter() < end:
             self.step()
             done += max(length, 4e3)
         return {}
 
     def time(self, request):
-        """The median of samples, each of as many steps as take their share of the time."""
+        """Median of the samples. Each sample takes as many steps as fit its share of the time."""
         share = request['seconds'] / SAMPLES
-        took, count = self.sample(1), 1
-        while took < share:
-            count = int(count * min(10, 1 + share / max(took, 1e-9)))
-            took = self.sample(count)
+        elapsed, count = self.sample(1), 1
+        while elapsed < share:
+            count = int(count * min(10, 1 + share / max(elapsed, 1e-9)))
+            elapsed = self.sample(count)
         return {'seconds': statistics.median(self.sample(count) for _ in range(SAMPLES)) / count}
 
     def sample(self, count):
         start = time.perf_counter()
         for _ in range(count):
             self.step()
-        # On a GPU steps are queued, and waited for together.
+        # On a GPU steps are queued: wait for all of them.
         if self.device == 'cuda':
             torch.cuda.synchronize()
         return time.perf_counter() - start
@@ -99,14 +99,14 @@ class Contender:
         return {'bytes': torch.cuda.max_memory_allocated() if self.device == 'cuda' else most_resident() - before}
 
     def train(self, length):
-        # Not a byte of the parameters is in memory before it is written: the model to start from is left out.
+        # torch.zeros takes no physical memory before it is written, so the initial model is not counted.
         self.make(torch.zeros(length), torch.full((length,), 1e-3))
         for _ in range(STEPS):
             self.step()
 
 
 def steady(length):
-    """Away from zero, so that no number becomes subnormal. As bench/models.ts."""
+    """Numbers far from zero, so that none becomes subnormal. The same as in bench/models.ts."""
     return (0.1 + (torch.arange(length, dtype=torch.int64) * 7919 % 1009) / 1009).float()
 
 
@@ -118,7 +118,7 @@ def resident():
 
 
 def most_resident():
-    # Kilobytes, but bytes on macOS.
+    # ru_maxrss is in kilobytes, on macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 

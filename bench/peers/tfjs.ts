@@ -1,4 +1,4 @@
-// TensorFlow.js: its Adam, over gradients that are there before it is timed.
+// TensorFlow.js: its Adam. The gradients exist before the clock starts.
 
 import type { System } from '../contender.js';
 import { hyper } from '../truth.js';
@@ -9,7 +9,7 @@ interface Tensor {
   dataSync(): Float32Array;
 }
 
-/** As much of it as is used. */
+/** The part that is used. */
 interface TensorFlow {
   setBackend(name: string): Promise<boolean>;
   tensor1d(values: Float32Array): Tensor;
