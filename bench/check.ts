@@ -1,5 +1,5 @@
-// Checks which contenders are available. Each runs in its own process, which reports its version, the error of one update
-// and the peak memory of three steps.
+// Checks which contenders are available. Each runs in its own process, which reports its version, the error of one
+// update and the peak memory of three steps.
 
 import { availableParallelism } from 'node:os';
 import type { Contender, SizeLimit } from './contender.js';

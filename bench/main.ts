@@ -1,5 +1,5 @@
-// `npm run bench`: measures nanoseconds per parameter of one step, its error and its memory, for our optimizers on every
-// machine, for other libraries, and for the probes that show this computer's limits.
+// `npm run bench`: measures nanoseconds per parameter of one step, its error and its memory, for our optimizers on
+// every machine, for other libraries, and for the probes that show this computer's limits.
 
 import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';

@@ -88,7 +88,7 @@ export const fromArrays = (name: OptimizerName, machine: CpuOptions): System => 
 
 const LAYERS = 40;
 
-/** Like a backward pass: writes the gradient of one layer into a shared array, steps that layer, and reuses the array. */
+/** Like a backward pass: writes the gradient of a layer into a shared array, steps that layer, and reuses the array. */
 export const layerByLayer = (name: OptimizerName, machine: CpuOptions): System => ({
   version,
   async open({ length, param, grad }) {

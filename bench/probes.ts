@@ -33,6 +33,6 @@ export const traffic = (slots: number) => (): Promise<System> =>
     open: ({ length, grad }) => open(`traffic${bytesMoved(slots)}`, slots + 2, length, grad),
   });
 
-/** Divides and takes roots. The data stays in the first-level cache at every size; the second array takes the results. */
+/** Divides and takes roots. At every size the data stays in the first-level cache; the second array is the output. */
 export const divider = (): Promise<System> =>
   Promise.resolve({ version: '', open: ({ length, grad }) => open('divider', 2, length, grad) });

@@ -1,5 +1,5 @@
-// `npm run bench:soak`: takes a million steps and reports what grew: memory, GPU objects, the time of a step. Each way of
-// stepping runs in its own process. Measurements follow each tenth of the steps.
+// `npm run bench:soak`: takes a million steps and reports what grew: memory, GPU objects, the time of a step. Each way
+// of stepping runs in its own process. Measurements follow each tenth of the steps.
 
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// For every algorithm: WASM is the reference to the bit; WebGPU is the reference within the stated tolerance.
+// Tests that for every algorithm WASM gives the bits of the reference, and WebGPU the reference within the tolerance.
 
 import * as twinstep from 'twinstep';
 import { describe, expect, test } from 'vitest';
@@ -7,14 +7,14 @@ import { array, difference, ordinary, special, tensors, wide, type Draw } from '
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
 
 const { adam, adamw } = twinstep;
-/** Another algorithm, in the clothes of Adam. */
+/** Returns another algorithm with the type of Adam. */
 const other = (name: 'nadam' | 'radam' | 'adamwScheduleFree' | 'radamScheduleFree' | 'sgdScheduleFree'): typeof adam =>
   twinstep[name] as unknown as typeof adam;
 
 const STEPS = 20;
 const every = Array.from({ length: 67 }, (_, i) => i + 1);
 
-/** Options that together give every scalar of every rule a value of its own. */
+/** Options that together give every scalar of every rule a distinct value. */
 const variants: [string, typeof adam, Options][] = [
   ['adam', adam, {}],
   ['adam with L2', adam, { lr: 0.02, weightDecay: 0.1 }],
@@ -40,7 +40,7 @@ const variants: [string, typeof adam, Options][] = [
   ['adamw, amsgrad', adamw, { amsgrad: true, lr: 0.01, weightDecay: 0.1, maximize: true }],
 ];
 
-/** The parameters after `steps` steps; every third step leaves out every other tensor. */
+/** Returns the parameters after `steps` steps. Every third step has no gradient for every second tensor. */
 async function train(
   make: typeof adam,
   options: Options,
@@ -74,18 +74,21 @@ describe.each(variants)('%s', (...[, make, options]) => {
       for (const name in reference) expect(difference(wasm[name], reference[name]), name).toBeUndefined();
     });
 
-    // With eps = 0 a second moment that WGSL may flush, as it is subnormal, is a whole denominator: no bound holds.
+    // With eps = 0 the denominator may be a subnormal second moment, which WGSL may flush to 0: no bound holds.
     const gpu = options.eps === 0 && draw === special ? [] : backends.slice(2);
-    test.each(gpu)('%s is the reference within its tolerance for these lengths', async (...[, backend]) => {
-      const reference = await train(make, { ...options, backend: 'reference' }, every, draw, STEPS);
-      const stepped = await train(make, { ...options, ...backend }, every, draw, STEPS);
-      const roundings = webgpuRoundings(webgpu!.adapter, STEPS);
-      for (const name in reference) expectClose(stepped[name], reference[name], roundings, name);
-    });
+    test.each(gpu)(
+      '%s gives the reference within the tolerance for every length from 1 to 67',
+      async (...[, backend]) => {
+        const reference = await train(make, { ...options, backend: 'reference' }, every, draw, STEPS);
+        const stepped = await train(make, { ...options, ...backend }, every, draw, STEPS);
+        const roundings = webgpuRoundings(webgpu!.adapter, STEPS);
+        for (const name in reference) expectClose(stepped[name], reference[name], roundings, name);
+      },
+    );
   });
 });
 
-test.each(every)('WASM gives the bits of the reference for one tensor of length %i alone', async (length) => {
+test.each(every)('WASM gives the bits of the reference for a single tensor of length %i', async (length) => {
   const reference = await train(adamw, { backend: 'reference', amsgrad: true }, [length], wide, 3);
   const wasm = await train(adamw, { backend: 'wasm', amsgrad: true }, [length], wide, 3);
   expect(difference(wasm[`w${length}`], reference[`w${length}`])).toBeUndefined();
@@ -93,17 +96,20 @@ test.each(every)('WASM gives the bits of the reference for one tensor of length 
 
 const large = [0, 1, 4097, 1_000_003];
 
-test('WASM gives the bits of the reference for large tensors, an empty one and a number', async () => {
+test('WASM gives the bits of the reference for large tensors, an empty one and one element', async () => {
   const reference = await train(adamw, { backend: 'reference' }, large, wide, 4);
   const wasm = await train(adamw, { backend: 'wasm' }, large, wide, 4);
   for (const name in reference) expect(difference(wasm[name], reference[name]), name).toBeUndefined();
 });
 
-test.each(backends.slice(2))('%s is the reference for these, too', async (...[, backend]) => {
-  const reference = await train(adamw, { backend: 'reference' }, large, ordinary, 4);
-  const gpu = await train(adamw, backend, large, ordinary, 4);
-  for (const name in reference) expectClose(gpu[name], reference[name], webgpuRoundings(webgpu!.adapter, 4), name);
-});
+test.each(backends.slice(2))(
+  '%s gives the reference within the tolerance for large tensors',
+  async (...[, backend]) => {
+    const reference = await train(adamw, { backend: 'reference' }, large, ordinary, 4);
+    const gpu = await train(adamw, backend, large, ordinary, 4);
+    for (const name in reference) expectClose(gpu[name], reference[name], webgpuRoundings(webgpu!.adapter, 4), name);
+  },
+);
 
 test('WASM gives the bits of the reference over 2000 steps', async () => {
   const reference = await train(adamw, { backend: 'reference' }, [7, 64, 200], ordinary, 2000);
@@ -117,8 +123,8 @@ describe.each([
   ['nadam', other('nadam'), {}],
   ['radam', other('radam'), {}],
   ['adamwScheduleFree, inner momentum', other('adamwScheduleFree'), { innerMomentum: 0.9 }],
-] as [string, typeof adam, Options][])('%s, over 200 steps of which most have no gradient,', (...[, make, options]) => {
-  test('gives the same bits on WASM and the reference, subnormal moments and flushes included', async () => {
+] as [string, typeof adam, Options][])('%s, over 200 steps with mostly zero gradients,', (...[, make, options]) => {
+  test('gives the same bits on WASM and the reference, including subnormal moments and flushes', async () => {
     const moments = async (backend: 'wasm' | 'reference'): Promise<Float32Array[]> => {
       const optimizer = await make({ w: array(67, 1) }, { ...options, betas: [0.7, 0.999], backend });
       const seen: Float32Array[] = [];
@@ -137,7 +143,7 @@ describe.each([
   });
 });
 
-/** Each element by its own scale: what it came to, and the steps of less than 1 that it took. */
+/** Checks each element against its own scale: its value, plus its steps, each of which is less than 1. */
 function expectClose(actual: Float32Array, expected: Float32Array, roundings: number, name: string): void {
   for (let i = 0; i < expected.length; i++) {
     if (Number.isFinite(expected[i])) {
@@ -145,7 +151,7 @@ function expectClose(actual: Float32Array, expected: Float32Array, roundings: nu
       const error = Math.abs(actual[i] - expected[i]);
       if (!(error <= bound)) expect.fail(`${name}[${i}] is ${actual[i]}, not ${expected[i]} within ${bound}`);
     } else if (Number.isFinite(actual[i])) {
-      expect.fail(`${name}[${i}] is ${actual[i]}, and ${expected[i]} was lost`);
+      expect.fail(`${name}[${i}] is ${actual[i]}, not ${expected[i]}`);
     }
   }
 }

@@ -1,4 +1,4 @@
-// What is true of every algorithm alike: the options that all have, steps apart and late, the caller's GPU buffers.
+// Tests what all algorithms share: common options, steps in parts, added and frozen tensors, the caller's GPU buffers.
 
 import * as twinstep from 'twinstep';
 import { describe, expect, test } from 'vitest';
@@ -11,7 +11,7 @@ import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
 
 const lengths = [1, 3, 64, 130];
 
-test('every algorithm of the package is among them', () => {
+test('the list has every algorithm of the package', () => {
   const others = new Set(['debiasedDecay', 'ema', 'enableWideSimd', 'lookahead', 'noDecayOnBiasAndNorm']);
   const exported = Object.entries(twinstep).filter(([name]) => !others.has(name));
   expect(new Set(algorithms.map(([, create]) => create))).toEqual(new Set(exported.map(([, create]) => create)));
@@ -32,7 +32,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       return Object.fromEntries(Object.keys(like).map((tensor) => [tensor, grads[tensor]]));
     };
 
-    test('maximize, gradScale and the decay mask do what they say', async () => {
+    test('maximize negates, gradScale multiplies gradients, and the decay mask excludes tensors from decay', async () => {
       const plain = await train({});
       same(await train({ maximize: true }, (grads) => map(grads, (x) => -x)), plain);
       same(await train({ gradScale: 2 }, (grads) => map(grads, (x) => x / 2)), plain);
@@ -55,7 +55,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       same(await train({ schedule }), await readAll(optimizer, tensors(lengths, 1)));
     });
 
-    test('gradients that are not kept step as well, together or one at a time', async () => {
+    test('keepGrads: false gives the same steps, with gradients in parts', async () => {
       const optimizer = await create(tensors(lengths, 1), { ...own, ...backend, keepGrads: false });
       for (let t = 0; t < STEPS; t++) {
         const { w64, ...others } = tensors(lengths, 10 + t);
@@ -67,7 +67,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       expect(() => optimizer.step()).toThrow('This optimizer keeps no gradients');
     });
 
-    test('gradients one at a time, as a backward pass gives them, are one step', async () => {
+    test('gradients passed one at a time, in the order of a backward pass, make one step', async () => {
       const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
       for (let t = 0; t < STEPS; t++) {
         const grads = Object.entries(tensors(lengths, 10 + t)).toReversed();
@@ -79,7 +79,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       expect(optimizer.stepOf('w1')).toBe(STEPS);
     });
 
-    test('a tensor or group added later goes its own way, and the others theirs', async () => {
+    test('an added group steps independently of the others', async () => {
       const { w1, w3, ...others } = tensors(lengths, 1);
       const before = { w3, ...others };
       const [grown, apart, added] = await Promise.all([
@@ -101,7 +101,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       expect(grown.groups[1].params).toEqual(['w1']);
     });
 
-    test('a tensor added to a group is of the group, and survives saving', async () => {
+    test('a tensor added to a group belongs to it, also after saving and loading', async () => {
       const { w1, ...others } = tensors(lengths, 1);
       const grown = await create(others, { ...own, ...backend });
       for (let t = 0; t < 3; t++) grown.step(gradsOf(others, t));
@@ -115,7 +115,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       expect(grown.groups[0].params).toEqual([...Object.keys(others), 'w1']);
     });
 
-    test('what is frozen stands still, and goes on where it stopped', async () => {
+    test('frozen tensors do not change, and continue from their state after unfreeze()', async () => {
       const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
       const apart = await create(tensors(lengths, 1), { ...own, ...backend });
       const step = (t: number): void => optimizer.step(tensors(lengths, 10 + t));
@@ -141,7 +141,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
       expect(await optimizer.stateDict()).toEqual(await apart.stateDict());
     });
 
-    test('saved and resumed is a run without a break', async () => {
+    test('a resumed run equals an uninterrupted one', async () => {
       const unbroken = await create(tensors(lengths, 1), { ...own, ...backend });
       const late = (t: number): Tensors => (t < 3 ? { w1: array(1, t), w64: array(64, t) } : tensors(lengths, 10 + t));
       for (let t = 0; t < 2; t++) unbroken.step(late(t));
@@ -154,18 +154,18 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
     });
   });
 
-  test('a state dict of any other algorithm is refused', async () => {
+  test('refuses a state dict of any other algorithm', async () => {
     const optimizer = await create(tensors(lengths, 1), own);
     for (const [other, createOther, options] of algorithms) {
       if (other.split(' ')[0] === name.split(' ')[0]) continue;
-      const stranger = await createOther(tensors(lengths, 1), options);
+      const donor = await createOther(tensors(lengths, 1), options);
       const before = await optimizer.stateDict();
-      await expect(optimizer.loadStateDict(await stranger.stateDict()), other).rejects.toThrow(TypeError);
+      await expect(optimizer.loadStateDict(await donor.stateDict()), other).rejects.toThrow(TypeError);
       expect(await optimizer.stateDict()).toEqual(before);
     }
   });
 
-  test.runIf(webgpu)('on the caller’s buffers it is what it is on the CPU, in both modes', async () => {
+  test.runIf(webgpu)('gives the results of the CPU in the caller’s buffers, in both modes', async () => {
     const { device, adapter } = webgpu!;
     const buffer = (values: Float32Array, on = device): GPUBuffer => {
       const made = on.createBuffer({ size: values.byteLength, usage: 0x8c });
@@ -202,7 +202,7 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
     }
     expect(gpu.stepOf('w67')).toBe(6);
 
-    // A step that the device refuses is final, and a state dict that is loaded makes up for it.
+    // An error of the device is final until a state dict is loaded.
     const other = await openDevice();
     if (typeof other === 'string') throw new Error(other);
     const before = await gpu.stateDict();

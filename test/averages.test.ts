@@ -1,4 +1,4 @@
-// Averages of weights, and Lookahead, which begins anew from one.
+// Tests averages of weights, and Lookahead, which restarts from an average.
 
 import { readFileSync } from 'node:fs';
 import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
@@ -24,21 +24,21 @@ describe.each(backends)('%s', (...[, backend]) => {
   test.each([
     ['ema', 0.9],
     ['swa', (n: number): number => n / (n + 1)],
-  ] as const)('the weights of a run average as torch’s %s', async (name, decay) => {
+  ] as const)('averages the weights of a run like torch’s %s', async (name, decay) => {
     const weights = await adamw({ w: Float32Array.from(torch.init) }, { ...backend, lr: 0.1 });
     const average = await ema(weights, { decay });
     for (const [t, grad] of torch.grads.entries()) {
       weights.step({ w: Float32Array.from(grad) });
       average.step(weights.params);
       const error = (await average.read('w')).map((x, i) => x - torch[name][t][i]);
-      // Weights differ by a rounding a step as the optimizers do, and averages by one of their own: 2^-24 of 2 each.
+      // Per step the weights differ by one rounding and the averages by another, each 2^-24 of 2.
       expect(largest(error)).toBeLessThanOrEqual(2 * (t + 2) * ROUNDING * 2);
     }
     expect(average.stepOf('w')).toBe(torch.grads.length);
     expect(Object.keys(average.groups[0])).toContain('decay');
   });
 
-  test('the average of weights that are further apart than f32 reaches is between them', async () => {
+  test('an average of weights whose difference exceeds f32 is finite and lies between them', async () => {
     const optimizer = await adamw({ w: Float32Array.of(3e38, -LARGEST, 1) }, backend);
     const average = await ema(optimizer, { decay: (n) => n / (n + 1) });
     average.step(optimizer.params);
@@ -47,7 +47,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect([...(await average.read('w'))]).toEqual([0, 0, 2]);
   });
 
-  test('an average begins as a copy, and the optimizer goes its own way', async () => {
+  test('an average begins as a copy and does not affect the optimizer', async () => {
     const optimizer = await adamw(params(), backend);
     const average = await ema(optimizer, { decay: () => 0.5 });
     same(await readAll(average, params()), params());
@@ -60,7 +60,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(Object.keys(average.grads)).toEqual([]);
   });
 
-  test('an average is saved and loaded as any optimizer', async () => {
+  test('an average saves and loads like any optimizer', async () => {
     const optimizer = await adamw(params(), backend);
     const [unbroken, resumed] = [await ema(optimizer), await ema(optimizer, { decay: 0.5 })];
     for (let t = 0; t < 6; t++) {
@@ -76,7 +76,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(resumed.groups[0].decay).toBe(0.999);
   });
 
-  test.each([1, -0.1, NaN, '0.9', null])('a decay of %s is refused', async (decay) => {
+  test.each([1, -0.1, NaN, '0.9', null])('ema() refuses a decay of %s', async (decay) => {
     const optimizer = await adamw(params(), backend);
     await expect(ema(optimizer, { decay: any(decay) })).rejects.toThrow('Expected decay to be a number of at least 0');
     await expect(ema(optimizer, any({ lr: 1 }))).rejects.toThrow('Unknown option "lr", got 1; ema has "decay"');
@@ -88,17 +88,17 @@ describe.each(backends)('%s', (...[, backend]) => {
     [{ threads: 3 }, '"threads", got 3'],
     [{ device: undefined }, '"device", got undefined'],
     [{ wasm: new Uint8Array(8) }, '"wasm", got Uint8Array(8)'],
-  ])('an average with %o is refused: it runs where its optimizer does', async (options, what) => {
+  ])('ema() refuses %o, since it runs where its optimizer does', async (options, what) => {
     const optimizer = await adamw(params(), backend);
     const sentence = `Unknown option ${what}; ema has "decay", and runs where its optimizer does.`;
     await expect(ema(optimizer, any(options))).rejects.toThrow(sentence);
     expect((await ema(optimizer)).backend.name).toBe(optimizer.backend.name);
   });
 
-  test('Lookahead goes every k steps by alpha towards the optimizer, which begins anew from there', async () => {
+  test('Lookahead moves by alpha towards the optimizer every k steps, and the optimizer continues from there', async () => {
     const [k, alpha] = [3, 0.25];
     const ahead = await lookahead(await adamw(params(), backend), { k, alpha });
-    // The paper's algorithm over an optimizer of its own, in f32.
+    // The paper's algorithm over a separate optimizer, in f32.
     const fast = await adamw(params(), { backend: 'wasm' });
     const slow = params();
     for (let t = 1; t <= 8; t++) {
@@ -106,7 +106,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       fast.step(tensors(lengths, 10 + t));
       if (t % k > 0) continue;
       for (const [name, values] of Object.entries(slow)) {
-        // torch.lerp.
+        // The formula of torch.lerp.
         values.forEach((x, i) => (values[i] = x + Math.fround(alpha * Math.fround(fast.params[name][i] - x))));
         fast.params[name].set(values);
       }
@@ -115,14 +115,14 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(await readAll(ahead.slow, params()), slow);
   });
 
-  test('Lookahead with alpha 1 is the optimizer itself', async () => {
+  test('Lookahead with alpha 1 equals the optimizer alone', async () => {
     const plain = await adamw(params(), backend);
     const ahead = await lookahead(await adamw(params(), backend), { alpha: 1 });
     for (let t = 0; t < 12; t++) for (const each of [plain, ahead]) each.step(tensors(lengths, 10 + t));
     same(await readAll(ahead.optimizer, params()), await readAll(plain, params()));
   });
 
-  test('Lookahead resumes between two of its turns', async () => {
+  test('Lookahead resumes between two synchronizations', async () => {
     const make = async (weights: Tensors) => lookahead(await adamw(weights, backend), { k: 4 });
     const unbroken = await make(params());
     for (let t = 0; t < 6; t++) unbroken.step(tensors(lengths, 10 + t));
@@ -133,7 +133,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
   });
 
-  test('Lookahead counts from where it begins, also when it resumes', async () => {
+  test('Lookahead counts steps from its creation, also after resuming', async () => {
     const begin = async () => {
       const optimizer = await adamw(params(), backend);
       for (let t = 0; t < 4; t++) optimizer.step(tensors(lengths, 10 + t));
@@ -144,22 +144,22 @@ describe.each(backends)('%s', (...[, backend]) => {
       await lookahead(await adamw(params(), backend), { k: 3 }),
       await begin(),
     ];
-    const turns: number[] = [];
-    const go = async (each: typeof ahead, t: number): Promise<void> => {
+    const synced: number[] = [];
+    const step = async (each: typeof ahead, t: number): Promise<void> => {
       each.step(tensors(lengths, 20 + t));
-      if (each === ahead && (await each.slow.stateDict()).state[0]?.step === turns.length + 1) turns.push(t);
+      if (each === ahead && (await each.slow.stateDict()).state[0]?.step === synced.length + 1) synced.push(t);
     };
-    for (let t = 1; t <= 4; t++) await go(ahead, t);
-    expect(turns).toEqual([3]);
+    for (let t = 1; t <= 4; t++) await step(ahead, t);
+    expect(synced).toEqual([3]);
     const dict = await ahead.stateDict();
     expect(dict.param_groups[0].lookahead_step).toBe(4);
     await resumed.loadStateDict(dict, { params: await readAll(ahead.optimizer, params()) });
-    for (let t = 5; t <= 10; t++) for (const each of [ahead, resumed]) await go(each, t);
-    expect(turns).toEqual([3, 6, 9]);
+    for (let t = 5; t <= 10; t++) for (const each of [ahead, resumed]) await step(each, t);
+    expect(synced).toEqual([3, 6, 9]);
     same(await readAll(resumed.optimizer, params()), await readAll(ahead.optimizer, params()));
     expect(await resumed.stateDict()).toEqual(await ahead.stateDict());
 
-    // A dict that does not say is one that counted the optimizer's steps: 8 by now.
+    // An older dict without lookahead_step counted the optimizer's steps: 8 here.
     const [{ lookahead_step: _, ...group }] = dict.param_groups;
     await old.loadStateDict({ ...dict, param_groups: [group] } as never);
     const before = await readAll(old.slow, params());
@@ -170,7 +170,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expect(old.loadStateDict(bad as never)).rejects.toThrow('Expected lookahead_step in param_groups[0] to be a');
   });
 
-  test('Lookahead takes over what fits, with its own options', async () => {
+  test('Lookahead loads what fits with strict: false, and keeps its options', async () => {
     const [from, to] = [
       await lookahead(await adamw({ a: array(3, 1), b: array(5, 2) }, backend), { k: 2 }),
       await lookahead(await adamw({ b: array(5, 3), c: array(2, 4) }, { ...backend, lr: 0.5 }), { k: 2 }),
@@ -185,7 +185,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect([to.optimizer.groups[0].lr, to.optimizer.stepOf('b')]).toEqual([0.5, 3]);
   });
 
-  test('Lookahead takes a state dict over at the call, wholly or not at all', async () => {
+  test('Lookahead loads a state dict as it is at the call, all of it or nothing', async () => {
     const make = async () => lookahead(await adamw(params(), backend), { k: 2 });
     const [ahead, other, late] = await Promise.all([make(), make(), make()]);
     for (let t = 0; t < 7; t++) ahead.step(tensors(lengths, 10 + t));
@@ -212,14 +212,14 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(await ahead.stateDict()).toEqual(before);
     }
     const loading = late.loadStateDict(dict, { params: await readAll(other.optimizer, params()) });
-    // A GPU is asked first whether it can.
+    // The GPU first probes its buffers.
     if (late.optimizer.device !== undefined) await loading;
     for (const each of [late, other]) each.step(tensors(lengths, 50));
     await loading;
     expect(await late.stateDict()).toEqual(await other.stateDict());
   });
 
-  test('a second follow() before the first is done is refused, and neither is done by half', async () => {
+  test('follow() refuses to run twice at the same time', async () => {
     const ahead = await lookahead(await adamw({ a: array(3, 1) }, backend), { k: 1 });
     await ahead.optimizer.addParams(0, { b: array(2, 2) });
     const first = ahead.follow();
@@ -236,7 +236,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     ahead.step({ a: array(3, 4), b: array(2, 5), c: array(2, 6) });
   });
 
-  test('Lookahead goes on if slow weights could not be made, whether or not the tensor is removed', async () => {
+  test('Lookahead recovers from a failed follow(), with or without removing the tensor', async () => {
     const ahead = await lookahead(await adamw({ a: array(3, 1) }, backend), { k: 1 });
     for (const isRemoved of [true, false]) {
       await ahead.optimizer.addParams(0, { c: array(2, 2) });
@@ -253,7 +253,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(Object.keys(ahead.slow.params)).toEqual(['a', 'true', 'c', 'false']);
   });
 
-  test('Lookahead drops the slow weights of what was removed at the next call that can', async () => {
+  test('Lookahead drops the slow weights of removed tensors at the next possible call', async () => {
     const ahead = await lookahead(await adamw(params(), backend), { k: 1 });
     ahead.slow.step({ w1: ahead.optimizer.params.w1 }, { more: true });
     await ahead.optimizer.removeParams(['w3']);
@@ -269,21 +269,21 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(await readAll(ahead.slow, { w3: 0 }), await readAll(ahead.optimizer, { w3: 0 }));
   });
 
-  test('Lookahead keeps no slow weights of another tensor of the same name, whether or not others are left', async () => {
+  test('Lookahead does not reuse slow weights for another tensor of the same name', async () => {
     const ahead = await lookahead(await adamw({ a: array(3, 1), b: array(2, 1) }, backend), { k: 1 });
     for (const [i, name] of ['a', 'b', 'a'].entries()) {
       await ahead.optimizer.removeParams([name]);
       await ahead.optimizer.addParams(0, { [name]: array(5, 2 + i) });
       for (let j = 0; j < 2; j++) expect(() => ahead.step({})).toThrow(/^Lookahead has no slow weights of "[ab]"/);
       if (i === 0) continue;
-      // Of both at once, and of one.
+      // First both tensors need slow weights, then one.
       await ahead.follow();
       same(await readAll(ahead.slow, { a: 0, b: 0 }), await readAll(ahead.optimizer, { a: 0, b: 0 }));
       ahead.step({ a: array(5, 7) });
     }
   });
 
-  test('Lookahead reads options of a step once', async () => {
+  test('Lookahead reads the options of a step once', async () => {
     const ahead = await lookahead(await adamw(params(), backend), { k: 1 });
     let reads = 0;
     const options = Object.defineProperty({}, 'more', {
@@ -297,7 +297,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(ahead.slow.completedSteps).toBe(1);
   });
 
-  test('what is frozen stays as it is, and what is added has slow weights, too', async () => {
+  test('Lookahead leaves frozen tensors unchanged, and makes slow weights of added ones in follow()', async () => {
     const ahead = await lookahead(await adamw(params(), backend), { k: 2 });
     ahead.step(tensors(lengths, 10));
     ahead.optimizer.freeze('w3');
@@ -316,7 +316,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expect(ahead.stateDict()).rejects.toThrow('Lookahead has no slow weights of "more"');
   });
 
-  test('Lookahead is one checkpoint, and resumes from it', async () => {
+  test('Lookahead resumes from one checkpoint', async () => {
     const make = async () => lookahead(await adamw(params(), backend), { k: 4 });
     const [unbroken, resumed] = await Promise.all([make(), make()]);
     const others = params();
@@ -333,20 +333,20 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(new Uint8Array(streamed)).toEqual(await saveCheckpoint(unbroken));
   });
 
-  test('Lookahead does what is left of its turn at the next call, or saves it, if the slow weights threw', async () => {
+  test('Lookahead finishes an interrupted synchronization at the next call or save', async () => {
     const make = async () => lookahead(await adamw(params(), backend), { k: 2 });
     const [ahead, plain] = [await make(), await make()];
     const decay = ahead.slow.groups[0].decay;
-    const off = new Error('no decay today');
+    const failure = new Error('no decay today');
     const throwing = (): never => {
-      throw off;
+      throw failure;
     };
     for (let t = 0; t < 5; t++) {
       if (t === 1 || t === 3) ahead.slow.groups[0].decay = throwing;
-      if (t === 1 || t === 3) expect(() => ahead.step(tensors(lengths, t))).toThrow(off);
+      if (t === 1 || t === 3) expect(() => ahead.step(tensors(lengths, t))).toThrow(failure);
       else ahead.step(tensors(lengths, t));
-      // Nothing is done before that.
-      if (t === 1) expect(() => ahead.step(tensors(lengths, t))).toThrow(off);
+      // No step is taken before the synchronization is finished.
+      if (t === 1) expect(() => ahead.step(tensors(lengths, t))).toThrow(failure);
       ahead.slow.groups[0].decay = decay;
       plain.step(tensors(lengths, t));
       if (t === 3) expect(await ahead.stateDict()).toEqual(await plain.stateDict());
@@ -355,7 +355,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(await readAll(ahead.optimizer, params()), await readAll(plain.optimizer, params()));
   });
 
-  test('Lookahead counts a step in parts once', async () => {
+  test('Lookahead counts a step in parts as one', async () => {
     const [apart, whole] = [
       await lookahead(await adamw(params(), backend)),
       await lookahead(await adamw(params(), backend)),
@@ -382,7 +382,7 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
-test('what is no optimizer, or has an average itself, is refused', async () => {
+test('ema() and lookahead() refuse what is not an optimizer; lookahead() refuses Schedule-Free', async () => {
   const free = await adamwScheduleFree(params());
   await expect(lookahead(free)).rejects.toThrow('Expected the optimizer to be one without an average of its own');
   await expect(lookahead(any(undefined))).rejects.toThrow(
@@ -392,28 +392,31 @@ test('what is no optimizer, or has an average itself, is refused', async () => {
   await expect(ema(free, any(0.9))).rejects.toThrow('Expected the options of ema to be a record, got 0.9.');
 });
 
-describe('a device that was requested for an optimizer', () => {
-  // Each order in which it, its average, and an average of that are disposed of.
+describe('a device requested by an optimizer', () => {
+  // Each order of disposing of the optimizer, its average, and the average of that.
   const orders = ['012', '021', '102', '120', '201', '210'].map((order) => Array.from(order, Number));
 
-  test.each(orders)('lives as long as one of its averages: disposed of in the order %i, %i, %i', async (...order) => {
-    const { optimizer, own } = await withOwnDevice();
-    const average = await ema(optimizer, { decay: 0.5 });
-    const all = [optimizer, average, await ema(average, { decay: 0.5 })];
-    const destroy = vi.spyOn(own, 'destroy');
-    for (const [n, i] of order.entries()) {
-      expect(destroy).not.toHaveBeenCalled();
-      all[i].dispose();
-      all[i].dispose();
-      for (const left of order.slice(n + 1)) {
-        all[left].step({ w: array(4, 5) });
-        expect(await all[left].read('w')).toEqual(await all[left].read('w'));
+  test.each(orders)(
+    'is destroyed after the optimizer and its averages, disposed of in the order %i, %i, %i',
+    async (...order) => {
+      const { optimizer, own } = await withOwnDevice();
+      const average = await ema(optimizer, { decay: 0.5 });
+      const all = [optimizer, average, await ema(average, { decay: 0.5 })];
+      const destroy = vi.spyOn(own, 'destroy');
+      for (const [n, i] of order.entries()) {
+        expect(destroy).not.toHaveBeenCalled();
+        all[i].dispose();
+        all[i].dispose();
+        for (const left of order.slice(n + 1)) {
+          all[left].step({ w: array(4, 5) });
+          expect(await all[left].read('w')).toEqual(await all[left].read('w'));
+        }
       }
-    }
-    expect(destroy).toHaveBeenCalledTimes(1);
-  });
+      expect(destroy).toHaveBeenCalledTimes(1);
+    },
+  );
 
-  test('goes with Lookahead, and when nothing else is on it, at once', async () => {
+  test('is destroyed after Lookahead and after the last other optimizer on it', async () => {
     const { optimizer, own } = await withOwnDevice();
     const ahead = await lookahead(optimizer);
     const other = await adamw({ w: array(4, 1) }, { backend: 'webgpu', device: own });
@@ -427,7 +430,7 @@ describe('a device that was requested for an optimizer', () => {
     expect(destroy).toHaveBeenCalledTimes(1);
   });
 
-  test('of the caller’s is left alone', async () => {
+  test('is not destroyed if the caller passed it', async () => {
     const destroy = vi.spyOn(device, 'destroy');
     const optimizer = await adamw({ w: array(4, 1) }, { backend: 'webgpu', device });
     const average = await ema(optimizer);
@@ -437,7 +440,7 @@ describe('a device that was requested for an optimizer', () => {
     destroy.mockRestore();
   });
 
-  /** An optimizer that asks navigator.gpu for its device. */
+  /** Makes an optimizer that requests its device from navigator.gpu. */
   async function withOwnDevice() {
     const opened = await openDevice();
     if (typeof opened === 'string') throw new Error(opened);
@@ -450,7 +453,7 @@ describe('a device that was requested for an optimizer', () => {
   }
 });
 
-test('in the caller’s buffers, stepped or encoded, averages and Lookahead are what they are on the CPU', async () => {
+test('Lookahead gives the results of the CPU in the caller’s buffers, by step() and encode()', async () => {
   const [stepped, encoded] = [buffer(array(70, 1)), buffer(array(70, 1))];
   const cpu = await lookahead(await adamw({ w: array(70, 1) }), { k: 2 });
   const [step, encode] = await Promise.all(

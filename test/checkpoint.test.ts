@@ -19,7 +19,16 @@ import { reduceOnPlateau } from 'twinstep/schedules';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { algorithms } from './support/algorithms.js';
 import { backends, webgpu } from './support/backends.js';
-import { apart, chunksOf, expectWhole, small, streamOf, together, whole, withMetadata } from './support/checkpoints.js';
+import {
+  splitFile,
+  chunksOf,
+  expectSnapshot,
+  small,
+  streamOf,
+  joinFile,
+  snapshot,
+  withMetadata,
+} from './support/checkpoints.js';
 import { array, difference, largest, shrunk, tensors } from './support/numbers.js';
 import { readAll, type Tensors } from './support/tensors.js';
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
@@ -55,9 +64,9 @@ describe.each(algorithms)('%s', (...[, create, own]) => {
     test.each(['train', 'eval'] as const)('and loaded in %s mode it is the same to the bit', async (mode) => {
       const optimizer = await begun(5);
       optimizer[mode]();
-      const before = await whole(optimizer);
+      const before = await snapshot(optimizer);
       const bytes = await saveCheckpoint(optimizer, { shapes, metadata });
-      await expectWhole(optimizer, before);
+      await expectSnapshot(optimizer, before);
       const { params, ...others } = decodeCheckpoint(bytes);
       expect(others).toEqual({
         shapes: { ...shapes, w3: [3], w64: [64] },
@@ -69,7 +78,7 @@ describe.each(algorithms)('%s', (...[, create, own]) => {
       const other = await create(tensors(lengths, 2), { ...own, ...backend, lr: 0.5 });
       other.step(tensors(lengths, 3));
       expect(await loadCheckpoint(other, bytes)).toEqual(metadata);
-      await expectWhole(other, before);
+      await expectSnapshot(other, before);
       expect(await saveCheckpoint(other, { shapes, metadata })).toEqual(bytes);
       expect(await collect(checkpointStream(other, { shapes, metadata }))).toEqual(bytes);
       expect(encodeCheckpoint(decodeCheckpoint(bytes))).toEqual(bytes);
@@ -97,7 +106,7 @@ describe.each(backends)('%s', (...[, backend]) => {
   test('a checkpoint is of the moment of the call, whatever happens while it is made', async () => {
     const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend as object);
     optimizer.step(tensors(lengths, 2));
-    const [before, note] = [await whole(optimizer), { epoch: 1 }];
+    const [before, note] = [await snapshot(optimizer), { epoch: 1 }];
     const saved = saveCheckpoint(optimizer, { metadata: note });
     note.epoch = 2;
     optimizer.step(tensors(lengths, 3));
@@ -124,7 +133,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     saved.step(gradients(0));
     const bytes = await saveCheckpoint(saved, { metadata });
     expect(await loadCheckpoint(loaded, streamOf(chunksOf(bytes, size)))).toEqual(metadata);
-    await expectWhole(loaded, await whole(saved));
+    await expectSnapshot(loaded, await snapshot(saved));
   });
 
   test('of an average of weights, too', async () => {
@@ -135,7 +144,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       saved.step(await readAll(optimizer, tensors(lengths, 1)));
     }
     await loadCheckpoint(loaded, await saveCheckpoint(saved));
-    await expectWhole(loaded, await whole(saved));
+    await expectSnapshot(loaded, await snapshot(saved));
     await expect(loadCheckpoint(optimizer, await saveCheckpoint(saved))).rejects.toThrow(
       'The state dict says algorithm = "ema" in param_groups[0]; adamw has "adamw".',
     );
@@ -145,7 +154,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     const [saved, loaded] = [await adamw(tensors(lengths, 1), backend), await adamw(tensors(lengths, 2), backend)];
     saved.step(gradients(5));
     await loadCheckpoint(loaded, checkpointStream(saved));
-    await expectWhole(loaded, await whole(saved));
+    await expectSnapshot(loaded, await snapshot(saved));
   });
 });
 
@@ -155,11 +164,11 @@ test('a checkpoint gives what fits, from bytes or a stream, and keeps the option
   const bytes = await saveCheckpoint(saved, { metadata });
   for (const source of [() => bytes, () => streamOf(chunksOf(bytes, 7))]) {
     const loaded = await adamw({ body: array(6, 5), fresh: array(3, 6) }, { lr: 0.25 });
-    const before = await whole(loaded);
+    const before = await snapshot(loaded);
     await expect(loadCheckpoint(loaded, source())).rejects.toThrow(
       'With strict: false those that both have are taken over.',
     );
-    await expectWhole(loaded, before);
+    await expectSnapshot(loaded, before);
     const { missing, unexpected, ...rest } = await loadCheckpoint(loaded, source(), {
       strict: false,
       options: 'current',
@@ -203,7 +212,7 @@ test('a file of Node’s is loaded, whole or as a stream, and no cast is needed'
   for (const open of [() => readFile(path), () => Readable.toWeb(createReadStream(path))]) {
     const loaded = await adamw({ w: array(6, 1), b: array(2, 2) });
     expect(await loadCheckpoint(loaded, await open())).toEqual(metadata);
-    await expectWhole(loaded, await whole(saved));
+    await expectSnapshot(loaded, await snapshot(saved));
   }
   rmSync(folder, { recursive: true });
 });
@@ -276,10 +285,10 @@ test('what is frozen, and what a schedule remembers, is in it', async () => {
   saved.optimizer.freeze('w64');
   saved.optimizer.step(tensors(lengths, 2));
   await loadCheckpoint(loaded.optimizer, checkpointStream(saved.optimizer));
-  await expectWhole(loaded.optimizer, await whole(saved.optimizer));
+  await expectSnapshot(loaded.optimizer, await snapshot(saved.optimizer));
   expect(loaded.schedule.stateDict()).toEqual(saved.schedule.stateDict());
   for (const { optimizer } of [saved, loaded]) optimizer.step(tensors(lengths, 3));
-  await expectWhole(loaded.optimizer, await whole(saved.optimizer));
+  await expectSnapshot(loaded.optimizer, await snapshot(saved.optimizer));
   saved.schedule.step(-Infinity);
   await expect(saveCheckpoint(saved.optimizer)).rejects.toThrow(
     'schedule.best to be a finite number, since JSON has no',
@@ -295,7 +304,7 @@ test('names may be any, and shapes too', async () => {
   saved.step(grads);
   const bytes = await saveCheckpoint(saved, { shapes: shaped });
   await loadCheckpoint(loaded, streamOf([bytes]));
-  await expectWhole(loaded, await whole(saved));
+  await expectSnapshot(loaded, await snapshot(saved));
   const decoded = decodeCheckpoint(bytes);
   expect(Object.keys(decoded.params).toSorted()).toEqual(names.toSorted());
   expect(Object.getPrototypeOf(decoded.params)).toBe(Object.prototype);
@@ -307,7 +316,7 @@ test('the data begin on a multiple of 8, in the order of parameters, and slots h
   const optimizer = await adamw({ 'fc.weight': array(6, 1), b: array(2, 2) });
   optimizer.step({ 'fc.weight': array(6, 3), b: array(2, 4) });
   const bytes = await saveCheckpoint(optimizer, { shapes: { 'fc.weight': [2, 3] } });
-  expect((bytes.length - apart(bytes).data.length) % 8).toBe(0);
+  expect((bytes.length - splitFile(bytes).data.length) % 8).toBe(0);
   const { metadata: strings, tensors: read } = parseSafetensors(bytes);
   expect(Array.from(read, ([name, { dtype, shape }]) => [name, dtype, ...shape])).toEqual([
     ['param/fc.weight', 'F32', 2, 3],
@@ -388,7 +397,7 @@ describe('saving is refused', () => {
 
   test('a name that is not Unicode, which only a state dict of the caller’s can have', async () => {
     await expect(adam({ '\ud800': array(1, 1) })).rejects.toThrow('the name of a parameter to be well-formed Unicode');
-    const { params, dict } = await whole(await small());
+    const { params, dict } = await snapshot(await small());
     const renamed = (record: object): never =>
       JSON.parse(JSON.stringify(record).replaceAll('"w"', '"\\ud800"')) as never;
     const stateDict = { ...(dict as StateDict), param_groups: renamed((dict as StateDict).param_groups) };
@@ -399,7 +408,7 @@ describe('saving is refused', () => {
 
   test('parameters and a state dict of different tensors', async () => {
     const optimizer = await small();
-    const { params, dict } = await whole(optimizer);
+    const { params, dict } = await snapshot(optimizer);
     const encode = (change: object): (() => unknown) => {
       return () => encodeCheckpoint(any({ params, stateDict: dict, ...change }));
     };
@@ -428,12 +437,12 @@ describe('saving is refused', () => {
     expect(() => checkpointStream(optimizer, { metadata: 'x'.repeat(2 ** 23 + 5000) })).toThrow(
       /^Expected a header of at most 839\d+ bytes, with 8388608 of metadata and shapes, got \d+\.$/,
     );
-    const { header, data } = apart(await saveCheckpoint(optimizer, { metadata: { epoch: 3 } }));
-    const long = together(header.padEnd(2 ** 23), data);
+    const { header, data } = splitFile(await saveCheckpoint(optimizer, { metadata: { epoch: 3 } }));
+    const long = joinFile(header.padEnd(2 ** 23), data);
     for (const source of [long, streamOf([long])]) {
       expect(await loadCheckpoint(optimizer, source)).toEqual({ epoch: 3 });
     }
-    const longer = together(header.padEnd(2 ** 23 + 10_000), data);
+    const longer = joinFile(header.padEnd(2 ** 23 + 10_000), data);
     const message =
       /^Expected a header of at most 839\d+ bytes, .* \(decodeCheckpoint .* accept more\), got 8398608\.$/;
     await expect(loadCheckpoint(optimizer, longer)).rejects.toThrow(message);
@@ -455,7 +464,7 @@ describe('saving is refused', () => {
     const transferred = array(6, 1);
     structuredClone(transferred, { transfer: [transferred.buffer] });
     for (const gone of [transferred, shrunk(6)]) {
-      const { params, dict } = await whole(await small());
+      const { params, dict } = await snapshot(await small());
       const stateDict = dict as StateDict;
       expect(() => encodeCheckpoint({ params: { ...params, w: gone }, stateDict })).toThrow(lost('parameter "w"'));
       stateDict.state[0].exp_avg = gone;
@@ -481,8 +490,8 @@ describe('loading is refused, and changes nothing:', () => {
   });
 
   const edit = (of: Uint8Array, change: (text: string) => string): Uint8Array => {
-    const { header, data } = apart(of);
-    return together(change(header), data);
+    const { header, data } = splitFile(of);
+    return joinFile(change(header), data);
   };
   const state = (of: Uint8Array, from: string, to: string): Uint8Array => {
     const { metadata: strings } = parseSafetensors(of);
@@ -620,19 +629,19 @@ describe('loading is refused, and changes nothing:', () => {
   ];
   test.each(refused)('%s', async (...[, change, message]) => {
     const changed = change(bytes) as Uint8Array;
-    const before = await whole(optimizer);
+    const before = await snapshot(optimizer);
     await expect(loadCheckpoint(optimizer, changed)).rejects.toThrow(message);
-    await expectWhole(optimizer, before);
+    await expectSnapshot(optimizer, before);
     if (!(changed instanceof Uint8Array)) return;
     const cancelled: unknown[] = [];
     const stream = streamOf([...chunksOf(changed, 50), new Uint8Array(0)], (reason) => cancelled.push(reason));
     await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow(/^\w.*\.$/s);
     expect(stream.locked).toBe(false);
-    await expectWhole(optimizer, before);
+    await expectSnapshot(optimizer, before);
   });
 
   test('other tensors', async () => {
-    const before = await whole(optimizer);
+    const before = await snapshot(optimizer);
     const b = array(2, 2);
     for (const [params, message] of [
       [{ w: array(6, 1) }, /lacks the parameter "b"/],
@@ -643,7 +652,7 @@ describe('loading is refused, and changes nothing:', () => {
       await expect(loadCheckpoint(optimizer, other)).rejects.toThrow(message);
       await expect(loadCheckpoint(optimizer, streamOf([other]))).rejects.toThrow(message);
     }
-    await expectWhole(optimizer, before);
+    await expectSnapshot(optimizer, before);
   });
 
   describe('a stream', () => {
@@ -687,9 +696,9 @@ describe('loading is refused, and changes nothing:', () => {
       ],
     ];
     test.each(tries)('%s', async (...[, chunks, message]) => {
-      const before = await whole(optimizer);
+      const before = await snapshot(optimizer);
       await expect(loadCheckpoint(optimizer, streamOf(chunks(bytes)))).rejects.toThrow(message);
-      await expectWhole(optimizer, before);
+      await expectSnapshot(optimizer, before);
     });
 
     test('of empty chunks for ever is left, one of a few is loaded', async () => {
@@ -698,7 +707,7 @@ describe('loading is refused, and changes nothing:', () => {
         yield before;
         for (;;) yield empty;
       };
-      const before = await whole(optimizer);
+      const before = await snapshot(optimizer);
       for (const length of [0, 5, 200, bytes.length]) {
         let cancelled = 0;
         const stream = streamOf(endless(bytes.subarray(0, length)), () => (cancelled += 1));
@@ -707,7 +716,7 @@ describe('loading is refused, and changes nothing:', () => {
         );
         expect(cancelled).toBe(1);
       }
-      await expectWhole(optimizer, before);
+      await expectSnapshot(optimizer, before);
       const some = Array.from(chunksOf(bytes, 1), (chunk) => [
         ...Array.from({ length: 30 }, () => empty),
         chunk,
@@ -716,7 +725,7 @@ describe('loading is refused, and changes nothing:', () => {
       const timer = setInterval(() => (ticks += 1), 0);
       await loadCheckpoint(optimizer, streamOf(some));
       clearInterval(timer);
-      await expectWhole(optimizer, await whole(await small()));
+      await expectSnapshot(optimizer, await snapshot(await small()));
       // Timers ran while its chunks, which were all there, were read.
       expect(ticks).toBeGreaterThan(some.length / 4000);
     });
@@ -764,7 +773,7 @@ describe('loading is refused, and changes nothing:', () => {
       let fail: (reason: Error) => void = () => {};
       const waiting = new Promise<void>((_, reject) => (fail = reject));
       const stream = new ReadableStream<Uint8Array>({
-        start: (controller) => controller.enqueue(together('{', new Uint8Array(0), 8_000_000n)),
+        start: (controller) => controller.enqueue(joinFile('{', new Uint8Array(0), 8_000_000n)),
         pull: () => waiting,
       });
       const loading = loadCheckpoint(optimizer, stream);
@@ -812,7 +821,7 @@ describe('properties of Object.prototype are nobody’s', () => {
       })();
       return [
         [bytes, plain, ...chunks, encodeCheckpoint(decoded), serializeSafetensors(parsed.tensors, parsed.metadata)],
-        [decoded, epoch, nothing, [...parsed.tensors], [...taken], written, fault, await whole(optimizer)],
+        [decoded, epoch, nothing, [...parsed.tensors], [...taken], written, fault, await snapshot(optimizer)],
       ];
     };
     const expected = await run();

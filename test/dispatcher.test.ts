@@ -1,4 +1,4 @@
-// Which backend runs, and what it says of it.
+// Tests which backend runs, and the reason it reports.
 
 import { readFileSync } from 'node:fs';
 import { adam, adamw } from 'twinstep';
@@ -12,7 +12,7 @@ const params = { w: array(67, 1) };
 
 afterEach(() => vi.unstubAllGlobals());
 
-test('Float32Arrays run on WASM, even beside a device', async () => {
+test('Float32Arrays run on WASM, even with a device', async () => {
   const reason =
     'WebAssembly SIMD, for parameters in CPU memory. ' +
     'Not WebGPU: parameters in CPU memory are stepped there, unless it is asked for by name.';
@@ -20,13 +20,13 @@ test('Float32Arrays run on WASM, even beside a device', async () => {
   expect((await adamw(params, { backend: 'auto', device: webgpu?.device })).backend.name).toBe('wasm');
 });
 
-test.each(['wasm', 'reference'] as const)('%s runs when asked for by name', async (backend) => {
+test.each(['wasm', 'reference'] as const)('%s runs if the option backend names it', async (backend) => {
   const { name, reason } = (await adamw(params, { backend })).backend;
   expect(name).toBe(backend);
   expect(reason).toMatch(/, asked for by name\.$/);
 });
 
-describe('where WebAssembly cannot run', () => {
+describe('if WebAssembly cannot run', () => {
   const refusing = new Proxy(WebAssembly, {
     get: (target, name) =>
       name !== 'Module'
@@ -37,9 +37,9 @@ describe('where WebAssembly cannot run', () => {
   });
 
   test.each([
-    ['there is none', undefined, 'WebAssembly is not defined'],
+    ['it does not exist', undefined, 'WebAssembly is not defined'],
     ['a policy forbids compiling', refusing, 'CompileError: Wasm code generation disallowed by embedder'],
-  ])('as %s, the reference takes over and says why', async (...[, stub, cause]) => {
+  ])('because %s, the reference runs and says why', async (...[, stub, cause]) => {
     const twinstep = await fresh();
     vi.stubGlobal('WebAssembly', stub);
     if (stub === undefined) delete (globalThis as { WebAssembly?: unknown }).WebAssembly;
@@ -58,7 +58,7 @@ describe('where WebAssembly cannot run', () => {
     expect(difference(optimizer.params.w, wasm.params.w)).toBeUndefined();
   });
 
-  test('for want of memory, the reference takes over', async () => {
+  test('because memory is exhausted, the reference runs', async () => {
     vi.stubGlobal('WebAssembly', {
       ...WebAssembly,
       Module: WebAssembly.Module,
@@ -72,21 +72,21 @@ describe('where WebAssembly cannot run', () => {
   });
 });
 
-describe('kernels that the caller hands over', () => {
+describe('the option wasm', () => {
   const bytes = readFileSync(new URL('../dist/core.wasm', import.meta.url));
 
   test.each([
     ['a module', new WebAssembly.Module(bytes)],
     ['bytes', bytes],
     ['an ArrayBuffer', new Uint8Array(bytes).buffer],
-  ])('run as %s', async (_, wasm) => {
+  ])('takes kernels as %s', async (_, wasm) => {
     const [own, plain] = [await adamw(params, { wasm }), await adamw(params)];
     for (const each of [own, plain]) each.step(params);
     expect(own.backend.name).toBe('wasm');
     expect(difference(own.params.w, plain.params.w)).toBeUndefined();
   });
 
-  test('run its averages, too, where there are no others', async () => {
+  test('gives its kernels also to averages, in a build without any', async () => {
     const entry = new URL('../dist/fastly.js', import.meta.url).href;
     const { adamw: create, ema, lookahead } = (await import(entry)) as typeof import('twinstep');
     const transferred = Uint8Array.from(bytes);
@@ -104,11 +104,11 @@ describe('kernels that the caller hands over', () => {
       'Expected wasm to be a WebAssembly.Module, or the bytes of one, got Uint8Array(15).',
     ],
     [{ exports: {} }, 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got an Object.'],
-  ])('are refused as %s', async (wasm, sentence) => {
+  ])('refuses %s', async (wasm, sentence) => {
     await expect(adamw(params, { wasm: wasm as never })).rejects.toThrow(sentence);
   });
 
-  test('are refused where they are of something else', async () => {
+  test('refuses a module without the kernels', async () => {
     const empty = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
     await expect(adamw(params, { wasm: empty })).rejects.toThrow(
       'The WebAssembly module has no kernel "adam": is it this',
@@ -118,8 +118,8 @@ describe('kernels that the caller hands over', () => {
   });
 });
 
-describe('WebGPU without a device of the caller’s', () => {
-  test('is refused where there is no navigator.gpu', async () => {
+describe('WebGPU without the option device', () => {
+  test('is refused without navigator.gpu', async () => {
     vi.stubGlobal('navigator', {});
     await expect(adam(params, { backend: 'webgpu' })).rejects.toThrow(
       'No backend can run this optimizer. ' +
@@ -129,20 +129,20 @@ describe('WebGPU without a device of the caller’s', () => {
     await expect(adam(params, { backend: 'webgpu' })).rejects.toThrow('there is no navigator.gpu');
   });
 
-  test('is refused where navigator.gpu has no adapter', async () => {
+  test('is refused if navigator.gpu has no adapter', async () => {
     vi.stubGlobal('navigator', { gpu: { requestAdapter: () => Promise.resolve(null) } });
     await expect(adam(params, { backend: 'webgpu' })).rejects.toThrow('WebGPU: navigator.gpu has no adapter.');
   });
 
-  describe('asks navigator.gpu for one', () => {
-    let asked: GPUDeviceDescriptor[];
+  describe('requests a device from navigator.gpu', () => {
+    let requested: GPUDeviceDescriptor[];
     let devices: GPUDevice[];
 
     beforeEach(() => {
-      [asked, devices] = [[], []];
+      [requested, devices] = [[], []];
       const limits = { maxBufferSize: 2 ** 30, maxStorageBufferBindingSize: 2 ** 29 };
       const requestDevice = async (descriptor: GPUDeviceDescriptor): Promise<GPUDevice> => {
-        asked.push(descriptor);
+        requested.push(descriptor);
         const opened = await openDevice('adapter');
         if (typeof opened === 'string') throw new Error(opened);
         devices.push(opened.device);
@@ -151,9 +151,9 @@ describe('WebGPU without a device of the caller’s', () => {
       vi.stubGlobal('navigator', { gpu: { requestAdapter: () => Promise.resolve({ limits, requestDevice }) } });
     });
 
-    test('with no limits that it does not need, and gives it back', async () => {
+    test('without unneeded limits, and destroys it at the end', async () => {
       const optimizer = await adamw(params, { backend: 'webgpu' });
-      expect(asked).toEqual([{ requiredLimits: {} }]);
+      expect(requested).toEqual([{ requiredLimits: {} }]);
       optimizer.step(params);
       const wasm = await adamw(params);
       wasm.step(params);
@@ -162,10 +162,10 @@ describe('WebGPU without a device of the caller’s', () => {
       expect((await devices[0].lost).reason).toBe('destroyed');
     });
 
-    test('with the limits that large tensors need, as far as the adapter has them', async () => {
+    test('with the limits that large tensors need, up to those of the adapter', async () => {
       const large = { w: new Float32Array(2 ** 27 + 64) };
       await adam(large, { backend: 'webgpu' }).then((optimizer) => optimizer.dispose());
-      expect(asked).toEqual([
+      expect(requested).toEqual([
         { requiredLimits: { maxStorageBufferBindingSize: 2 ** 29, maxBufferSize: 2 ** 29 + 256 } },
       ]);
     });

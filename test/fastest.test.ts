@@ -1,4 +1,4 @@
-// backend: 'fastest': the backend that a measurement of such sizes finds, and what it says of it.
+// Tests backend: 'fastest', which measures the backends for the given sizes, and the reason it reports.
 
 import { adam, adamw } from 'twinstep';
 import { afterEach, describe, expect, test, vi } from 'vitest';
@@ -16,7 +16,7 @@ const backendOf = async (create: typeof adamw, length: number, options: object =
 
 const MILLISECONDS = String.raw`(about )?[\d.]+ ms`;
 
-test('says how fast each backend is, and for what', async () => {
+test('reports the time of each backend and the size of the step', async () => {
   const { name, reason } = await backendOf(adamw, 100_000, { device });
   expect(name).toBe('wasm');
   expect(reason).toMatch(
@@ -28,7 +28,7 @@ test('says how fast each backend is, and for what', async () => {
   );
 });
 
-test('steps as the backend does that it chose', async () => {
+test('steps like the chosen backend', async () => {
   const [chosen, named] = [
     await adamw(params(1000), { backend: 'fastest' }),
     await adamw(params(1000), { backend: 'reference' }),
@@ -42,29 +42,26 @@ test('steps as the backend does that it chose', async () => {
 
 test.each([
   ['600 tensors', Array.from({ length: 600 }, (_, i) => 8 + (i % 2))],
-  [
-    '512 layers, whose biases are few of the parameters',
-    Array.from({ length: 1024 }, (_, i) => (i % 2 === 0 ? 1 : 900)),
-  ],
+  ['512 layers with biases of one element', Array.from({ length: 1024 }, (_, i) => (i % 2 === 0 ? 1 : 900))],
   ['tensors of no elements', [0, 0]],
-])('%s are tried as what they are', async (_, lengths) => {
+])('measures %s', async (_, lengths) => {
   const tensors = Object.fromEntries(lengths.map((length, i) => [`w${i}`, new Float32Array(length)]));
   const { name, reason } = (await adamw(tensors, { backend: 'fastest' })).backend;
   expect(reason).toMatch(new RegExp(`^[\\w ]+, the fastest here: ${MILLISECONDS}, [\\w ]+ ${MILLISECONDS} for a step`));
   if (lengths[0] > 0) expect(name).toBe('wasm');
 });
 
-test('measures once for the same sizes, kernels, threads and device, and anew for others', async () => {
+test('measures once for the same sizes, kernels, threads and device, and again for others', async () => {
   const first = await backendOf(adamw, 5000);
   expect(await backendOf(adamw, 5000)).toEqual(first);
-  // The kernel is the same.
+  // adam has the same kernel.
   expect(await backendOf(adam, 5000)).toEqual(first);
   expect((await backendOf(adamw, 5001)).reason).toContain('a step of 5008 parameters');
   expect((await backendOf(adamw, 5000, { device })).reason).toContain('WebGPU');
   expect(first.reason).toContain('Not WebGPU: there is no navigator.gpu');
 });
 
-test('follows the measurement: where WASM is slow it is not chosen', async () => {
+test('does not choose WASM if it is slow', async () => {
   const twinstep = await fresh();
   const { Instance } = WebAssembly;
   const slow = (kernel: (...args: number[]) => void) => {
@@ -89,8 +86,8 @@ test('follows the measurement: where WASM is slow it is not chosen', async () =>
   expect(reason).toMatch(/^Plain JavaScript, the fastest here: [\d.]+ ms, WebAssembly SIMD [2-9]/);
 });
 
-describe('where not all can run', () => {
-  test('those that cannot have their reasons', async () => {
+describe('if not all backends can run', () => {
+  test('it reports why', async () => {
     const twinstep = await fresh();
     vi.stubGlobal('WebAssembly', undefined);
     const { name, reason } = await backendOf(twinstep.adamw, 1000);
@@ -100,7 +97,7 @@ describe('where not all can run', () => {
     expect(reason).toContain('Not WebAssembly SIMD: WebAssembly cannot be compiled here');
   });
 
-  test('a build for the edge, where clocks stand still, measures nothing', () => {
+  test('a build for the edge measures nothing, since clocks stand still there', () => {
     const program = `
       const { backend } = await adamw({ w: new Float32Array(8) }, { backend: 'fastest' });
       console.log(backend.name, backend.reason);`;
@@ -110,25 +107,25 @@ describe('where not all can run', () => {
     );
   });
 
-  test('a group without tensors is no obstacle', async () => {
+  test('it ignores a group without tensors', async () => {
     const { backend } = await adamw([{ params: {} }, { params: params(1000) }], { backend: 'fastest' });
     expect(backend.name).toBe('wasm');
     expect(backend.reason).toContain('a step of 1007 parameters');
   });
 
-  test('a mistake of the caller is refused, and not remembered', async () => {
+  test('it refuses bad kernels, and does not cache the failure', async () => {
     const foreign = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
     await expect(backendOf(adamw, 4321, { wasm: foreign })).rejects.toThrow('has no kernel "adam"');
     expect((await backendOf(adamw, 4321)).name).toBe('wasm');
   });
 
-  test('buffers of the GPU are stepped there, and nothing is measured', async () => {
+  test('it steps GPU buffers on the GPU without measuring', async () => {
     const { backend } = await adamw({ w: buffer(array(64, 1)) }, { backend: 'fastest', device });
     expect(backend).toEqual({ name: 'webgpu', reason: 'WebGPU, for parameters in GPU memory.' });
   });
 });
 
-test('what was tried is let go of: no buffer of a trial outlives it', async () => {
+test('destroys every buffer of its trials', async () => {
   const created = vi.spyOn(webgpu!.device, 'createBuffer');
   const optimizer = await adamw(params(3000), { backend: 'fastest', device });
   const buffers = created.mock.results.map(({ value }) => value as GPUBuffer);

@@ -1,4 +1,4 @@
-// Our error against the float64 trajectory of each reference must not exceed the reference's own float32 error.
+// Tests that our error against the float64 trajectory of each reference is at most the bound in tolerances.ts.
 
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { cases, namesOf, run, type Case } from './support/golden.js';
 import { largest } from './support/numbers.js';
 import { GOLDEN, GOLDEN_RMS, GOLDEN_STATE, ROUNDING } from './support/tolerances.js';
 
-test('there are golden cases of every family', () => {
+test('every family has golden cases', () => {
   const families = new Set(cases.map(({ name }) => name.split('-')[0]));
   expect([...families].toSorted()).toEqual([
     'adam',
@@ -27,10 +27,10 @@ test('there are golden cases of every family', () => {
 describe.each(backends)('%s', (backend, options) => {
   const squares = { ours: 0, reference: 0 };
 
-  test.each(cases)('$name', async (golden) => {
+  test.each(cases)('follows $name', async (golden) => {
     const trajectory = await run(golden, options);
     expect(trajectory.size).toBeGreaterThanOrEqual(golden.record.length * namesOf(golden).length);
-    // The reference's largest error at a step is taken over all tensors: one number alone may be exact by luck.
+    // Take the reference's largest error at a step over all tensors: a single number may happen to be exact.
     const largestError = new Map<string, number>();
     for (const key of trajectory.keys()) {
       const { reference, exact, step } = expected(golden, key);
@@ -55,12 +55,12 @@ describe.each(backends)('%s', (backend, options) => {
     }
   });
 
-  test('over all cases the root mean square of our error is below that of the references', () => {
+  test('the root mean square of our error over all cases is at most that of the references', () => {
     const ratio = Math.sqrt(squares.ours / squares.reference);
     expect(ratio).toBeGreaterThan(0);
     expect(ratio).toBeLessThanOrEqual(GOLDEN_RMS);
     ratios[backend] = ratio;
-    // The README's figure is this one.
+    // The README quotes this ratio.
     const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
     if (backend === 'wasm')
       expect(readme.replace(/\s+/g, ' ')).toContain(`error is ${ratio.toFixed(2)} of the references' own`);
@@ -68,14 +68,14 @@ describe.each(backends)('%s', (backend, options) => {
 });
 
 const ratios: Record<string, number> = {};
-afterAll(() => console.info('Root mean square error, as a part of the references’:', ratios));
+afterAll(() => console.info('Root mean square error, divided by that of the references:', ratios));
 
-/** What the file has for `param/<t>/<name>` or `eval/<t>/<name>`. */
+/** Returns the reference's values for a key such as `param/<t>/<name>`, in f32 and in f64. */
 const expected = ({ arrays }: Case, key: string) => {
   const name = key.slice(key.lastIndexOf('/') + 1);
   const step = key.slice(0, -name.length - 1);
   const reference = arrays.get(key)!.data;
-  // A count of steps has no other value in f64.
+  // Counters have no separate f64 value.
   const exact = arrays.get(key.replace(/^(param|eval|state)/, '$164'))?.data ?? reference;
   return { exact, reference, step, name };
 };

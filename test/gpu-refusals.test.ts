@@ -1,4 +1,4 @@
-// What the GPU refuses late, once other calls have followed.
+// Tests errors that the GPU reports late, after other calls.
 
 import { adam, sgdScheduleFree } from 'twinstep';
 import { describe, expect, test } from 'vitest';
@@ -10,32 +10,32 @@ const gradient = (seed: number): Float32Array => array(64, seed);
 const make = () => sgdScheduleFree({ a: gradient(1), b: gradient(2) }, { backend: 'webgpu', device, lr: 0.1 });
 const uploaded = (values: Float32Array): GPUBuffer => buffer(values, STORAGE | COPY_DST);
 
-function dead(): GPUBuffer {
-  const gone = uploaded(gradient(9));
-  gone.destroy();
-  return gone;
+function destroyed(): GPUBuffer {
+  const result = uploaded(gradient(9));
+  result.destroy();
+  return result;
 }
 
 type ScheduleFree = Awaited<ReturnType<typeof make>>;
 const refused = 'The GPU device refused';
 
-describe('a refusal is final: every later call throws it, until a state dict is loaded', () => {
+describe('every call throws an error of the GPU until a state dict is loaded:', () => {
   test.each<[string, (optimizer: ScheduleFree) => void]>([
-    ['a step', (optimizer) => optimizer.step({ a: dead() })],
-    ['a part of a step', (optimizer) => optimizer.step({ a: dead() }, { more: true })],
+    ['a step', (optimizer) => optimizer.step({ a: destroyed() })],
+    ['a part of a step', (optimizer) => optimizer.step({ a: destroyed() }, { more: true })],
     [
       'the last part of a step',
       (optimizer) => {
         optimizer.step({ a: gradient(3) }, { more: true });
-        optimizer.step({ b: dead() });
+        optimizer.step({ b: destroyed() });
       },
     ],
-    ['a batch of gradients', (optimizer) => optimizer.accumulate({ a: dead() })],
+    ['a batch of gradients', (optimizer) => optimizer.accumulate({ a: destroyed() })],
     [
       'a step among others',
       (optimizer) => {
         optimizer.step({ a: gradient(3) });
-        optimizer.step({ a: dead() });
+        optimizer.step({ a: destroyed() });
         optimizer.step({ a: gradient(4) });
       },
     ],
@@ -73,31 +73,31 @@ describe('a refusal is final: every later call throws it, until a state dict is 
     expect(() => optimizer.train()).toThrow(refused);
   });
 
-  test('whoever reads is told, and not the first one only', async () => {
+  test('concurrent reads all reject', async () => {
     const optimizer = await adam({ a: gradient(1) }, { backend: 'webgpu', device });
-    optimizer.step({ a: dead() });
+    optimizer.step({ a: destroyed() });
     const read = await Promise.allSettled([optimizer.read('a'), optimizer.stateDict(), optimizer.norms()]);
     expect(read.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
   });
 
-  test('the first one is the one that is thrown', async () => {
+  test('the first of two errors is thrown', async () => {
     const optimizer = await adam({ a: gradient(1), b: gradient(2) }, { backend: 'webgpu', device });
-    optimizer.step({ b: dead() });
-    optimizer.step({ a: dead() });
+    optimizer.step({ b: destroyed() });
+    optimizer.step({ a: destroyed() });
     await expect(optimizer.read('a')).rejects.toThrow('(gradients in new buffers: "b")');
     expect(() => optimizer.step({ a: gradient(3) })).toThrow('(gradients in new buffers: "b")');
   });
 
-  test('an optimizer can be disposed of', async () => {
+  test('dispose() still works', async () => {
     const optimizer = await make();
-    optimizer.step({ a: dead() });
+    optimizer.step({ a: destroyed() });
     await expect(optimizer.read('a')).rejects.toThrow(refused);
     optimizer.dispose();
     expect(() => optimizer.step({ a: gradient(3) })).toThrow('disposed of');
   });
 });
 
-test('accumulated gradients are not encoded, since the next batch may come first', async () => {
+test('encode() refuses accumulated gradients, since the next batch could run before its commands', async () => {
   const optimizer = await make();
   optimizer.accumulate({ a: gradient(3) });
   const encoder = device.createCommandEncoder();

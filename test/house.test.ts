@@ -1,4 +1,4 @@
-// The layers of src/: what each folder may import. A type and an `import()` count as imports, too.
+// Tests the layers of src/: what each folder may import. Type imports and `import()` count too.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 
 const src = fileURLToPath(new URL('../src/', import.meta.url));
 
-/** Folders, and files at the root, from the ground up: what each imports, besides itself and what those import. */
+/** Folders and root files, lowest first, and what each may import: these, what these import, and itself. */
 const layers: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
   math: [],
@@ -27,7 +27,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   entries: ['index.ts', 'kernels', 'state', 'backends'],
 };
 
-/** The layer of a file: its folder, or at the root the file itself. */
+/** The layer of a file: its folder, or the file itself at the root. */
 const layerOf = (file: string): string => file.split('/')[0];
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
@@ -42,7 +42,7 @@ const imported = (file: string): string[] => {
 
 const imports = new Map(files.map((file) => [file, imported(file).filter((each) => files.includes(each))]));
 
-/** The layer, and all that stand below it. */
+/** Returns the layer and all layers below it. */
 function below(layer: string, found = new Set<string>()): ReadonlySet<string> {
   if (!found.has(layer)) {
     found.add(layer);
@@ -51,7 +51,7 @@ function below(layer: string, found = new Set<string>()): ReadonlySet<string> {
   return found;
 }
 
-/** The way around a cycle, if there is one. */
+/** Returns the nodes of a cycle, if there is one. */
 function cycle<Node>(graph: ReadonlyMap<Node, readonly Node[]>): readonly Node[] | undefined {
   const done = new Set<Node>();
   const visit = (node: Node, path: readonly Node[]): readonly Node[] | undefined => {
@@ -71,17 +71,17 @@ function cycle<Node>(graph: ReadonlyMap<Node, readonly Node[]>): readonly Node[]
   return undefined;
 }
 
-test('every folder and every file at the root is a layer, and imports are found', () => {
+test('every folder and root file is a layer, and imports are found', () => {
   expect([...new Set(files.map(layerOf))].toSorted()).toEqual(Object.keys(layers).toSorted());
   expect(imports.get('index.ts')).toContain('create.ts');
   expect(imports.get('entries/default.ts')).toContain('backends/webgpu/open.ts');
 });
 
-test('at most six files stand at the root', () => {
+test('the root has at most six files', () => {
   expect(files.filter((file) => !file.includes('/')).length).toBeLessThanOrEqual(6);
 });
 
-test.each(Object.keys(layers))('%s imports what stands below it', (layer) => {
+test.each(Object.keys(layers))('%s imports only lower layers', (layer) => {
   const allowed = below(layer);
   const wrong = files
     .filter((file) => layerOf(file) === layer)
@@ -90,14 +90,14 @@ test.each(Object.keys(layers))('%s imports what stands below it', (layer) => {
   expect(wrong.map(([file, each]) => `${file} -> ${each}`)).toEqual([]);
 });
 
-test('no files import each other in a cycle', () => {
+test('files have no import cycle', () => {
   expect(cycle(imports)).toBeUndefined();
 });
 
-test('no folders import each other in a cycle', () => {
+test('folders have no import cycle', () => {
   expect(cycle(new Map(Object.entries(layers)))).toBeUndefined();
 });
 
-test('a cycle is found', () => {
+test('cycle() finds a cycle', () => {
   expect(cycle(new Map(Object.entries({ a: ['b'], b: ['c'], c: ['b'] })))).toEqual(['b', 'c', 'b']);
 });

@@ -1,4 +1,4 @@
-// twinstep/kernels: the kernels in memory and pipelines that are not the optimizer's.
+// Tests twinstep/kernels: the kernels in memory and pipelines of the caller.
 
 import { readFileSync } from 'node:fs';
 import { coefficients, kernels, wasmKernels, wgslKernel, type AlgorithmName, type KernelName } from 'twinstep/kernels';
@@ -12,7 +12,7 @@ const LENGTH = 67;
 const STEPS = 6;
 const gradient = (t: number): Float32Array => array(LENGTH, 100 + t);
 
-/** What an engine of its own does on the CPU: lays its arrays out, and calls the kernel. */
+/** Does what another engine would do on the CPU: lays out its arrays and calls the kernel. */
 async function inOwnMemory(algorithm: AlgorithmName, options: object): Promise<Float32Array> {
   const steps = coefficients(algorithm, options);
   const { arrays, fromParam } = kernels[steps.kernel];
@@ -34,7 +34,7 @@ async function inOwnMemory(algorithm: AlgorithmName, options: object): Promise<F
 }
 
 describe.each(algorithms)('%s', (...[, create, options]) => {
-  test('in memory of the caller’s is what it is in the optimizer’s', async () => {
+  test('gives the same bits in the caller’s memory as in the optimizer’s', async () => {
     const optimizer = await create({ w: array(LENGTH, 1) }, options);
     for (let t = 0; t < STEPS; t++) optimizer.step({ w: gradient(t) });
     const { algorithm } = (await optimizer.stateDict()).param_groups[0];
@@ -46,88 +46,94 @@ describe.each(algorithms)('%s', (...[, create, options]) => {
 test.each([
   [4, 68],
   [1, 67],
-] as const)('in pipelines of the caller’s, %i lanes over %i elements', async (lanes, length) => {
-  const options = { lr: 0.05, weightDecay: 0.2 };
-  const steps = coefficients('adamw', options);
-  const { code, entryPoint, arrays, bindGroupLayouts, workgroups } = wgslKernel(steps.kernel, { lanes });
-  const layouts = bindGroupLayouts.map((layout) => device.createBindGroupLayout(layout));
-  const module = device.createShaderModule({ code });
-  const layout = device.createPipelineLayout({ bindGroupLayouts: layouts });
-  const pipeline = device.createComputePipeline({ layout, compute: { module, entryPoint } });
-  const own = new Map(
-    arrays.map((name) => [name, buffer(name === 'param' ? array(length, 1) : new Float32Array(length))]),
-  );
-  const optimizer = await algorithms.find(([name]) => name === 'adamw')![1]({ w: array(length, 1) }, options);
-  for (let t = 0; t < STEPS; t++) {
-    optimizer.step({ w: array(length, 100 + t) });
-    steps.next();
-    const uniform = device.createBuffer({ size: 4 * steps.scalars().length, usage: 0x40 | 0x8 });
-    device.queue.writeBuffer(uniform, 0, steps.scalars());
-    device.queue.writeBuffer(own.get('grad')!, 0, array(length, 100 + t) as Float32Array<ArrayBuffer>);
-    const bound = [[uniform], [...own.values()]].map((buffers, group) =>
-      device.createBindGroup({
-        layout: layouts[group],
-        entries: buffers.map((each, binding) => ({ binding, resource: { buffer: each } })),
-      }),
-    );
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    bound.forEach((group, index) => pass.setBindGroup(index, group));
-    pass.dispatchWorkgroups(...workgroups(length));
-    pass.end();
-    device.queue.submit([encoder.finish()]);
-  }
-  expectClose(await contents(own.get('param')!), optimizer.params.w, STEPS);
-});
-
-describe.each(Object.keys(kernels) as KernelName[])('%s in a pipeline of the caller’s', (name) => {
-  test.each([
-    [4, 64],
-    [1, 32],
-  ] as const)('of %i lanes, in workgroups of %i', async (lanes, workgroupSize) => {
-    const { code, entryPoint, constants, bindGroupLayouts, scalarBytes, scalars, arrays, workgroups } = wgslKernel(
-      name,
-      {
-        lanes,
-        workgroupSize,
-      },
-    );
+] as const)(
+  'AdamW gives the optimizer’s results in a pipeline of the caller: %i lanes, %i elements',
+  async (lanes, length) => {
+    const options = { lr: 0.05, weightDecay: 0.2 };
+    const steps = coefficients('adamw', options);
+    const { code, entryPoint, arrays, bindGroupLayouts, workgroups } = wgslKernel(steps.kernel, { lanes });
     const layouts = bindGroupLayouts.map((layout) => device.createBindGroupLayout(layout));
     const module = device.createShaderModule({ code });
-    const pipeline = await device.createComputePipelineAsync({
-      layout: device.createPipelineLayout({ bindGroupLayouts: layouts }),
-      compute: { module, entryPoint, constants },
-    });
-    const uniform = device.createBuffer({ size: scalarBytes, usage: 0x40 | 0x8 });
-    device.queue.writeBuffer(uniform, 0, new Float32Array(scalars.length).fill(0.5));
-    const buffers = arrays.map(() => buffer(new Float32Array(1000).fill(1)));
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    for (const [group, own] of [[uniform], buffers].entries()) {
-      const entries = own.map((each, binding) => ({ binding, resource: { buffer: each } }));
-      pass.setBindGroup(group, device.createBindGroup({ layout: layouts[group], entries }));
+    const layout = device.createPipelineLayout({ bindGroupLayouts: layouts });
+    const pipeline = device.createComputePipeline({ layout, compute: { module, entryPoint } });
+    const own = new Map(
+      arrays.map((name) => [name, buffer(name === 'param' ? array(length, 1) : new Float32Array(length))]),
+    );
+    const optimizer = await algorithms.find(([name]) => name === 'adamw')![1]({ w: array(length, 1) }, options);
+    for (let t = 0; t < STEPS; t++) {
+      optimizer.step({ w: array(length, 100 + t) });
+      steps.next();
+      const uniform = device.createBuffer({ size: 4 * steps.scalars().length, usage: 0x40 | 0x8 });
+      device.queue.writeBuffer(uniform, 0, steps.scalars());
+      device.queue.writeBuffer(own.get('grad')!, 0, array(length, 100 + t) as Float32Array<ArrayBuffer>);
+      const bound = [[uniform], [...own.values()]].map((buffers, group) =>
+        device.createBindGroup({
+          layout: layouts[group],
+          entries: buffers.map((each, binding) => ({ binding, resource: { buffer: each } })),
+        }),
+      );
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      pass.setPipeline(pipeline);
+      bound.forEach((group, index) => pass.setBindGroup(index, group));
+      pass.dispatchWorkgroups(...workgroups(length));
+      pass.end();
+      device.queue.submit([encoder.finish()]);
     }
-    pass.dispatchWorkgroups(...workgroups(1000));
-    pass.end();
-    device.queue.submit([encoder.finish()]);
-    const param = await contents(buffers[0]);
-    // All elements are alike, and all have been updated alike.
-    expect(new Set(param).size).toBe(1);
-    expect(param[0] === 1).toBe(name === 'ema' || name === 'extrapolate');
-  });
-});
+    expectClose(await contents(own.get('param')!), optimizer.params.w, STEPS);
+  },
+);
 
-describe('the coefficients', () => {
-  test('are told of decay, of a first step, and of options that change', () => {
+describe.each(Object.keys(kernels) as KernelName[])(
+  '%s updates all elements alike in a pipeline of the caller',
+  (name) => {
+    test.each([
+      [4, 64],
+      [1, 32],
+    ] as const)('with %i lanes and workgroups of %i', async (lanes, workgroupSize) => {
+      const { code, entryPoint, constants, bindGroupLayouts, scalarBytes, scalars, arrays, workgroups } = wgslKernel(
+        name,
+        {
+          lanes,
+          workgroupSize,
+        },
+      );
+      const layouts = bindGroupLayouts.map((layout) => device.createBindGroupLayout(layout));
+      const module = device.createShaderModule({ code });
+      const pipeline = await device.createComputePipelineAsync({
+        layout: device.createPipelineLayout({ bindGroupLayouts: layouts }),
+        compute: { module, entryPoint, constants },
+      });
+      const uniform = device.createBuffer({ size: scalarBytes, usage: 0x40 | 0x8 });
+      device.queue.writeBuffer(uniform, 0, new Float32Array(scalars.length).fill(0.5));
+      const buffers = arrays.map(() => buffer(new Float32Array(1000).fill(1)));
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      pass.setPipeline(pipeline);
+      for (const [group, own] of [[uniform], buffers].entries()) {
+        const entries = own.map((each, binding) => ({ binding, resource: { buffer: each } }));
+        pass.setBindGroup(group, device.createBindGroup({ layout: layouts[group], entries }));
+      }
+      pass.dispatchWorkgroups(...workgroups(1000));
+      pass.end();
+      device.queue.submit([encoder.finish()]);
+      const param = await contents(buffers[0]);
+      // All elements start equal, so all must end equal.
+      expect(new Set(param).size).toBe(1);
+      expect(param[0] === 1).toBe(name === 'ema' || name === 'extrapolate');
+    });
+  },
+);
+
+describe('coefficients', () => {
+  test('depend on decay, on a first step, and on changed options', () => {
     const steps = coefficients('adamw', { lr: 0.5, weightDecay: 0.25, schedule: (t) => 1 / (1 + t) });
     const decay = kernels.adam.scalars.indexOf('decay');
     expect(() => steps.scalars()).toThrow('Expected the step to be begun by next(), got 0.');
     steps.next();
     expect([steps.step, steps.scalars()[decay], steps.scalars({ decays: false })[decay]]).toEqual([1, 0.125, 0]);
     steps.options.lr = 1;
-    // At the next step, and not before.
+    // The new lr counts from the next step on.
     expect(steps.scalars()[decay]).toBe(0.125);
     steps.next();
     expect([steps.step, steps.scalars()[decay]]).toEqual([2, 0.125]);
@@ -140,7 +146,7 @@ describe('the coefficients', () => {
     expect(() => steps.average(true)).toThrow('Expected the algorithm to be one with an average, got "adamw".');
   });
 
-  test.each(['adamw', 'adamwScheduleFree', 'nadam'] as const)('of %s go on from their state', (name) => {
+  test.each(['adamw', 'adamwScheduleFree', 'nadam'] as const)('of %s continue from a saved state', (name) => {
     const options = { lr: 0.5, schedule: (t: number) => 1 / (1 + t) };
     const unbroken = coefficients(name, options);
     for (let t = 0; t < 5; t++) unbroken.next();
@@ -151,7 +157,7 @@ describe('the coefficients', () => {
     expect(() => coefficients(name, options, { step: -1 })).toThrow('Expected step to be a whole number of at least 0');
   });
 
-  test('of a step that is refused have not begun it', () => {
+  test('do not change in a refused step', () => {
     let answer = 1;
     const steps = coefficients('adamwScheduleFree', { schedule: () => answer });
     steps.next();
@@ -169,7 +175,7 @@ describe('the coefficients', () => {
   });
 });
 
-test.each(['adam', 'nadam', 'adamwScheduleFree'] as const)('%s is told to flush moments at every 64th step', (name) => {
+test.each(['adam', 'nadam', 'adamwScheduleFree'] as const)('%s flushes moments at every 64th step', (name) => {
   const steps = coefficients(name, (name === 'adamwScheduleFree' ? { innerMomentum: 0.9 } : {}) as object);
   const at = kernels[steps.kernel].scalars.indexOf('flush_below');
   const flushes: number[] = [];
@@ -182,7 +188,7 @@ test.each(['adam', 'nadam', 'adamwScheduleFree'] as const)('%s is told to flush 
   expect(flushes).toEqual([64, 128, 192]);
 });
 
-test('docs/kernels.md is what the table says: `npm run docs` writes it', () => {
+test('docs/kernels.md matches the kernels: `npm run docs` writes it', () => {
   const page = readFileSync(new URL('../docs/kernels.md', import.meta.url), 'utf8');
   expect(page).toBe(kernelsPage(new URL('../src/rules/', import.meta.url)));
   for (const name of Object.keys(kernels)) expect(page).toContain(`\`${name}(scalars, `);

@@ -12,14 +12,14 @@ import {
   type SafeTensor,
 } from 'twinstep/checkpoint';
 import { describe, expect, test, vi } from 'vitest';
-import { apart, expectWhole, small, streamOf, together, whole } from './support/checkpoints.js';
+import { splitFile, expectSnapshot, small, streamOf, joinFile, snapshot } from './support/checkpoints.js';
 import { mutant } from './support/mutants.js';
 import { random, shrunk } from './support/numbers.js';
 import { entry as entryOf, run } from './support/program.js';
 
 const none = new Uint8Array(0);
 const entry = (change: object = {}): object => ({ dtype: 'F32', shape: [2], data_offsets: [0, 8], ...change });
-const file = (header: unknown, length = 8): Uint8Array => together(JSON.stringify(header), new Uint8Array(length));
+const file = (header: unknown, length = 8): Uint8Array => joinFile(JSON.stringify(header), new Uint8Array(length));
 
 test('files by Python’s library are read, and written again are the same', () => {
   const folder = new URL('golden/', import.meta.url);
@@ -75,7 +75,7 @@ test.each<[string, string]>([
   ['further keys of 127 levels', `{"a":${one.replace('}', `,"n":${'['.repeat(125)}${']'.repeat(125)}}`)}}`],
   ['a product that overflows after a 0', `{"a":${one.replace('[0]', '[0,4294967296,4294967296]')}}`],
 ])('taken is %s', (...[, header]) => {
-  expect([...parseSafetensors(together(header, none)).tensors.keys()]).toEqual(['a']);
+  expect([...parseSafetensors(joinFile(header, none)).tensors.keys()]).toEqual(['a']);
 });
 
 test.each(
@@ -83,7 +83,7 @@ test.each(
 )('no whole number is %s', (number) => {
   const entries = [`"shape":[${number}],"data_offsets":[0,4]`, `"shape":[1],"data_offsets":[0,${number}]`];
   for (const each of entries) {
-    expect(() => parseSafetensors(together(`{"a":{"dtype":"F32",${each}}}`, new Uint8Array(4)))).toThrow(
+    expect(() => parseSafetensors(joinFile(`{"a":{"dtype":"F32",${each}}}`, new Uint8Array(4)))).toThrow(
       /^Expected .*, got .*\.$/,
     );
   }
@@ -128,13 +128,13 @@ describe('a file of another format is called one', () => {
   ];
   test.each(files)('%s', async (...[, bytes, message]) => {
     const optimizer = await small();
-    const before = await whole(optimizer);
+    const before = await snapshot(optimizer);
     const says = new RegExp(`^This is no safetensors file: .*${message.source}`);
     expect(() => parseSafetensors(bytes)).toThrow(says);
     expect(() => decodeCheckpoint(bytes)).toThrow(says);
     await expect(loadCheckpoint(optimizer, bytes)).rejects.toThrow(says);
     await expect(loadCheckpoint(optimizer, streamOf([bytes]))).rejects.toThrow(says);
-    await expectWhole(optimizer, before);
+    await expectSnapshot(optimizer, before);
   });
 });
 
@@ -203,32 +203,32 @@ describe('as f32', () => {
 
 describe('refused is', () => {
   const deep = (levels: number): string => `{"a":{"b":${'['.repeat(levels)}${']'.repeat(levels)}}}`;
-  const twice = (...names: string[]): Uint8Array => together(`{${names.map((name) => `${name}:${one}`).join()}}`, none);
+  const twice = (...names: string[]): Uint8Array => joinFile(`{${names.map((name) => `${name}:${one}`).join()}}`, none);
   const refused: [string, Uint8Array, string][] = [
     [
       'a header of no bytes',
-      together('', none),
+      joinFile('', none),
       'This is no safetensors file: expected a header of 2 to 100000000 bytes, got 0.',
     ],
     [
       'a header beyond the file',
-      together('{}', none, 3n),
+      joinFile('{}', none, 3n),
       'Expected the end of the header to be within the file of 10 bytes, got 11.',
     ],
-    ['a header beyond any', together('{}', none, 100_000_001n), 'got 100000001.'],
-    ['a header beyond f64', together('{}', none, 2n ** 53n + 1n), 'got 9007199254740993.'],
-    ['one of all bits', together('{}', none, 2n ** 64n - 1n), 'got 18446744073709551615.'],
-    ['a byte order mark', together('\ufeff{}', none), 'a header that begins with a brace, 123, got 239.'],
+    ['a header beyond any', joinFile('{}', none, 100_000_001n), 'got 100000001.'],
+    ['a header beyond f64', joinFile('{}', none, 2n ** 53n + 1n), 'got 9007199254740993.'],
+    ['one of all bits', joinFile('{}', none, 2n ** 64n - 1n), 'got 18446744073709551615.'],
+    ['a byte order mark', joinFile('\ufeff{}', none), 'a header that begins with a brace, 123, got 239.'],
     [
       'a byte order mark after a space',
-      together(' \ufeff{}', none),
+      joinFile(' \ufeff{}', none),
       'Expected the header to be JSON, got "\ufeff{}" at',
     ],
-    ['no JSON', together('{"a"}', none), 'Expected the header to be JSON, got "}" at character 4.'],
-    ['JSON that is cut short', together('{"a":', none), 'Expected the header to be JSON, got its end at character 5.'],
-    ['a zero byte after it', together('{}\0', none), 'Expected the header to be JSON, got "\\u0000" at character 2.'],
-    ['a list', together(' []', none), 'Expected the header to be a record, got an array.'],
-    ['two headers', together('{}{}', none), 'Expected the header to be JSON'],
+    ['no JSON', joinFile('{"a"}', none), 'Expected the header to be JSON, got "}" at character 4.'],
+    ['JSON that is cut short', joinFile('{"a":', none), 'Expected the header to be JSON, got its end at character 5.'],
+    ['a zero byte after it', joinFile('{}\0', none), 'Expected the header to be JSON, got "\\u0000" at character 2.'],
+    ['a list', joinFile(' []', none), 'Expected the header to be a record, got an array.'],
+    ['two headers', joinFile('{}{}', none), 'Expected the header to be JSON'],
     ['a tensor of null', file({ a: null }), 'Expected tensor "a" to be a record, got null.'],
     ['a tensor in a list', file({ a: [] }), 'Expected tensor "a" to be a record, got an array.'],
     ['no dtype', file({ a: entry({ dtype: undefined }) }), 'Expected dtype of tensor "a" to be one of F4'],
@@ -245,7 +245,7 @@ describe('refused is', () => {
       'Expected shape of tensor "a" to be an array of at most 256 whole numbers of at least 0, got undefined.',
     ],
     ['a shape of -1', file({ a: entry({ shape: [-1, -2] }) }), 'got -1 in it.'],
-    ['a shape of -0', together('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', none), 'got -0 in it.'],
+    ['a shape of -0', joinFile('{"a":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}', none), 'got -0 in it.'],
     ['a shape of halves', file({ a: entry({ shape: [0.5, 4] }) }), 'got 0.5 in it.'],
     ['a shape in words', file({ a: entry({ shape: ['2'] }) }), 'got "2" in it.'],
     ['a shape beyond f64', file({ a: entry({ shape: [2 ** 53] }) }), 'got 9007199254740992 in it.'],
@@ -292,7 +292,7 @@ describe('refused is', () => {
     ['metadata of a list', file({ __metadata__: [] }, 0), '__metadata__ to be a record of strings, got an array.'],
     [
       'metadata without quotes',
-      together('{"__metadata__":nul}', none),
+      joinFile('{"__metadata__":nul}', none),
       'Expected the header to be JSON, got "nul}" at',
     ],
     ['a lone surrogate', file({ '\udc00': entry() }), 'Expected a string in the header to be well-formed Unicode'],
@@ -300,47 +300,47 @@ describe('refused is', () => {
     ['a tensor twice', twice('"a"', '"a"'), 'The key "a" is listed twice in the header.'],
     ['a tensor twice, spelled otherwise', twice('"a"', '"\\u0061"'), 'The key "a" is listed twice in the header.'],
     ['a name with escapes twice', twice('"\\"\\\\"', '"\\"\\u005c"'), 'The key "\\"\\\\" is listed twice'],
-    ['a key of metadata twice', together('{"__metadata__":{"a":"","a":""}}', none), 'The key "a" is listed twice'],
+    ['a key of metadata twice', joinFile('{"__metadata__":{"a":"","a":""}}', none), 'The key "a" is listed twice'],
     [
       'a field twice',
-      together('{"a":{"dtype":"F32","dtype":"F32"}}', none),
+      joinFile('{"a":{"dtype":"F32","dtype":"F32"}}', none),
       'The key "dtype" is listed twice in the header.',
     ],
     [
       'metadata twice',
-      together('{"__metadata__":{},"__metadata__":{}}', none),
+      joinFile('{"__metadata__":{},"__metadata__":{}}', none),
       'The key "__metadata__" is listed twice',
     ],
     [
       'a number beyond f64',
-      together('{"a":{"note":[1e400]}}', none),
+      joinFile('{"a":{"note":[1e400]}}', none),
       'Expected a number in the header to be within the range of f64, got "1e400".',
     ],
-    ['many levels', together(deep(126), none), 'Expected the header to be at most 127 levels deep'],
-    ['very many levels', together(deep(1_000_000), none), 'Expected the header to be at most 127 levels deep'],
-    ['levels that never end', together('{"a":{"b":' + '['.repeat(1_000_000), none), 'at most 127 levels deep'],
+    ['many levels', joinFile(deep(126), none), 'Expected the header to be at most 127 levels deep'],
+    ['very many levels', joinFile(deep(1_000_000), none), 'Expected the header to be at most 127 levels deep'],
+    ['levels that never end', joinFile('{"a":{"b":' + '['.repeat(1_000_000), none), 'at most 127 levels deep'],
     [
       'a shape of 257',
       file({ a: entry({ shape: [2, ...Array<number>(256).fill(1)] }) }),
       'Expected shape of tensor "a" to be an array of at most 256 whole numbers of at least 0, got more.',
     ],
-    ['a shape that never ends', together('{"a":{"shape":[1,', none), 'Expected the header to be JSON, got its end at'],
+    ['a shape that never ends', joinFile('{"a":{"shape":[1,', none), 'Expected the header to be JSON, got its end at'],
   ];
   test.each(refused)('%s', (...[, bytes, message]) => {
     expect(() => parseSafetensors(bytes)).toThrow(message);
   });
 
   test('what is not UTF-8', () => {
-    const bytes = together('{"a?":1}', none);
+    const bytes = joinFile('{"a?":1}', none);
     bytes[bytes.indexOf(0x3f)] = 0xff;
     expect(() => parseSafetensors(bytes)).toThrow('Expected the header to be UTF-8, got 8 bytes that are not.');
   });
 
   test('a long header in linear time: in that of its square the test would not end', () => {
     const keys = Array.from({ length: 200_000 }, (_, i) => `"k${i}":${one}`).join();
-    expect(() => parseSafetensors(together(`{${keys},"k7":${one}}`, none))).toThrow('The key "k7" is listed twice');
-    expect(() => parseSafetensors(together(`{"k":{},${keys}}`, none))).toThrow('Expected dtype of tensor "k"');
-    expect(() => parseSafetensors(together(`{"${'\\\\'.repeat(2_000_000)}":1}`, none))).toThrow(
+    expect(() => parseSafetensors(joinFile(`{${keys},"k7":${one}}`, none))).toThrow('The key "k7" is listed twice');
+    expect(() => parseSafetensors(joinFile(`{"k":{},${keys}}`, none))).toThrow('Expected dtype of tensor "k"');
+    expect(() => parseSafetensors(joinFile(`{"${'\\\\'.repeat(2_000_000)}":1}`, none))).toThrow(
       'to be a record, got 1.',
     );
   });
@@ -395,7 +395,7 @@ test('names that objects have are names', () => {
   const entries = names.map(
     (name, i) => `${JSON.stringify(name)}:{"dtype":"U8","shape":[1],"data_offsets":[${i},${i + 1}]}`,
   );
-  const bytes = together(
+  const bytes = joinFile(
     `{${entries.join()},"__metadata__":{"__proto__":"x","constructor":"y"}}`,
     Uint8Array.of(0, 1, 2, 3),
   );
@@ -450,14 +450,14 @@ describe('a header of 100 MB is refused within a minute, in memory of the order 
 
 test('a header within the bounds of a strict load costs little: its names are counted', async () => {
   const optimizer = await small();
-  const { header, data } = apart(await saveCheckpoint(optimizer));
+  const { header, data } = splitFile(await saveCheckpoint(optimizer));
   const empty = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}';
   for (const [begin, unit, end] of [
     ['{"__metadata__":{', '""', '}}'],
     ['{', empty, '}'],
   ]) {
     const keys = Array.from({ length: Math.floor(8_000_000 / (unit.length + 10)) }, (_, i) => `"${i}":${unit}`);
-    const bytes = together(begin + keys.join() + end, none);
+    const bytes = joinFile(begin + keys.join() + end, none);
     for (const source of [bytes, streamOf([bytes])]) {
       const kept = [vi.spyOn(Map.prototype, 'set'), vi.spyOn(Set.prototype, 'add')];
       await expect(loadCheckpoint(optimizer, source)).rejects.toThrow(
@@ -469,7 +469,7 @@ test('a header within the bounds of a strict load costs little: its names are co
   }
   // Some more in the metadata than ours are taken.
   const more = Array.from({ length: 1000 }, (_, i) => `"k${i}":""`).join();
-  await loadCheckpoint(optimizer, together(header.replace('"__metadata__":{', `$&${more},`), data));
+  await loadCheckpoint(optimizer, joinFile(header.replace('"__metadata__":{', `$&${more},`), data));
 });
 
 test('a shape is written as it was checked, whatever methods the array has', async () => {
@@ -514,14 +514,14 @@ describe('mutants of a checkpoint', () => {
     let [loaded, refused] = [0, 0];
     for (let i = 0; i < 1500; i++) {
       const bytes = mutant(original, next);
-      const before = await whole(optimizer);
+      const before = await snapshot(optimizer);
       const source =
         i % 2 === 0 ? bytes : streamOf([bytes.subarray(0, bytes.length >> 1), bytes.subarray(bytes.length >> 1)]);
       try {
         const metadata = await loadCheckpoint(optimizer, source);
         const { params, stateDict, metadata: said } = decodeCheckpoint(bytes);
         expect(metadata).toEqual(said);
-        const { params: nowParams, dict } = await whole(optimizer);
+        const { params: nowParams, dict } = await snapshot(optimizer);
         expect(nowParams).toEqual(params);
         expect(remembered(dict as StateDict)).toEqual(remembered(stateDict));
         const { params: indices, param_names: names, ...given } = stateDict.param_groups[0];
@@ -536,14 +536,14 @@ describe('mutants of a checkpoint', () => {
         if (name === 'AssertionError') throw error;
         expect(message).toMatch(/^\w.* .*\.$/s);
         expect(message.length).toBeLessThan(1000);
-        await expectWhole(optimizer, before);
+        await expectSnapshot(optimizer, before);
         refused += 1;
       }
     }
     expect(Object.getOwnPropertyNames(Object.prototype).toString()).toBe(prototype);
     // Both happen, or the mutants are no test.
     expect(Math.min(loaded, refused)).toBeGreaterThan(100);
-    expect(apart(original).header).toContain('param/w');
+    expect(splitFile(original).header).toContain('param/w');
   });
 });
 

@@ -1,5 +1,5 @@
-// jax-js: AdamW written with its arrays, with the operations of Optax and of jax-js' own optimizers, plain and under its
-// jit.
+// jax-js: AdamW written with its arrays, with the operations of Optax and of jax-js' own optimizers, plain and under
+// its jit.
 
 import type { System } from '../contender.js';
 import { hyper } from '../truth.js';

@@ -1,7 +1,7 @@
 """PyTorch's and schedulefree's AdamW as contenders. Like bench/child.ts, it answers each line with one line.
 
-`python pytorch.py adamw fused|default|cuda` or `python pytorch.py schedulefree foreach|default`. It uses one thread, like the
-other contenders on the CPU.
+`python pytorch.py adamw fused|default|cuda` or `python pytorch.py schedulefree foreach|default`. It uses one thread,
+like the other contenders on the CPU.
 """
 
 import json

@@ -1,4 +1,4 @@
-// Every algorithm of the package, in each form that has memory or arithmetic of its own.
+// Every algorithm of the package, in each variant that has different memory or arithmetic.
 
 import * as twinstep from 'twinstep';
 import type { Options } from './backends.js';
@@ -7,7 +7,7 @@ export type Create = typeof twinstep.adam;
 
 const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
 
-/** A name, how to make one, and options. test/every.test.ts misses those that are not here. */
+/** A name, the function that creates it, and options. test/algorithms.test.ts checks that none is missing. */
 export const algorithms = [
   ['adam', adam, { weightDecay: 0.1 }],
   ['adam with amsgrad', adam, { amsgrad: true, weightDecay: 0.1 }],

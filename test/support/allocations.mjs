@@ -1,17 +1,18 @@
-// Prints how many bytes of heap a step takes, by backend and the way of its gradients, and below how many these are no
-// objects but numbers. In a process of its own: what vitest compiles the tests into, the engine does not optimize as it
-// does the package. `node --expose-gc --min-semi-space-size=512 --max-semi-space-size=512 allocations.mjs`: room for all
-// that is allocated, since what is collected meanwhile would not be counted.
+// Prints the heap bytes that a step allocates, by backend and way of passing gradients, and the limit below which only
+// numbers and no other objects are allocated. Runs in its own process, because the engine does not optimize code
+// compiled by vitest as it does the package. Run it with
+// `node --expose-gc --min-semi-space-size=512 --max-semi-space-size=512 allocations.mjs`: a collection during the
+// measurement would make the numbers too small, so the new space must hold everything.
 
 import { adamw } from 'twinstep';
 
 const STEPS = 500_000;
-/** What is left is the engine's own, and falls with the number of steps. */
-const NOTHING = 8;
+/** Allocations of the engine itself, per step. They shrink with the number of steps. */
+const ENGINE = 8;
 /**
- * A fraction is an object of 16 bytes where it passes a call that the engine does not inline, and what it inlines differs
- * from run to run: mostly all of a step, and of the reference's less. One that is handed over passes three calls that it
- * never does. A closure, or the iterator of a loop over two groups, is more than these.
+ * A fractional number becomes a heap object of 16 bytes when it is passed to a call that the engine does not inline.
+ * What it inlines differs from run to run: mostly a whole step, less of the reference's. A number given by the caller
+ * passes three calls that it never inlines. A closure, or the iterator of a loop over two groups, takes more.
  */
 const FRACTION = 16;
 const FEW = 3;
@@ -35,7 +36,7 @@ const ways = {
 
 const cases = [...Object.keys(ways).map((way) => ['wasm', way]), ['reference', 'given']];
 
-const taken = {};
+const allocated = {};
 for (const [backend, way] of cases) {
   const keepGrads = way !== 'passing';
   const optimizer = await adamw(grads, { backend, keepGrads, decayMask: (name) => name < 'w2' });
@@ -50,8 +51,8 @@ for (const [backend, way] of cases) {
     return (process.memoryUsage().heapUsed - before) / STEPS;
   };
   steps(300_000);
-  // Twice, since an engine may still be compiling.
+  // Measure twice: the engine may still be compiling the first time.
   const bytes = Math.min(measure(), measure());
-  taken[`${backend}, ${way}`] = { bytes, below: NOTHING + FRACTION * (fractions[backend] ?? fractions[way] ?? FEW) };
+  allocated[`${backend}, ${way}`] = { bytes, below: ENGINE + FRACTION * (fractions[backend] ?? fractions[way] ?? FEW) };
 }
-console.log(JSON.stringify(taken));
+console.log(JSON.stringify(allocated));

@@ -1,4 +1,4 @@
-// The package, loaded anew.
+// Loads the package again.
 
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,10 +7,10 @@ import { pathToFileURL } from 'node:url';
 import { afterAll } from 'vitest';
 
 const folders: string[] = [];
-// Not before: some of it is loaded late.
+// Only at the end, since the package loads some files late.
 afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true })));
 
-/** A copy of the package's files. */
+/** Copies the package's files to a new folder. */
 export function freshFolder(): URL {
   const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
   folders.push(folder);
@@ -19,6 +19,6 @@ export function freshFolder(): URL {
   return pathToFileURL(`${folder}/`);
 }
 
-/** The package as a fresh process loads it: nothing compiled yet. */
+/** Loads a copy of the package like a new process does: nothing is compiled yet. */
 export const fresh = async (): Promise<typeof import('twinstep')> =>
   (await import(new URL('index.js', freshFolder()).href)) as typeof import('twinstep');

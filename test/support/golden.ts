@@ -1,5 +1,5 @@
 // Golden cases: trajectories of torch, optax, keras and of formulas evaluated in numpy, in float32 and in float64.
-// test/golden/README.md tells what is in the files.
+// test/golden/README.md describes the files.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
@@ -26,7 +26,7 @@ export const cases: Case[] = readdirSync(folder)
     return { ...(JSON.parse(metadata.get('case')!) as Omit<Case, 'arrays'>), arrays };
   });
 
-/** The schedules that cases name in words. */
+/** The schedules of cases, by their description. */
 const schedules: Record<string, (t: number) => number> = {
   'cosine over 40 steps: t => 0.5*(1+cos(pi*t/40))': (t) => 0.5 * (1 + Math.cos((Math.PI * t) / 40)),
 };
@@ -34,13 +34,16 @@ const schedules: Record<string, (t: number) => number> = {
 const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
 const algorithms = { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree };
 
-/** Ours after each recorded step: `param/<t>/<name>`, the average as `eval/...`; at the end `state/<t>/<slot>/<name>`. */
+/**
+ * Returns our tensors after each recorded step: `param/<t>/<name>`, the average as `eval/...`; and at the end
+ * `state/<t>/<slot>/<name>`.
+ */
 export async function run(golden: Case, backend: Options): Promise<Map<string, Float32Array>> {
   const { arrays, events } = golden;
   const options = { ...golden.options, ...backend };
   if ('schedule' in options) {
     const schedule = schedules[options.schedule as string];
-    if (schedule === undefined) throw new Error(`No schedule is known as ${String(options.schedule)}.`);
+    if (schedule === undefined) throw new Error(`Unknown schedule ${String(options.schedule)}.`);
     options.schedule = schedule;
   }
   const init = (names: string[]): Record<string, Float32Array> =>
@@ -57,7 +60,7 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
       optimizer.eval();
       optimizer.train();
     }
-    // Where an event takes a gradient away, the file has none.
+    // At an event without a gradient the file has none.
     optimizer.step(
       Object.fromEntries(names.map((name) => [name, arrays.get(`grad/${t}/${name}`)?.data as Float32Array])),
     );

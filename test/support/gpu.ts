@@ -1,4 +1,4 @@
-// What the WebGPU tests share.
+// Helpers for WebGPU tests.
 
 import { adamw } from 'twinstep';
 import { expect } from 'vitest';
@@ -6,7 +6,7 @@ import { webgpu, whyNoWebGPU } from './backends.js';
 import { largest } from './numbers.js';
 import { ROUNDING, webgpuRoundings } from './tolerances.js';
 
-// No test is skipped in silence: every file of WebGPU tests fails here.
+// Without WebGPU every file of WebGPU tests fails here, so no test is skipped silently.
 if (webgpu === undefined) throw new Error(`The WebGPU tests cannot run on this machine: ${whyNoWebGPU}.`);
 
 export const { device, adapter } = webgpu;
@@ -15,14 +15,14 @@ export const COPY_SRC = 0x4;
 export const COPY_DST = 0x8;
 export const STORAGE = 0x80;
 
-/** A buffer with these values. */
+/** Creates a buffer with the values. */
 export function buffer(values: Float32Array, usage = STORAGE | COPY_SRC, on = device): GPUBuffer {
   const made = on.createBuffer({ size: values.byteLength, usage: usage | COPY_DST });
   on.queue.writeBuffer(made, 0, values as Float32Array<ArrayBuffer>);
   return made;
 }
 
-/** A copy of a buffer, read without the help of an optimizer. */
+/** Reads a buffer directly, without an optimizer. */
 export async function contents(source: GPUBuffer): Promise<Float32Array> {
   const staging = device.createBuffer({ size: source.size, usage: COPY_DST | 0x1 });
   const encoder = device.createCommandEncoder();
@@ -42,7 +42,7 @@ export function expectClose(actual: Float32Array, expected: Float32Array, steps:
   expect(worst).toBeLessThanOrEqual(bound);
 }
 
-/** The same steps on the CPU: what the GPU must come to. */
+/** Takes the same steps on the CPU and returns the parameters that the GPU must reach. */
 export async function onCpu(
   params: Record<string, Float32Array>,
   grads: Record<string, Float32Array>[],
@@ -53,5 +53,5 @@ export async function onCpu(
   return optimizer.params;
 }
 
-/** For what the types would refuse. */
+/** Passes a value that the types refuse. */
 export const any = (value: unknown): never => value as never;

@@ -1,26 +1,26 @@
-// Files as nobody should write them: a checkpoint changed in a place or a few.
+// Corrupts checkpoints in one or a few places.
 
-import { apart, together } from './checkpoints.js';
+import { joinFile, splitFile } from './checkpoints.js';
 
 type Next = () => number;
 
 const pick = <Item>(items: readonly Item[], next: Next): Item => items[Math.floor(next() * items.length)];
 
-/** A mutant of a checkpoint: of its bytes, of its header's text, or of what the header or the state dict in it says. */
+/** Mutates the bytes, the header's text, or the JSON of the header, state dict or metadata. */
 export function mutant(original: Uint8Array, next: Next): Uint8Array {
   const kind = next();
-  if (kind < 0.25) return ofBytes(original, next);
-  const { header, data } = apart(original);
-  if (kind < 0.4) return together(ofText(header, next), next() < 0.9 ? data : data.subarray(4));
-  if (kind < 0.7) return together(ofJson(header, next), data);
+  if (kind < 0.25) return mutateBytes(original, next);
+  const { header, data } = splitFile(original);
+  if (kind < 0.4) return joinFile(mutateText(header, next), next() < 0.9 ? data : data.subarray(4));
+  if (kind < 0.7) return joinFile(mutateJson(header, next), data);
   const record = JSON.parse(header) as { __metadata__: Record<string, string> };
   const key = pick(['state', 'metadata'], next);
-  const change = next() < 0.3 ? ofText : ofJson;
+  const change = next() < 0.3 ? mutateText : mutateJson;
   record.__metadata__[key] = change(record.__metadata__[key], next);
-  return together(JSON.stringify(record), data);
+  return joinFile(JSON.stringify(record), data);
 }
 
-function ofBytes(original: Uint8Array, next: Next): Uint8Array {
+function mutateBytes(original: Uint8Array, next: Next): Uint8Array {
   const bytes = [...original];
   const end = next() < 0.5 ? 12 : bytes.length;
   const at = Math.floor(next() * end);
@@ -52,13 +52,13 @@ const scraps = [
   '{"a":1},',
 ];
 
-function ofText(text: string, next: Next): string {
+function mutateText(text: string, next: Next): string {
   const at = Math.floor(next() * text.length);
   const length = Math.floor(next() * 4);
   return text.slice(0, at) + (next() < 0.7 ? pick(scraps, next) : '') + text.slice(at + length);
 }
 
-/** Values in JSON that may stand for any other. */
+/** JSON values to replace others with. */
 const values = [
   ...'0 -0 1 -1 0.5 1.0 4e0 24 1e308 1e999 9007199254740993 18446744073709551616'.split(' '),
   ...'null true "" "F32" "F64" "w" "__proto__" [] {} [0,24] [24,24] [6] [3,2]'.split(' '),
@@ -79,8 +79,8 @@ const keys = [
   '7',
 ];
 
-/** One node of a JSON text changed: replaced, doubled, dropped, renamed, or swapped with another. */
-function ofJson(text: string, next: Next): string {
+/** Changes one node of a JSON text: replaces, duplicates, drops, renames, or swaps it. */
+function mutateJson(text: string, next: Next): string {
   let [count, target] = [0, -1];
   const other = pick(values, next);
   const kind = next();

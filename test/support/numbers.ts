@@ -1,4 +1,4 @@
-// Numbers to test with, the same in every run.
+// Test numbers, the same in every run.
 
 /** Uniform in [0, 1): mulberry32. */
 export function random(seed: number): () => number {
@@ -13,15 +13,15 @@ export function random(seed: number): () => number {
 
 export type Draw = (next: () => number) => number;
 
-/** Of the size that training sees. */
+/** Numbers of the size that is usual in training. */
 export const ordinary: Draw = (next) => next() * 4 - 2;
 
-/** Of any magnitude at which a thousandth of its square is still a normal number. */
+/** Numbers of any magnitude for which a thousandth of the square is a normal number. */
 export const wide: Draw = (next) => (next() < 0.5 ? -1 : 1) * 10 ** (next() * 34 - 16);
 
 const specials = [0, -0, 1e-40, -1e-45, 2 ** -126, -(2 ** -127), 3e38, -3e38, Infinity, -Infinity, NaN];
 
-/** Half of them zeros, subnormals, huge, infinite or NaN. */
+/** Half of the numbers are zero, subnormal, huge, infinite or NaN. */
 export const special: Draw = (next) => (next() < 0.5 ? specials[Math.floor(next() * specials.length)] : wide(next));
 
 export function array(length: number, seed: number, draw: Draw = ordinary): Float32Array {
@@ -29,12 +29,12 @@ export function array(length: number, seed: number, draw: Draw = ordinary): Floa
   return Float32Array.from({ length }, () => draw(next));
 }
 
-/** Tensors of the given lengths, named by them. */
+/** Tensors of the given lengths, named `w<length>`. */
 export function tensors(lengths: readonly number[], seed: number, draw: Draw = ordinary): Record<string, Float32Array> {
   return Object.fromEntries(lengths.map((length, i) => [`w${length}`, array(length, seed * 1000 + i, draw)]));
 }
 
-/** Where two arrays differ in a bit, NaNs being one number: a sentence, or undefined where they do not. */
+/** Returns a sentence about the first element whose bits differ, or undefined. All NaNs are equal. */
 export function difference(a: Float32Array, b: Float32Array): string | undefined {
   if (a.length !== b.length) return `lengths ${a.length} and ${b.length}`;
   for (let i = 0; i < a.length; i++) {
@@ -43,18 +43,18 @@ export function difference(a: Float32Array, b: Float32Array): string | undefined
   return undefined;
 }
 
-/** The largest magnitude; NaN if any is NaN, so that no bound lets it through. */
+/** Returns the largest magnitude, or NaN if any is NaN, so that every bound fails. */
 export const largest = (values: ArrayLike<number>): number => {
   let most = 0;
   for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
   return most;
 };
 
-/** An array at the end of a buffer that has shrunk: it has no values any more. */
+/** An array that lost its values because its buffer was resized to end before it. */
 export function shrunk(length: number): Float32Array<ArrayBuffer>;
 export function shrunk(length: number, type: Uint8ArrayConstructor): Uint8Array<ArrayBuffer>;
 export function shrunk(length: number, type: Float32ArrayConstructor | Uint8ArrayConstructor = Float32Array): unknown {
-  // The types of ES2023, which the package is compiled for, have no resizable buffers.
+  // The package is compiled for ES2023, whose types lack resizable buffers.
   const Resizable = ArrayBuffer as unknown as new (
     length: number,
     options: { maxByteLength: number },

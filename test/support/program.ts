@@ -1,11 +1,11 @@
-// Programs in processes of their own.
+// Runs programs in separate processes.
 
 import { execFileSync } from 'node:child_process';
 
-/** An entry of the package. */
+/** Returns the URL of an entry of the package. */
 export const entry = (file: string): string => new URL(`../../dist/${file}`, import.meta.url).href;
 
-/** Runs a program that has `adamw`, with options of Node's, and gives what it prints. */
+/** Runs a program that imports `adamw`, with options for Node, and returns its output. */
 export function run(program: string, file = 'index.js', options: readonly string[] = []): string {
   const code = `import { adamw } from ${JSON.stringify(entry(file))};\n${program}`;
   return execFileSync(process.execPath, [...options, '--input-type=module', '-e', code], {

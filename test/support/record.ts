@@ -1,4 +1,4 @@
-// A record of the bench as small as one can be.
+// A minimal record of the bench.
 
 import { BASELINE } from '../../bench/contenders.js';
 import type { RunRecord } from '../../bench/record.js';

@@ -1,4 +1,4 @@
-// Records of tensors: reading, changing and comparing them.
+// Reads, changes and compares records of tensors.
 
 import { expect } from 'vitest';
 import { difference } from './numbers.js';
@@ -9,7 +9,7 @@ interface Readable {
   read(name: string, options?: { average?: boolean }): Promise<Float32Array>;
 }
 
-/** All parameters of these names, or their averages. */
+/** Reads the parameters named like the keys of `like`, or their averages. */
 export async function readAll(optimizer: Readable, like: object, average = false): Promise<Tensors> {
   const entries = Object.keys(like).map(async (name) => [name, await optimizer.read(name, { average })] as const);
   return Object.fromEntries(await Promise.all(entries));
@@ -18,7 +18,7 @@ export async function readAll(optimizer: Readable, like: object, average = false
 export const map = (values: Tensors, change: (x: number) => number): Tensors =>
   Object.fromEntries(Object.entries(values).map(([name, each]) => [name, each.map(change)]));
 
-/** The same names, and the same bits. */
+/** Expects the same names and the same bits. */
 export function same(actual: Tensors, expected: Tensors): void {
   expect(Object.keys(actual).toSorted()).toEqual(Object.keys(expected).toSorted());
   for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
