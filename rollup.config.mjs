@@ -1,6 +1,5 @@
-// dist/: an entry for each kind of runtime, what they share, and core.wasm.
-// dist/schedules.js and dist/checkpoint.js.
-// Rollup starts from what tsc wrote into build/src.
+// Builds dist/ from build/src, which tsc writes: an entry for each kind of runtime, the chunks that they share,
+// core.wasm, schedules.js and checkpoint.js.
 
 import { readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
@@ -9,13 +8,13 @@ import { main as asc } from 'assemblyscript/asc';
 import { rollup } from 'rollup';
 
 const assembly = resolve('assembly');
-/** The files of assembly/ that have kernels. */
+/** The files of assembly/ with kernels. */
 const kernelFiles = Array.from(
   readFileSync('assembly/index.ts', 'utf8').matchAll(/from '\.\/(\w+)'/g),
   ([, file]) => file,
 );
 
-/** Compiles assembly/: all of it as dist/core.wasm, and each file of kernels as hex, a module of its own. */
+/** Compiles assembly/: all kernels into dist/core.wasm, and each file into a module as hex. */
 const assemblyscript = {
   name: 'assemblyscript',
   async buildStart() {
@@ -48,13 +47,13 @@ const kernelFileOf = (id) => id.slice(assembly.length + 1, -'?hex'.length);
 
 async function compile(file, out) {
   const { error, stderr } = await asc(
-    // No allocation happens in kernels, so the stub runtime leaves the module with no import but its memory.
+    // Kernels do not allocate, so with the stub runtime the module imports only its memory.
     [`assembly/${file}.ts`, '-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--importMemory', '-o', out],
   );
   if (error) this.error(`${error.message}\n${stderr}`);
 }
 
-/** Gives WGSL source as a string, without comments and needless space. */
+/** Loads WGSL source as a string, without comments and unnecessary spaces. */
 const wgsl = {
   name: 'wgsl',
   resolveId: (source) => (source.endsWith('.wgsl') ? resolve('wgsl', basename(source)) : null),
@@ -69,7 +68,7 @@ const wgsl = {
   },
 };
 
-/** Gives a file, and those that it imports, as the text of one script without comments, for a thread to run. */
+/** Loads a file and its imports as the text of one script, without comments, for a thread to run. */
 const text = {
   name: 'text',
   resolveId(source, importer) {
@@ -84,7 +83,7 @@ const text = {
   },
 };
 
-/** Modules that more than one entry has, or that are loaded late. */
+/** Modules that several entries share, or that are loaded late. */
 const shared = {
   body: 'build/src/index.js',
   webgpu: 'build/src/backends/webgpu/open.js',
@@ -108,12 +107,12 @@ export default [
       'kernels-edge-light': 'build/src/entries/kernels-edge-light.js',
       'kernels-fastly': 'build/src/entries/kernels-fastly.js',
     },
-    // Beside the entry, and for the runtime to load.
+    // The runtime loads these from the entry's folder.
     external: ['./core.wasm', './core.wasm?module'],
     output: {
       dir: 'dist',
       format: 'es',
-      // Names that a reader knows.
+      // Keep readable names.
       minifyInternalExports: false,
       chunkFileNames: '[name].js',
       manualChunks: (id) =>
@@ -123,7 +122,7 @@ export default [
     },
     plugins: [assemblyscript, wgsl, text],
   },
-  // These stand alone: what they share with the others is a page of text, and cheaper twice than as one more file.
+  // These share little code with the entries: a second copy costs less than another file.
   {
     input: 'build/src/schedules/index.js',
     output: { file: 'dist/schedules.js', format: 'es' },

@@ -2,12 +2,12 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { vulkanEnvironment } from './tools/vulkan.mjs';
 
-// The workers are forked after this, and so find the Vulkan driver.
+// Set before the workers are forked, so that they find the Vulkan driver.
 Object.assign(process.env, await vulkanEnvironment());
 
 export default defineConfig({
   resolve: {
-    // What ships is what is tested.
+    // Test the published files.
     alias: [
       { find: /^twinstep$/, replacement: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
       { find: /^twinstep\/kernels$/, replacement: fileURLToPath(new URL('dist/kernels.js', import.meta.url)) },
@@ -17,7 +17,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    // Node itself loads it: through vitest a module that another one loads late would be there twice.
+    // Let Node load dist/: vitest would load a module twice if another one imports it late.
     server: { deps: { external: [/\/dist\//] } },
     pool: 'forks',
     execArgv: ['--expose-gc'],

@@ -1,4 +1,4 @@
-// The packages of matrix/package.json, as far as `npm run lint` knows them: it does without their installation.
+// Declares the packages of matrix/package.json as untyped: `npm run lint` runs without installing them.
 
 declare module '@edge-runtime/vm';
 declare module '@rollup/plugin-node-resolve';

@@ -1,4 +1,4 @@
-// Rows of Chromium: what bundlers make of the package, the files as they are, a strict policy, WebGPU.
+// Rows of Chromium: the package by each bundler, unbundled, under a strict policy, with threads, and on WebGPU.
 
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -9,9 +9,9 @@ import sirv from 'sirv';
 import { entriesOf } from './entries.js';
 import { bundlers } from './bundles.js';
 import { launch } from './chromium.js';
-import { minor, PATIENCE, versionOf, type Report, type Row } from './row.js';
+import { minor, TIMEOUT, versionOf, type Report, type Row } from './row.js';
 
-/** No 'wasm-unsafe-eval' in it. */
+/** Lacks 'wasm-unsafe-eval', which WebAssembly needs. */
 const POLICY = "default-src 'none'; script-src 'self'";
 
 const bundledBy = (name: string): string => `a bundle by ${name} ${minor(versionOf(name.toLowerCase()))}`;
@@ -19,7 +19,7 @@ const bundledBy = (name: string): string => `a bundle by ${name} ${minor(version
 const page = (head = ''): string =>
   `<!doctype html><link rel="icon" href="data:,">${head}<script type="module" src="page.mjs"></script>`;
 
-/** Rows, and what ends the browser and the server that they share. */
+/** Returns the rows, and `close`, which stops the browser and the server that they share. */
 export async function browserRows(folder: string): Promise<{ rows: Row[]; close(): Promise<void> }> {
   const { exports } = JSON.parse(await readFile(join(folder, 'node_modules/twinstep/package.json'), 'utf8'));
   const imports = Object.fromEntries(
@@ -32,7 +32,7 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
 
   const open = async (path: string): Promise<Report> => {
     const context = await browser.newContext();
-    const timer = setTimeout(() => context.close(), PATIENCE);
+    const timer = setTimeout(() => context.close(), TIMEOUT);
     try {
       const tab = await context.newPage();
       await tab.goto(`http://localhost:${(server.address() as AddressInfo).port}/${path}`);
@@ -59,7 +59,7 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
   );
   const bundled = 'program=./esbuild/program.js';
   rows.push(
-    row('`<script type="module">`, the files as they are', 'wasm', () => open('plain.html?program=./program.mjs')),
+    row('`<script type="module">`, unbundled files', 'wasm', () => open('plain.html?program=./program.mjs')),
     row(
       `${bundledBy('esbuild')}, under a policy without \`'wasm-unsafe-eval'\``,
       'reference',
@@ -87,7 +87,7 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
   return { rows, close };
 }
 
-/** Beneath these folders the same files are under other headers. */
+/** The same files are also served under these prefixes, with these headers. */
 const headers: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   '/strict/': { 'Content-Security-Policy': POLICY },
   '/isolated/': { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' },

@@ -1,4 +1,4 @@
-// The bundlers, each set up as its manual says, with nothing in it for twinstep. All write program.js.
+// The bundlers, configured as their manuals say, without anything special for twinstep. All write program.js.
 
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,14 +10,14 @@ import webpack from 'webpack';
 
 type Bundle = (entry: string, folder: string) => Promise<unknown>;
 
-/** esbuild for a runtime of its own: its condition among the package's exports, if it has one, and further options. */
+/** Returns esbuild with a runtime's conditions, which select the package's exports, and more options. */
 export const bundleFor =
   (conditions: readonly string[], options: object = {}): Bundle =>
   (entry, folder) =>
     esbuild.build({ ...common(entry, folder), conditions, platform: 'neutral', ...options });
 
 const common = (entry: string, folder: string): object => ({
-  // Names of chunks are hashes of paths, too, and would change the size from run to run.
+  // Names of chunks contain a hash of paths too, so that without this the size would change from run to run.
   absWorkingDir: dirname(entry),
   entryPoints: { program: entry },
   outdir: folder,
@@ -44,7 +44,7 @@ export const bundlers: Readonly<Record<string, Bundle>> = {
       build: {
         outDir: folder,
         copyPublicDir: false,
-        // The page that loads the entry calls what it exports.
+        // Keep the exports: the page that loads the entry calls them.
         rolldownOptions: {
           input: entry,
           preserveEntrySignatures: 'strict',

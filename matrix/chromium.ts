@@ -1,4 +1,4 @@
-// The browser inside npm `@sparticuz/chromium`, with the libraries that it comes with, driven by Playwright.
+// Starts the browser and libraries of npm `@sparticuz/chromium` with Playwright.
 
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { output, root } from './row.js';
 
 const folder = join(root, 'node_modules/.cache/twinstep-chromium');
 
-/** A browser without a window, whose WebGPU is SwiftShader's. */
+/** Launches a headless browser, with WebGPU by SwiftShader. */
 export async function launch(): Promise<any> {
   if (!existsSync(folder)) await unpack();
   const driver = join(folder, 'vk_swiftshader_icd.json');
@@ -16,14 +16,14 @@ export async function launch(): Promise<any> {
   return chromium.launch({
     executablePath: join(folder, 'chromium'),
     args: ['--headless', '--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
-    // The machine may name a driver of its own.
+    // Override a driver that the machine may set.
     env: { ...process.env, ...libraries, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver },
   });
 }
 
-/** The package unpacks into the folder of temporary files; the second variable has it unpack its libraries, too. */
+/** Unpacks the browser into TMPDIR. The package unpacks its libraries only if the second variable is set. */
 async function unpack(): Promise<void> {
-  // Unpacked beside and then renamed, so that an interruption leaves no half of it.
+  // Unpack under another name, then rename, so that an interruption leaves nothing incomplete.
   const partial = `${folder}.${process.pid}`;
   await mkdir(partial, { recursive: true });
   const program = "import chromium from '@sparticuz/chromium'; await chromium.executablePath();";

@@ -1,4 +1,4 @@
-// Rows of edge runtimes, which forbid the compiling of WebAssembly from bytes, or have none.
+// Rows of edge runtimes: they do not allow compiling WebAssembly from bytes, or have no WebAssembly.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,14 +10,14 @@ import { Miniflare } from 'miniflare';
 import { entriesOf } from './entries.js';
 import { bundleFor } from './bundles.js';
 import { start } from './node.js';
-import { installed, minor, PATIENCE, versionOf, type Report, type Row } from './row.js';
+import { installed, minor, TIMEOUT, versionOf, type Report, type Row } from './row.js';
 
-/** Some months before the workerd of matrix/package.json: a later date than its own it refuses. */
+/** A few months before the workerd of matrix/package.json, which refuses a date after its own. */
 const COMPATIBILITY_DATE = '2026-03-01';
 
 export function edgeRows(folder: string): Row[] {
   const esbuild = `a bundle by esbuild ${minor(versionOf('esbuild'))}`;
-  const clock = 'from outside: its own clock stands still';
+  const clock = 'from outside, since its own clock stops';
   return [
     {
       runtime: 'workerd',
@@ -65,8 +65,8 @@ async function workerd(folder: string): Promise<Report> {
   const dist = 'node_modules/twinstep/dist';
   const { exports } = JSON.parse(await readFile(join(folder, 'node_modules/twinstep/package.json'), 'utf8'));
   const files = (await readdir(join(folder, dist))).filter((name) => name.endsWith('.js'));
-  // What stands beside an entry is found beside its name, and names have a slash or none.
-  const beside = ['', 'twinstep/'].flatMap((prefix) => [
+  // An entry imports its chunks relative to its own name, which is twinstep or twinstep/NAME: list them under both.
+  const chunks = ['', 'twinstep/'].flatMap((prefix) => [
     ...files.map((name) => [prefix + name, 'esModule', `${dist}/${name}`]),
     [`${prefix}core.wasm`, 'wasm', `${dist}/core.wasm`],
   ]);
@@ -74,7 +74,7 @@ async function workerd(folder: string): Promise<Report> {
     ['handler.mjs', 'esModule', 'handler.mjs'],
     ['program.mjs', 'esModule', 'program.mjs'],
     ...entriesOf(exports, 'workerd').map(([name, path]) => [name, 'esModule', join('node_modules/twinstep', path)]),
-    ...beside,
+    ...chunks,
   ].map(([name, type, path]) => `(name = "${name}", ${type} = embed "${path}")`);
   await writeFile(
     join(folder, 'workerd.capnp'),
@@ -92,7 +92,7 @@ async function workerd(folder: string): Promise<Report> {
   const child = spawn(
     installed('@cloudflare/workerd-linux-64/bin/workerd'),
     ['serve', 'workerd.capnp', '--control-fd=3'],
-    { cwd: folder, stdio: ['ignore', 'inherit', 'inherit', 'pipe'], timeout: PATIENCE },
+    { cwd: folder, stdio: ['ignore', 'inherit', 'inherit', 'pipe'], timeout: TIMEOUT },
   );
   const kill = (): boolean => child.kill();
   process.once('exit', kill);
@@ -105,10 +105,10 @@ async function workerd(folder: string): Promise<Report> {
   }
 }
 
-/** workerd tells it on the pipe of `--control-fd`, in a line of JSON. */
+/** Returns the port. workerd writes it to the pipe of `--control-fd`, as a line of JSON. */
 async function portOf(child: ChildProcess): Promise<number> {
   const failed = once(child, 'exit').then(([code]) => {
-    throw new Error(`workerd ended with ${code}, before it listened.`);
+    throw new Error(`workerd exited with ${code} before it listened.`);
   });
   const [line] = await Promise.race([once(child.stdio[3] as Readable, 'data'), failed]);
   return JSON.parse(String(line)).port;
@@ -132,7 +132,7 @@ async function miniflare(folder: string): Promise<Report> {
   const started = performance.now();
   const server = new Miniflare({ modules, modulesRoot: out, compatibilityDate: COMPATIBILITY_DATE });
   try {
-    const signal = AbortSignal.timeout(PATIENCE);
+    const signal = AbortSignal.timeout(TIMEOUT);
     const get = async (path: string): Promise<unknown> =>
       (await server.dispatchFetch(`http://worker${path}`, { signal })).json();
     return await timedFromOutside(started, get);
@@ -148,14 +148,14 @@ async function edgeVM(folder: string, conditions: readonly string[]): Promise<Re
   const code = await readFile(join(out, 'program.js'), 'utf8');
   const core = await WebAssembly.compile(await readFile(join(folder, 'node_modules/twinstep/dist/core.wasm')));
   const vm = new EdgeVM({
-    // As on the edge; it allows both unless it is told.
+    // As in Vercel's edge. By default EdgeVM allows both.
     codeGeneration: { strings: false, wasm: false },
     extend: (context: object) => Object.assign(context, { core }),
   });
   return vm.evaluate(`const started = performance.now(); ${code}; program.train({}, started)`);
 }
 
-/** What Next's bundler makes of `?module`: a global, which holds the compiled module. */
+/** Loads `?module` as Next's bundler does: as a global with the compiled module. */
 const asNext = {
   name: 'as-next',
   setup(build: any) {

@@ -1,4 +1,4 @@
-// Runs the program in workerd: `/first` takes one step, any other path trains and reports.
+// Runs the program in workerd: `/first` does one step, any other path trains and returns the report.
 
 import { firstStep, train } from './program.mjs';
 

@@ -1,22 +1,22 @@
-// What is right of a report: the backend, its reason, and the bits.
+// Compares a report with what is expected: the backend, its reason, and the bits.
 
 import { createHash } from 'node:crypto';
 import { ROUNDING, webgpuRoundings } from '../test/support/tolerances.js';
 import type { Report, Row } from './row.js';
 
-/** Of the bits that the training gives, wherever it runs. Another rounding in a rule changes it, and has to be meant. */
+/** The checksum of the trained parameters' bits on every runtime. Changes only if the rounding of a rule changes. */
 const CHECKSUM = '053785b53983702f';
 
-/** matrix/program.mjs takes 200 steps twice, each from the start. */
+/** The number of steps in each of the two runs of matrix/program.mjs. */
 const STEPS = 200;
 
 export const checksum = (bits: readonly number[]): string =>
   createHash('sha256').update(Uint32Array.from(bits)).digest('hex').slice(0, 16);
 
-/** The values to compare with: those of the first row that had the right bits. */
+/** The values of the first row with the expected bits, to compare others with. */
 let values: Float32Array | undefined;
 
-/** What is wrong with it, in sentences. */
+/** Returns a sentence for each difference. */
 export function judge({ backend, reason = '' }: Row, report: Report): string[] {
   const problems: string[] = [];
   if (report.name !== backend) {
@@ -27,7 +27,7 @@ export function judge({ backend, reason = '' }: Row, report: Report): string[] {
   if (got === CHECKSUM) {
     values ??= floats(report.bits);
   } else if (backend !== 'webgpu') {
-    problems.push(`Expected parameters of the checksum ${CHECKSUM}, got ${got}.`);
+    problems.push(`Expected parameters with the checksum ${CHECKSUM}, got ${got}.`);
   } else {
     problems.push(...judgeValues(report));
   }
@@ -36,13 +36,13 @@ export function judge({ backend, reason = '' }: Row, report: Report): string[] {
 
 const floats = (bits: readonly number[]): Float32Array => new Float32Array(Uint32Array.from(bits).buffer);
 
-/** WebGPU may round otherwise, by so much of the largest value; on SwiftShader it does not. */
+/** WebGPU may round differently: checks the distance relative to the largest value. On SwiftShader it must be 0. */
 function judgeValues({ bits, adapter = '' }: Report): string[] {
-  if (values === undefined) return ['There is no other row to compare it with.'];
+  if (values === undefined) return ['No other row has values to compare with.'];
   const got = floats(bits);
   const bound = webgpuRoundings(adapter, STEPS) * ROUNDING * Math.max(...values.map(Math.abs));
   const distance = Math.max(...values.map((value, i) => Math.abs(value - got[i])));
-  // Not so of NaN, either.
+  // Also false for NaN.
   if (got.length === values.length && distance <= bound) return [];
   return [
     `Expected ${values.length} parameters within ${bound}, got ${got.length} within ${distance} on "${adapter}".`,

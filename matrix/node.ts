@@ -1,4 +1,4 @@
-// Rows of runtimes that are programs: Node, Deno, Bun.
+// Rows of Node, Deno and Bun.
 
 import { installed, output, versionOf, type Report, type Row } from './row.js';
 
@@ -13,10 +13,10 @@ const runtimes = [
   { runtime: 'Bun', from: '@oven/bun-linux-x64', file: 'bin/bun', args: ['--no-install'] },
 ];
 
-/** Whose V8 can widen the kernels. */
+/** Versions whose V8 can widen the kernels. */
 const WIDE = new Set(['node24', 'node26']);
 
-/** Runs matrix/start.mjs, beside the program. */
+/** Runs a copy of matrix/start.mjs in the program's folder. */
 export async function start(command: string, args: readonly string[], folder: string, how: object): Promise<Report> {
   return JSON.parse(await output(command, [...args, 'start.mjs', JSON.stringify(how)], folder));
 }
@@ -52,17 +52,17 @@ export function nodeRows(folder: string): Row[] {
   return rows;
 }
 
-/** What test/support/allocations.mjs prints. */
-type Taken = Record<string, { bytes: number; below: number }>;
+/** The output of test/support/allocations.mjs. */
+type Allocated = Record<string, { bytes: number; below: number }>;
 
-/** Bytes of heap that a step takes, by backend and the way of its gradients, in each Node. */
-export async function allocations(folder: string): Promise<{ version: string; taken: Taken }[]> {
+/** Measures how many bytes of heap a step allocates, by backend and way of passing gradients, in each Node. */
+export async function allocations(folder: string): Promise<{ version: string; allocated: Allocated }[]> {
   const rows = [];
   for (const { runtime, from, file } of runtimes) {
     if (runtime !== 'Node') continue;
     const args = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512', 'allocations.mjs'];
-    const taken = JSON.parse(await output(installed(`${from}/${file}`), args, folder));
-    rows.push({ version: versionOf(from), taken });
+    const allocated = JSON.parse(await output(installed(`${from}/${file}`), args, folder));
+    rows.push({ version: versionOf(from), allocated });
   }
   return rows;
 }

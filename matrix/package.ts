@@ -1,4 +1,4 @@
-// Checks of the package as a package: what linters of packages find, and what must not be in dist/.
+// Checks the package: runs linters for packages, and finds code that must not be in dist/.
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { installed, output } from './row.js';
 
 const forbiddenNames = new Set(['eval', 'Function', 'require', 'process']);
 
-/** What a runtime may forbid, or lack. `eval` as a name of its own: Schedule-Free's optimizers have such a method. */
+/** Finds code that a runtime may forbid or lack. A method named `eval` is fine: Schedule-Free has one. */
 const forbidden = (node: any, parent: any): boolean =>
   (node.type === 'MetaProperty' && node.meta.name === 'import') ||
   (node.type === 'Identifier' && forbiddenNames.has(node.name) && parent.key !== node && parent.property !== node);
@@ -25,9 +25,9 @@ export async function checkPackage(tarball: string, folder: string): Promise<str
   problems.push(...messages.map((message: unknown) => `publint: ${formatMessage(message, pkg)}`));
 
   const attw = installed('@arethetypeswrong/cli/dist/index.js');
-  // core.wasm is no program, and has no types.
+  // core.wasm is not JavaScript, and has no types.
   const args = [attw, tarball, '--profile', 'esm-only', '--exclude-entrypoints', './core.wasm', '--no-color'];
-  await output(process.execPath, args, folder).catch((error) => problems.push(`are the types wrong: ${error}`));
+  await output(process.execPath, args, folder).catch((error) => problems.push(`arethetypeswrong: ${error}`));
 
   for (const key of ['dependencies', 'peerDependencies', 'optionalDependencies', 'bundleDependencies']) {
     if (Object.keys(pkg[key] ?? {}).length > 0) problems.push(`The package has ${key}.`);
@@ -50,7 +50,7 @@ async function exactBuffer(path: string): Promise<ArrayBuffer> {
   return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
 }
 
-/** Rejects for an import of anything but the package's own files, and for a top-level await. */
+/** Rejects if the file imports something outside the package, or has a top-level await. */
 const bundles = (path: string): Promise<unknown> =>
   build({
     entryPoints: [path],

@@ -1,5 +1,5 @@
-// Runs the program in a page, whose address tells how (`?program=./program.mjs`); the report is a promise,
-// `globalThis.report`.
+// Runs the program in a page, with the options in its address (`?program=./program.mjs`). `globalThis.report` is a
+// promise of the report.
 
 const { program, threads = '1', ...options } = Object.fromEntries(new URLSearchParams(location.search));
 

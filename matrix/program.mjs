@@ -1,17 +1,17 @@
-// The training that every row of the matrix runs, from the installed package: two optimizers, 200 steps each, on
-// tensors of odd lengths, under a schedule and through a checkpoint. What it gives is the same bits wherever the steps
-// are, for it has nothing else but integer arithmetic, sums and products, which every engine does alike.
+// The training that every row of the matrix runs with the installed package: two optimizers, 200 steps each, on tensors
+// of odd lengths, with a schedule, and saved and loaded halfway. The bits of the result are the same everywhere:
+// besides steps there are only integer arithmetic, sums and products, which are the same on every engine.
 
 import { adamw, adamwScheduleFree, enableWideSimd } from 'twinstep';
 import { loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { coefficients } from 'twinstep/kernels';
 import { cosineDecay, linearWarmup } from 'twinstep/schedules';
 
-// The last one so long that threads share it.
+// The last one is long enough for threads to share it.
 const LENGTHS = { scalar: 1, bias: 7, norm: 33, 'fc.bias': 129, 'fc.weight': 1001, embedding: 20_001 };
 const STEPS = 200;
 
-/** Numbers from -1/2 to 1/2, in steps of 2^-24: a linear congruential generator. */
+/** Returns a generator of numbers from -1/2 to 1/2, in steps of 2^-24 (linear congruential). */
 function noise(seed) {
   let state = seed;
   return () => {
@@ -20,13 +20,13 @@ function noise(seed) {
   };
 }
 
-/** A record of tensors, each element what `value` says. */
+/** Returns a record of tensors, with elements by `value`. */
 const tensors = (value) =>
   Object.fromEntries(
     Object.entries(LENGTHS).map(([name, length]) => [name, Float32Array.from({ length }, () => value(name))]),
   );
 
-/** The parameters, wherever they are. */
+/** Returns copies of the parameters. */
 async function readAll(optimizer) {
   const names = Object.keys(LENGTHS);
   const arrays = await Promise.all(names.map((name) => optimizer.read(name)));
@@ -35,9 +35,12 @@ async function readAll(optimizer) {
 
 const schedule = linearWarmup({ totalIters: 20 }, cosineDecay({ decaySteps: 200 }));
 
-/** Draws parameters to a target, on noisy gradients; in the middle another optimizer goes on. Tells `stepped` of each. */
+/**
+ * Trains towards a target on noisy gradients. Continues halfway with another optimizer. Calls `stepped` after each
+ * step.
+ */
 async function run(create, options, steps, stepped) {
-  const [target, disturb] = [tensors(noise(1)), noise(2)];
+  const [target, jitter] = [tensors(noise(1)), noise(2)];
   const make = () => create(tensors(noise(3)), { lr: 1 / 128, weightDecay: 1 / 64, schedule, ...options });
   let optimizer = await make();
   const gradients = tensors(() => 0);
@@ -50,7 +53,7 @@ async function run(create, options, steps, stepped) {
     }
     const params = optimizer.backend.name === 'webgpu' ? await readAll(optimizer) : optimizer.params;
     for (const [name, gradient] of Object.entries(gradients)) {
-      for (let i = 0; i < gradient.length; i++) gradient[i] = params[name][i] - target[name][i] + disturb();
+      for (let i = 0; i < gradient.length; i++) gradient[i] = params[name][i] - target[name][i] + jitter();
     }
     optimizer.step(gradients);
     await stepped?.(optimizer);
@@ -58,12 +61,12 @@ async function run(create, options, steps, stepped) {
   return optimizer;
 }
 
-/** The first step alone: for runtimes whose clock stands still, so that it is taken from outside. */
+/** Does the first step only: in a runtime whose clock stops, the time is measured from outside. */
 export const firstStep = async (options = {}) => (await run(adamw, options, 1)).backend;
 
 /**
- * What a row reports: the backend and its reason, the bits of all parameters after the training, and how many
- * milliseconds after `started` the first step was done. With `wide`, the bytes of core.wasm, by the kernels of enableWideSimd().
+ * Returns the report: the backend and its reason, the bits of all parameters after the training, and the milliseconds
+ * from `started` to the end of the first step. `wide`: the bytes of core.wasm, to use the kernels of enableWideSimd().
  */
 export async function train({ wide, ...given } = {}, started = performance.now()) {
   let coldStart;
@@ -71,16 +74,16 @@ export async function train({ wide, ...given } = {}, started = performance.now()
   const options = { ...given, wasm: widened?.wasm };
   const trained = await run(adamw, options, STEPS, async (optimizer) => {
     if (coldStart !== undefined) return;
-    // A GPU has only been asked so far.
+    // Wait for the GPU.
     await optimizer.read('scalar');
     coldStart = performance.now() - started;
   });
   const averaged = await run(adamwScheduleFree, options, STEPS);
   averaged.eval();
   const arrays = [trained, averaged].map(async (optimizer) => Object.values(await readAll(optimizer)));
-  const told = coefficients('adamw', { schedule });
-  for (let t = 0; t < STEPS; t++) told.next();
-  const all = [...(await Promise.all(arrays)).flat(), told.scalars()];
+  const arithmetic = coefficients('adamw', { schedule });
+  for (let t = 0; t < STEPS; t++) arithmetic.next();
+  const all = [...(await Promise.all(arrays)).flat(), arithmetic.scalars()];
   const bits = all.flatMap((array) => [...new Uint32Array(array.buffer)]);
   const { name, reason } = trained.backend;
   for (const optimizer of [trained, averaged]) optimizer.dispose();

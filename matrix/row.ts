@@ -1,4 +1,4 @@
-// What a row of the matrix is, and what the families of rows share.
+// The types of a row, and helpers of all rows.
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-/** What matrix/program.mjs reports of a training. */
+/** The result of a training by matrix/program.mjs. */
 export interface Report {
-  /** The backend, and why it is this one. */
+  /** The backend, and the reason for it. */
   readonly name: string;
   readonly reason: string;
-  /** Of all parameters after the training. */
+  /** The bits of all parameters after the training. */
   readonly bits: readonly number[];
-  /** Milliseconds from before the import to the first step done. */
+  /** Milliseconds from before the import to the end of the first step. */
   readonly coldStart: number;
-  /** What a GPU calls itself. */
+  /** The name of the GPU. */
   readonly adapter?: string;
 }
 
@@ -23,38 +23,38 @@ export interface Row {
   readonly runtime: string;
   readonly version: string;
   readonly loading: string;
-  /** The backend that there has to be, and what its reason has to contain. */
+  /** The expected backend, and a part of the expected reason. */
   readonly backend: 'wasm' | 'reference' | 'webgpu';
   readonly reason?: string;
-  /** How the cold start was measured, where it is not within the program. */
+  /** How the cold start is measured, if not in the program. */
   readonly clock?: string;
-  /** Part of the error of a machine that lacks what the row needs, and may. */
+  /** Part of an error that is accepted: the machine may lack what the row needs. */
   readonly mayLack?: string;
   run(): Promise<Report>;
 }
 
-/** matrix/, as seen from matrix/build/matrix/. */
+/** The folder matrix/. This file runs in matrix/build/matrix/. */
 export const here = fileURLToPath(new URL('../..', import.meta.url));
 export const root = join(here, '..');
 
-/** A file of a package of matrix/package.json. */
+/** Returns the path of a file of an installed package. */
 export const installed = (path: string): string => join(here, 'node_modules', path);
 
 export const versionOf = (name: string): string =>
   JSON.parse(readFileSync(installed(`${name}/package.json`), 'utf8')).version;
 
-/** Patch levels say nothing to a reader. */
+/** Returns the version without the patch level. */
 export const minor = (version: string): string => version.split('.').slice(0, 2).join('.');
 
-/** Milliseconds that a row may take before it has failed: some take a second. */
-export const PATIENCE = 60_000;
+/** Milliseconds until a row fails. Most take a few seconds. */
+export const TIMEOUT = 60_000;
 
 const execute = promisify(execFile);
 
-/** What a command prints. It rejects with all of the command's output, should that fail. */
+/** Runs a command and returns its output. If it fails, rejects with all of its output. */
 export async function output(command: string, args: readonly string[], cwd: string): Promise<string> {
   try {
-    return (await execute(command, args, { cwd, timeout: PATIENCE, maxBuffer: 2 ** 26 })).stdout;
+    return (await execute(command, args, { cwd, timeout: TIMEOUT, maxBuffer: 2 ** 26 })).stdout;
   } catch (error) {
     const { message, stdout, stderr } = error as Error & { stdout: string; stderr: string };
     throw new Error([message, stdout, stderr].join('\n'), { cause: error });

@@ -1,4 +1,4 @@
-// The run: packs, installs, runs the rows and the checks, and prints what came out.
+// Packs and installs the package, runs the rows and the checks, and prints the results.
 
 import { rmSync } from 'node:fs';
 import { cp, mkdtemp, readdir, writeFile } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { here, output, root, type Row } from './row.js';
 import { checkSizes } from './sizes.js';
 import { checkReadme, printTable, type Result } from './table.js';
 
-/** Runs all of it, and gives what is wrong, in sentences. */
+/** Runs everything. Returns a sentence for each problem. */
 export async function runMatrix(write: boolean): Promise<string[]> {
   const folder = await mkdtemp(join(tmpdir(), 'twinstep-matrix-'));
   process.once('exit', () => rmSync(folder, { recursive: true }));
@@ -41,18 +41,18 @@ export async function runMatrix(write: boolean): Promise<string[]> {
   ];
 }
 
-/** A check that cannot be made is one more problem, and no end of the others. */
+/** Runs a check. If it throws, that is a problem like others, and the other checks still run. */
 async function attempt(check: () => Promise<string[]>): Promise<string[]> {
   try {
     return await check();
   } catch (error) {
-    return [told(error)];
+    return [describe(error)];
   }
 }
 
-const told = (error: unknown): string => (error instanceof Error ? error.stack! : String(error));
+const describe = (error: unknown): string => (error instanceof Error ? error.stack! : String(error));
 
-/** Installs the tarball into an empty folder, the programs beside it. */
+/** Packs the package and installs the tarball into an empty folder, with the programs. Returns the tarball's path. */
 async function install(folder: string): Promise<string> {
   await output('npm', ['pack', '--pack-destination', folder], root);
   const tarball = join(
@@ -74,11 +74,11 @@ async function runRow(row: Row): Promise<Result> {
     return { row, report, problems: judge(row, report).map((problem) => `${title}: ${problem}`) };
   } catch (error) {
     if (row.mayLack !== undefined && String(error).includes(row.mayLack)) return { row, problems: [] };
-    return { row, problems: [`${title}: ${told(error)}`] };
+    return { row, problems: [`${title}: ${describe(error)}`] };
   }
 }
 
-/** examples/worker, over the package as installed; it throws at the first thing that is wrong. */
+/** Checks examples/worker with the installed package. Throws at the first problem. */
 async function checkWorker(folder: string): Promise<string[]> {
   const { testWorker } = await import(pathToFileURL(join(here, 'worker.mjs')).href);
   await testWorker({ packageFolder: folder, toolsFolder: here });
@@ -87,9 +87,9 @@ async function checkWorker(folder: string): Promise<string[]> {
 
 async function checkAllocations(folder: string): Promise<string[]> {
   const problems: string[] = [];
-  for (const { version, taken } of await allocations(folder)) {
-    for (const [way, { bytes, below }] of Object.entries(taken)) {
-      console.log(`Node ${version}: a step of ${way} takes ${bytes.toFixed(3)} bytes of heap`);
+  for (const { version, allocated } of await allocations(folder)) {
+    for (const [way, { bytes, below }] of Object.entries(allocated)) {
+      console.log(`Node ${version}: a step of ${way} allocates ${bytes.toFixed(3)} bytes of heap`);
       if (bytes < below) continue;
       problems.push(`Expected a step of ${way} in Node ${version} to allocate less than ${below} bytes, got ${bytes}.`);
     }

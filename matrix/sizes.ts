@@ -1,4 +1,4 @@
-// What the package adds to a bundle of `import { adamw } from 'twinstep'`.
+// Measures the size of a bundle of `import { adamw } from 'twinstep'`.
 
 import { execFile } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
@@ -9,15 +9,15 @@ import { transform } from 'esbuild';
 import { bundlers } from './bundles.js';
 
 /**
- * kB (1000 bytes), minified and compressed with brotli: the files that a creation and a step on the CPU load, its kernel
- * included, and all files.
+ * In kB (1000 bytes), minified and compressed with brotli: the files loaded to create an optimizer and step on the CPU,
+ * including the kernel, and all files.
  */
 const BUDGETS: Readonly<Record<string, { readonly cpu: number; readonly all: number }>> = {
   esbuild: { cpu: 18.5, all: 42 },
   Rollup: { cpu: 18.6, all: 42 },
 };
 
-/** Words of rules and algorithms that `adamw` is no part of. The shaders, loaded late, are there by name, all of them. */
+/** Names of rules and algorithms that `adamw` does not use. The late chunks with all shaders are not searched. */
 const UNUSED = ['schedulefree_', 'ScheduleFree', 'NAdam', 'radam', 'extrapolate', 'slow_param'];
 
 const PROGRAM = `
@@ -38,13 +38,13 @@ export async function checkSizes(folder: string): Promise<string[]> {
     const loaded = await loadedBy(out);
     const initial = files.filter(({ name }) => loaded.has(name));
     const sizes = { cpu: sum(initial), all: sum(files) };
-    const step = `${initial.length} files, ${sizes.cpu.toFixed(2)} kB, for a step on the CPU`;
+    const step = `${initial.length} files, ${sizes.cpu.toFixed(2)} kB for a step on the CPU`;
     console.log(`adamw by ${bundler}: ${step}, ${sizes.all.toFixed(2)} kB in all`);
     for (const part of ['cpu', 'all'] as const) {
       if (sizes[part] <= budget[part]) continue;
       problems.push(`Expected a bundle by ${bundler} (${part}) of at most ${budget[part]} kB, got ${sizes[part]} kB.`);
     }
-    // The names of files that are loaded late are no words of the code.
+    // Ignore the names of files that are loaded late.
     const late = /\w+:\(\)=>import\("[^"]*"\)/g;
     const code = initial.map((file) => file.code.replace(late, '')).join('\n');
     for (const name of UNUSED) {
@@ -59,7 +59,7 @@ async function measure(folder: string, name: string): Promise<{ name: string; co
   return { name, code, size: (await promisify(brotliCompress)(code)).length };
 }
 
-/** Prints the address of each file that is loaded. */
+/** Hooks of Node's loader that print the URL of each loaded file. */
 const HOOKS = `
 import { writeSync } from 'node:fs';
 export function load(url, context, next) {
@@ -68,10 +68,10 @@ export function load(url, context, next) {
 }
 `;
 
-/** The address of a module of this code. */
+/** Returns a URL of a module with this code. */
 const moduleOf = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
 
-/** The names of the files that the bundle in a folder loads when it runs. */
+/** Runs the bundle in a folder. Returns the names of the files that it loads. */
 async function loadedBy(folder: string): Promise<ReadonlySet<string>> {
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
   const register = `import { register } from 'node:module'; register(${JSON.stringify(moduleOf(HOOKS))});`;

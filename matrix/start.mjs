@@ -3,7 +3,7 @@
 const { program, options, without = [] } = JSON.parse(process.argv.at(-1));
 for (const name of without) delete globalThis[name];
 
-// The bytes of core.wasm.
+// wide: pass the bytes of core.wasm.
 if (options?.wide) {
   const { readFile } = await import('node:fs/promises');
   options.wide = await readFile(new URL(import.meta.resolve('twinstep/core.wasm')));

@@ -1,4 +1,4 @@
-// The matrix as a table, on the console and in the README.
+// Prints the table of the matrix, and writes it into the README.
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { format, resolveConfig } from 'prettier';
 import { checksum } from './judge.js';
 import { minor, root, type Report, type Row } from './row.js';
 
-/** A row as it came out; without a report it could not run. */
+/** The result of a row. Without a report, it could not run. */
 export interface Result {
   readonly row: Row;
   readonly report?: Report;
@@ -37,23 +37,23 @@ export function printTable(results: readonly Result[]): void {
 const BEGIN = '<!-- Written by `npm run test:matrix -- --write`. -->\n';
 const END = '\n<!-- So far. -->';
 
-/** Holds the README against the results, or writes them there. */
+/** Compares the README's table with the results, or writes it. */
 export async function checkReadme(results: readonly Result[], write: boolean): Promise<string[]> {
   const path = join(root, 'README.md');
   const readme = await readFile(path, 'utf8');
   const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
-  if (begin < 0 || end < begin) return ['The README lacks the comments between which the table of runtimes stands.'];
+  if (begin < 0 || end < begin) return ['The README lacks the comments that mark the table of runtimes.'];
   const updated = readme.slice(0, begin + BEGIN.length) + markdown(results) + readme.slice(end);
   const formatted = await format(updated, { ...(await resolveConfig(path)), filepath: path });
   if (formatted === readme) return [];
-  if (!write) return ["The README's table of runtimes is another one; `npm run test:matrix -- --write` writes it."];
+  if (!write) return ["The README's table of runtimes is out of date; `npm run test:matrix -- --write` updates it."];
   await writeFile(path, formatted);
   return [];
 }
 
 /**
- * Says what is expected of each row, which is what came out, or the run has failed: so the table is the same on a
- * machine where Deno finds no adapter. Patch levels are left out, for the updates of one change nothing here.
+ * Returns the table with the expected backends, not the found ones (a difference is a problem anyway), so that it is
+ * the same on a machine where Deno finds no adapter. Leaves out patch levels, so that patches do not change the table.
  */
 function markdown(results: readonly Result[]): string {
   const lines = results.map(({ row: { runtime, version, loading, backend, mayLack } }) => {

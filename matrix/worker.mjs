@@ -1,6 +1,6 @@
-// examples/worker in workerd, as a bundler and Cloudflare would have it: bundled by esbuild against the package as it
-// ships, over Durable Objects of miniflare's. Alone: `node matrix/worker.mjs`, after `npm run build`, with two folders to choose:
-// `--package` one where twinstep is installed, `--tools` one where esbuild and miniflare are.
+// Tests examples/worker in workerd, as deployed: bundled by esbuild with the published package, with miniflare's
+// Durable Objects. To run it alone: `node matrix/worker.mjs`, after `npm run build`. `--package` is a folder where
+// twinstep is installed, `--tools` one where esbuild and miniflare are.
 
 import { readFileSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -17,8 +17,8 @@ const root = join(here, '..');
 const example = join(root, 'examples/worker');
 
 /**
- * Throws at the first thing that is not as it should be, and gives what was measured. `packageFolder` is where twinstep
- * is installed, this repository unless told; `toolsFolder` where esbuild and miniflare are.
+ * Runs all checks. Throws at the first failure. Returns the measurements. `packageFolder` is where twinstep is
+ * installed, by default this repository; `toolsFolder` is where esbuild and miniflare are.
  */
 export async function testWorker({ packageFolder = root, toolsFolder = here, log = console.log } = {}) {
   const require = createRequire(join(toolsFolder, 'package.json'));
@@ -49,12 +49,12 @@ export async function testWorker({ packageFolder = root, toolsFolder = here, log
       const ask = (path, init) => fetch(new URL(path, url), init);
       const milliseconds = performance.now() - before;
       const models = await miniflare.getDurableObjectNamespace('MODELS');
-      /** Through the door of `tested`; with `init`, puts what is stored. */
-      const stored = async (user, init) => (await models.getByName(user).fetch('https://door/', init)).json();
+      /** Reads what is stored, through the backdoor of `tested`. `init` is a request that changes it. */
+      const stored = async (user, init) => (await models.getByName(user).fetch('https://backdoor/', init)).json();
       return { url, fetch: ask, stop, milliseconds, stored, logged: () => logged };
     };
 
-    // The parts of the example in Node, with the package's entry for Node.
+    // Load the example in Node too, with the package's entry for Node.
     await bundleForNode(esbuild, packageFolder, folder);
     const parts = await import(pathToFileURL(join(folder, 'parts.mjs')).href);
     const measured = { ...sizes };
@@ -70,7 +70,7 @@ export async function testWorker({ packageFolder = root, toolsFolder = here, log
   }
 }
 
-/** What Cloudflare would be sent: one module of JavaScript, and the kernels beside it; and the same as it is tested. */
+/** Bundles the Worker as deployed, to measure it, and as tested: each is a JavaScript module and the kernels. */
 async function bundle(esbuild, packageFolder, folder) {
   const options = {
     bundle: true,
@@ -112,7 +112,7 @@ async function bundle(esbuild, packageFolder, folder) {
   return { sizes, modules };
 }
 
-/** The Worker, with a door through which the checks read and change what an object stores. */
+/** The Worker with a backdoor, by which the checks read and change what an object stores. */
 const tested = `import { UserModel as Shipped } from './worker.ts';
   export { default } from './worker.ts';
   export class UserModel extends Shipped {
@@ -121,7 +121,7 @@ const tested = `import { UserModel as Shipped } from './worker.ts';
       this.storage = state.storage;
     }
     async fetch(request) {
-      if (request.url !== 'https://door/') return super.fetch(request);
+      if (request.url !== 'https://backdoor/') return super.fetch(request);
       if (request.method === 'PUT') {
         const { bytes, sha256 } = await request.json();
         await this.storage.put('clicks-1', { bytes: Uint8Array.from(bytes), sha256 });
@@ -132,7 +132,7 @@ const tested = `import { UserModel as Shipped } from './worker.ts';
     }
   }`;
 
-/** The example's parts, and of the package what the checks need besides. */
+/** Bundles the example's functions, and those of the package that the checks need, for Node. */
 function bundleForNode(esbuild, packageFolder, folder) {
   return esbuild.build({
     stdin: {
@@ -152,7 +152,7 @@ function bundleForNode(esbuild, packageFolder, folder) {
   });
 }
 
-/** Has twinstep be what is installed in a folder, wherever the file that imports it stands. */
+/** Resolves twinstep to the package installed in a folder, for any importing file. */
 const packageIn = (packageFolder) => ({
   name: 'package',
   setup(build) {
@@ -164,7 +164,7 @@ const packageIn = (packageFolder) => ({
   },
 });
 
-/** The one that it would be deployed with. */
+/** Returns the date in the example's configuration. */
 const compatibilityDate = () =>
   /^compatibility_date = "(.+)"$/m.exec(readFileSync(join(example, 'wrangler.toml'), 'utf8'))[1];
 

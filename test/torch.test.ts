@@ -87,7 +87,7 @@ const cases: Case[] = [
       [['scale', 'fc.bias'], { weight_decay: 0 }],
     ],
     notices: [
-      'PyTorch decays all of a group, and so group 0 is two, to be made in this order: weight_decay = 0.3 for ' +
+      'PyTorch decays all tensors of a group, so group 0 becomes two. Make them in this order: weight_decay = 0.3 for ' +
         "'late', 'fc.weight', then 0 for 'scale', 'fc.bias'.\n",
       '',
     ],
@@ -100,10 +100,10 @@ const cases: Case[] = [
     functions: () => ({ schedule: multiStep({ milestones: [20, 70] }) }),
     scheduler: ['MultiStepLR', { milestones: [20, 70] }],
     notices: [
-      'Functions here, and numbers there, as of 50 completed steps: schedule.\n' +
-        "Make PyTorch's scheduler over the loaded optimizer, without last_epoch, and step() it 50 times.\n",
-      'PyTorch scheduled 0.001 from lr = 0.01 of group 0, which is lr here: give its schedule.\n' +
-        "Left out, as a schedule is code here: 'lr_scheduler'.\n",
+      'Saved as numbers, as of 50 completed steps, but functions in twinstep: schedule.\n' +
+        "Make PyTorch's scheduler for the loaded optimizer without last_epoch; call its step() 50 times.\n",
+      'The lr of group 0 is 0.01 here; PyTorch scheduled it to 0.001. Set the option schedule.\n' +
+        "Left out, because a schedule is code here: 'lr_scheduler'.\n",
     ],
   },
   {
@@ -117,9 +117,9 @@ const cases: Case[] = [
     },
     scheduler: ['OneCycleLR', { max_lr: 0.01, total_steps: STEPS + 1 }],
     notices: [
-      'Functions here, and numbers there, as of 50 completed steps: betas, schedule.\n' +
-        "Make PyTorch's scheduler over the loaded optimizer, without last_epoch, and step() it 50 times.\n",
-      'PyTorch scheduled 0.00',
+      'Saved as numbers, as of 50 completed steps, but functions in twinstep: betas, schedule.\n' +
+        "Make PyTorch's scheduler for the loaded optimizer without last_epoch; call its step() 50 times.\n",
+      'The lr of group 0 is 0.01 here; PyTorch scheduled it to 0.00',
     ],
   },
   {
@@ -130,7 +130,7 @@ const cases: Case[] = [
     functions: () => ({ schedule: reduceOnPlateau({ factor: 0.5, patience: 3, cooldown: 4 }) }),
     scheduler: ['ReduceLROnPlateau', { factor: 0.5, patience: 3, cooldown: 4 }],
     metrics: Array.from({ length: STEPS }, (_, t) => Math.max(0.1, 1 - t / 30) + 0.01 * (t % 3)),
-    notices: ["ReduceLROnPlateau, made with your options, takes 'lr_scheduler' by its load_state_dict.\n", ''],
+    notices: ["Make ReduceLROnPlateau with your options, and load 'lr_scheduler' with its load_state_dict.\n", ''],
   },
   { name: 'nadam', algorithm: 'nadam', torch: 'NAdam', options: { lr: 0.01, weight_decay: 0.1 } },
   { name: 'nadamw', algorithm: 'nadam', torch: 'NAdam', options: { weight_decay: 0.1, decoupled_weight_decay: true } },
@@ -169,18 +169,18 @@ interface Outcome {
 
 /** Ours that PyTorch has no equivalent of, and what is said. */
 const refused: [string, string, Options, string][] = [
-  ['couple', 'adamw', { couple: false }, 'PyTorch has no equivalent of couple = False, only of True.'],
-  ['epsHat', 'adam', { epsHat: true }, 'PyTorch has no equivalent of eps_hat = True, only of False.'],
-  ['nesterov', 'adamw', { nesterov: true }, 'PyTorch has no equivalent of nesterov = True, only of False.'],
-  ['epsRoot', 'adam', { epsRoot: 1e-8 }, 'PyTorch has no equivalent of eps_root = 1e-08, only of 0.'],
+  ['couple', 'adamw', { couple: false }, 'PyTorch has no equivalent of couple = False, only for True.'],
+  ['epsHat', 'adam', { epsHat: true }, 'PyTorch has no equivalent of eps_hat = True, only for False.'],
+  ['nesterov', 'adamw', { nesterov: true }, 'PyTorch has no equivalent of nesterov = True, only for False.'],
+  ['epsRoot', 'adam', { epsRoot: 1e-8 }, 'PyTorch has no equivalent of eps_root = 1e-08, only for 0.'],
   [
     'gradScale',
     'nadam',
     { gradScale: 0.5 },
     'PyTorch has no equivalent of grad_scale = 0.5: set gradScale to 1 before saving.',
   ],
-  ['decayAt', 'adamwScheduleFree', { decayAt: 'z' }, "PyTorch has no equivalent of decay_at = 'z', only of 'y'."],
-  ['maximize', 'sgdScheduleFree', { maximize: true }, 'PyTorch has no equivalent of maximize = True, only of False.'],
+  ['decayAt', 'adamwScheduleFree', { decayAt: 'z' }, "PyTorch has no equivalent of decay_at = 'z', only for 'y'."],
+  ['maximize', 'sgdScheduleFree', { maximize: true }, 'PyTorch has no equivalent of maximize = True, only for False.'],
   [
     'no answer',
     'adamw',
@@ -189,76 +189,76 @@ const refused: [string, string, Options, string][] = [
         throw new Error('none');
       },
     },
-    'The checkpoint does not say weight_decay: a function that did not answer when it was saved.',
+    'The checkpoint lacks weight_decay: a function that failed when the checkpoint was saved.',
   ],
   [
     'weightDecay',
     'adamw',
     { weightDecay: () => 0, decayMask: (name: string) => name === 'late' },
-    "group 0 is two, to be made in this order: weight_decay = 0 for 'late', then 0 for 'scale', ",
+    "group 0 becomes two. Make them in this order: weight_decay = 0 for 'late', then 0 for 'scale', ",
   ],
-  ['nothing decays', 'adam', { weightDecay: 0.1, decayMask: () => false }, 'group 0, of which nothing decays, has'],
+  ['nothing decays', 'adam', { weightDecay: 0.1, decayMask: () => false }, 'In group 0 none decays, so it has'],
   [
     'betas',
     'adamw',
     { betas: () => [0.9, 0.99] },
-    'Functions here, and numbers there, as of 0 completed steps: betas.\n',
+    'Saved as numbers, as of 0 completed steps, but functions in twinstep: betas.\n',
   ],
   [
     'schedule',
     'radam',
     { schedule: chained(reduceOnPlateau(), multiStep({ milestones: [3] })) },
-    "step() it 0 times.\nLeft out: the memory of a schedule that is not reduceOnPlateau's alone.\n",
+    'step() 0 times.\nLeft out: the state of a schedule other than reduceOnPlateau.\n',
   ],
-  ['frozen', 'adam', {}, "taken. Frozen: 'late'; call requires_grad_(False) of these there.\n"],
+  ['frozen', 'adam', {}, "taken. Frozen: 'late'. Call requires_grad_(False) for these in PyTorch.\n"],
 ];
 
 /** PyTorch's, as test/support/torch/run.py changes them. */
 const refusedBack: [string, string][] = [
   ['ours, missing', 'missing cannot be read: No such file or directory.'],
-  ['ours, cut', 'cut is no safetensors file, or it is cut short.'],
-  ['ours, shorter', 'cut is no safetensors file, or it is cut short.'],
-  ["ours, PyTorch's", 'adam.theirs.pt is no safetensors file, or it is cut short.'],
-  ['ours, of another', 'adam.grads is no checkpoint of twinstep: its format is None.'],
+  ['ours, cut', 'cut is not a complete safetensors file.'],
+  ['ours, shorter', 'cut is not a complete safetensors file.'],
+  ["ours, PyTorch's", 'adam.theirs.pt is not a complete safetensors file.'],
+  ['ours, of another', 'adam.grads is not a checkpoint of twinstep: its format is None.'],
   ['theirs, missing', 'missing cannot be read: No such file or directory.'],
-  ['theirs, cut', 'cut is no file of torch.save, is cut short, or holds more than state dicts, which are '],
-  ['theirs, ours', 'adam.ours is no file of torch.save, is'],
-  ['theirs, a model', 'whole.pt is no file of torch.save, is'],
+  ['theirs, cut', 'cut is not a complete file of torch.save with only tensors, '],
+  ['theirs, ours', 'adam.ours is not a complete file of torch.save with'],
+  ['theirs, a model', 'whole.pt is not a complete file of torch.save with'],
   ...['SGD', 'Adagrad', 'RMSprop', 'Adadelta', 'Adamax', 'ASGD', 'Rprop', 'LBFGS', 'Adafactor'].map(
     (name): [string, string] => [name, `PyTorch's ${name} has no equivalent here.`],
   ),
-  ['a list', "Expected a file of a dict with 'model', 'model_state_dict', got one of a list."],
+  ['a list', "Expected a file with a dict that has 'model', 'model_state_dict', got a list."],
   [
     'a model alone',
-    "The file has neither 'model' nor 'model_state_dict', but 'scale', 'late', 'fc.weight', 'fc.bias'.",
+    "The file has neither 'model' nor 'model_state_dict', only 'scale', 'late', 'fc.weight', 'fc.bias'.",
   ],
-  ['no optimizer', "The file has neither 'optimizer' nor 'optimizer_state_dict', but 'model'."],
-  ['a bare optimizer', "'optimizer' is no state dict of an optimizer: it has no state and param_groups."],
+  ['no optimizer', "The file has neither 'optimizer' nor 'optimizer_state_dict', only 'model'."],
+  ['a bare optimizer', "'optimizer' is not the state dict of an optimizer: it lacks state or param_groups."],
   ['the tutorial', 'taken. '],
   ['by name', 'taken. '],
   [
     'beside',
-    "Left out, as a schedule is code here: 'scheduler'.\nLeft out, as only 'metadata' stands beside model and " +
-      "optimizer: 'epoch'.\n",
+    "Left out, because a schedule is code here: 'scheduler'.\n" +
+      "Left out; besides model and optimizer only 'metadata' is kept: 'epoch'.\n",
   ],
   ['swa', 'taken. '],
   ['half', "Expected the parameter 'late' to be a tensor of float32, got torch.float16: call .float() first."],
-  ['beside, nan', "'metadata' is to stand in JSON, which it cannot: "],
-  ['older', 'The optimizer does not say which it is; say it with --algorithm, one of adam, adamw, '],
+  ['beside, nan', "'metadata' cannot be written as JSON: "],
+  ['older', 'The file does not say which optimizer it is of: pass --algorithm, one of adam, adamw, '],
   ['older, told', 'taken'],
-  ['told otherwise', 'The optimizer says of itself that it is adamw, and not adam.'],
+  ['told otherwise', 'The optimizer is adamw, not adam.'],
   ['told so', 'taken'],
   ['stranger', 'radam has no equivalent of cautious = True.'],
   ['stranger, off', 'taken'],
   ['bfloat16', "Expected exp_avg of 'scale' to be a tensor of float32, got torch.bfloat16: call .float() first."],
-  ['shape', "exp_avg of 'fc.weight' has the shape [35], and not its own."],
-  ['half a step', "'scale' has completed 2.5 steps, which is no whole number."],
-  ['mu_product', "mu_product of 'scale' is not that of its options, "],
+  ['shape', "exp_avg of 'fc.weight' has the shape [35], its parameter another."],
+  ['half a step', "'scale' has completed 2.5 steps, which is not a whole number."],
+  ['mu_product', "Expected mu_product of 'scale' to be "],
   [
     'more tensors',
-    'The optimizer does not name its 4 parameters in 1 groups, and the model has 5 tensors: make it over',
+    'The optimizer has no names for its 4 parameters in 1 groups, and the model has 5 tensors: make the optimizer',
   ],
-  ['fewer tensors', "The model has no parameter 'late', which the optimizer has."],
+  ['fewer tensors', "The optimizer has parameters that the model lacks: 'late'."],
 ];
 
 const shapes: Record<string, number[]> = { scale: [], late: [3], 'fc.weight': [5, 7], 'fc.bias': [5] };

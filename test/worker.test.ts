@@ -92,7 +92,7 @@ describe('a nested body is the client’s error, however deep', () => {
   test('up to the longest body there may be', async () => {
     const answer = await ask('/users/ann/clicks', '['.repeat(32_768) + ']'.repeat(32_768));
     expect(answer.body).toEqual({
-      error: 'Expected item 0 of the body to be a record of just features and clicked, got [[…]].',
+      error: 'Expected item 0 of the body to be a record with exactly features and clicked, got [[…]].',
     });
   });
 });
@@ -109,7 +109,7 @@ test('a client that leaves is no error in the log, and nothing is learned', asyn
     });
     const answer = await ask('/users/ann/clicks', body);
     const length = parts.join('').length;
-    const error = `Expected a whole body, got one that broke off after ${length} bytes.`;
+    const error = `Expected a whole body, got only ${length} bytes.`;
     expect([answer.status, answer.body]).toEqual([400, { error }]);
   }
   expect(console.error).not.toHaveBeenCalled();
@@ -146,7 +146,7 @@ describe('who may', () => {
     // No key can be made of no secret.
     const headers = { authorization: sign('ann', inAnHour, secret) };
     const answer = await ask('/users/ann/clicks', click(), { headers }, { SECRET: secret as string });
-    expect([answer.status, answer.body]).toEqual([500, { error: 'The Worker failed; its log says why.' }]);
+    expect([answer.status, answer.body]).toEqual([500, { error: 'The Worker failed; see its log.' }]);
     const error = new Error('Expected a secret SECRET of at least 32 characters: see the README of the Worker.');
     expect(vi.mocked(console.error).mock.calls).toEqual([[error]]);
     expect(models.objects.size).toBe(0);

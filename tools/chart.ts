@@ -1,12 +1,12 @@
-// Charts as SVG, by echarts without a browser: what the pictures of this repository have in common.
+// Draws charts as SVG, with echarts and without a browser.
 
 import * as echarts from 'echarts';
 
-/** Draws an echarts option on white. The same option gives the same text. */
+/** Draws an echarts option on a white background. The same option gives the same text. */
 export function svg(option: object, width: number, height: number): string {
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
   chart.setOption({ animation: false, backgroundColor: '#fff', ...option });
-  // echarts numbers its charts and styles through the life of a process: here they are numbered from the first on.
+  // echarts numbers charts and styles across the whole process. Number them from 0 in each chart instead.
   const names = new Map<string, string>();
   const text = chart.renderToSVGString().replaceAll(/\bzr\d+-[\w-]+/g, (name) => {
     if (!names.has(name)) names.set(name, `n${names.size}`);
@@ -16,7 +16,7 @@ export function svg(option: object, width: number, height: number): string {
   return text;
 }
 
-/** A line of the panel with that index. */
+/** Returns a line in the panel with that index. */
 export const line = (panel: number, data: readonly (readonly number[])[], color: string | undefined) => ({
   type: 'line',
   showSymbol: false,

@@ -1,35 +1,35 @@
-// WebGPU in Node, from npm `webgpu` (Dawn). Start the process through tools/vulkan.mjs.
+// WebGPU in Node, from npm `webgpu` (Dawn). Start the process with tools/vulkan.mjs.
 
 import { create } from 'webgpu';
 
-// Dawn aborts the process at random once this object is collected, so it is kept.
+// Keep this object: Dawn may abort the process after it is garbage collected.
 let gpu: GPU | undefined;
 
 export interface Opened {
   readonly device: GPUDevice;
-  /** What the adapter calls itself. */
+  /** The name of the adapter. */
   readonly adapter: string;
 }
 
-/** A device with the limits of the adapter (`'adapter'`) or those that every device has, or the reason for none. */
+/** Returns a device with the limits of the adapter or those guaranteed everywhere, or the reason why there is none. */
 export async function openDevice(limits: 'adapter' | 'guaranteed' = 'guaranteed'): Promise<Opened | string> {
   try {
     gpu ??= create([]);
     const adapter = await gpu.requestAdapter();
-    if (adapter === null) return 'Dawn finds no adapter';
+    if (adapter === null) return 'Dawn found no adapter';
     const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
     const requiredLimits = limits === 'adapter' ? { maxBufferSize, maxStorageBufferBindingSize } : {};
     const { description, vendor, architecture } = adapter.info;
     const name = description || `${vendor} ${architecture}`;
     return { device: await adapter.requestDevice({ requiredLimits }), adapter: name };
   } catch (error) {
-    return `Dawn does not start: ${error}`;
+    return `Dawn failed to start: ${error}`;
   }
 }
 
 let nullGpu: GPU | undefined;
 
-/** A device that checks everything and computes nothing, for compiling shaders on any machine. */
+/** Returns a device that validates everything and computes nothing: compiles shaders on any machine. */
 export async function openNullDevice(): Promise<GPUDevice> {
   nullGpu ??= create(['backend=null']);
   const adapter = await nullGpu.requestAdapter();

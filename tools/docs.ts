@@ -1,5 +1,5 @@
-// Writes docs/kernels.md, and from the newest record of the bench docs/speed.svg and the README's section on speed. Run
-// it with `npm run docs`.
+// Writes docs/kernels.md, and from the newest record of the bench, docs/speed.svg and the README's section on speed.
+// Run it with `npm run docs`.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// safetensors files as typed arrays: the golden cases and the digits.
+// Reads safetensors files into typed arrays, for the golden cases and the digits.
 
 import { parseSafetensors } from 'twinstep/checkpoint';
 
@@ -16,7 +16,7 @@ export function readSafetensors(file: Uint8Array): {
 } {
   const { metadata, tensors } = parseSafetensors(file);
   const views = Array.from(tensors, ([name, { dtype, shape, bytes }]): [string, TensorView] => {
-    // Copied, since typed arrays want aligned offsets and files promise none.
+    // Copy: typed arrays need aligned offsets, which files do not guarantee.
     return [name, { dtype, shape, data: new types[dtype as keyof typeof types](bytes.slice().buffer) }];
   });
   return { metadata, tensors: new Map(views) };

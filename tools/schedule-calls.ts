@@ -1,9 +1,9 @@
-// Calls of twinstep/schedules as data: what golden cases and plots are told in.
+// Calls of twinstep/schedules as data, for golden cases and plots.
 
 import * as schedules from 'twinstep/schedules';
 import type { Schedule } from 'twinstep/schedules';
 
-/** A call: its arguments are options, lists, and other calls. */
+/** A call. Its arguments are options, lists, and other calls. */
 export interface Call {
   readonly call: string;
   readonly args: readonly unknown[];
@@ -11,7 +11,7 @@ export interface Call {
 
 export const call = (name: keyof typeof schedules, ...args: readonly unknown[]): Call => ({ call: name, args });
 
-/** What the call gives. */
+/** Returns the schedule that the call makes. */
 export function make({ call: name, args }: Call): Schedule {
   const create = schedules[name as keyof typeof schedules] as (...given: unknown[]) => Schedule;
   return create(...args.map(revived));
@@ -22,7 +22,7 @@ function revived(value: unknown): unknown {
   return isCall(value) ? make(value) : value;
 }
 
-/** The call as it stands in a program. */
+/** Returns the call as source code. */
 export function text(value: unknown): string {
   if (isCall(value)) return `${value.call}(${value.args.map(text).join(', ')})`;
   if (Array.isArray(value)) return `[${value.map(text).join(', ')}]`;

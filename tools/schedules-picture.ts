@@ -1,4 +1,4 @@
-// The picture of all schedules: a small chart for each, titled with the call that makes it.
+// Draws all schedules: a small chart for each, with the call as its title.
 
 import type { OneCycle, ReduceOnPlateau, Schedule } from 'twinstep/schedules';
 import { line, svg } from './chart.js';
@@ -6,11 +6,11 @@ import { call, make, text, type Call } from './schedule-calls.js';
 
 interface Panel {
   readonly of: Call;
-  /** What is drawn of it, if not the multiplier of lr. */
+  /** Draws beta1 instead of the multiplier of lr. */
   readonly beta1?: boolean;
 }
 
-/** In the order of the picture, which is that of the README's table. */
+/** The panels, in the order of the README's table. */
 export const panels: readonly Panel[] = [
   { of: call('constant', { factor: 0.5, totalIters: 30 }) },
   { of: call('linear', { startFactor: 1, endFactor: 0.1, totalIters: 80 }) },
@@ -44,7 +44,7 @@ const [WIDTH, HEIGHT] = [400, 210];
 const LINE_HEIGHT = 15;
 const steps = [...Array(STEPS + 1).keys()];
 
-/** A loss that falls for 35 steps, and again for 15 from step 60 on. */
+/** A loss that falls for 35 steps, then again for 15 steps from step 60 on. */
 const loss = (t: number): number => 1 / (1 + Math.min(t, 35) + Math.min(Math.max(t - 60, 0), 15));
 
 function values({ of, beta1 }: Panel): number[] {
@@ -57,7 +57,7 @@ function values({ of, beta1 }: Panel): number[] {
   });
 }
 
-/** What stands above a panel, in lines that fit. */
+/** Returns the title of a panel, in lines that fit. */
 function title({ of, beta1 }: Panel): string[] {
   const [start, ...words] = `${text(of)}${beta1 ? '.momentum' : ''}`.split(/(?<=,) (?=[a-z])/);
   const lines = [start];
@@ -109,7 +109,7 @@ export function draw(): string {
     series: panels.map((panel, i) => {
       const drawn = values(panel);
       const data = drawn.map((value, t) => [t, value]);
-      // Few values are levels, and the way between them is none.
+      // A schedule with few different values is constant in between: draw it in steps.
       const isLevels = new Set(drawn).size < STEPS / 4;
       return { ...line(i, data, panel.beta1 ? '#d97706' : '#2563eb'), step: isLevels && 'end' };
     }),

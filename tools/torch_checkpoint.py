@@ -1,16 +1,18 @@
-"""Turns a checkpoint of twinstep into PyTorch's files, and back.
+"""Converts a checkpoint of twinstep to a file of PyTorch, and back.
 
     python tools/torch_checkpoint.py to-torch IN.safetensors OUT.pt [--by-name]
     python tools/torch_checkpoint.py from-torch IN.pt OUT.safetensors [--algorithm adamw]
 
-OUT.pt is what torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, ...) writes; the optimizer
-is torch.optim's Adam, AdamW, NAdam or RAdam, or one of the package schedulefree. With --by-name its dict has names for
-indices, as torch.distributed.checkpoint.state_dict.set_optimizer_state_dict wants it for a sharded model.
+OUT.pt is what torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, ...) writes, for Adam,
+AdamW, NAdam or RAdam of torch.optim or an optimizer of the package schedulefree. With --by-name its state dict has
+names instead of indices, as torch.distributed.checkpoint.state_dict.set_optimizer_state_dict needs for a sharded model.
 
-What has no equivalent on the other side is refused with a sentence that names it. What is to be done there by hand is
-said on stderr: a schedule is code, and in neither file, but for the memory of reduceOnPlateau, which is 'lr_scheduler',
-the state of ReduceLROnPlateau; PyTorch's lr is already scheduled, and ours is its initial_lr (of OneCycleLR max_lr); a
-group of which a decay mask spares some tensors is two groups in PyTorch, and stays two on the way back.
+Exits with an error that names whatever has no equivalent on the other side. Prints to stderr what you must do by hand:
+
+- A schedule is code, so neither file has it, except the state of reduceOnPlateau: it is saved as 'lr_scheduler', the
+  state of ReduceLROnPlateau.
+- PyTorch's lr is the scheduled one; twinstep's lr is PyTorch's initial_lr (max_lr for OneCycleLR).
+- If a decay mask excludes some tensors of a group, PyTorch needs two groups. They stay two when converted back.
 """
 
 import argparse
@@ -28,7 +30,7 @@ RADAM = {'lr', 'betas', 'eps', 'weight_decay', 'maximize', 'decoupled_weight_dec
 AVERAGE = {'r', 'weight_lr_power', 'k', 'weight_sum', 'lr_max', 'scheduled_lr', 'train_mode'}
 SCHEDULE_FREE = AVERAGE | {'lr', 'weight_decay'}
 
-# What both sides have of a group, by algorithm.
+# Options of a group that both sides have, by algorithm.
 OPTIONS = {
     'adam': ADAM,
     'adamw': ADAM,
@@ -39,7 +41,7 @@ OPTIONS = {
     'sgdScheduleFree': SCHEDULE_FREE | {'momentum', 'warmup_steps'},
 }
 
-# Ours alone, and the value at which it says what PyTorch does anyway.
+# Options that only twinstep has, with the value for PyTorch's behaviour.
 NEUTRAL_ADAM = {'grad_scale': 1, 'couple': True, 'eps_hat': False, 'nesterov': False, 'eps_root': 0}
 NEUTRAL_SCHEDULE_FREE = {'grad_scale': 1, 'maximize': False, 'decay_at': 'y'}
 NEUTRAL = {
@@ -52,15 +54,15 @@ NEUTRAL = {
     'sgdScheduleFree': NEUTRAL_SCHEDULE_FREE,
 }
 
-# PyTorch's alone: how it computes, and not what; and what schedulers write down.
+# Options that only PyTorch has: they change how it computes, not the result. And entries that schedulers add.
 MACHINE = {'foreach', 'fused', 'capturable', 'differentiable'}
 SCHEDULERS = {'initial_lr', 'max_lr', 'min_lr', 'base_momentum', 'max_momentum', 'swa_lr'}
 TORCH_DEFAULTS = {'foreach': None, 'capturable': False, 'differentiable': False}
 
-# What older versions of schedulefree do not save.
+# Entries that older versions of schedulefree do not save.
 OLDER = {'scheduled_lr': 0.0, 'inner_momentum': 0.0}
 
-# What tells the optimizers that have no equivalent here: an option, or a slot.
+# An option or a slot that identifies an optimizer without an equivalent here.
 OTHERS = {
     'dampening': 'SGD',
     'lr_decay': 'Adagrad',
@@ -74,13 +76,13 @@ OTHERS = {
     'ns_steps': 'Muon',
 }
 
-# Parts of PyTorch's file by the names that they have in its tutorials.
+# Parts of PyTorch's file, with the keys that its tutorials use.
 PARTS = {name: (name, f'{name}_state_dict') for name in ('model', 'optimizer', 'lr_scheduler', 'scheduler')}
 
-# The memory of reduceOnPlateau, but for the multiplier, which in PyTorch is in lr.
+# The state of reduceOnPlateau, except the multiplier, which is part of PyTorch's lr.
 PLATEAU = ('best', 'num_bad_epochs', 'cooldown_counter', 'last_epoch')
 
-# What parsers raise for files that are not what they should be.
+# The exceptions of parsers for invalid files.
 DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError)
 
 
@@ -101,7 +103,7 @@ def counts_by_group(algorithm):
     return algorithm.endswith('ScheduleFree')
 
 
-# Our file: safetensors, read and written here so that nothing but torch is needed.
+# twinstep's file: safetensors. Read and written here, so that only torch is needed.
 
 
 def read_file(path):
@@ -111,7 +113,7 @@ def read_file(path):
     except OSError as error:
         refuse(f'{path} cannot be read: {error.strerror}.')
     except (struct.error, *DAMAGE):
-        refuse(f'{path} is no safetensors file, or it is cut short.')
+        refuse(f'{path} is not a complete safetensors file.')
 
 
 def parse(path, data):
@@ -119,12 +121,12 @@ def parse(path, data):
     header = json.loads(data[8 : 8 + length])
     metadata = header.pop('__metadata__', {})
     if (metadata.get('format'), metadata.get('version')) != ('twinstep', '1'):
-        refuse(f'{path} is no checkpoint of twinstep: its format is {metadata.get("format")!r}.')
+        refuse(f'{path} is not a checkpoint of twinstep: its format is {metadata.get("format")!r}.')
     tensors = {}
     for key, entry in header.items():
         begin, end = (8 + length + offset for offset in entry['data_offsets'])
         shape = entry['shape']
-        # frombuffer takes no empty buffer.
+        # frombuffer refuses an empty buffer.
         flat = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32) if end > begin else torch.empty(0)
         tensors[key] = flat.reshape(shape)
     own = json.loads(metadata['metadata']) if 'metadata' in metadata else None
@@ -135,7 +137,7 @@ def as_json(value, what):
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
-        refuse(f'{what} is to stand in JSON, which it cannot: {error}.')
+        refuse(f'{what} cannot be written as JSON: {error}.')
 
 
 def write_file(path, tensors, state, own):
@@ -159,19 +161,19 @@ def write_file(path, tensors, state, own):
 
 
 def to_torch(tensors, state_dict, own=None):
-    """What torch.save takes: the model's state dict, the optimizer's, and what stands beside them."""
+    """Returns the argument of torch.save: the state dicts of model and optimizer, and the user's metadata."""
     ours = state_dict['param_groups']
     groups = [theirs for g, group in enumerate(ours) for theirs in split(torch_group(group), group, g)]
-    tell_of_code(ours)
+    tell_manual_steps(ours)
     model, slots = {}, {}
     for key, tensor in tensors.items():
-        # A slot has no slash; a name may have one.
+        # The name of a slot has no slash; the name of a tensor may have one.
         slot, name = key.split('/', 1)
         if slot == 'param':
             model[name] = tensor
         else:
             slots.setdefault(name, {})[slot] = tensor
-    # Counted anew, as PyTorch does: what was split is in another order.
+    # Number the parameters as PyTorch does: split groups change the order.
     indices = {name: i for i, name in enumerate(name for group in groups for name in group['param_names'])}
     for group in groups:
         group['params'] = [indices[name] for name in group['param_names']]
@@ -181,14 +183,14 @@ def to_torch(tensors, state_dict, own=None):
         name = names[int(index)]
         state[indices[name]] = torch_numbers(numbers, name) | slots.get(name, {})
     saved = {'model': model, 'optimizer': {'state': dict(sorted(state.items())), 'param_groups': groups}}
-    # Without a best PyTorch has the worst of its mode, which our file does not tell.
+    # best is None before the first metric. PyTorch has inf or -inf, depending on the mode, which our file lacks.
     memories = [
         {key: group['schedule'][key] for key in PLATEAU if group['schedule'][key] is not None}
         for group in ours
         if is_plateau(group)
     ]
     if any(memory != memories[0] for memory in memories):
-        refuse('PyTorch has one ReduceLROnPlateau for all groups, and here the groups have several.')
+        refuse('PyTorch has one ReduceLROnPlateau for all groups, but these groups have different ones.')
     if memories:
         saved['lr_scheduler'] = memories[0]
     return saved if own is None else saved | {'metadata': own}
@@ -198,45 +200,45 @@ def is_plateau(group):
     return set(group.get('schedule', ())) == {*PLATEAU, 'multiplier'}
 
 
-def tell_of_code(groups):
-    """What is code here, and so to be given to PyTorch by hand."""
+def tell_manual_steps(groups):
+    """Prints what the user must set in PyTorch by hand, because it is code here."""
     frozen = [name for group in groups for name in group.get('frozen', [])]
     if frozen:
-        tell(f'Frozen: {listed(frozen)}; call requires_grad_(False) of these there.')
+        tell(f'Frozen: {listed(frozen)}. Call requires_grad_(False) for these in PyTorch.')
     steps = max((group.get('completed_steps', group.get('k', 0)) for group in groups), default=0)
     functions = sorted({name for group in groups for name in group.get('functions', [])})
     scheduled = [group for group in groups if 'schedule' in group.get('functions', []) and not is_plateau(group)]
     if any(is_plateau(group) for group in groups):
-        tell("ReduceLROnPlateau, made with your options, takes 'lr_scheduler' by its load_state_dict.")
+        tell("Make ReduceLROnPlateau with your options, and load 'lr_scheduler' with its load_state_dict.")
         functions = [name for name in functions if name != 'schedule' or scheduled]
     if functions:
-        tell(f'Functions here, and numbers there, as of {steps} completed steps: {", ".join(functions)}.')
+        tell(f'Saved as numbers, as of {steps} completed steps, but functions in twinstep: {", ".join(functions)}.')
     if scheduled:
-        # last_epoch would do for some only: most of PyTorch's schedulers go on from the lr before.
-        tell(f"Make PyTorch's scheduler over the loaded optimizer, without last_epoch, and step() it {steps} times.")
+        # last_epoch works for some schedulers only: most of PyTorch's compute lr from the lr before.
+        tell(f"Make PyTorch's scheduler for the loaded optimizer without last_epoch; call its step() {steps} times.")
     if any('schedule' in group for group in scheduled):
-        tell("Left out: the memory of a schedule that is not reduceOnPlateau's alone.")
+        tell("Left out: the state of a schedule other than reduceOnPlateau.")
 
 
 def split(theirs, ours, g):
-    """The group, or where a decay mask spares some of its tensors, those that decay and those that do not."""
+    """Returns the group, or if a decay mask excludes some tensors, one group that decays and one that does not."""
     spared = set(ours.get('no_decay', []))
     if not spared or (theirs['weight_decay'] == 0 and 'weight_decay' not in ours.get('functions', [])):
         return [theirs]
     decaying = [name for name in theirs['param_names'] if name not in spared]
     resting = [name for name in theirs['param_names'] if name in spared]
     tell(
-        f'PyTorch decays all of a group, and so group {g} is two, to be made in this order: weight_decay = '
+        f'PyTorch decays all tensors of a group, so group {g} becomes two. Make them in this order: weight_decay = '
         f'{theirs["weight_decay"]} for {listed(decaying)}, then 0 for {listed(resting)}.'
         if decaying
-        else f'PyTorch decays all of a group, and so group {g}, of which nothing decays, has weight_decay = 0.'
+        else f'PyTorch decays all tensors of a group. In group {g} none decays, so it has weight_decay = 0.'
     )
     both = [theirs | {'param_names': decaying}, theirs | {'param_names': resting, 'weight_decay': 0.0}]
     return [group for group in both if group['param_names']]
 
 
 def by_name(optimizer):
-    """The optimizer's state dict by names for indices, and without initial_lr, which that loader refuses."""
+    """Returns the optimizer's state dict with names for indices, without initial_lr, which that loader refuses."""
     groups = optimizer['param_groups']
     names = {index: name for group in groups for index, name in zip(group['params'], group['param_names'])}
     return {
@@ -254,11 +256,11 @@ def torch_group(ours):
         refuse(f'PyTorch has no equivalent of the algorithm {algorithm!r}.')
     for name, neutral in NEUTRAL[algorithm].items():
         if ours.get(name, neutral) != neutral:
-            what = ': set gradScale to 1 before saving' if name == 'grad_scale' else f', only of {neutral!r}'
+            what = ': set gradScale to 1 before saving' if name == 'grad_scale' else f', only for {neutral!r}'
             refuse(f'PyTorch has no equivalent of {name} = {ours[name]!r}{what}.')
     missing = sorted(OPTIONS[algorithm] - ours.keys())
     if missing:
-        refuse(f'The checkpoint does not say {", ".join(missing)}: a function that did not answer when it was saved.')
+        refuse(f'The checkpoint lacks {", ".join(missing)}: a function that failed when the checkpoint was saved.')
     group = {name: ours[name] for name in ours if name in OPTIONS[algorithm]}
     group['initial_lr'] = ours['lr']
     if is_plateau(ours):
@@ -275,10 +277,10 @@ def torch_group(ours):
 
 
 def torch_numbers(ours, name):
-    """step and NAdam's mu_product, which PyTorch has as float tensors."""
+    """Returns step and NAdam's mu_product as PyTorch saves them: as float tensors."""
     state = {key: torch.tensor(float(value), dtype=torch.float32) for key, value in ours.items()}
     if 'step' in ours and state['step'].item() != ours['step']:
-        refuse(f'PyTorch counts steps in float32, which has no {ours["step"]}: those of {name!r}.')
+        refuse(f'PyTorch counts steps in float32, which cannot represent {ours["step"]}, the steps of {name!r}.')
     return state
 
 
@@ -286,12 +288,12 @@ def torch_numbers(ours, name):
 
 
 def from_torch(saved, algorithm=None):
-    """The tensors, the state dict, and the value beside them."""
+    """Returns the tensors, the state dict, and the metadata."""
     model, optimizer = part(saved, 'model'), part(saved, 'optimizer')
     if not isinstance(optimizer, dict) or not {'state', 'param_groups'} <= optimizer.keys():
-        refuse("'optimizer' is no state dict of an optimizer: it has no state and param_groups.")
+        refuse("'optimizer' is not the state dict of an optimizer: it lacks state or param_groups.")
     names = names_of(optimizer['param_groups'], model)
-    # As PyTorch counts; by name they are their names.
+    # PyTorch's numbers, or the names if the state dict is by name.
     indices = {index: i for i, index in enumerate(names)}
     scheduler = part(saved, 'lr_scheduler', 'scheduler')
     is_from_plateau = isinstance(scheduler, dict) and scheduler.keys() >= set(PLATEAU)
@@ -304,15 +306,15 @@ def from_torch(saved, algorithm=None):
             group |= plateau(scheduler, plain(theirs['lr']), group['lr'])
         elif group['lr'] != plain(theirs['lr']):
             now = plain(theirs['lr'])
-            tell(f'PyTorch scheduled {now} from lr = {group["lr"]} of group {g}, which is lr here: give its schedule.')
+            tell(f'The lr of group {g} is {group["lr"]} here; PyTorch scheduled it to {now}. Set the option schedule.')
         for index, remembered in states.items():
-            # Schedule-Free's eval() and train() leave an empty state for a parameter that has not stepped.
+            # Schedule-Free's eval() and train() make an empty state for a parameter without a step.
             if remembered:
                 numbers, arrays = our_state(remembered, theirs, names[index])
                 state[str(indices[index])] = numbers
                 for slot, tensor in arrays.items():
                     if tensor.shape != model[names[index]].shape:
-                        refuse(f'{slot} of {names[index]!r} has the shape {list(tensor.shape)}, and not its own.')
+                        refuse(f'{slot} of {names[index]!r} has the shape {list(tensor.shape)}, its parameter another.')
                     tensors[f'{slot}/{names[index]}'] = tensor
         params = {'params': [indices[index] for index in states], 'param_names': [names[index] for index in states]}
         groups.append(group | params)
@@ -320,23 +322,23 @@ def from_torch(saved, algorithm=None):
     for group in groups:
         if not counts_by_group(group['algorithm']):
             group['completed_steps'] = steps
-    tell_what_is_left(saved, model.keys() - set(names.values()), is_from_plateau)
+    tell_left_out(saved, model.keys() - set(names.values()), is_from_plateau)
     return tensors, {'state': state, 'param_groups': groups}, saved.get('metadata')
 
 
 def part(saved, *names):
-    """A part of PyTorch's file by any of its names; only a scheduler may be missing."""
+    """Returns a part of PyTorch's file by any of its keys. Only a scheduler may be missing."""
     keys = [key for name in names for key in PARTS[name]]
     if not isinstance(saved, dict):
-        refuse(f'Expected a file of a dict with {listed(keys)}, got one of a {type(saved).__name__}.')
+        refuse(f'Expected a file with a dict that has {listed(keys)}, got a {type(saved).__name__}.')
     found = next((saved[key] for key in keys if key in saved), None)
     if found is None and len(names) == 1:
-        refuse(f'The file has neither {" nor ".join(map(repr, keys))}, but {listed(saved) or "nothing"}.')
+        refuse(f'The file has neither {" nor ".join(map(repr, keys))}, only {listed(saved) or "nothing"}.')
     return found
 
 
 def plateau(scheduler, reduced, lr):
-    """Our memory of ReduceLROnPlateau's state. PyTorch's lr is reduced; from which, it does not always tell."""
+    """Returns our state of reduceOnPlateau. PyTorch saves the reduced lr, but not always the lr before."""
     memory = {key: plain(scheduler[key]) for key in PLATEAU}
     if not math.isfinite(memory['best']):
         memory['best'] = None
@@ -345,20 +347,21 @@ def plateau(scheduler, reduced, lr):
     return {'lr': lr, 'schedule': memory, 'functions': ['schedule']}
 
 
-def tell_what_is_left(saved, strangers, is_from_plateau):
-    if strangers:
-        tell(f'Left out, as the optimizer has no such parameter: {listed(sorted(strangers))}.')
+def tell_left_out(saved, unknown, is_from_plateau):
+    """Prints which parts of PyTorch's file are not converted."""
+    if unknown:
+        tell(f'Left out, because the optimizer has no such parameter: {listed(sorted(unknown))}.')
     schedulers = PARTS['lr_scheduler'] + PARTS['scheduler']
     left = [key for key in schedulers if key in saved and not is_from_plateau]
     if left:
-        tell(f'Left out, as a schedule is code here: {listed(left)}.')
+        tell(f'Left out, because a schedule is code here: {listed(left)}.')
     others = sorted(map(str, saved.keys() - {*PARTS['model'], *PARTS['optimizer'], *schedulers, 'metadata'}))
     if others:
-        tell(f"Left out, as only 'metadata' stands beside model and optimizer: {listed(others)}.")
+        tell(f"Left out; besides model and optimizer only 'metadata' is kept: {listed(others)}.")
 
 
 def names_of(groups, model):
-    """The name of each index: what the optimizer was told, or else the model's order."""
+    """Returns the name of each index: the optimizer's, or if it has none, by the order of the model."""
     indices = [index for group in groups for index in group['params']]
     if indices and all(isinstance(index, str) for index in indices):
         names = indices
@@ -368,12 +371,12 @@ def names_of(groups, model):
         names = list(model)
     else:
         refuse(
-            f'The optimizer does not name its {len(indices)} parameters in {len(groups)} groups, and the model has '
-            f'{len(model)} tensors: make it over model.named_parameters().'
+            f'The optimizer has no names for its {len(indices)} parameters in {len(groups)} groups, and the model has '
+            f'{len(model)} tensors: make the optimizer with model.named_parameters().'
         )
     unknown = [name for name in names if name not in model]
     if unknown:
-        refuse(f'The model has no parameter {listed(unknown)}, which the optimizer has.')
+        refuse(f'The optimizer has parameters that the model lacks: {listed(unknown)}.')
     return dict(zip(indices, names))
 
 
@@ -381,32 +384,32 @@ def our_group(group, states, algorithm):
     for key in (key for keys in (group, *states.values()) for key in keys or ()):
         if key in OTHERS:
             refuse(f"PyTorch's {OTHERS[key]} has no equivalent here.")
-    told = algorithm_of(group)
-    if told and algorithm and told != algorithm:
-        refuse(f'The optimizer says of itself that it is {told}, and not {algorithm}.')
-    algorithm = told or algorithm
+    found = algorithm_of(group)
+    if found and algorithm and found != algorithm:
+        refuse(f'The optimizer is {found}, not {algorithm}.')
+    algorithm = found or algorithm
     if not algorithm:
-        refuse(f'The optimizer does not say which it is; say it with --algorithm, one of {", ".join(OPTIONS)}.')
+        refuse(f'The file does not say which optimizer it is of: pass --algorithm, one of {", ".join(OPTIONS)}.')
     known = OPTIONS[algorithm]
     values = (OLDER if counts_by_group(algorithm) else {}) | group
     if algorithm in ('adam', 'adamw'):
         values = {'decoupled_weight_decay': algorithm == 'adamw'} | values
     for name in sorted(group.keys() - known - MACHINE - SCHEDULERS - {'params', 'param_names'}):
-        # What upstream may have, and here does not switch on.
+        # An option that upstream may save, and that has no effect with this value.
         if group[name] != NEUTRAL[algorithm].get(name, False):
             refuse(f'{algorithm} has no equivalent of {name} = {group[name]!r}.')
     missing = sorted(known - values.keys())
     if missing:
-        refuse(f'The optimizer does not say {", ".join(missing)}: it is not {algorithm}.')
+        refuse(f'The optimizer lacks {", ".join(missing)}: it is not {algorithm}.')
     ours = {name: plain(values[name]) for name in values if name in known}
-    # OneCycleLR begins at its initial_lr, and our oneCycle is a part of the largest.
+    # OneCycleLR starts at initial_lr; our lr is the maximum of oneCycle.
     ours['lr'] = plain(group.get('max_lr', group.get('initial_lr', group['lr'])))
-    # Of decay masks nothing is said: that of the optimizer that takes it over stands.
+    # No decay mask: loading keeps that of the optimizer.
     return ours | NEUTRAL[algorithm] | {'algorithm': algorithm, 'functions': []}
 
 
 def algorithm_of(group):
-    """As far as the options tell: those of Adam and AdamW do since torch 2.7."""
+    """Returns the algorithm, if the options identify it: those of Adam and AdamW do since torch 2.7."""
     if 'weight_sum' in group:
         if 'momentum' in group:
             return 'sgdScheduleFree'
@@ -421,29 +424,29 @@ def algorithm_of(group):
 
 
 def our_state(state, group, name):
-    """Numbers, which stand in JSON, and arrays."""
+    """Returns the numbers, which are saved as JSON, and the arrays."""
     numbers = {key: plain(state[key]) for key in ('step', 'mu_product') if key in state}
     if 'step' in numbers:
         if numbers['step'] != int(numbers['step']):
-            refuse(f'{name!r} has completed {numbers["step"]} steps, which is no whole number.')
+            refuse(f'{name!r} has completed {numbers["step"]} steps, which is not a whole number.')
         numbers['step'] = int(numbers['step'])
     if 'mu_product' in numbers:
         mu_product = product_of_mu(group, numbers['step'])
         if abs(numbers['mu_product'] - mu_product) > 1e-3 * mu_product + 1e-6:
-            refuse(f'mu_product of {name!r} is not that of its options, {mu_product}, but {numbers["mu_product"]}.')
+            refuse(f'Expected mu_product of {name!r} to be {mu_product}, by its options, got {numbers["mu_product"]}.')
         numbers['mu_product'] = mu_product
     arrays = {slot: floats(t, f'{slot} of {name!r}') for slot, t in state.items() if slot not in numbers}
     return numbers, arrays
 
 
 def product_of_mu(group, step):
-    """NAdam's, which twinstep derives from the options."""
+    """Returns NAdam's mu_product, computed from the options."""
     beta1, decay = group['betas'][0], group['momentum_decay']
     return math.prod(beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in range(1, step + 1))
 
 
 def plain(value):
-    """A number, where PyTorch may have a tensor, and a list for a tuple."""
+    """Returns a number for a tensor, and a list for a tuple."""
     if isinstance(value, (tuple, list)):
         return [plain(each) for each in value]
     return value.item() if isinstance(value, torch.Tensor) else value
@@ -466,8 +469,7 @@ def load(path):
             return torch.load(file, map_location='cpu', weights_only=True)
         except (pickle.UnpicklingError, OSError, *DAMAGE):
             refuse(
-                f'{path} is no file of torch.save, is cut short, or holds more than state dicts, which are tensors, '
-                'numbers, strings, lists and dicts.'
+                f'{path} is not a complete file of torch.save with only tensors, numbers, strings, lists and dicts.'
             )
 
 
@@ -476,7 +478,7 @@ def main():
     parser.add_argument('direction', choices=('to-torch', 'from-torch'))
     parser.add_argument('source')
     parser.add_argument('target')
-    parser.add_argument('--algorithm', choices=OPTIONS, help='from-torch: where the file does not tell')
+    parser.add_argument('--algorithm', choices=OPTIONS, help='from-torch: if the file does not say')
     parser.add_argument('--by-name', action='store_true', help='to-torch: for a sharded model')
     args = parser.parse_args()
     is_ours = args.direction == 'to-torch'

@@ -1,6 +1,6 @@
-// A Vulkan driver for npm `webgpu` (Dawn for Node) on a machine that has none: the SwiftShader inside
-// `@sparticuz/chromium`, which renders on the CPU. Drivers are found through the environment of a process as it
-// starts, so this is a launcher: `node tools/vulkan.mjs node program.js`.
+// Provides a Vulkan driver for npm `webgpu` (Dawn for Node) on a machine without one: SwiftShader, from
+// `@sparticuz/chromium`, which renders on the CPU. A process finds drivers by its environment variables when it starts,
+// so this is a launcher: `node tools/vulkan.mjs node program.js`.
 
 import { spawnSync } from 'node:child_process';
 import { createReadStream, existsSync } from 'node:fs';
@@ -16,7 +16,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const folder = join(root, 'node_modules/.cache/twinstep-swiftshader');
 
 /**
- * The environment variables with which a process finds an adapter: none where the system has one of its own.
+ * Returns the environment variables with which a process finds an adapter. Empty if the system has an adapter.
  * @returns {Promise<Record<string, string>>}
  */
 export async function vulkanEnvironment() {
@@ -26,7 +26,7 @@ export async function vulkanEnvironment() {
   return { LD_LIBRARY_PATH: folder, VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver };
 }
 
-/** Whether Dawn has an adapter here and now; asked in a process of its own, since a driver may abort it. */
+/** Whether Dawn finds an adapter. Tests it in another process, because a driver may abort the process. */
 function findsAdapter() {
   const program = `
     import { create } from 'webgpu';
@@ -39,7 +39,7 @@ function findsAdapter() {
 async function unpack() {
   const entry = createRequire(import.meta.url).resolve('@sparticuz/chromium');
   const archive = join(dirname(entry), '../../bin/swiftshader.tar.br');
-  // Unpacked beside and then renamed, so that two processes at once do no harm.
+  // Unpack under another name, then rename, so that two processes may do this at once.
   const partial = `${folder}.${process.pid}`;
   await pipeline(createReadStream(archive), createBrotliDecompress(), extract(partial));
   await rename(partial, folder).catch(() => rm(partial, { recursive: true }));

@@ -1,4 +1,4 @@
-// The digits, the initial weights, and what PyTorch made of them.
+// The digits, the initial weights, and the results of PyTorch.
 
 import { readFileSync } from 'node:fs';
 import { readSafetensors } from '../../tools/safetensors.js';
@@ -11,7 +11,7 @@ interface Run {
   readonly testAccuracy: number;
 }
 
-/** PyTorch's own run of the same training: its settings, and the loss of every batch. */
+/** The same training in PyTorch: its settings, and the loss of every batch. */
 export const pytorch = JSON.parse(readFileSync(new URL('digits-pytorch.json', folder), 'utf8')) as {
   batch: number;
   steps: number;
@@ -22,11 +22,11 @@ export const pytorch = JSON.parse(readFileSync(new URL('digits-pytorch.json', fo
   >;
 };
 
-/** 8x8 pixels of 0 to 16 an image, here 0 to 1; one image after another. */
+/** One image after another, 8x8 pixels each, scaled from 0..16 to 0..1. */
 export const images = Float32Array.from(tensors.get('images')!.data, (pixel) => pixel / 16);
 export const labels = tensors.get('labels')!.data;
 
-/** Fresh copies of the initial weights, by name. */
+/** Returns copies of the initial weights, by name. */
 export const initialWeights = (): Record<string, Float32Array> =>
   Object.fromEntries(
     ['fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias'].map((name) => [

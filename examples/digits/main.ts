@@ -1,4 +1,4 @@
-// Trains a digits classifier with every optimizer on every backend of this machine, and holds the loss curves against
+// Trains a digits classifier with every optimizer on every backend of this machine, and compares the loss curves with
 // PyTorch's. Run it with `npm start`.
 
 import { writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { pytorch } from './data.js';
 import { draw } from './picture.js';
 import { optimizers, train, type Backend, type Result } from './train.js';
 
-/** How far a loss may be from PyTorch's: both are float32, and 600 steps amplify the last bits. */
+/** The largest allowed distance from PyTorch's loss: both are float32, and 600 steps amplify rounding differences. */
 const MOST = 1e-3;
 
 const names = Object.keys(optimizers) as (keyof typeof optimizers)[];
@@ -63,14 +63,14 @@ const reference = Object.fromEntries(names.map((name) => [name, expected(name)])
 writeFileSync(picture, draw(results, reference, { window: pytorch.train / pytorch.batch, limit: MOST }));
 console.log(`Loss curves: ${relative('.', picture)}`);
 
-/** By how many of the 297 test images an accuracy differs: one may fall on the other side. */
+/** By how many of the 297 test images the accuracy differs from PyTorch's. One is allowed. */
 const imagesApart = ({ optimizer, testAccuracy }: Result): number =>
   Math.round(297 * Math.abs(testAccuracy - pytorch.runs[optimizer].float32.testAccuracy));
-const strays = results.filter((result) => !(distance(result) <= MOST && imagesApart(result) <= 1));
-for (const { backend, optimizer } of strays) {
+const different = results.filter((result) => !(distance(result) <= MOST && imagesApart(result) <= 1));
+for (const { backend, optimizer } of different) {
   console.error(
-    `${optimizer} on ${backend} leaves PyTorch's loss curve by more than ${MOST}, or its accuracy by more than one image.`,
+    `${optimizer} on ${backend} differs from PyTorch's losses by more than ${MOST}, or in accuracy by more than one image.`,
   );
 }
-// Dawn keeps the process alive, so it has to be ended.
-process.exit(strays.length > 0 ? 1 : 0);
+// Exit explicitly: Dawn keeps the process alive.
+process.exit(different.length > 0 ? 1 : 0);

@@ -1,4 +1,4 @@
-// A small classifier and its gradients, by hand: relu(x W1' + b1) W2' + b2, with the mean cross-entropy as loss.
+// A small classifier with gradients written by hand: relu(x W1' + b1) W2' + b2. The loss is the mean cross-entropy.
 
 const PIXELS = 64;
 const HIDDEN = 32;
@@ -32,7 +32,7 @@ function forward(weights: Weights, image: Float32Array): Forward {
   return { hidden, probabilities: exponentials.map((x) => x / total) };
 }
 
-/** The mean loss of the images at `indices`; its gradients are written into `grads`. */
+/** Returns the mean loss of the images at `indices`, and writes its gradients into `grads`. */
 export function lossAndGradients(
   weights: Weights,
   grads: Weights,
@@ -66,7 +66,7 @@ export function lossAndGradients(
   return loss;
 }
 
-/** The part of the images at `indices` whose most probable class is their label. */
+/** Returns the fraction of the images at `indices` that are classified correctly. */
 export function accuracy(
   weights: Weights,
   images: Float32Array,

@@ -1,4 +1,4 @@
-// The loss curves as an SVG: above the losses, below how far they are from PyTorch's.
+// Draws the loss curves as SVG: the losses at the top, their distance from PyTorch's below.
 
 import { line, svg } from '../../tools/chart.js';
 
@@ -9,16 +9,16 @@ export interface Curve {
 }
 
 interface Options {
-  /** Losses are shown as the mean over so many steps: an epoch, so that every image is in it once. */
+  /** The number of steps to average losses over: an epoch, so that every image counts once. */
   readonly window: number;
-  /** The distance that must not be exceeded, drawn as a line. */
+  /** The largest allowed distance, drawn as a line. */
   readonly limit: number;
 }
 
 const colors: Readonly<Record<string, string>> = { adam: '#2563eb', adamw: '#d97706', adamwScheduleFree: '#059669' };
 const dashes: Readonly<Record<string, 'solid' | 'dashed' | 'dotted'>> = { wasm: 'dashed', webgpu: 'dotted' };
 
-/** `pytorch` has PyTorch's losses by optimizer. */
+/** Returns the SVG. `pytorch` has PyTorch's losses by optimizer. */
 export function draw(
   curves: readonly Curve[],
   pytorch: Readonly<Record<string, readonly number[]>>,

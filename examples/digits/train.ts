@@ -1,4 +1,4 @@
-// One training run: the loop that a user would write, with a clock around the optimizer's step.
+// A training run: the loop that a user would write, with the optimizer's step timed.
 
 import { adam, adamw, adamwScheduleFree } from 'twinstep';
 import { images, initialWeights, labels, pytorch } from './data.js';
@@ -10,18 +10,18 @@ export type Backend = 'reference' | 'wasm' | 'webgpu';
 export interface Result {
   readonly backend: Backend;
   readonly optimizer: string;
-  /** The loss of each batch, before its step; Schedule-Free's at y. */
+  /** The loss of each batch, before its step; for Schedule-Free at y. */
   readonly losses: readonly number[];
-  /** Of the trained weights; Schedule-Free's average x. */
+  /** The accuracy of the trained weights; for Schedule-Free of the average x. */
   readonly testAccuracy: number;
-  /** The median time of a step, the GPU's work included. */
+  /** The median time of a step, including the GPU's work. */
   readonly microseconds: number;
 }
 
 const { batch, steps, train: trainCount } = pytorch;
 const testIndices = Array.from({ length: labels.length - trainCount }, (_, i) => trainCount + i);
 
-/** Trains from the initial weights, in PyTorch's batch order. `device` is given for the webgpu backend. */
+/** Trains from the initial weights, in PyTorch's batch order. The backend webgpu needs `device`. */
 export async function train(
   optimizerName: keyof typeof optimizers,
   backend: Backend,

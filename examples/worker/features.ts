@@ -1,12 +1,12 @@
-// Features of any names as positions in one short list of weights: the hashing trick (arXiv 0902.2206). No dictionary
-// has to be kept, and two features that fall on one position share its weight.
+// Maps features with any names to positions in a short list of weights: the hashing trick (arXiv 0902.2206). It needs
+// no dictionary. Two features with the same position share a weight.
 
-/** What is known of an item and its surroundings: { "topic": "sport", "position": 2 }. */
+/** What is known about an item and its context: { "topic": "sport", "position": 2 }. */
 export type Features = Readonly<Record<string, string | number>>;
 
 export const POSITIONS = 256;
 
-/** A text is a feature of its own with value 1, "topic=sport"; a number is the value of the feature that it is named by. */
+/** A string makes a feature "topic=sport" with value 1. A number is the value of the feature with its name. */
 export const hashed = (features: Features): { position: number; value: number }[] =>
   Object.entries(features).map(([name, value]) =>
     typeof value === 'string'
@@ -14,7 +14,7 @@ export const hashed = (features: Features): { position: number; value: number }[
       : { position: fnv1a(name) % POSITIONS, value },
   );
 
-/** FNV-1a of 32 bits, over UTF-8: the same on every machine, and for ever, which what is stored relies on. */
+/** Returns the 32-bit FNV-1a hash of the UTF-8 bytes. It must never change: stored models depend on it. */
 export function fnv1a(text: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193);

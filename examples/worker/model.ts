@@ -1,19 +1,20 @@
-// Will this user click? Logistic regression: probability = 1 / (1 + exp(-z)), z = bias + the weights of the features.
+// Predicts whether a user will click, by logistic regression: probability = 1 / (1 + exp(-z)), where z is the bias plus
+// the features' values times their weights.
 
 import { adamw } from 'twinstep';
 import { hashed, POSITIONS, type Features } from './features.js';
 
-/** An item that was shown, and what came of it. */
+/** An item that was shown, and whether the user clicked on it. */
 export interface Example {
   readonly features: Features;
   readonly clicked: boolean;
 }
 
-/** A model that knows nothing yet, with the optimizer that owns its weights. */
+/** Returns a new model: the optimizer that owns its weights. */
 export const newModel = () =>
   adamw(
     { weight: new Float32Array(POSITIONS), bias: new Float32Array(1) },
-    // A bias that decayed would pull everybody's probability towards a half.
+    // Do not decay the bias: that would pull every probability towards a half.
     { lr: 0.02, decayMask: { weight: true, bias: false } },
   );
 
@@ -21,7 +22,7 @@ export type Model = Awaited<ReturnType<typeof newModel>>;
 
 export const predict = (model: Model, features: Features): number => sigmoid(logit(model, features));
 
-/** One step by the mean gradient of the examples. Tells what was predicted before it, and the mean loss. */
+/** Does one step on the mean gradient of the examples. Returns the predictions before it, and the mean loss. */
 export function learn(model: Model, examples: readonly Example[]): { probabilities: number[]; loss: number } {
   const { weight, bias } = model.grads;
   weight.fill(0);
@@ -32,7 +33,7 @@ export function learn(model: Model, examples: readonly Example[]): { probabiliti
     const z = logit(model, features);
     const probability = sigmoid(z);
     probabilities.push(probability);
-    // -log of the probability of what happened, in a form that does not overflow.
+    // -log of the probability of the outcome, in a form that does not overflow.
     loss += (Math.max(z, 0) - (clicked ? z : 0) + Math.log1p(Math.exp(-Math.abs(z)))) / examples.length;
     const slope = (probability - (clicked ? 1 : 0)) / examples.length;
     for (const { position, value } of hashed(features)) weight[position] += slope * value;

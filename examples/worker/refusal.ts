@@ -1,6 +1,6 @@
-// What is refused, and how a refusal is answered.
+// Errors for the client, and the responses to errors.
 
-/** An error whose sentence is the answer to the request. */
+/** An error whose message is sent to the client. */
 export class Refusal extends Error {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -12,7 +12,7 @@ export class Refusal extends Error {
   }
 }
 
-/** The response, or that to the error: a Refusal is the client's affair, and anything else is logged. */
+/** Returns the response of `work`. If it throws, sends a Refusal to the client, and logs any other error. */
 export async function answered(work: () => Promise<Response>): Promise<Response> {
   try {
     return await work();
@@ -21,11 +21,11 @@ export async function answered(work: () => Promise<Response>): Promise<Response>
       return Response.json({ error: error.message }, { status: error.status, headers: error.headers });
     }
     console.error(error);
-    return Response.json({ error: 'The Worker failed; its log says why.' }, { status: 500 });
+    return Response.json({ error: 'The Worker failed; see its log.' }, { status: 500 });
   }
 }
 
-/** A value of JSON as a sentence shows it: short, and one level deep, since nested ones may overflow the stack. */
+/** Returns a JSON value as text for a message: short, and one level deep, as deep ones may overflow the stack. */
 export function show(value: unknown): string {
   const text = Array.isArray(value) ? `[${value.map(showItem).join(',')}]` : showItem(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
@@ -33,7 +33,7 @@ export function show(value: unknown): string {
 
 function showItem(value: unknown): string {
   if (Array.isArray(value)) return '[…]';
-  // JSON has no Infinity, which 1e999 is.
+  // String(), because JSON.parse('1e999') is Infinity.
   return isRecord(value) ? '{…}' : typeof value === 'string' ? JSON.stringify(value) : String(value);
 }
 

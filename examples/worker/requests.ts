@@ -1,4 +1,4 @@
-// Bodies of requests, checked: whatever comes is what its type says, or a Refusal with the value in it.
+// Reads and checks the bodies of requests. Throws a Refusal with the value for anything invalid.
 
 import type { Features } from './features.js';
 import type { Example } from './model.js';
@@ -7,10 +7,10 @@ import { isRecord, Refusal, show } from './refusal.js';
 const MOST_BYTES = 2 ** 16;
 const MOST_ITEMS = 100;
 const MOST_FEATURES = 50;
-/** Numbers are to be scaled to about 1; beyond this a float32 weight could overflow one day. */
+/** Numbers should be scaled to about 1. With much larger ones, a float32 weight could overflow some day. */
 const MOST_VALUE = 1000;
 
-/** { "features": { ... }, "clicked": true }, or a list of these: all that a page showed, in one step and one write. */
+/** Reads { "features": { ... }, "clicked": true }, or a list of these: a whole page, in one step and one write. */
 export async function readExamples(request: Request): Promise<Example | Example[]> {
   return oneOrMore(await readJson(request), 'the body', (value, what) => {
     const { features, clicked } = fields(value, what, ['features', 'clicked']);
@@ -19,19 +19,19 @@ export async function readExamples(request: Request): Promise<Example | Example[
   });
 }
 
-/** { "features": { ... } }, or a list of features, to be ranked. */
+/** Reads { "features": { ... } }, or with a list of features, items to rank. */
 export async function readItems(request: Request): Promise<Features | Features[]> {
   const { features } = fields(await readJson(request), 'the body', ['features']);
   return oneOrMore(features, 'features', readFeatures);
 }
 
 function readFeatures(value: unknown, what: string): Features {
-  expect(isRecord(value), what, 'a record of texts and numbers', value);
+  expect(isRecord(value), what, 'a record of strings and numbers', value);
   const entries = Object.entries(value);
-  expect(entries.length <= MOST_FEATURES, what, `at most ${MOST_FEATURES} texts and numbers`, entries.length);
+  expect(entries.length <= MOST_FEATURES, what, `at most ${MOST_FEATURES} strings and numbers`, entries.length);
   for (const [name, each] of entries) {
     const isGood = typeof each === 'string' || (typeof each === 'number' && Math.abs(each) <= MOST_VALUE);
-    expect(isGood, `${show(name)} in ${what}`, `a text, or a number of -${MOST_VALUE} to ${MOST_VALUE}`, each);
+    expect(isGood, `${show(name)} in ${what}`, `a string, or a number from -${MOST_VALUE} to ${MOST_VALUE}`, each);
   }
   return value as Features;
 }
@@ -43,11 +43,11 @@ function oneOrMore<Item>(value: unknown, what: string, read: (value: unknown, wh
   return value.map((each, i) => read(each, `item ${i} of ${what}`));
 }
 
-/** The fields of a record that has these and no others: a misspelt one is told, and not passed over. */
+/** Checks that a record has exactly these fields, so that a misspelt one is reported, not ignored. */
 function fields(value: unknown, what: string, names: readonly string[]): Record<string, unknown> {
   const given = isRecord(value) ? Object.keys(value) : undefined;
   const isGood = given?.length === names.length && names.every((name) => given.includes(name));
-  expect(isGood, what, `a record of just ${names.join(' and ')}`, given ?? value);
+  expect(isGood, what, `a record with exactly ${names.join(' and ')}`, given ?? value);
   return value as Record<string, unknown>;
 }
 
@@ -60,7 +60,7 @@ async function readJson(request: Request): Promise<unknown> {
   }
 }
 
-/** Taken in as it comes, and no further than it may go, since a length need not be declared. */
+/** Reads the body in chunks and stops at the limit: it may have no declared length. */
 async function readText(request: Request): Promise<string> {
   const refuse = (length: string | number): never => {
     throw new Refusal(413, `Expected a body of at most ${MOST_BYTES} bytes, got ${length}.`);
@@ -76,8 +76,8 @@ async function readText(request: Request): Promise<string> {
       chunks.push(chunk);
     }
   } catch {
-    // The client has left, which is no error of the Worker's.
-    throw new Refusal(400, `Expected a whole body, got one that broke off after ${size} bytes.`);
+    // The client disconnected: not an error of the Worker.
+    throw new Refusal(400, `Expected a whole body, got only ${size} bytes.`);
   }
   if (size > MOST_BYTES) refuse('more');
   const bytes = await new Blob(chunks).arrayBuffer();

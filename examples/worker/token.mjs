@@ -1,5 +1,5 @@
-// A token for a user, good for an hour: `SECRET=... node token.mjs ann`. Your server makes them like this for users who
-// have signed in.
+// Prints a token for a user, valid for an hour: `SECRET=... node token.mjs ann`. Your server makes tokens like this for
+// users who have signed in.
 
 import { createHmac } from 'node:crypto';
 

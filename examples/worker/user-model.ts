@@ -1,19 +1,19 @@
-// The model of one user, as a Durable Object: of each name there is one in the world, so that all requests of a user
-// meet in it. It takes them one after another: no step is lost, and "steps" counts those that were made.
+// The model of one user, as a Durable Object. There is only one object per name, so all requests of a user go to it. It
+// handles one at a time: no step is lost, and "steps" counts them.
 
 import { learn, predict, type Example, type Model } from './model.js';
 import type { Features } from './features.js';
 import { answered, Refusal, show } from './refusal.js';
 import { deleteModel, loadModel, saveModel, type DurableObjectStorage } from './storage.js';
 
-/** What the Worker asks for, checked by then. */
+/** A request of the Worker, already checked. */
 export type Task =
   | { readonly kind: 'learn'; readonly examples: Example | Example[] }
   | { readonly kind: 'predict'; readonly items: Features | Features[] }
   | { readonly kind: 'describe' }
   | { readonly kind: 'forget' };
 
-/** What is used here of the class of this name in @cloudflare/workers-types. */
+/** The used part of the class with this name in @cloudflare/workers-types. */
 interface DurableObjectState {
   readonly storage: DurableObjectStorage;
   blockConcurrencyWhile<Result>(work: () => Promise<Result>): Promise<Result>;
@@ -28,11 +28,11 @@ export class UserModel {
 
   async fetch(request: Request): Promise<Response> {
     const { user, task } = (await request.json()) as { user: string; task: Task };
-    // Otherwise two clicks could load the same model while each waits for its own, and one would be lost.
+    // Without this, two clicks could load the same model, and one step would be lost.
     return this.#state.blockConcurrencyWhile(() => answered(() => perform(this.#state.storage, user, task)));
   }
 
-  /** Set by the last click (storage.ts). */
+  /** Deletes the model. The last click sets the alarm (storage.ts). */
   alarm(): Promise<void> {
     return deleteModel(this.#state.storage);
   }
@@ -60,7 +60,7 @@ async function learnFromClicks(
   examples: Example | Example[],
 ): Promise<Response> {
   const { probabilities, loss } = learn(model, [examples].flat());
-  // Await it, so that an answered step is stored.
+  // Await this, so that an answered step is stored.
   await saveModel(storage, model);
   const probability = Array.isArray(examples) ? probabilities : probabilities[0];
   return Response.json({ probability, loss, steps: stepsOf(model) });

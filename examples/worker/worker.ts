@@ -1,5 +1,5 @@
-// A Cloudflare Worker that learns what each user clicks on, a step a request. Here are the routes, and what a request
-// has to pass before it comes to the user's model (user-model.ts).
+// A Cloudflare Worker that learns what each user clicks on, one step per request. This file has the routes, and the
+// checks before a request reaches the user's model (user-model.ts).
 
 import { authorize } from './auth.js';
 import { answered, Refusal, show } from './refusal.js';
@@ -13,14 +13,14 @@ interface Env {
   readonly MODELS: DurableObjectNamespace;
 }
 
-/** What is used here of the class of this name in @cloudflare/workers-types. */
+/** The used part of the class with this name in @cloudflare/workers-types. */
 interface DurableObjectNamespace {
   getByName(name: string): { fetch(url: string, init: RequestInit): Promise<Response> };
 }
 
 type Read = (request: Request) => Promise<Task>;
 
-/** Of /users/ID, /users/ID/clicks and /users/ID/predict, by method. */
+/** The readers of /users/ID, /users/ID/clicks and /users/ID/predict, by method. */
 const routes = new Map<string | undefined, ReadonlyMap<string, Read>>([
   [
     undefined,
@@ -44,7 +44,7 @@ async function route(request: Request, { SECRET, MODELS }: Env): Promise<Respons
   if (user === undefined || readers === undefined) {
     throw new Refusal(404, `Expected /users/ID, /users/ID/clicks or /users/ID/predict, got ${show(pathname)}.`);
   }
-  // The runtime sends no body for HEAD.
+  // HEAD is answered as GET; the runtime leaves out the body.
   const read = readers.get(request.method === 'HEAD' ? 'GET' : request.method);
   if (read === undefined) {
     const methods = [...readers.keys()];
@@ -54,7 +54,7 @@ async function route(request: Request, { SECRET, MODELS }: Env): Promise<Respons
   if (!/^[\w-]{1,64}$/.test(user)) {
     throw new Refusal(400, `Expected ID to be 1 to 64 letters, digits, "-" or "_", got ${show(user)}.`);
   }
-  // The body comes first: it is short, needs no secret, and nothing is stored before the token is checked.
+  // Check the body first: it is short, needs no secret, and nothing is stored before the token is checked.
   const task = await read(request);
   await authorize(request, user, SECRET);
   const init = { method: 'POST', body: JSON.stringify({ user, task }) };

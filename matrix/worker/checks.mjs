@@ -1,4 +1,4 @@
-// What examples/worker has to do, each check over a Worker that it starts itself; what is stored is one and the same.
+// Checks of examples/worker. Each starts its own Worker; all use the same storage.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -12,30 +12,30 @@ import { fileURLToPath } from 'node:url';
 import { bad } from './requests.mjs';
 import { crossEntropy, mean, synthetic } from './users.mjs';
 
-/** Requests with one example each, that are timed; and by how many examples more a user is taught in lists. */
+/** Per user: requests with one example, which are timed, then requests with a list, and the length of a list. */
 const SINGLE = 200;
 const LISTS = 150;
 const LIST = 20;
 
-/** Of the Workers that are started here. */
+/** The secret of the tested Workers. */
 export const SECRET = 'a secret of the checks, and of no other Worker';
 
 export const checks = {
   'features are hashed by FNV-1a': hashing,
-  'two users learn what is theirs, to the bit what Node learns, through a cold start': learning,
-  'users at once do not see each other': crowds,
-  'clicks of one user at once are learned one after another': rush,
-  'who shows no good token of a user is refused, and nothing is stored': strangers,
-  'bad requests are refused with a sentence, before a token is asked for, and nothing has changed': refusals,
-  'a client that leaves is no error, and nothing is learned': leaving,
-  'a damaged model is told of, and stays what it is until it is deleted': damage,
-  'a model is forgotten 90 days after its last click': forgetting,
-  'where storage or object fail, that is the answer': failures,
-  'the commands of the README give the answers printed there': readme,
+  'two users learn separately, with the bits that Node learns, across cold starts': learning,
+  'users at the same time do not affect each other': crowds,
+  'simultaneous clicks of a user are learned one after another': rush,
+  'requests without a valid token are refused, and nothing is stored': badTokens,
+  'bad requests are refused with a sentence, before the token is checked, and nothing changes': refusals,
+  'a client that disconnects causes no error, and nothing is learned': leaving,
+  'a damaged model is reported, and stays unchanged until it is deleted': damage,
+  'a model is deleted 90 days after its last click': forgetting,
+  'a failure of the storage or the object is answered with a 503': failures,
+  'the README shows the answers to its commands': readme,
 };
 
 function hashing({ parts: { fnv1a, hashed } }) {
-  // Of the authors' own list.
+  // From the authors' test vectors.
   assert.deepEqual(['', 'a', 'foobar'].map(fnv1a), [0x811c9dc5, 0xe40c292c, 0xbf9cf968]);
   const expected = [
     { position: fnv1a('topic=é') % 256, value: 1 },
@@ -51,7 +51,7 @@ async function learning({ start, parts }) {
   const times = [];
   const gaps = [];
   for (let t = 0; t < SINGLE + LISTS; t++) {
-    // The isolate, and all that it could remember, is gone in the midst of either kind.
+    // Restart in the middle of both kinds of requests: the isolate, with all of its memory, is gone.
     const isCold = t === SINGLE / 2 || t === SINGLE + LISTS / 2;
     if (isCold) {
       await worker.stop();
@@ -71,7 +71,7 @@ async function learning({ start, parts }) {
     }
   }
   const [first, last] = [gaps.slice(0, 20), gaps.slice(-100)].map(mean);
-  assert(first > 0.1 && last < first / 10, `The loss is ${first} above the entropy at first, ${last} in the end.`);
+  assert(first > 0.1 && last < first / 10, `The loss is ${first} above the entropy at the start, ${last} at the end.`);
 
   for (const { name, model } of users) {
     const value = (await worker.stored(name)).bytes;
@@ -103,12 +103,12 @@ async function learning({ start, parts }) {
     'stored value, bytes': bytes,
     'loss above the entropy, first 10 requests': first.toFixed(3),
     'loss above the entropy, last 50 requests': last.toFixed(4),
-    [`ms a request, of ${times.length} (median, 95 %, most)`]: `${at(0.5)}, ${at(0.95)}, ${at(1)}`,
+    [`ms per request, ${times.length} requests (median, 95 %, largest)`]: `${at(0.5)}, ${at(0.95)}, ${at(1)}`,
     'ms to start workerd, to its first answer': `${cold.milliseconds.toFixed(0)}, ${firstAnswer.toFixed(0)}`,
   };
 }
 
-/** Twenty users at once, of whom each must begin with nothing, and end as if alone. */
+/** Twenty users at the same time: each must start with a new model, and end with the same model as if alone. */
 async function crowds({ start, parts }) {
   const worker = await start();
   const crowd = Array.from({ length: 20 }, (_, i) => synthetic(`user-${i}`, Math.sin(i), i));
@@ -135,7 +135,7 @@ async function crowds({ start, parts }) {
   await worker.stop();
 }
 
-/** Whatever their order, 20 times the same click leaves what 20 clicks in a row leave. */
+/** Sends the same click 20 times at once: in any order the result is that of 20 clicks in a row. */
 async function rush({ start, parts }) {
   const worker = await start();
   const example = { features: { topic: 'art', position: 0.5 }, clicked: true };
@@ -154,9 +154,9 @@ async function rush({ start, parts }) {
 const sign = (user, expires, secret = SECRET) =>
   `${expires}.${createHmac('sha256', secret).update(`${user}.${expires}`).digest('hex')}`;
 
-async function strangers({ start }) {
+async function badTokens({ start }) {
   const worker = await start();
-  const before = await everything(worker);
+  const before = await allStored(worker);
   const later = Math.floor(Date.now() / 1000) + 60;
   const good = sign('ann', later);
   const forged = 'one that is not signed for this user';
@@ -190,17 +190,17 @@ async function strangers({ start }) {
       assert.equal(answer.headers.get('www-authenticate'), 'Bearer');
     }
   }
-  // The scheme is the same in any case, and so are the digits.
+  // The scheme and the digits are not case-sensitive.
   const { status } = await ask(worker, '/users/ann', { headers: { authorization: `bearer ${good.toUpperCase()}` } });
   assert.equal(status, 200);
-  assert.deepEqual(await everything(worker), before);
+  assert.deepEqual(await allStored(worker), before);
   assert.equal(worker.logged(), '');
   await worker.stop();
 }
 
 async function refusals({ start }) {
   const worker = await start();
-  const before = await everything(worker);
+  const before = await allStored(worker);
   assert(before.get('ann').bytes.length > 0);
   for (const { path, status, sentence, headers = {}, ...init } of bad) {
     const options = { ...init, headers: {}, ...(init.body instanceof ReadableStream && { duplex: 'half' }) };
@@ -211,7 +211,7 @@ async function refusals({ start }) {
   }
   const head = await worker.fetch('/users/ann', { method: 'HEAD', headers: authorization('ann') });
   assert.deepEqual([head.status, await head.text()], [200, '']);
-  assert.deepEqual(await everything(worker), before);
+  assert.deepEqual(await allStored(worker), before);
   assert.equal(worker.logged(), '');
   await worker.stop();
   return { 'kinds of bad requests': bad.length };
@@ -247,7 +247,7 @@ async function damage({ start, parts }) {
   const foreign = await parts.saveCheckpoint(await parts.adam({ weight: new Float32Array(9) }));
   const sum = Buffer.from(await crypto.subtle.digest('SHA-256', foreign)).toString('hex');
   const damaged =
-    /^The stored model of "carol", of \d+ bytes, is damaged: its SHA-256 was .+, and is "[0-9a-f]{64}"\. DELETE \/users\/carol forgets it\.$/;
+    /^The stored model of "carol", of \d+ bytes, is damaged: its SHA-256 was .+, now it is "[0-9a-f]{64}"\. DELETE \/users\/carol deletes it\.$/;
   const cases = [
     [changed(sound.bytes.slice(0, -1)), damaged],
     [changed(sound.bytes.slice(0, 100)), damaged],
@@ -257,7 +257,7 @@ async function damage({ start, parts }) {
     [flipped(sound.bytes.length - 1), damaged],
     [changed(sound.bytes, null), damaged],
     [changed(sound.bytes, 7), damaged],
-    [changed(foreign, sum), /^The stored model of "carol", of \d+ bytes, is none of this Worker's: .+\. DELETE/],
+    [changed(foreign, sum), /^The stored model of "carol", of \d+ bytes, does not belong to this Worker: .+\. DELETE/],
   ];
   for (const [stored, sentence] of cases) {
     await worker.stored('carol', { method: 'PUT', body: JSON.stringify(stored) });
@@ -288,7 +288,7 @@ async function forgetting({ start }) {
   const first = (await worker.stored('dora')).alarm;
   assert(Math.abs((await days()) - 90) < 0.01);
   assert.equal((await click()).steps, 2);
-  assert((await worker.stored('dora')).alarm > first, 'each click puts it off');
+  assert((await worker.stored('dora')).alarm > first, 'each click moves the alarm');
   await worker.stored('dora', { method: 'POST' });
   assert.deepEqual(await worker.stored('dora'), { alarm: null });
   assert.equal((await ask(worker, '/users/dora')).status, 404);
@@ -298,7 +298,7 @@ async function forgetting({ start }) {
 
 const nothing = async () => {};
 
-/** In Node, since miniflare's objects do not fail. */
+/** Runs in Node, because miniflare's objects do not fail. */
 async function failures({ parts: { worker, UserModel } }) {
   const cause = 'Internal error in Durable Object storage';
   const fail = async () => {
@@ -333,7 +333,7 @@ async function failures({ parts: { worker, UserModel } }) {
 }
 
 async function readme({ start, example }) {
-  if (spawnSync('curl', ['--version']).status !== 0) throw new Error('Expected a program curl, got none.');
+  if (spawnSync('curl', ['--version']).status !== 0) throw new Error('Expected the program curl, got none.');
   const worker = await start();
   await ask(worker, '/users/ann', { method: 'DELETE' });
   const text = readFileSync(join(example, 'README.md'), 'utf8');
@@ -349,7 +349,7 @@ async function readme({ start, example }) {
   await worker.stop();
 }
 
-/** With a token for the user that the path names, unless there are headers. */
+/** Sends a request with a token for the user in the path, unless `init` has headers. */
 async function ask(worker, path, init) {
   const response = await worker.fetch(path, { headers: authorization(path.split('/')[2]), ...init });
   const text = await response.text();
@@ -358,7 +358,7 @@ async function ask(worker, path, init) {
 
 const tokens = new Map();
 
-/** By the example's own program. */
+/** Returns a header with a token made by the example's token.mjs. */
 function authorization(user) {
   if (!tokens.has(user)) {
     const program = fileURLToPath(new URL('../../examples/worker/token.mjs', import.meta.url));
@@ -374,8 +374,8 @@ async function post(worker, path, json) {
   return body;
 }
 
-/** What is stored of all users that the checks have. */
-async function everything(worker) {
+/** Returns what is stored for the users of the checks. */
+async function allStored(worker) {
   const users = ['ann', 'bob', 'rush', ...Array.from({ length: 20 }, (_, i) => `user-${i}`)];
   return new Map(await Promise.all(users.map(async (user) => [user, await worker.stored(user)])));
 }

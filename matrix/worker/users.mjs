@@ -1,6 +1,6 @@
-// Users who are made up, so that what there is to learn of them is known.
+// Synthetic users, whose click probabilities are known.
 
-/** A user who clicks on sport as often as `taste` says, on art as seldom, and less on what stands further down. */
+/** A user who likes sport by `taste` and dislikes art as much, and clicks less on items further down. */
 export function synthetic(name, taste, seed = 0) {
   let random = 12345 + seed;
   // A linear congruential generator: the same clicks on every machine.
@@ -15,7 +15,7 @@ export function synthetic(name, taste, seed = 0) {
   return { name, next };
 }
 
-/** The loss that is to be expected of a prediction q where p is true; at q = p the entropy. */
+/** The expected loss of a prediction q if the probability is p. At q = p it is the entropy. */
 export const crossEntropy = (p, q) => -p * Math.log(q) - (1 - p) * Math.log(1 - q);
 
 export const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
