@@ -10,16 +10,13 @@
 //
 // The lines run in this order. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). either(a, b, flag) is b if
 // the flag is not 0, else a; z_from_y is 1 at a tensor's first step, else 0. If z_decay is 0, the term z_decay*z is
-// left out. With inner momentum, m = flush(lerp(m, g, grad_weight), flush_below) replaces g in d. flush(a, below) is 0
-// if |a| < below, else a.
+// left out.
 //
 // If g*g overflows f32, v is infinite, and d is only the decay, even if root_scale is 0. Then v becomes the largest
-// f32, g (or m) is clamped to the root of the largest f32, and the step is added:
+// f32, g is clamped to the root of the largest f32, and the step is added:
 // d = g / (root_scale*sqrt(v) + eps), y = y - y_step*d, z = z - z_step*d.
 
-// prettier-ignore
-import { LARGEST, LARGEST_ROOT, TURN, Plain, Unknown, add, any, bounded, change, div, either, flush, larger,
-         lerp, limited, load, load_next, mul, overflows, plus, scaled, splat, sqrt, store, sub } from './simd';
+import { step } from './shared/schedulefree_adamw';
 
 
 @unmanaged
@@ -34,89 +31,10 @@ class ScheduleFreeAdamwScalars {
   average_weight: f32;
   y_step: f32;
   z_step: f32;
-  grad_weight: f32;
-  flush_below: f32;
-}
-
-/** Returns the largest v. */
-// prettier-ignore
-@inline
-function update<Known>(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize,
-                       exp_avg: usize, bytes: usize, inner: bool): v128 {
-  const grad_scale = splat(by.grad_scale), square_weight = splat(by.square_weight), z_from_y = splat(by.z_from_y);
-  const root_scale = splat(by.root_scale), eps = splat(by.eps), decay = splat(by.decay), z_decay = splat(by.z_decay);
-  const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
-  const grad_weight = splat(inner ? by.grad_weight : 0), flush_below = splat(inner ? by.flush_below : 0);
-
-  let highest = splat(0);
-  let i: usize = 0;
-  do {
-    const g0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
-    const g1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
-    const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
-    const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
-    const m0 = inner ? flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below) : g0;
-    const m1 = inner ? flush<Known>(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), flush_below) : g1;
-    const root0 = scaled<Known>(root_scale, sqrt(v0)), root1 = scaled<Known>(root_scale, sqrt(v1));
-    const normalized0 = div(m0, add(root0, eps)), normalized1 = div(m1, add(root1, eps));
-    const y0 = load(param + i), y1 = load_next(param + i);
-    const z0 = either<Known>(load(z + i), y0, z_from_y), z1 = either<Known>(load_next(z + i), y1, z_from_y);
-    const d0 = add(normalized0, plus<Known>(limited<Known>(mul(decay, y0), y0), z_decay, z0));
-    const d1 = add(normalized1, plus<Known>(limited<Known>(mul(decay, y1), y1), z_decay, z1));
-    highest = larger(larger(highest, v0), v1);
-
-    store(exp_avg_sq + i, v0, v1);
-    if (inner) store(exp_avg + i, m0, m1);
-    store(param + i,
-      sub(add(y0, mul(average_weight, sub(z0, y0))), mul(y_step, d0)),
-      sub(add(y1, mul(average_weight, sub(z1, y1))), mul(y_step, d1)));
-    store(z + i, sub(z0, mul(z_step, d0)), sub(z1, mul(z_step, d1)));
-    i += TURN;
-  } while (i < bytes);
-  return highest;
-}
-
-/** Adds the step of elements whose v is infinite, with a clamped gradient or average of gradients. */
-// prettier-ignore
-@inline
-function bound(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize, exp_avg: usize,
-               bytes: usize, inner: bool): void {
-  const grad_scale = splat(by.grad_scale), root = splat(by.root_scale * LARGEST_ROOT + by.eps);
-  const y_step = splat(by.y_step), z_step = splat(by.z_step);
-  for (let i: usize = 0; i < bytes; i += 16) {
-    const flags = overflows(load(exp_avg_sq + i));
-    const m = bounded(inner ? load(exp_avg + i) : mul(grad_scale, load(grad + i)));
-    const d = div(m, root);
-    change(param + i, sub(load(param + i), mul(y_step, d)), flags);
-    change(z + i, sub(load(z + i), mul(z_step, d)), flags);
-    change(exp_avg_sq + i, splat(LARGEST), flags);
-    if (inner) change(exp_avg + i, m, flags);
-  }
-}
-
-// prettier-ignore
-@inline
-function run(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize, exp_avg: usize,
-             bytes: usize, inner: bool): void {
-  if (bytes == 0) return;
-  const is_plain = by.square_weight > 0 && by.root_scale == 1 && by.z_from_y == 0 && by.z_decay == 0;
-  const is_small = abs(by.grad_scale) <= 1 && abs(by.decay) <= 1;
-  const has_usual_moment = !inner || (by.grad_weight > 0 && by.flush_below == 0);
-  let highest: v128;
-  if (is_plain && is_small && has_usual_moment)
-    highest = update<Plain>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
-  else highest = update<Unknown>(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
-  if (any(overflows(highest))) bound(by, param, grad, z, exp_avg_sq, exp_avg, bytes, inner);
 }
 
 // prettier-ignore
 export function schedulefree_adamw(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize, exp_avg_sq: usize,
                                    bytes: usize): void {
-  run(by, param, grad, z, exp_avg_sq, 0, bytes, false);
-}
-
-// prettier-ignore
-export function schedulefree_adamw_inner(by: ScheduleFreeAdamwScalars, param: usize, grad: usize, z: usize,
-                                         exp_avg_sq: usize, exp_avg: usize, bytes: usize): void {
-  run(by, param, grad, z, exp_avg_sq, exp_avg, bytes, true);
+  step<ScheduleFreeAdamwScalars>(by, 0, 0, param, grad, z, exp_avg_sq, 0, bytes, false);
 }

@@ -1,21 +1,15 @@
 // Makes docs/kernels.md from src/rules/: the scalars and arrays of each kernel.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { kernels, type KernelDescription } from 'twinstep/kernels';
 
 const rules = new URL('../../../src/rules/', import.meta.url);
 
 /** Returns the page. `folder` is src/rules/. */
 export function kernelsPage(folder: URL = rules): string {
-  const files = readdirSync(folder).filter((file) => !['index.ts', 'rule.ts', 'scalars.ts', 'table.ts'].includes(file));
-  const sections = files.map((file) => {
-    const text = readFileSync(new URL(file, folder), 'utf8');
-    const names = [...text.matchAll(/export const (\w+): Update</g)].map(([, name]) => name as keyof typeof kernels);
-    return [
-      `## ${names.map((name) => `\`${name}\``).join(', ')}`,
-      comment(text),
-      ...names.map((name) => row(kernels[name])),
-    ];
+  const sections = Object.values(kernels).map((kernel) => {
+    const text = readFileSync(new URL(`${kernel.name}.ts`, folder), 'utf8');
+    return [`## \`${kernel.name}\``, comment(text), row(kernel)];
   });
   return [...head, ...sections.flat(), ''].join('\n\n');
 }

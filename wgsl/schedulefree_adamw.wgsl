@@ -10,11 +10,10 @@
 //
 // The lines run in this order. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). either(a, b, flag) is b if
 // the flag is not 0, else a; z_from_y is 1 at a tensor's first step, else 0. If z_decay is 0, the term z_decay*z is
-// left out. With inner momentum, m = flush(lerp(m, g, grad_weight), flush_below) replaces g in d. flush(a, below) is 0
-// if |a| < below, else a.
+// left out.
 //
 // If g*g overflows f32, v is infinite, and d is only the decay, even if root_scale is 0. Then v becomes the largest
-// f32, g (or m) is clamped to the root of the largest f32, and the step is added:
+// f32, g is clamped to the root of the largest f32, and the step is added:
 // d = g / (root_scale*sqrt(v) + eps), y = y - y_step*d, z = z - z_step*d.
 
 struct ScheduleFreeAdamwScalars {
@@ -28,8 +27,6 @@ struct ScheduleFreeAdamwScalars {
   average_weight: f32,
   y_step: f32,
   z_step: f32,
-  grad_weight: f32,
-  flush_below: f32,
 }
 
 @group(0) @binding(0) var<uniform> by: ScheduleFreeAdamwScalars;
@@ -38,14 +35,14 @@ struct ScheduleFreeAdamwScalars {
 @group(1) @binding(1) var<storage, read_write> grad: array<Real>;
 @group(1) @binding(2) var<storage, read_write> z: array<Real>;
 @group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
-@group(1) @binding(4) var<storage, read_write> exp_avg: array<Real>;
 
-fn square(i: u32, g: Real) -> Real {
-  return select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
-}
-
-// m is the gradient or its average. The last loads are here: all come before any store.
-fn update_iterates(i: u32, g: Real, m: Real, v: Real) {
+@compute @workgroup_size(WORKGROUP)
+fn schedulefree_adamw(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  let g = times(by.grad_scale, grad[i]);
+  let m = bounded(g, g);
+  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
   let y = param[i];
   let before = z[i];
   let z0 = either(before, y, by.z_from_y);
@@ -55,22 +52,4 @@ fn update_iterates(i: u32, g: Real, m: Real, v: Real) {
   exp_avg_sq[i] = v;
   param[i] = shown((y + by.average_weight * (z0 - y)) - by.y_step * d - by.y_step * late, g);
   z[i] = shown(z0 - by.z_step * d - by.z_step * late, g);
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn schedulefree_adamw(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
-  let i = element(id, workgroups);
-  if (i >= arrayLength(&param)) { return; }
-  let g = times(by.grad_scale, grad[i]);
-  update_iterates(i, g, bounded(g, g), square(i, g));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn schedulefree_adamw_inner(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
-  let i = element(id, workgroups);
-  if (i >= arrayLength(&param)) { return; }
-  let g = times(by.grad_scale, grad[i]);
-  let m = bounded(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), g);
-  update_iterates(i, g, m, square(i, g));
-  exp_avg[i] = m;
 }

@@ -1,4 +1,4 @@
-// The entry of Node, Deno, Bun, browsers and bundlers. Loads at their first use the kernels of the CPU, file by file, and
+// The entry of Node, Deno, Bun, browsers and bundlers. Loads at their first use the kernels of the CPU, rule by rule, and
 // code that few programs need.
 
 import { hex } from '../../assembly?late';
@@ -6,7 +6,7 @@ import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';
 import { provideLate } from '../backends/lazy.js';
 import { provideState } from '../state/lazy.js';
 
-provideKernels(async (file) => bytesOfHex((await hex[file]()).hex));
+provideKernels(async (rule) => bytesOfHex((await hex[rule]()).hex));
 provideLate({
   reference: () => import('../backends/cpu/reference.js'),
   webgpu: () => import('../backends/webgpu/open.js'),

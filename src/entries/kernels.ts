@@ -4,6 +4,6 @@ import { hex } from '../../assembly?hex';
 import { provideKernelsNow } from '../kernels/wasm-kernels.js';
 import { bytesOfHex } from '../backends/cpu/module.js';
 
-provideKernelsNow((file) => bytesOfHex(hex[file]));
+provideKernelsNow((rule) => bytesOfHex(hex[rule]));
 
 export * from '../kernels/index.js';

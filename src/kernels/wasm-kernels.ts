@@ -1,8 +1,7 @@
 // The WebAssembly kernels on the caller's memory.
 
 import { Unavailable, type WasmSource } from '../backends/backend.js';
-import { bind, checkWasm, compile, compileFile, fileOf } from '../backends/cpu/module.js';
-import * as rules from '../rules/table.js';
+import { bind, checkWasm, compile, compileKernel } from '../backends/cpu/module.js';
 import { expect, expectArguments, expectOptions, ownOf } from '../errors.js';
 import { kernels, type KernelName } from './table.js';
 
@@ -17,8 +16,8 @@ export type WasmKernel = (...addressesAndBytes: number[]) => void;
 
 export type WasmKernels = Readonly<Record<KernelName, WasmKernel>>;
 
-/** Returns the module with the kernels of a file of assembly/, or of all files. */
-let sourceOf = (_file: string): WasmSource => {
+/** Returns the module with the kernel of a rule, or with all kernels. */
+let sourceOf = (_rule: string): WasmSource => {
   throw new Unavailable('This build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm.');
 };
 
@@ -40,11 +39,7 @@ export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSo
   expect(memory.buffer instanceof ArrayBuffer, 'the memory', 'not shared', memory.buffer);
   checkWasm(wasm);
   const own = wasm && bind(compile(wasm), memory);
-  const files = new Map<string, ReturnType<typeof bind>>();
-  const ofFile = (file: string): ReturnType<typeof bind> => {
-    if (!files.has(file)) files.set(file, bind(compileFile(file, sourceOf(file)), memory));
-    return files.get(file)!;
-  };
+  const kernelOf = own ?? ((name: KernelName) => bind(compileKernel(name, sourceOf(name)), memory)(name));
   const names = Object.keys(kernels) as KernelName[];
-  return Object.fromEntries(names.map((name) => [name, (own ?? ofFile(fileOf(rules[name])))(name)])) as WasmKernels;
+  return Object.fromEntries(names.map((name) => [name, kernelOf(name)])) as WasmKernels;
 }

@@ -13,7 +13,7 @@ export interface WgslKernel extends KernelDescription {
   readonly entryPoint: KernelName;
   /** The number of elements that an invocation updates. The length of arrays must be a multiple of it. */
   readonly lanes: 1 | 4;
-  /** The size of the uniform buffer. May be more than the kernel's scalars need: kernels of one file share a struct. */
+  /** The size of the uniform buffer: 4 bytes for each scalar. */
   readonly scalarBytes: number;
   /** The number of invocations in a workgroup. */
   readonly workgroupSize: number;
@@ -41,7 +41,7 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
   const kernel = kernels[name];
   const variant = count === lanes.vec4 ? 'vec4' : 'scalar';
   const code = shader(name, variant);
-  const minBindingSize = uniformBytes(code);
+  const minBindingSize = FLOAT * kernel.scalars.length;
   return {
     ...kernel,
     code,
@@ -63,10 +63,4 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
       return inRows(Math.ceil(elements / count / workgroupSize), most);
     },
   };
-}
-
-/** Returns the size of the struct of scalars: 4 bytes for each f32. */
-function uniformBytes(code: string): number {
-  const [, fields] = /struct \w+Scalars\s*\{([^}]*)\}/.exec(code)!;
-  return FLOAT * fields.split('f32').slice(1).length;
 }

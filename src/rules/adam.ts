@@ -1,5 +1,5 @@
-// Adam, AdamW and AMSGrad (arXiv 1412.6980, 1711.05101, 1904.09237). src/algorithms/adam.ts computes the scalars, which
-// include everything that depends only on the step:
+// Adam and AdamW (arXiv 1412.6980, 1711.05101). src/algorithms/adam.ts computes the scalars, which include everything
+// that depends only on the step:
 //
 //   g = grad_scale*grad + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
@@ -7,33 +7,19 @@
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
 // lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
-// the term l2*p is left out. AMSGrad divides by the root of the largest v so far.
+// the term l2*p is left out.
 //
 // If g*g overflows f32, v is infinite, and p only decays. Then v becomes the largest f32, m is clamped to the root of
 // the largest f32, and the step is added: p = p - step_size*m / (sqrt(v) + eps).
 
-import {
-  add,
-  bounded,
-  div,
-  flush,
-  LARGEST,
-  largest,
-  LARGEST_ROOT,
-  lerp,
-  limited,
-  mul,
-  plus,
-  sqrt,
-  sub,
-} from '../math/f32.js';
+import { add, bounded, div, flush, LARGEST, LARGEST_ROOT, lerp, limited, mul, plus, sqrt, sub } from '../math/f32.js';
 import type { Arrays, ScalarsOf, Update } from './rule.js';
 import type * as rules from './table.js';
 
 type By = Readonly<ScalarsOf<typeof rules.adam>>;
 type AdamArrays = Arrays<'exp_avg' | 'exp_avg_sq'>;
 
-function update_moments(from: number, to: number, arrays: AdamArrays, by: By): void {
+export function update_moments(from: number, to: number, arrays: AdamArrays, by: By): void {
   const { param, grad, exp_avg, exp_avg_sq } = arrays;
   const { grad_scale, l2, grad_weight, square_weight, flush_below } = by;
   for (let i = from; i < to; i++) {
@@ -44,7 +30,7 @@ function update_moments(from: number, to: number, arrays: AdamArrays, by: By): v
 }
 
 /** `square` is v, or for AMSGrad the largest v so far. */
-function update_param(from: number, to: number, square: Float32Array, arrays: AdamArrays, by: By): void {
+export function update_param(from: number, to: number, square: Float32Array, arrays: AdamArrays, by: By): void {
   const { param, exp_avg, exp_avg_sq } = arrays;
   const { step_size, eps, decay } = by;
   for (let i = from; i < to; i++) {
@@ -61,11 +47,4 @@ function update_param(from: number, to: number, square: Float32Array, arrays: Ad
 export const adam: Update<typeof rules.adam> = (from, to, arrays, by) => {
   update_moments(from, to, arrays, by);
   update_param(from, to, arrays.exp_avg_sq, arrays, by);
-};
-
-export const adam_amsgrad: Update<typeof rules.adam_amsgrad> = (from, to, arrays, by) => {
-  const { exp_avg_sq, max_exp_avg_sq } = arrays;
-  update_moments(from, to, arrays, by);
-  for (let i = from; i < to; i++) max_exp_avg_sq[i] = largest(max_exp_avg_sq[i], exp_avg_sq[i]);
-  update_param(from, to, max_exp_avg_sq, arrays, by);
 };

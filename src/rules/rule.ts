@@ -3,11 +3,9 @@
 /** The arrays of a rule: the parameter, its gradient, and one per slot. All have the same length. */
 export type Arrays<Slot extends string = string> = Record<'param' | 'grad' | Slot, Float32Array>;
 
-/** The description of a rule. Its update, and its kernels in assembly/ and wgsl/, have the same name. */
+/** The description of a rule. Its files, its update and its kernels have the same name. */
 export interface Rule<Scalar extends string = string, Slot extends string = string> {
   readonly name: string;
-  /** The name of its files, if it shares those of another rule. */
-  readonly file?: string;
   /** The numbers that the kernel gets at each step: number i is the f32 at byte 4*i, in all three languages. */
   readonly scalars: readonly Scalar[];
   /** The arrays of state per parameter, with PyTorch's names. They start at zero, except those in `fromParam`. */

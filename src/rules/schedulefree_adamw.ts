@@ -10,11 +10,10 @@
 //
 // The lines run in this order. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). either(a, b, flag) is b if
 // the flag is not 0, else a; z_from_y is 1 at a tensor's first step, else 0. If z_decay is 0, the term z_decay*z is
-// left out. With inner momentum, m = flush(lerp(m, g, grad_weight), flush_below) replaces g in d. flush(a, below) is 0
-// if |a| < below, else a.
+// left out.
 //
 // If g*g overflows f32, v is infinite, and d is only the decay, even if root_scale is 0. Then v becomes the largest
-// f32, g (or m) is clamped to the root of the largest f32, and the step is added:
+// f32, g is clamped to the root of the largest f32, and the step is added:
 // d = g / (root_scale*sqrt(v) + eps), y = y - y_step*d, z = z - z_step*d.
 
 import {
@@ -22,7 +21,6 @@ import {
   bounded,
   div,
   either,
-  flush,
   LARGEST,
   LARGEST_ROOT,
   lerp,
@@ -39,7 +37,7 @@ import type * as rules from './table.js';
 type By = Readonly<ScalarsOf<typeof rules.schedulefree_adamw>>;
 type Iterates = Arrays<'z' | 'exp_avg_sq'>;
 
-function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
+export function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
   const { grad_scale, square_weight } = by;
   for (let i = from; i < to; i++) {
     const g = limited(mul(grad_scale, grad[i]), grad[i]);
@@ -49,7 +47,7 @@ function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates,
 
 /** Normalizes the average of gradients if there is one, else the gradient. */
 // prettier-ignore
-function update_iterates(from: number, to: number, exp_avg: Float32Array | undefined,
+export function update_iterates(from: number, to: number, exp_avg: Float32Array | undefined,
                          { param, grad, z, exp_avg_sq }: Iterates, by: By): void {
   const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = by;
   const direction = exp_avg ?? grad;
@@ -75,15 +73,4 @@ function update_iterates(from: number, to: number, exp_avg: Float32Array | undef
 export const schedulefree_adamw: Update<typeof rules.schedulefree_adamw> = (from, to, arrays, by) => {
   update_square(from, to, arrays, by);
   update_iterates(from, to, undefined, arrays, by);
-};
-
-export const schedulefree_adamw_inner: Update<typeof rules.schedulefree_adamw_inner> = (from, to, arrays, by) => {
-  const { grad, exp_avg } = arrays;
-  const { grad_scale, grad_weight, flush_below } = by;
-  update_square(from, to, arrays, by);
-  for (let i = from; i < to; i++) {
-    const g = limited(mul(grad_scale, grad[i]), grad[i]);
-    exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
-  }
-  update_iterates(from, to, exp_avg, arrays, by);
 };

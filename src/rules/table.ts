@@ -23,7 +23,6 @@ export const adam = /* @__PURE__ */ rule({
 
 export const adam_amsgrad = /* @__PURE__ */ rule({
   name: 'adam_amsgrad',
-  file: 'adam',
   scalars: adamScalars,
   slots: ['exp_avg', 'exp_avg_sq', 'max_exp_avg_sq'],
   squares: ['exp_avg_sq', 'max_exp_avg_sq'],
@@ -84,7 +83,6 @@ export const schedulefree_adamw = /* @__PURE__ */ rule({
 
 export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
   name: 'schedulefree_adamw_inner',
-  file: 'schedulefree_adamw',
   scalars: /* @__PURE__ */ append(/* @__PURE__ */ append(scheduleFreeScalars, 'grad_weight'), 'flush_below'),
   slots: ['z', 'exp_avg_sq', 'exp_avg'],
   squares: ['exp_avg_sq'],

@@ -9,8 +9,8 @@ import { Unavailable, type WasmSource } from '../backend.js';
 /** Rewrites a module's bytes before they are compiled. */
 export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
 
-/** Gives the kernels of a file of assembly/, or of all. */
-type Bring = (file: string) => WasmSource | Promise<WasmSource>;
+/** Gives the kernel of a rule, or all kernels. */
+type Bring = (rule: string) => WasmSource | Promise<WasmSource>;
 
 let bring: Bring = () => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
@@ -21,23 +21,20 @@ export function provideKernels(own: Bring): void {
   bring = own;
 }
 
-/** Compiled so far, by what was changed in them, and by file. */
+/** Compiled so far, by what was changed in them, and by rule. */
 const compiled = /* @__PURE__ */ new Map<Change | undefined, Map<string, WebAssembly.Module>>();
 
 function compiledBy(change: Change | undefined): Map<string, WebAssembly.Module> {
-  let files = compiled.get(change);
-  if (files === undefined) compiled.set(change, (files = new Map()));
-  return files;
+  let modules = compiled.get(change);
+  if (modules === undefined) compiled.set(change, (modules = new Map()));
+  return modules;
 }
 
-/** The file of assembly/ that has the kernel of a rule. */
-export const fileOf = ({ name, file = name }: Rule): string => file;
-
-/** Compiles the kernels of a file, once. */
-export function compileFile(file: string, source: WasmSource, change?: Change): WebAssembly.Module {
-  const files = compiledBy(change);
-  let module = files.get(file);
-  if (module === undefined) files.set(file, (module = compile(source, change)));
+/** Compiles the kernel of a rule, once. */
+export function compileKernel(rule: string, source: WasmSource, change?: Change): WebAssembly.Module {
+  const modules = compiledBy(change);
+  let module = modules.get(rule);
+  if (module === undefined) modules.set(rule, (module = compile(source, change)));
   return module;
 }
 
@@ -55,19 +52,19 @@ export function modulesOf(own: WasmSource | undefined, change?: Change): Modules
     const module = compile(own, change);
     return { load: async () => {}, of: () => module };
   }
-  const files = compiledBy(change);
+  const modules = compiledBy(change);
   return {
     async load(rules) {
-      const missing = [...new Set(rules.map(fileOf))].filter((file) => !files.has(file));
-      await Promise.all(missing.map(async (file) => compileFile(file, await loadFile(file), change)));
+      const missing = [...new Set(rules.map(({ name }) => name))].filter((name) => !modules.has(name));
+      await Promise.all(missing.map(async (name) => compileKernel(name, await loadKernel(name), change)));
     },
-    of: (rule) => files.get(fileOf(rule))!,
+    of: ({ name }) => modules.get(name)!,
   };
 }
 
-async function loadFile(file: string): Promise<WasmSource> {
+async function loadKernel(rule: string): Promise<WasmSource> {
   try {
-    return await bring(file);
+    return await bring(rule);
   } catch (error) {
     if (error instanceof Unavailable) throw error;
     throw new Unavailable(`its kernels cannot be loaded here (${error})`);

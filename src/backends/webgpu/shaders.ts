@@ -2,6 +2,7 @@
 
 import accumulate from '../../../wgsl/accumulate.wgsl';
 import adam from '../../../wgsl/adam.wgsl';
+import adam_amsgrad from '../../../wgsl/adam_amsgrad.wgsl';
 import ema from '../../../wgsl/ema.wgsl';
 import extrapolate from '../../../wgsl/extrapolate.wgsl';
 import nadam from '../../../wgsl/nadam.wgsl';
@@ -9,6 +10,7 @@ import norm from '../../../wgsl/norm.wgsl';
 import prelude from '../../../wgsl/prelude.wgsl';
 import scalar from '../../../wgsl/scalar.wgsl';
 import schedulefree_adamw from '../../../wgsl/schedulefree_adamw.wgsl';
+import schedulefree_adamw_inner from '../../../wgsl/schedulefree_adamw_inner.wgsl';
 import schedulefree_sgd from '../../../wgsl/schedulefree_sgd.wgsl';
 import vec4 from '../../../wgsl/vec4.wgsl';
 
@@ -19,12 +21,12 @@ export type ToolName = keyof typeof tools;
 const sources: Readonly<Record<string, string>> = {
   ...tools,
   adam,
-  adam_amsgrad: adam,
+  adam_amsgrad,
   ema,
   extrapolate,
   nadam,
   schedulefree_adamw,
-  schedulefree_adamw_inner: schedulefree_adamw,
+  schedulefree_adamw_inner,
   schedulefree_sgd,
 };
 

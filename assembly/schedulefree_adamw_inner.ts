@@ -1,0 +1,45 @@
+// Schedule-Free AdamW with inner momentum (arXiv 2405.15682): m, the average of gradients, replaces g in d. Gradients
+// are computed at y; z is the fast iterate, which is averaged. src/algorithms/schedulefree.ts computes the scalars,
+// which include everything that depends only on the step:
+//
+//   g = grad_scale*grad
+//   v = lerp(v, g*g, square_weight)
+//   m = flush(lerp(m, g, grad_weight), flush_below)
+//   z = either(z, y, z_from_y)
+//   d = m / (root_scale*sqrt(v) + eps) + decay*y + z_decay*z
+//   y = (y + average_weight*(z - y)) - y_step*d
+//   z = z - z_step*d
+//
+// The lines run in this order. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if
+// |a| < below, else a. either(a, b, flag) is b if the flag is not 0, else a; z_from_y is 1 at a tensor's first step,
+// else 0. If z_decay is 0, the term z_decay*z is left out.
+//
+// If g*g overflows f32, v is infinite, and d is only the decay, even if root_scale is 0. Then v becomes the largest
+// f32, m is clamped to the root of the largest f32, and the step is added:
+// d = m / (root_scale*sqrt(v) + eps), y = y - y_step*d, z = z - z_step*d.
+
+import { step } from './shared/schedulefree_adamw';
+
+
+@unmanaged
+class ScheduleFreeAdamwInnerScalars {
+  grad_scale: f32;
+  square_weight: f32;
+  z_from_y: f32;
+  root_scale: f32;
+  eps: f32;
+  decay: f32;
+  z_decay: f32;
+  average_weight: f32;
+  y_step: f32;
+  z_step: f32;
+  grad_weight: f32;
+  flush_below: f32;
+}
+
+// prettier-ignore
+export function schedulefree_adamw_inner(by: ScheduleFreeAdamwInnerScalars, param: usize, grad: usize, z: usize,
+                                         exp_avg_sq: usize, exp_avg: usize, bytes: usize): void {
+  step<ScheduleFreeAdamwInnerScalars>(by, by.grad_weight, by.flush_below, param, grad, z, exp_avg_sq, exp_avg, bytes,
+                                      true);
+}

@@ -1,0 +1,51 @@
+// AMSGrad (arXiv 1904.09237): Adam that divides by the root of h, the largest v so far (max_exp_avg_sq).
+// src/algorithms/adam.ts computes the scalars, which include everything that depends only on the step:
+//
+//   g = grad_scale*grad + l2*p
+//   m = flush(lerp(m, g, grad_weight), flush_below)
+//   v = lerp(v, g*g, square_weight)
+//   h = largest(h, v)
+//   p = p - (step_size*m / (sqrt(h) + eps) + decay*p)
+//
+// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a.
+// largest(a, b) is the larger number; NaN if either is NaN. If l2 is 0, the term l2*p is left out.
+//
+// If g*g overflows f32, v and h are infinite, and p only decays. Then v and h become the largest f32, m is clamped to
+// the root of the largest f32, and the step is added: p = p - step_size*m / (sqrt(h) + eps).
+
+struct AdamAmsgradScalars {
+  grad_scale: f32,
+  l2: f32,
+  grad_weight: f32,
+  square_weight: f32,
+  step_size: f32,
+  eps: f32,
+  decay: f32,
+  flush_below: f32,
+}
+
+@group(0) @binding(0) var<uniform> by: AdamAmsgradScalars;
+@group(1) @binding(0) var<storage, read_write> param: array<Real>;
+// Read only. It is read_write so that gradients and parameters may be in one buffer.
+@group(1) @binding(1) var<storage, read_write> grad: array<Real>;
+@group(1) @binding(2) var<storage, read_write> exp_avg: array<Real>;
+@group(1) @binding(3) var<storage, read_write> exp_avg_sq: array<Real>;
+@group(1) @binding(4) var<storage, read_write> max_exp_avg_sq: array<Real>;
+
+@compute @workgroup_size(WORKGROUP)
+fn adam_amsgrad(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
+  let i = element(id, workgroups);
+  if (i >= arrayLength(&param)) { return; }
+  let p = param[i];
+  let g = plus(times(by.grad_scale, grad[i]), by.l2, p);
+  let m = bounded(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), g);
+  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
+  let h = largest(max_exp_avg_sq[i], v);
+  exp_avg[i] = m;
+  exp_avg_sq[i] = v;
+  max_exp_avg_sq[i] = h;
+  let step = by.step_size * m / (sqrt(h) + by.eps);
+  let late = select(Real(), step, overflows(g));
+  let at_once = select(step, Real(), overflows(g));
+  param[i] = shown(p - (at_once + by.decay * p) - late, g);
+}
