@@ -83,17 +83,31 @@ const text = {
   },
 };
 
-/** Modules that several entries share, or that are loaded late. */
-const shared = {
-  body: 'build/src/index.js',
-  webgpu: 'build/src/backends/webgpu/open.js',
-  wgsl: 'build/src/backends/webgpu/shaders.js',
-  reference: 'build/src/backends/cpu/reference.js',
-  state: 'build/src/state/late.js',
-  threads: 'build/src/backends/cpu/threads/open.js',
-  calibration: 'build/src/backends/calibration.js',
-  table: 'build/src/kernels/index.js',
+/**
+ * The files of dist/ that entries share or load late, by the folders and files of src/ that are in them; all others are in
+ * body.js. A bundler takes or leaves files as a whole where several of its chunks need them, hence each use has its own.
+ */
+const chunks = {
+  averages: /^src\/averages/,
+  calibration: /^src\/backends\/calibration/,
+  reference: /^src\/(backends\/cpu\/reference|rules\/(?!scalars|table|rule\.))/,
+  threads: /^src\/backends\/cpu\/threads/,
+  wgsl: /wgsl\/|^src\/backends\/webgpu\/(shaders|buffers)/,
+  webgpu: /^src\/backends\/webgpu/,
+  f32: /^src\/math\/f32/,
+  table: /^src\/kernels/,
+  state: /^src\/state\/(?!dict|lazy|read|save\.)/,
+  edge: /^src\/entries\/edge\.js/,
+  body: /^src\/(?!entries)/,
 };
+
+const built = resolve('build');
+function chunkOf(id) {
+  const file = /assembly\/(\w+)\?hex$/.exec(id)?.[1];
+  if (file !== undefined) return `wasm-${file}`;
+  const path = id.replace(`${built}/`, '');
+  return Object.keys(chunks).find((name) => chunks[name].test(path));
+}
 
 export default [
   {
@@ -115,10 +129,10 @@ export default [
       // Keep readable names.
       minifyInternalExports: false,
       chunkFileNames: '[name].js',
-      manualChunks: (id) =>
-        id.startsWith(`${assembly}/`)
-          ? `wasm-${kernelFileOf(id)}`
-          : Object.keys(shared).find((name) => id === resolve(shared[name])),
+      manualChunks: chunkOf,
+      onlyExplicitManualChunks: true,
+      // What is loaded late would be imported at once.
+      hoistTransitiveImports: false,
     },
     plugins: [assemblyscript, wgsl, text],
   },

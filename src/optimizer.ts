@@ -20,7 +20,7 @@ import {
 import { readParam } from './state/read.js';
 import { expect, expectArguments, expectOptions, ownOf } from './errors.js';
 import type { StateDict } from './state/dict.js';
-import { loadStateCode, snapshot, stateCode, type StateCode } from './state/lazy.js';
+import { lateState, loadStateCode, snapshot } from './state/lazy.js';
 import type { Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
@@ -34,7 +34,7 @@ type Making = Pick<OptimizerState, 'algorithm' | 'common' | 'memory' | 'keepGrad
 };
 
 /** What a method does by code that is loaded late, with what it was handed over. */
-type LateWork<Given, Result> = (code: StateCode, state: OptimizerState, handedOver: Given) => Promise<Result> | Result;
+type LateWork<Given, Result> = (code: typeof import('./state/late.js'), state: OptimizerState, handedOver: Given) => Promise<Result> | Result;
 
 /** Values of parameters, to be taken over with a state dict. */
 interface Values {
@@ -324,7 +324,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** `removeParams` at once; the code for it was loaded. @internal */
   removeNow(names: readonly string[]): void {
-    stateCode()!.removeTensors(this.#use(), names);
+    lateState.code!.removeTensors(this.#use(), names);
   }
 
   /** Throws what has come to light, as every call does. @internal */
@@ -340,7 +340,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** Reads and checks what `loadStateDict` is to take over; the code for it was loaded. @internal */
   prepareLoad(dict: unknown, options: LoadOptions & Values): Loading {
-    return busily(this.#enter('loadStateDict', 2, 2, true), (state) => stateCode()!.load(state, dict, options));
+    return busily(this.#enter('loadStateDict', 2, 2, true), (state) => lateState.code!.load(state, dict, options));
   }
 
   #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options?: StepOptions, also?: Also): void {
@@ -391,7 +391,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     mends = false,
   ): Promise<Result> {
     const run = async (state: OptimizerState): Promise<Result> => {
-      const code = stateCode();
+      const code = lateState.code;
       if (code !== undefined) return work(code, state, handedOver);
       const copy = snapshot(handedOver) as Given;
       const loaded = await loadStateCode(method);

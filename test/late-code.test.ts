@@ -63,9 +63,11 @@ test('code that cannot be loaded: a sentence, and nothing has changed', async ()
   const { adamw } = (await import(new URL('index.js', folder).href)) as typeof import('twinstep');
   const optimizer = await adamw({ w: array(12, 1) });
   const dict = await optimizer.stateDict();
-  await expect(optimizer.loadStateDict(dict)).rejects.toThrow('loadStateDict() needs code that cannot be loaded here');
+  await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
+    'loadStateDict() cannot run: its code cannot be loaded here',
+  );
   await expect(optimizer.addParams(0, { v: array(3, 1) })).rejects.toThrow(
-    'addParams() needs code that cannot be loaded',
+    'addParams() cannot run: its code cannot be loaded here',
   );
   optimizer.step(grad);
   expect(optimizer.stepOf('w')).toBe(1);

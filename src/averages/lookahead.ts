@@ -24,7 +24,7 @@ import {
 import { copyValues, ownProperties } from '../state/capture.js';
 import type { StateDict, TensorState } from '../state/dict.js';
 import { readGroup } from '../state/saved-group.js';
-import { loadStateCode, stateCode } from '../state/lazy.js';
+import { lateState, loadStateCode } from '../state/lazy.js';
 import type { IncompatibleNames, LoadOptions } from '../state/how.js';
 import type { StepOptions } from '../step/step.js';
 
@@ -190,7 +190,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     const loading = this.optimizer.prepareLoad(own, options);
     // The slow weights' own state is only counts.
     const slowLoading = this.slow.prepareLoad(counts, { params: Object.fromEntries(values), strict: false });
-    await stateCode()!.takeOver([loading, slowLoading], () => {
+    await lateState.code!.takeOver([loading, slowLoading], () => {
       // Older dicts have no steps: those counted from the optimizer's first step.
       this.#begun = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
       this.#left = [];

@@ -2,16 +2,16 @@
 
 import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
-import { late } from './lazy.js';
+import { calibration, loaded, reference, webgpu } from './lazy.js';
 import { openWasm } from './cpu/wasm.js';
 
 const backends: readonly Candidate[] = [
-  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await late('webgpu')).openWebGPU(request) },
+  { name: 'webgpu', title: 'WebGPU', open: async (request) => (await loaded(webgpu)).openWebGPU(request) },
   { name: 'wasm', title: 'WebAssembly SIMD', open: openWasm },
   {
     name: 'reference',
     title: 'Plain JavaScript',
-    open: async (request) => (await late('reference')).openReference(request),
+    open: async (request) => (await loaded(reference)).openReference(request),
   },
 ];
 
@@ -37,7 +37,7 @@ async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking>
   const obstacles: string[] = [];
   if (wanted === 'fastest') {
     try {
-      return await (await late('calibration')).rank(request, backends);
+      return await (await loaded(calibration)).rank(request, backends);
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       obstacles.push(`by measurement: ${error.message}`);

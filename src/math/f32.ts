@@ -45,12 +45,6 @@ export const clamped = (a: number): number => Math.max(-LARGEST, Math.min(a, LAR
 /** NaN if `source` is infinite or NaN, else `a`. */
 export const shown = (a: number, source: number): number => sub(a, sub(source, source));
 
-/** a + b, clamped to the largest f32 if both are finite. */
-export function total(a: number, b: number): number {
-  const sum = a + b;
-  return Math.abs(sum) < Infinity ? clamped(sum) : sum;
-}
-
 /** scale*root. An infinite root stays infinite. */
 export const scaled = (scale: number, root: number): number => (root === Infinity ? root : mul(scale, root));
 

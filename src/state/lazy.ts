@@ -1,29 +1,18 @@
-// Loads state/late.ts when it is asked for: stepping does without it. The entries of the package (src/entries/) provide it.
+// What is loaded when a state dict is loaded, or tensors are added or removed.
 
+import { loaded, type Lazy } from '../backends/lazy.js';
 import { isFloat32Array } from '../backends/memory.js';
 import { isRecord } from '../errors.js';
 
-/** What is loaded late. */
-export type StateCode = typeof import('./late.js');
-
-let loadCode = (): Promise<StateCode> => Promise.reject(new Error('this build of twinstep has none'));
-let loaded: StateCode | undefined;
-
-/** Sets how the code is loaded; an entry that has it at once gives the code itself. */
-export function provideState(code: StateCode | typeof loadCode): void {
-  if (typeof code === 'function') loadCode = code;
-  else loaded = code;
-}
-
-/** The code, if it was loaded before: then a call needs not wait. */
-export const stateCode = (): StateCode | undefined => loaded;
+/** Code that only loading and growing need. */
+export const lateState: Lazy<typeof import('./late.js')> = {};
 
 /** Rejects with an Error if the code cannot be loaded. */
-export async function loadStateCode(method: string): Promise<StateCode> {
+export async function loadStateCode(method: string): Promise<typeof import('./late.js')> {
   try {
-    return (loaded = await loadCode());
+    return await loaded(lateState);
   } catch (error) {
-    throw new Error(`${method}() needs code that cannot be loaded here (${error}).`, { cause: error });
+    throw new Error(`${method}() cannot run: ${(error as Error).message}.`, { cause: error });
   }
 }
 

@@ -3,7 +3,7 @@
 import { arraysOf } from '../backends/layout.js';
 import { entryOf, type OptimizerState } from '../step/state.js';
 import type { Arrays } from '../rules/rule.js';
-import { late } from '../backends/lazy.js';
+import { loaded, reference } from '../backends/lazy.js';
 import { show } from '../errors.js';
 
 /** A copy of a parameter as it is now; with `average` of the average, in either mode. */
@@ -22,7 +22,7 @@ export async function readParam(state: OptimizerState, name: string, average: bo
   const names = arraysOf(rule);
   const by = group.coefficients.average(true);
   const values = await read(names);
-  const { apply } = await late('reference');
+  const { apply } = await loaded(reference);
   apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
   return values[0];
 }

@@ -4,7 +4,7 @@ import { Unavailable, type Backend, type Request } from '../backend.js';
 import { makeCall, type Call } from './call.js';
 import { bind, modulesOf, type Kernel, type Modules } from './module.js';
 import { openCpu, type Machine, type RunKernel } from './cpu.js';
-import { late } from '../lazy.js';
+import { loaded, threads as lateThreads } from '../lazy.js';
 
 const PAGE = 65536;
 const MAX_PAGES = 65536;
@@ -49,7 +49,7 @@ export async function openWasm(request: Request): Promise<Backend> {
   let remark: string | undefined;
   if (threads > 1) {
     try {
-      return await openCpu(request, await (await late('threads')).openThreads(request));
+      return await openCpu(request, await (await loaded(lateThreads)).openThreads(request));
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
       remark = `One thread, not ${threads}: ${error.message}.`;
