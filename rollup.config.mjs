@@ -88,6 +88,7 @@ const text = {
  * body.js. A bundler takes or leaves files as a whole where several of its chunks need them, hence each use has its own.
  */
 const chunks = {
+  'lookahead-state': /^src\/averages\/lookahead-state/,
   averages: /^src\/averages/,
   calibration: /^src\/backends\/calibration/,
   reference: /^src\/(backends\/cpu\/reference|rules\/(?!scalars|table|rule\.))/,

@@ -7,6 +7,7 @@ import { backendNames, choose, type Wanted } from './backends/index.js';
 import { readGroups, type Params } from './inputs/groups.js';
 import type { GpuMemory } from './backends/memory.js';
 import { Optimizer } from './optimizer.js';
+import type { Modes } from './step/state.js';
 import { expect, expectArguments, isCount, isRecord, ownOf } from './errors.js';
 
 /** Options that belong to the optimizer as a whole. */
@@ -60,7 +61,8 @@ export interface Create<Options extends GroupOptions> {
 /** Upper bound, to catch typos. */
 const MOST_THREADS = 256;
 
-export function creator<Options extends GroupOptions>(made: Algorithm<Options>): Create<Options> {
+/** `modes` is for algorithms that have an `average`. */
+export function creator<Options extends GroupOptions>(made: Algorithm<Options>, modes?: Modes): Create<Options> {
   const algorithm = ownOf(made) as unknown as AnyAlgorithm;
   async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
     expectArguments(arguments.length, 2, algorithm.name);
@@ -88,7 +90,7 @@ export function creator<Options extends GroupOptions>(made: Algorithm<Options>):
     const { specs, added } = readGroups(algorithm, params, ours);
     const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
-      const making = { algorithm, common: ours, memory: added.memory, keepGrads, wasm, ...opened };
+      const making = { algorithm, modes, common: ours, memory: added.memory, keepGrads, wasm, ...opened };
       return new Optimizer<unknown, Options>(making, specs);
     } catch (error) {
       opened.backend.dispose();

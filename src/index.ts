@@ -2,6 +2,7 @@
 
 import * as algorithms from './algorithms/index.js';
 import { creator } from './create.js';
+import { modes } from './step/mode.js';
 
 /**
  * Adam (arXiv 1412.6980), its weight decay an L2 term in the gradient; with `amsgrad` AMSGrad (arXiv 1904.09237).
@@ -24,16 +25,16 @@ export const adamw = /* @__PURE__ */ creator(algorithms.adamw);
  * where gradients are to be taken; `eval()` makes them the average x, which is what to evaluate and save, and `train()`
  * y again. Names and defaults are upstream's (facebookresearch/schedule_free); `params` and errors are as for `adam`.
  */
-export const adamwScheduleFree = /* @__PURE__ */ creator(algorithms.adamwScheduleFree);
+export const adamwScheduleFree = /* @__PURE__ */ creator(algorithms.adamwScheduleFree, modes);
 
 /**
  * Schedule-Free RAdam (arXiv 2405.15682, 1908.03265), which needs no warm-up: upstream's RAdamScheduleFree. Modes and
  * errors are as for `adamwScheduleFree`.
  */
-export const radamScheduleFree = /* @__PURE__ */ creator(algorithms.radamScheduleFree);
+export const radamScheduleFree = /* @__PURE__ */ creator(algorithms.radamScheduleFree, modes);
 
 /** Schedule-Free SGD (arXiv 2405.15682): upstream's SGDScheduleFree. Modes and errors are as for `adamwScheduleFree`. */
-export const sgdScheduleFree = /* @__PURE__ */ creator(algorithms.sgdScheduleFree);
+export const sgdScheduleFree = /* @__PURE__ */ creator(algorithms.sgdScheduleFree, modes);
 
 /**
  * NAdam, Adam with Nesterov momentum (Dozat 2016, Incorporating Nesterov Momentum into Adam): names, defaults and

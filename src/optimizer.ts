@@ -2,7 +2,7 @@
 
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './inputs/assignments.js';
-import type { WasmSource } from './backends/backend.js';
+import { DISPOSED } from './backends/backend.js';
 import type { Choice } from './backends/index.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
 import type { GroupSpec, ParamGroup, Tensors } from './inputs/groups.js';
@@ -12,29 +12,32 @@ import {
   changesOf,
   checkFinished,
   checkIdle,
+  checkUsable,
   entryOf,
   groupOf,
+  settle,
   takeGroup,
   type OptimizerState,
 } from './step/state.js';
-import { readParam } from './state/read.js';
-import { expect, expectArguments, expectOptions, ownOf } from './errors.js';
+import { expect, expectArguments, expectOptions, ownOf, show } from './errors.js';
 import type { StateDict } from './state/dict.js';
 import { lateState, loadStateCode, snapshot } from './state/lazy.js';
-import type { Loading } from './state/load.js';
 import type { IncompatibleNames, LoadOptions } from './state/how.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
-import { Failure } from './step/failure.js';
 import { Group, type LiveGroup } from './step/group.js';
-import { step, switchMode, type Also, type StepOptions } from './step/step.js';
+import { encode, step, type EncodeArguments, type StepOptions } from './step/step.js';
 
 /** What an optimizer is made of, besides its groups. */
-type Making = Pick<OptimizerState, 'algorithm' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'> & {
+type Making = Pick<OptimizerState, 'algorithm' | 'modes' | 'common' | 'memory' | 'keepGrads' | 'wasm' | 'backend'> & {
   readonly choice: Choice;
 };
 
 /** What a method does by code that is loaded late, with what it was handed over. */
-type LateWork<Given, Result> = (code: typeof import('./state/late.js'), state: OptimizerState, handedOver: Given) => Promise<Result> | Result;
+type LateWork<Given, Result> = (
+  code: typeof import('./state/late.js'),
+  state: OptimizerState,
+  handedOver: Given,
+) => Promise<Result> | Result;
 
 /** Values of parameters, to be taken over with a state dict. */
 interface Values {
@@ -48,13 +51,11 @@ interface Values {
 export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   readonly #choice: Choice;
   readonly #groups: readonly LiveGroup<GroupOptions>[];
-  readonly #failure: Failure;
   /** Undefined once it has been disposed of. */
   #state: OptimizerState | undefined;
 
   /** Use `adam`, `adamw`, ... */
   constructor({ choice, ...making }: Making, specs: readonly GroupSpec[]) {
-    this.#failure = new Failure(making.backend);
     refuseAssignments(Optimizer.prototype);
     const live: LiveGroup<GroupOptions>[] = [];
     this.#groups = readOnly(live, 'groups', 'assign to an option, as groups[0].lr, or call addParamGroup().');
@@ -72,11 +73,19 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       isBusy: false,
       changes: 0,
     };
-    this.#state = { ...making, ...first, failure: this.#failure, groups: [], plans: [], shownGroups: live };
+    this.#state = { ...making, ...first, groups: [], plans: [], shownGroups: live };
     for (const [g, spec] of specs.entries()) {
       takeGroup(this.#state, new Group(making.algorithm, spec, g, making.backend));
     }
     this.#choice = Object.freeze(choice);
+  }
+
+  /** What an optimizer is made of, for averages over it. Throws if it cannot be used. @internal */
+  static use<Shown, Of extends GroupOptions>(optimizer: Optimizer<Shown, Of>, mends = false): OptimizerState {
+    const state = optimizer.#state;
+    if (state === undefined) throw new Error(DISPOSED);
+    checkUsable(state, mends);
+    return state;
   }
 
   /** Which backend runs it, and why. */
@@ -126,12 +135,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Records one step into the caller's encoder and submits nothing; gradients are GPU buffers, or without `grads` what
    * stands in `optimizer.grads`. The step counts as done. Several may be recorded before the first is submitted.
    */
-  encode(
-    encoder: GPUCommandEncoder,
-    grads?: Readonly<Record<string, GpuMemory | null | undefined>>,
-    options?: StepOptions,
-  ): void {
-    this.#encode(encoder, arguments.length, grads, options);
+  encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
+    encode(this.#enter('encode', rest.length + 1, 3), encoder, rest);
   }
 
   /**
@@ -228,7 +233,16 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     expectOptions(options, 'read', ['average']);
     const { average = false } = ownOf(options);
     expect(typeof average === 'boolean', 'average', 'true or false', average);
-    return readParam(this.#use(), name, average);
+    const state = Optimizer.use(this);
+    const entry = entryOf(state, name);
+    const { backend, modes, algorithm } = state;
+    if (!average) {
+      const { section, tensor } = entry;
+      const [values] = await settle(state, backend.read([{ section, tensor, array: 'param' }]));
+      return values;
+    }
+    if (modes === undefined) throw new TypeError(`${algorithm.name} keeps no average of ${show(name)}.`);
+    return modes.readAverage(state, entry);
   }
 
   /**
@@ -259,13 +273,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       this.step(await closure());
     } catch (error) {
       // Throw the closure's error, not a late failure of an earlier step: hence not this.eval(), which checks for one.
-      if (this.#state?.isUnfinished === false) switchMode(this.#state, false, undefined);
+      if (this.#state?.isUnfinished === false) switchMode(this.#state, false);
       throw error;
     }
     this.eval();
     // One turn later the loss of a device is known.
     await undefined;
-    this.#failure.check();
+    Optimizer.use(this);
   }
 
   /**
@@ -305,47 +319,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
     expectArguments(arguments.length, 0, 'dispose');
     if (this.#state === undefined) return;
     checkIdle(this.#state, 'dispose');
-    this.#failure.dispose();
     this.#state.backend.dispose();
     for (const group of this.#state.groups) group.letGo();
     this.#state = undefined;
-  }
-
-  /** What another optimizer on the same machine is made with. @internal */
-  get machine(): { backend: Choice['name']; device: GPUDevice | undefined; wasm: WasmSource | undefined } {
-    return { backend: this.backend.name, device: this.device, wasm: this.#use().wasm };
-  }
-
-  /** Copies the params of another optimizer on the same machine over those of the same names. @internal */
-  overwrite(params: Readonly<Record<string, Memory>>, encoder: GPUCommandEncoder | undefined): void {
-    const { backend, failure } = this.#use();
-    failure.watch(backend.copyOver(params, encoder));
-  }
-
-  /** `removeParams` at once; the code for it was loaded. @internal */
-  removeNow(names: readonly string[]): void {
-    lateState.code!.removeTensors(this.#use(), names);
-  }
-
-  /** Throws what has come to light, as every call does. @internal */
-  check(): void {
-    this.#failure.check();
-  }
-
-  /** `encode`, and with it what `also` records, which is given the completed steps if this call ends one. @internal */
-  encodeWith(also: Also, encoder: GPUCommandEncoder, ...rest: [grads?: unknown, options?: StepOptions]): void {
-    const [grads, options] = rest;
-    this.#encode(encoder, rest.length + 1, grads, options, also);
-  }
-
-  /** Reads and checks what `loadStateDict` is to take over; the code for it was loaded. @internal */
-  prepareLoad(dict: unknown, options: LoadOptions & Values): Loading {
-    return busily(this.#enter('loadStateDict', 2, 2, true), (state) => lateState.code!.load(state, dict, options));
-  }
-
-  #encode(encoder: GPUCommandEncoder, given: number, grads: unknown, options?: StepOptions, also?: Also): void {
-    expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
-    step(this.#enter('encode', given, 3), given > 1, grads, encoder, options, also);
   }
 
   #freeze(which: string | number, isFrozen: boolean, state: OptimizerState): void {
@@ -363,10 +339,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    */
   #enter(method: string, given: number, most: number, mends = false): OptimizerState {
     expectArguments(given, most, method);
-    if (mends) this.#failure.checkAlive();
-    else this.#failure.check();
-    checkIdle(this.#state!, method);
-    return this.#state!;
+    const state = Optimizer.use(this, mends);
+    checkIdle(state, method);
+    return state;
   }
 
   /** Runs an async method. On re-entry it throws at once, so that the call under way fails, too; else it rejects. */
@@ -402,12 +377,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /** What can be looked at even if the device is lost. */
   #look(): OptimizerState {
-    this.#failure.checkCounts();
-    return this.#state!;
+    if (this.#state === undefined) throw new Error(DISPOSED);
+    if (this.#state.backend.failed !== undefined) throw this.#state.backend.failed;
+    return this.#state;
   }
+}
 
-  #use(): OptimizerState {
-    this.#failure.check();
-    return this.#state!;
-  }
+/** Switches all groups, or one, to train mode or to eval mode. */
+function switchMode(state: OptimizerState, isTraining: boolean, group?: number): void {
+  if (!isTraining) checkFinished(state);
+  const groups = group === undefined ? state.groups : [groupOf(state, group)];
+  state.modes?.switchTo(state, groups, isTraining);
 }

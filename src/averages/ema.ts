@@ -33,10 +33,18 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
     const has = 'ema has "decay", and runs where its optimizer does';
     throw new TypeError(`Unknown option ${show(given)}, got ${show((options as MachineOptions)[given])}; ${has}.`);
   }
+  const { backend, wasm } = Optimizer.use(optimizer);
+  const { device } = backend;
   const names = Object.keys(optimizer.params);
   const copies = await Promise.all(names.map((name) => optimizer.read(name)));
   const params = Object.fromEntries(names.map((name, i) => [name, copies[i]]));
-  const average = await createEma(params, { ...options, ...optimizer.machine, keepGrads: false });
+  const average = await createEma(params, {
+    ...options,
+    backend: optimizer.backend.name,
+    device,
+    wasm,
+    keepGrads: false,
+  });
   return average as Optimizer<unknown, EmaOptions> as Optimizer<Shown, EmaOptions>;
 }
 

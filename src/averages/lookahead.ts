@@ -6,29 +6,16 @@ import { refuseAssignments } from '../inputs/assignments.js';
 import { checkOptimizer, ema, type Memory } from './ema.js';
 import type { Gradients } from '../step/gradients.js';
 import type { Tensors } from '../inputs/groups.js';
-import { bufferOf, type GpuMemory } from '../backends/memory.js';
-import { checkUsage } from '../backends/webgpu/buffers.js';
-import type { Optimizer } from '../optimizer.js';
-import {
-  canCount,
-  countFrom,
-  expect,
-  expectArguments,
-  expectOptions,
-  isCount,
-  isRecord,
-  list,
-  ownOf,
-  show,
-} from '../errors.js';
-import { copyValues, ownProperties } from '../state/capture.js';
-import type { StateDict, TensorState } from '../state/dict.js';
-import { readGroup } from '../state/saved-group.js';
-import { lateState, loadStateCode } from '../state/lazy.js';
+import { Optimizer } from '../optimizer.js';
+import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../errors.js';
+import { loaded } from '../backends/lazy.js';
+import type { StateDict } from '../state/dict.js';
 import type { IncompatibleNames, LoadOptions } from '../state/how.js';
-import type { StepOptions } from '../step/step.js';
+import { checkIdle } from '../step/state.js';
+import { encode, type EncodeArguments, type StepOptions } from '../step/step.js';
+import { lateLookahead } from './lazy.js';
 
-const SLOT = 'slow_param';
+type Late = typeof import('./lookahead-state.js');
 
 /** The options of `lookahead`. */
 export interface LookaheadOptions {
@@ -58,12 +45,13 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   expect(isShare, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
-  for (const [name, param] of Object.entries(optimizer.params)) checkUsages(name, param);
-  await loadStateCode('lookahead');
-  return new Lookahead(optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
+  const late = await loaded(lateLookahead);
+  for (const [name, param] of Object.entries(optimizer.params)) late.checkUsages(name, param);
+  return new Lookahead(late, optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
 }
 
 export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
+  readonly #late: Late;
   readonly #optimizer: Optimizer<Shown, Options>;
   readonly #slow: Optimizer<Shown, EmaOptions>;
   readonly #k: number;
@@ -78,8 +66,9 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   #isFollowing = false;
 
   /** Use `lookahead`. */
-  constructor(optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
+  constructor(late: Late, optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
     refuseAssignments(Lookahead.prototype);
+    this.#late = late;
     this.#optimizer = optimizer;
     this.#slow = slow;
     this.#k = k;
@@ -116,11 +105,14 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** The same, recorded into the caller's encoder. If it throws, no step is counted: drop that encoder. */
   encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
+    expectArguments(rest.length + 1, 3, 'encode');
     this.#enter();
-    const also = (completed: number): void => {
-      if (this.#isTurn(completed)) this.slow.encodeWith(() => this.#restart(encoder), encoder, this.#unfrozen());
-    };
-    this.optimizer.encodeWith(also, encoder, ...rest);
+    const state = Optimizer.use(this.optimizer);
+    checkIdle(state, 'encode');
+    encode(state, encoder, rest, (completed) => {
+      if (!this.#isTurn(completed)) return;
+      encode(Optimizer.use(this.slow), encoder, [this.#unfrozen() as EncodeArguments[0]], () => this.#restart(encoder));
+    });
   }
 
   /**
@@ -138,7 +130,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
         const { params } = this.optimizer;
         const added = this.#missing().filter((name) => !Object.hasOwn(this.slow.params, name));
         if (added.length === 0) break;
-        for (const name of added) checkUsages(name, params[name]);
+        for (const name of added) this.#late.checkUsages(name, params[name]);
         const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
         for (const name of added) this.#origins.set(name, params[name]);
         await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
@@ -158,8 +150,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
       this.optimizer.stateDict(),
       ...names.map((name) => this.slow.read(name)),
     ]);
-    const states = join(dict, steps);
-    for (const [i, name] of names.entries()) states.get(name)![SLOT] = values[i];
+    const states = this.#late.join(dict, steps);
+    for (const [i, name] of names.entries()) states.get(name)![this.#late.SLOT] = values[i];
     return dict;
   }
 
@@ -168,9 +160,9 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
     this.#enter();
     const { dict, params, arrays } = this.optimizer.lazyStateDict();
-    const states = join(dict, this.#steps);
+    const states = this.#late.join(dict, this.#steps);
     const slow = this.slow.lazyStateDict().params;
-    const slowArrays = slow.map((each) => ({ ...each, slot: SLOT, state: states.get(each.name)! }));
+    const slowArrays = slow.map((each) => ({ ...each, slot: this.#late.SLOT, state: states.get(each.name)! }));
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
 
@@ -181,21 +173,17 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   ): Promise<IncompatibleNames> {
     expectArguments(arguments.length, 2, 'loadStateDict');
     this.#checkKnown();
-    const { own, slow, steps } = part(dict);
-    const { dict: counts, params } = this.slow.lazyStateDict();
-    const given = params.filter(({ name }) => slow.has(name));
-    const values = given.map(({ name, length }): [string, Float32Array] => {
-      return [name, copyValues(slow.get(name), length, `${SLOT} of ${show(name)}`)];
-    });
-    const loading = this.optimizer.prepareLoad(own, options);
-    // The slow weights' own state is only counts.
-    const slowLoading = this.slow.prepareLoad(counts, { params: Object.fromEntries(values), strict: false });
-    await lateState.code!.takeOver([loading, slowLoading], () => {
-      // Older dicts have no steps: those counted from the optimizer's first step.
-      this.#begun = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
-      this.#left = [];
-    });
-    return loading.names;
+    return this.#late.loadBoth(
+      Optimizer.use(this.optimizer, true),
+      Optimizer.use(this.slow, true),
+      dict,
+      options,
+      (steps) => {
+        // Older dicts have no steps: those counted from the optimizer's first step.
+        this.#begun = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
+        this.#left = [];
+      },
+    );
   }
 
   /** Disposes of the optimizer, and of the slow weights. */
@@ -229,13 +217,14 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   /** Sets the optimizer's parameters to the slow weights. */
   #restart(encoder?: GPUCommandEncoder): void {
     const names = Object.keys(this.#unfrozen());
-    this.optimizer.overwrite(Object.fromEntries(names.map((name) => [name, this.slow.params[name]])), encoder);
+    const slow = Object.fromEntries(names.map((name) => [name, this.slow.params[name]]));
+    Optimizer.use(this.optimizer).backend.copyOver(slow, encoder);
   }
 
   /** Throws if the slow weights cannot be stepped; completes what an earlier step left. */
   #enter(): void {
     this.#checkKnown();
-    this.slow.check();
+    Optimizer.use(this.slow);
     this.#finish();
   }
 
@@ -264,51 +253,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     const names = Object.keys(this.slow.params);
     const removed = names.filter((name) => !Object.hasOwn(params, name) || this.#origins.get(name) !== params[name]);
     const dropped = removed.length === names.length ? removed.slice(1) : removed;
-    if (dropped.length > 0) this.slow.removeNow(dropped);
+    if (dropped.length > 0) this.#late.removeTensors(Optimizer.use(this.slow), dropped);
     for (const name of dropped) this.#origins.delete(name);
   }
-}
-
-type EncodeArguments = [grads?: Readonly<Record<string, GpuMemory | null | undefined>>, options?: StepOptions];
-
-/** Throws for a GPU buffer that cannot be copied from and to. */
-function checkUsages(name: string, param: Memory): void {
-  const buffer = bufferOf(param);
-  if (buffer === undefined) return;
-  checkUsage(buffer, 'COPY_SRC', `Lookahead of ${show(name)}`);
-  checkUsage(buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
-}
-
-/** Adds the steps since Lookahead began. Returns the state of each tensor by name, a new one for those without. */
-function join({ state, param_groups: groups }: StateDict, steps: number): Map<string, TensorState> {
-  for (const group of groups) group.lookahead_step = steps;
-  return new Map(
-    groups.flatMap(({ params, param_names: names }) => params.map((index, i) => [names[i], (state[index] ??= {})])),
-  );
-}
-
-/** Splits what `join` joined: the optimizer's own state dict, the slow weights by name, and the steps. */
-function part(dict: unknown): { own: StateDict; slow: Map<string, unknown>; steps: number | undefined } {
-  const wanted = 'a record with state and param_groups';
-  const { state: given, param_groups: groups } = ownProperties(dict, 'the state dict', wanted);
-  expect(isRecord(given) && Array.isArray(groups), 'the state dict', wanted, dict);
-  const own = { state: ownProperties(given, 'state', 'a record') as StateDict['state'], param_groups: [] as unknown[] };
-  const ofIndex = new Map<string, unknown>();
-  for (const [index, each] of Object.entries(own.state)) {
-    const { [SLOT]: values, ...rest } = ownProperties(each, `the state of ${index}`, 'a record');
-    ofIndex.set(index, values);
-    if (Object.keys(rest).length > 0) own.state[index as unknown as number] = rest as TensorState;
-    else delete own.state[index as unknown as number];
-  }
-  const slow = new Map<string, unknown>();
-  let steps: number | undefined;
-  for (let g = 0, { length } = groups; g < length; g++) {
-    const { own: group, names, indices } = readGroup(groups[g], g, undefined);
-    own.param_groups.push({ ...group, params: indices, param_names: names });
-    for (const [i, name] of names.entries()) slow.set(name, ofIndex.get(String(indices[i])));
-    const { lookahead_step: step } = group;
-    expect(step === undefined || canCount(step), `lookahead_step in param_groups[${g}]`, countFrom(0), step);
-    steps ??= step;
-  }
-  return { own: own as unknown as StateDict, slow, steps };
 }

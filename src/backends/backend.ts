@@ -33,11 +33,8 @@ export interface Extension {
   drop(): void;
 }
 
-/**
- * What work on a backend turns out to be: undefined where it is done on return, as on the CPU. Else a promise of the error
- * that the device reports, or of undefined; it never rejects. What throws at once has done nothing, except for `write`.
- */
-export type Outcome = Promise<Error | undefined> | undefined;
+/** What every call throws after `dispose`. */
+export const DISPOSED = 'This optimizer has been disposed of.';
 
 /** One optimizer's memory on one machine, and the kernels that step it. */
 export interface Backend {
@@ -50,8 +47,12 @@ export interface Backend {
   /** What `optimizer.params` and `optimizer.grads` show. */
   readonly params: Readonly<Record<string, unknown>>;
   readonly grads: Readonly<Record<string, unknown>>;
-  /** A sentence saying that its device or its memory is lost; undefined until then. */
-  readonly lost?: string | undefined;
+  /** A sentence saying that its memory is gone: lost with its device, transferred, or freed. Undefined until then. */
+  readonly lost: string | undefined;
+  /** The first error that the device reported late. It is final, until the state is replaced. Undefined on the CPU. */
+  readonly failed?: Error | undefined;
+  /** Resolves once it is known whether all work so far was done. Undefined on the CPU, where it is done on return. */
+  settled?(): Promise<void>;
   /** The parameter that has some of these bytes, where parameters are stepped in the caller's memory. */
   paramAt?(range: ByteRange): string | undefined;
   /** Makes memory for further sections. Where it cannot it rejects, and nothing has changed. */
@@ -66,13 +67,14 @@ export interface Backend {
   checkTogether?(entries: ReadonlyMap<string, TensorEntry>): void;
   /**
    * Runs a step: takes the gradients of all entries, then updates each run of each plan. Records it into the caller's
-   * encoder if there is one; throws if this backend cannot record.
+   * encoder if there is one; throws if this backend cannot record. If it throws, nothing was done; what the device reports
+   * later becomes `failed`. The same holds for the other work below.
    */
-  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Outcome;
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void;
   /** Adds the gradients of these entries to the optimizer's own, or for the first of a sum writes them there. */
-  accumulate(entries: readonly TensorEntry[]): Outcome;
+  accumulate(entries: readonly TensorEntry[]): void;
   /** Fills the optimizer's own gradients with zeros. */
-  zeroGrad(): Outcome;
+  zeroGrad(): void;
   /** Copies of arrays as they are now, whatever is stepped before the promise is kept. */
   read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
   /** The L2 norms of arrays as they are now; where `grad` is given it is that gradient's. */
@@ -81,10 +83,13 @@ export interface Backend {
   checkWrite(array: ArrayOf): void;
   /** Rejects with an Error unless `write` can write these arrays, on a backend that can tell only later. */
   checkWritable?(arrays: readonly ArrayOf[]): Promise<void>;
-  /** Writes values, or for undefined zeros, into arrays; then copies the parameters into `copies`. */
-  write(writes: Iterable<Write>, copies: readonly ArrayOf[]): Outcome;
+  /**
+   * Replaces the state: writes values, or for undefined zeros, into arrays, then copies the parameters into `copies`, and
+   * forgets `failed`. If it throws after something was written, here or as `isBegun` says before, that becomes `failed`.
+   */
+  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean): void;
   /** Copies what `params` of another backend of the same kind shows over parameters. */
-  copyOver(params: Readonly<Record<string, unknown>>, encoder: GPUCommandEncoder | undefined): Outcome;
+  copyOver(params: Readonly<Record<string, unknown>>, encoder: GPUCommandEncoder | undefined): void;
   dispose(): void;
 }
 

@@ -181,10 +181,14 @@ class Trial {
 
   async #step(): Promise<void> {
     const { backend } = this;
-    const refusal = await backend.run(this.#plans, undefined);
-    if (refusal !== undefined) throw refusal;
+    backend.run(this.#plans, undefined);
     // On the CPU the parameters are where their reader is.
-    if (backend.device !== undefined) await backend.read(this.#params);
+    if (backend.device === undefined) return;
+    try {
+      await backend.read(this.#params);
+    } catch (error) {
+      throw backend.failed?.cause ?? error;
+    }
   }
 }
 

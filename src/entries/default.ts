@@ -4,13 +4,15 @@
 import { hex } from '../../assembly?late';
 import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';
 import { calibration, reference, threads, webgpu } from '../backends/lazy.js';
+import { lateLookahead } from '../averages/lazy.js';
 import { lateState } from '../state/lazy.js';
 
-provideKernels(async (file) => bytesOfHex((await hex[file]()).hex));
+provideKernels(async (rule) => bytesOfHex((await hex[rule]()).hex));
 reference.load = () => import('../backends/cpu/reference.js');
 webgpu.load = () => import('../backends/webgpu/open.js');
 threads.load = () => import('../backends/cpu/threads/open.js');
 calibration.load = () => import('../backends/calibration.js');
+lateLookahead.load = () => import('../averages/lookahead-state.js');
 lateState.load = () => import('../state/late.js');
 
 export * from '../index.js';

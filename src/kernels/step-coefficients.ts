@@ -4,6 +4,7 @@ import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../inputs/assignments.js';
 import { Coefficients } from '../step/arithmetic.js';
+import { averageScalars } from '../step/mode.js';
 import { live, resolve } from '../inputs/options.js';
 import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../errors.js';
 import type { KernelName } from './table.js';
@@ -111,7 +112,7 @@ export function coefficients<Name extends AlgorithmName>(
       expect(typeof toAverage === 'boolean', 'toAverage', 'true or false', toAverage);
       const { average } = algorithm;
       expect(average !== undefined, 'the algorithm', 'one with an average', name);
-      const by = arithmetic.average(toAverage);
+      const by = averageScalars(algorithm, resolved, toAverage);
       return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
     },
   };

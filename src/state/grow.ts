@@ -1,9 +1,9 @@
 // Adds groups and tensors to a running optimizer, and removes tensors. The others keep their memory and state.
 
-import { Unavailable } from '../backends/backend.js';
+import { namesOf, Unavailable, type Removed } from '../backends/backend.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
-import { checkWhole, entryOf, groupOf, register, takeGroup, type OptimizerState } from '../step/state.js';
+import { checkUsable, checkWhole, entryOf, groupOf, register, takeGroup, type OptimizerState } from '../step/state.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { expect, show } from '../errors.js';
 import { Group } from '../step/group.js';
@@ -53,22 +53,52 @@ function entriesOf(state: OptimizerState, names: unknown): Map<string, TensorEnt
 }
 
 /** Removes tensors by name, once no work is in flight. What cannot be removed is refused at once. */
-export function removeParams(state: OptimizerState, given: unknown): Promise<void> {
+export async function removeParams(state: OptimizerState, given: unknown): Promise<void> {
   const names = [...entriesOf(state, given).keys()];
-  return state.failure.onceSettled(() => removeTensors(state, names));
+  const { backend } = state;
+  // Steps may come while it waits.
+  for (let changes = -1; backend.settled !== undefined && changes !== state.changes;) {
+    ({ changes } = state);
+    await backend.settled();
+  }
+  checkUsable(state);
+  removeTensors(state, names);
 }
 
 /** Removes tensors by name, at once. */
 export function removeTensors(state: OptimizerState, given: unknown): void {
   const removed = entriesOf(state, given);
   const gone = new Set(removed.values());
-  state.backend.remove(state.groups.flatMap((group) => group.remove(gone)));
+  state.backend.remove(state.groups.flatMap((group) => removeFrom(group, gone)));
   for (const name of removed.keys()) {
     state.entries.delete(name);
     state.removed.add(name);
   }
   state.entriesInOrder = state.entriesInOrder.filter((entry) => !gone.has(entry));
   state.changes += 1;
+}
+
+/** Removes tensors from a group. Returns the sections that had some of them. */
+function removeFrom({ sections, entries, names }: Group, gone: ReadonlySet<TensorEntry>): Removed[] {
+  const changed = sections.flatMap((plan): Removed | [] => {
+    const tensors = plan.entries.filter((entry) => gone.has(entry)).map(({ tensor }) => tensor);
+    // With 0 steps they take no part in a change of mode.
+    for (const tensor of tensors) tensor.step = 0;
+    plan.left -= tensors.length;
+    return tensors.length > 0 ? { section: plan.section.index, tensors, isWhole: plan.left === 0 } : [];
+  });
+  const removed = namesOf(changed);
+  keep(sections, ({ left, section }) => left > 0 || section.tensors.length === 0);
+  keep(entries, (entry) => !gone.has(entry));
+  keep(names, (name) => !removed.has(name));
+  return changed;
+}
+
+/** Keeps those items of an array for which `isKept` is true, in the same array. */
+function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
+  const kept = items.filter(isKept);
+  items.length = 0;
+  for (const item of kept) items.push(item);
 }
 
 /** Makes memory for what is new, and then has `take` take it in, all at once. */
@@ -78,7 +108,7 @@ async function extend(state: OptimizerState, added: NewTensors, take: () => void
   try {
     const extension = await state.backend.extend(added);
     try {
-      state.failure.check();
+      checkUsable(state);
     } catch (error) {
       extension.drop();
       throw error;

@@ -1,7 +1,9 @@
 // Taking over a state dict, wholly or not at all.
 
-import type { Outcome, Write } from '../backends/backend.js';
-import { busily, changesOf, checkWhole, endStep, type OptimizerState } from '../step/state.js';
+import type { ArrayOf, Write } from '../backends/backend.js';
+import type { TensorEntry } from '../backends/plan.js';
+import type { Group } from '../step/group.js';
+import { busily, changesOf, checkUsable, checkWhole, endStep, type OptimizerState } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
@@ -45,7 +47,7 @@ export async function takeOver(loadings: readonly Loading[], taken: () => void =
  * handed over.
  */
 export function load(state: OptimizerState, dict: unknown, given: unknown, before = changesOf(state)): Loading {
-  const { algorithm, groups, backend, failure } = state;
+  const { algorithm, groups, backend } = state;
   checkReplaceable(state);
   const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
   const parsed = parse(algorithm, groups, dict, how);
@@ -62,45 +64,36 @@ export function load(state: OptimizerState, dict: unknown, given: unknown, befor
   const ready = (): Promise<void> | undefined => backend.checkWritable?.(writes.map(([source]) => source));
   const check = (): void => {
     // The caller's code may have run while a device was asked.
-    failure.checkAlive();
+    checkUsable(state, true);
     checkReplaceable(state);
     if (changesOf(state) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
   };
   const withSchedules = (work: () => void): void => busily(state, () => loadSchedules(parsed.groups, work));
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
-  const done = async (): Promise<void> => backend.device && failure.settled();
+  const done = async (): Promise<void> => backend.settled?.();
   const writeAll = (isBegun: boolean): void => write(state, writes, parsed, isBegun);
   return { ready, check, withSchedules, write: writeAll, done, names };
 }
 
 /** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
 function checkReplaceable(state: OptimizerState): void {
-  if (!state.failure.isFinal) checkWhole(state);
+  if (state.backend.failed === undefined) checkWhole(state);
 }
 
 /** Writes the arrays, then counters, options and modes. */
 function write(state: OptimizerState, writes: readonly Write[], parsed: Parsed, isBegun: boolean): void {
-  const { backend, failure, groups } = state;
   const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry, step }) => [entry, step])));
-  const copies = groups.flatMap((group) => group.fromParam((entry) => steps.get(entry) ?? entry.tensor.step));
-  let outcome: Outcome;
-  function* counted(): Iterable<Write> {
-    for (const each of writes) {
-      yield each;
-      isBegun = true;
-    }
-  }
-  try {
-    outcome = backend.write(counted(), copies);
-  } catch (error) {
-    const what = 'Part of a state dict was written, and the state is neither that nor the one before';
-    if (isBegun) failure.set(new Error(`${what}: ${error}`, { cause: error }));
-    throw error;
-  }
+  const copies = state.groups.flatMap((group) => fromParam(group, (entry) => steps.get(entry) ?? entry.tensor.step));
+  state.backend.write(writes, copies, isBegun);
   takeParsed(state, parsed);
-  failure.clear();
-  failure.watch(outcome);
+}
+
+/** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet, by these step counts. */
+function fromParam({ entries, rule }: Group, stepOf: (entry: TensorEntry) => number): ArrayOf[] {
+  const begins = entries.filter((entry) => stepOf(entry) === 0 && entry.tensor.length > 0);
+  const names = rule.fromParam ?? [];
+  return begins.flatMap(({ section, tensor }) => names.map((array) => ({ section, tensor, array })));
 }
 
 function takeParsed(state: OptimizerState, parsed: Parsed): void {

@@ -1,7 +1,7 @@
 // State dicts of a running optimizer: taken at once, or array by array.
 
 import type { ArrayOf } from '../backends/backend.js';
-import { checkWhole, type OptimizerState } from '../step/state.js';
+import { checkUsable, checkWhole, settle, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
@@ -22,7 +22,7 @@ export interface LazyArray extends LazyParam {
 export async function save(state: OptimizerState): Promise<StateDict> {
   checkWhole(state);
   const { dict, arrays } = describe(state);
-  const values = await state.failure.settle(state.backend.read(arrays.map(({ source }) => source)));
+  const values = await settle(state, state.backend.read(arrays.map(({ source }) => source)));
   for (const [i, { state: ofTensor, slot }] of arrays.entries()) ofTensor[slot] = values[i];
   return dict;
 }
@@ -33,13 +33,13 @@ export function saveLazily(state: OptimizerState): { dict: StateDict; params: La
   const { dict, arrays } = describe(state);
   const { changes } = state;
   const checkUnchanged = (name: string): void => {
-    state.failure.check();
+    checkUsable(state);
     if (changes === state.changes) return;
     throw new Error(`The optimizer changed before ${show(name)} of its lazy state dict was read.`);
   };
   const read = async (source: ArrayOf): Promise<Float32Array> => {
     checkUnchanged(source.tensor.name);
-    const [values] = await state.failure.settle(state.backend.read([source]));
+    const [values] = await settle(state, state.backend.read([source]));
     checkUnchanged(source.tensor.name);
     return values;
   };

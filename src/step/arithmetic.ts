@@ -99,11 +99,4 @@ export class Coefficients {
     Object.assign(this.state, remembered);
     this.scheduledLr = 0;
   }
-
-  /** The scalars that take the parameters to the average, or back. */
-  average(toAverage: boolean): Record<string, number> {
-    const by = {};
-    this.#algorithm.average?.prepare(by, this.#options, toAverage);
-    return by;
-  }
 }

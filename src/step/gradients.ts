@@ -2,7 +2,7 @@
 
 import type { ArrayOf } from '../backends/backend.js';
 import { locate, overlap, type GpuMemory } from '../backends/memory.js';
-import { checkFinished, checkTraining, entryOf, forgetSums, type OptimizerState } from './state.js';
+import { checkFinished, checkTraining, entryOf, forgetSums, settle, type OptimizerState } from './state.js';
 import { OWN, type TensorEntry } from '../backends/plan.js';
 import { expect, isRecord, show } from '../errors.js';
 
@@ -97,7 +97,7 @@ export function accumulate(state: OptimizerState, grads: unknown): void {
       if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
       throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
     }
-    state.failure.watch(backend.accumulate(added));
+    backend.accumulate(added);
     for (const entry of added) entry.hasSum = true;
     state.batches += 1;
   } finally {
@@ -107,7 +107,7 @@ export function accumulate(state: OptimizerState, grads: unknown): void {
 
 /** Fills the optimizer's own gradients with zeros, and forgets what was accumulated. */
 export function zeroGrad(state: OptimizerState): void {
-  state.failure.watch(state.backend.zeroGrad());
+  state.backend.zeroGrad();
   forgetSums(state);
 }
 
@@ -119,7 +119,7 @@ export async function norms(
   const ofGrads = gradSources(state, grads);
   const ofParams = [...state.entries.values()].map(({ section, tensor }) => ({ section, tensor, array: 'param' }));
   const batches = grads === undefined ? Math.max(state.batches, 1) : 1;
-  const values = await state.failure.settle(state.backend.norms([...ofParams, ...ofGrads]));
+  const values = await settle(state, state.backend.norms([...ofParams, ...ofGrads]));
   const byName = new Map(ofParams.map(({ tensor }, i): [string, Norms] => [tensor.name, { param: values[i] }]));
   for (const [i, { tensor }] of ofGrads.entries()) {
     byName.get(tensor.name)!.grad = values[ofParams.length + i] / batches;

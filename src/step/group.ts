@@ -1,7 +1,7 @@
 // A group on its way through training: which of its tensors step, by what scalars, and what it remembers.
 
 import type { AnyAlgorithm, GroupState } from '../algorithms/algorithm.js';
-import { namesOf, type ArrayOf, type Backend, type Removed } from '../backends/backend.js';
+import type { Backend } from '../backends/backend.js';
 import { Coefficients } from './arithmetic.js';
 import type { Section } from '../backends/section.js';
 import type { GroupSpec } from '../inputs/groups.js';
@@ -30,15 +30,7 @@ export type LiveGroup<Options> = Options & {
   readonly lrMax?: number;
 };
 
-/** Keeps those items of an array for which `isKept` is true, in the same array. */
-function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
-  const kept = items.filter(isKept);
-  items.length = 0;
-  for (const item of kept) items.push(item);
-}
-
 const takesPart = ({ grad }: TensorEntry): boolean => grad !== undefined;
-const hasBegun = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
 
 export class Group {
   readonly spec: GroupSpec;
@@ -57,7 +49,8 @@ export class Group {
   readonly liveOptions: Live;
 
   readonly #algorithm: AnyAlgorithm;
-  readonly #shareScalars = (a: Tensor, b: Tensor): boolean => {
+  /** Whether two tensors take a step with the same scalars. */
+  readonly shareScalars = (a: Tensor, b: Tensor): boolean => {
     const alike = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
     return alike && a.decays === b.decays;
   };
@@ -81,23 +74,6 @@ export class Group {
     for (const entry of runs.entries) this.entries.push(entry);
     for (const name of section.names) this.names.push(name);
     return runs.entries;
-  }
-
-  /** Removes tensors. Returns the sections that had some of them. */
-  remove(gone: ReadonlySet<TensorEntry>): Removed[] {
-    const changed = this.sections.flatMap((runs): Removed | [] => {
-      const tensors = runs.entries.filter((entry) => gone.has(entry)).map(({ tensor }) => tensor);
-      // With 0 steps they take no part in a change of mode.
-      for (const tensor of tensors) tensor.step = 0;
-      runs.left -= tensors.length;
-      return tensors.length > 0 ? { section: runs.section.index, tensors, isWhole: runs.left === 0 } : [];
-    });
-    if (changed.length === 0) return [];
-    const names = namesOf(changed);
-    keep(this.sections, ({ left, section }) => left > 0 || section.tensors.length === 0);
-    keep(this.entries, (entry) => !gone.has(entry));
-    keep(this.names, (name) => !names.has(name));
-    return changed;
   }
 
   /** Frees the memory, even if the caller keeps what `optimizer.groups` shows. */
@@ -124,13 +100,6 @@ export class Group {
     return this.names.filter((name) => frozen.has(name));
   }
 
-  /** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet, by these step counts. */
-  fromParam(stepOf: (entry: TensorEntry) => number): ArrayOf[] {
-    const begins = this.entries.filter((entry) => stepOf(entry) === 0 && entry.tensor.length > 0);
-    const { fromParam = [] } = this.rule;
-    return begins.flatMap(({ section, tensor }) => fromParam.map((array) => ({ section, tensor, array })));
-  }
-
   /** Completed steps of a tensor: its own, or where groups count, those of its group. */
   stepOf(tensor: Tensor): number {
     return this.coefficients.countsByGroup ? this.state.k : tensor.step;
@@ -150,7 +119,7 @@ export class Group {
     coefficients.begin(completed, gradFactor);
     for (let s = 0; s < this.sections.length; s++) {
       const section = this.sections[s];
-      section.find(takesPart, this.#shareScalars);
+      section.find(takesPart, this.shareScalars);
       for (let k = 0; k < section.count; k++) {
         const { first, scalars } = section.runs[k];
         const { tensor } = section.entries[first];
@@ -176,20 +145,5 @@ export class Group {
     if (isStepped) this.coefficients.stepped();
     // A group that is frozen as a whole stands still.
     if (isLast && !isFrozen) this.coefficients.commit();
-  }
-
-  /** Finds the runs of tensors that have begun, and writes their scalars. Returns what a change of mode runs. */
-  prepareSwitch(toAverage: boolean): Plan {
-    const by = this.coefficients.average(toAverage);
-    const { rule } = this.#algorithm.average!;
-    for (const section of this.sections) {
-      section.find(hasBegun, this.#shareScalars);
-      for (let k = 0; k < section.count; k++) {
-        for (const [i, name] of rule.scalars.entries()) {
-          section.runs[k].scalars[i] = by[name];
-        }
-      }
-    }
-    return { rule, sections: this.sections };
   }
 }

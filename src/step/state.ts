@@ -3,7 +3,6 @@
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Backend, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
-import type { Failure } from './failure.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
 import { expect, noParameter } from '../errors.js';
 import type { Group, LiveGroup } from './group.js';
@@ -14,9 +13,17 @@ export interface StepRequest {
   gradScale: number;
 }
 
+/** How to change between training and the average to evaluate, and how to read the latter. */
+export interface Modes {
+  switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void;
+  readAverage(state: OptimizerState, entry: TensorEntry): Promise<Float32Array>;
+}
+
 /** All that an optimizer holds until it is disposed of. */
 export interface OptimizerState {
   readonly algorithm: AnyAlgorithm;
+  /** Undefined for an algorithm without modes. */
+  readonly modes: Modes | undefined;
   /** The options that groups have unless they have their own. */
   readonly common: Record<string, unknown>;
   /** Where the parameters were that it was made from. */
@@ -26,7 +33,6 @@ export interface OptimizerState {
   /** The kernels of the CPU, if the caller brought them. */
   readonly wasm: WasmSource | undefined;
   readonly backend: Backend;
-  readonly failure: Failure;
   readonly groups: Group[];
   /** What a step runs, one for each group. */
   readonly plans: Plan[];
@@ -54,6 +60,22 @@ export interface OptimizerState {
   isBusy: boolean;
   /** How often the state was changed. */
   changes: number;
+}
+
+/**
+ * Throws if the optimizer cannot be used: it was disposed of, its memory is lost, or the device reported an error, which
+ * does not matter to what `mends` the state.
+ */
+export function checkUsable({ backend }: OptimizerState, mends = false): void {
+  if (backend.lost !== undefined) throw new Error(backend.lost);
+  if (backend.failed !== undefined && !mends) throw backend.failed;
+}
+
+/** Resolves to what is read, if the optimizer can still be used by then. */
+export async function settle<Read>(state: OptimizerState, read: Promise<Read>): Promise<Read> {
+  const values = await read;
+  checkUsable(state);
+  return values;
 }
 
 /** Takes in a group that is new. */

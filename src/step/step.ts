@@ -1,9 +1,10 @@
 // A step. All that can be refused is checked before anything changes. The CPU step must not allocate, so loops are indexed
 // (`for...of` may allocate an iterator) and options are read into fields.
 
+import type { GpuMemory } from '../backends/memory.js';
 import { expect, expectOptions, isRecord } from '../errors.js';
 import { checkGradients, release, take, takeOwn } from './gradients.js';
-import { checkFinished, checkTraining, forgetSums, groupOf, type OptimizerState, type StepRequest } from './state.js';
+import { checkTraining, forgetSums, type OptimizerState, type StepRequest } from './state.js';
 
 /** How a step is to be taken. */
 export interface StepOptions {
@@ -41,18 +42,34 @@ export function step(
     const factor = request.gradScale / Math.max(state.batches, 1);
     for (let g = 0; g < groups.length; g++) groups[g].prepare(state.completed, factor);
     state.changes += 1;
-    const outcome = backend.run(plans, encoder);
+    backend.run(plans, encoder);
     if (!request.more) also?.(state.completed + 1);
     // 3. Count the step.
     for (let g = 0; g < groups.length; g++) groups[g].count(!request.more);
     state.isUnfinished = request.more;
     if (!request.more) state.completed += 1;
     if (state.batches > 0) forgetSums(state);
-    state.failure.watch(outcome);
   } finally {
     release(state);
     state.isBusy = false;
   }
+}
+
+/** The arguments of `encode` after the encoder. */
+export type EncodeArguments = [
+  grads?: Readonly<Record<string, GpuMemory | null | undefined>> | undefined,
+  options?: StepOptions | undefined,
+];
+
+/** A step that is recorded into the caller's encoder. */
+export function encode(
+  state: OptimizerState,
+  encoder: GPUCommandEncoder,
+  given: Readonly<EncodeArguments>,
+  also?: Also,
+): void {
+  expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
+  step(state, given.length > 0, given[0], encoder, given[1], also);
 }
 
 const names = ['more', 'gradScale'];
@@ -75,20 +92,4 @@ function read(request: StepRequest, options: StepOptions | undefined): void {
   expect(isScale, 'gradScale', 'a finite number of at least 0 (maximize steps up the gradient)', gradScale);
   if (more !== undefined) request.more = more;
   if (gradScale !== undefined) request.gradScale = gradScale;
-}
-
-/** Switches all groups, or one, to train mode or to eval mode. */
-export function switchMode(state: OptimizerState, isTraining: boolean, index: number | undefined): void {
-  const { algorithm, groups, backend } = state;
-  if (!isTraining) checkFinished(state);
-  const chosen = index === undefined ? groups : [groupOf(state, index)];
-  const changing = chosen.filter((group) => group.isTraining !== isTraining);
-  if (algorithm.average === undefined || changing.length === 0) return;
-  state.changes += 1;
-  const outcome = backend.run(
-    changing.map((group) => group.prepareSwitch(!isTraining)),
-    undefined,
-  );
-  for (const group of changing) group.isTraining = isTraining;
-  state.failure.watch(outcome);
 }

@@ -7,6 +7,7 @@ import type { Rule } from '../../rules/rule.js';
 import { show, unexpected } from '../../errors.js';
 import { accumulate, norm } from './sums.js';
 import {
+  DISPOSED,
   namesOf,
   Unavailable,
   type ArrayOf,
@@ -70,6 +71,7 @@ class CpuBackend implements Backend {
   readonly remark: string | undefined;
   readonly #machine: Machine;
   readonly #keepGrads: boolean;
+  #isDisposed = false;
   readonly #placed: Placed[] = [];
   /** All of its memory, and which sections lie in each buffer. */
   readonly #buffers = new Map<ArrayBufferLike, Placed[]>();
@@ -176,7 +178,7 @@ class CpuBackend implements Backend {
     throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
   }
 
-  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): undefined {
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void {
     if (encoder !== undefined) {
       throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');
     }
@@ -225,7 +227,7 @@ class CpuBackend implements Backend {
     }
   }
 
-  accumulate(entries: readonly TensorEntry[]): undefined {
+  accumulate(entries: readonly TensorEntry[]): void {
     for (const { tensor, grad, hasSum } of entries) {
       const own = this.#gradOf[tensor.index];
       if (hasSum) accumulate(own, grad as Float32Array);
@@ -241,13 +243,13 @@ class CpuBackend implements Backend {
     return sources.map(({ grad, ...array }) => norm(grad === undefined ? this.#view(array) : (grad as Float32Array)));
   }
 
-  zeroGrad(): undefined {
+  zeroGrad(): void {
     for (const grad of this.#gradOf) grad.fill(0);
   }
 
   checkWrite(): void {}
 
-  write(writes: Iterable<Write>, copies: readonly ArrayOf[]): undefined {
+  write(writes: readonly Write[], copies: readonly ArrayOf[]): void {
     for (const [array, values] of writes) {
       if (values === undefined) this.#view(array).fill(0);
       else this.#view(array).set(values);
@@ -255,19 +257,21 @@ class CpuBackend implements Backend {
     for (const array of copies) this.#view(array).set(this.params[array.tensor.name]);
   }
 
-  copyOver(params: Readonly<Record<string, Float32Array>>): undefined {
+  copyOver(params: Readonly<Record<string, Float32Array>>): void {
     for (const [name, values] of Object.entries(params)) this.params[name].set(values);
   }
 
   dispose(): void {
+    this.#isDisposed = true;
     this.#machine.close?.();
   }
 
-  /** Set if the caller transferred the buffer of `params` or `grads`. */
   get lost(): string | undefined {
+    if (this.#isDisposed) return DISPOSED;
     for (let i = 0; i < this.#views.length; i++) {
       // Of a view, since engines inline its length, and not that of a buffer.
       if (this.#views[i].length > 0) continue;
+      // The caller transferred the buffer of `params` or `grads`.
       return "The optimizer's memory is gone, and its state: the buffer of params or grads was transferred.";
     }
     return undefined;

@@ -7,8 +7,9 @@ import { checkBindable, checkUsage } from './buffers.js';
 import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../cpu/sums.js';
-import { namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
+import { DISPOSED, namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
+import { Failure } from './failure.js';
 import { GradientRanges } from './gradient-ranges.js';
 import { Kernels } from './kernels.js';
 import { placeOf, type Place } from './arenas.js';
@@ -34,6 +35,8 @@ export class WebGPU implements Backend {
   /** The number of tensors. */
   #tensors = 0;
   readonly #recording: Recording;
+  readonly #failure: Failure;
+  #isDisposed = false;
   readonly #paramRanges = new ParamRanges();
   readonly #gradientRanges = new GradientRanges();
   /** The bindings that `grads` has returned, by name. */
@@ -52,6 +55,7 @@ export class WebGPU implements Backend {
     this.#keepGrads = keepGrads;
     this.#place = place;
     this.#recording = new Recording(device, keepGrads);
+    this.#failure = new Failure(this.#kernels);
   }
 
   get params(): Readonly<Record<string, GPUBufferBinding>> {
@@ -132,13 +136,13 @@ export class WebGPU implements Backend {
     this.#gradientRanges.check(entries);
   }
 
-  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): Promise<Error | undefined> {
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void {
     this.checkAlive();
-    return this.#recording.run(plans, this.#placed, this.#shown, encoder);
+    this.#failure.watch(this.#recording.run(plans, this.#placed, this.#shown, encoder));
   }
 
-  accumulate(entries: readonly TensorEntry[]): Promise<Error | undefined> {
-    return this.#attempt('a batch of gradients', () => {
+  accumulate(entries: readonly TensorEntry[]): void {
+    this.#attempt('a batch of gradients', () => {
       for (const { section, tensor, grad, hasSum } of entries) {
         this.#recording.accumulate(this.#placed[section], tensor, grad, !hasSum);
       }
@@ -148,7 +152,7 @@ export class WebGPU implements Backend {
   async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
     this.checkAlive();
     const sources = arrays.map((array) => this.#sourceOf(array));
-    return this.#settle(readBack(this.device, sources));
+    return this.#whenDone(readBack(this.device, sources));
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
@@ -156,11 +160,11 @@ export class WebGPU implements Backend {
     const given = sources.map((source) => {
       return isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source);
     });
-    return this.#settle(normsOf(this.device, given));
+    return this.#whenDone(normsOf(this.device, given));
   }
 
-  zeroGrad(): Promise<Error | undefined> {
-    return this.#attempt('zeroGrad()', () => {
+  zeroGrad(): void {
+    this.#attempt('zeroGrad()', () => {
       this.#placed.forEach(({ memory }) => this.#recording.clear(memory.gradBuffers()));
     });
   }
@@ -174,43 +178,63 @@ export class WebGPU implements Backend {
     await this.#settle(checkWritable(this.device, named));
   }
 
-  write(writes: Iterable<Write>, copies: readonly ArrayOf[]): Promise<Error | undefined> {
-    return this.#attempt('part of a state dict, and the state is now a mixture of old and new', () => {
+  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean): void {
+    this.checkAlive();
+    const work = (): void => {
       for (const [array, values] of writes) {
         const { memory } = this.#placed[array.section];
         memory.upload(this.#placeOf(array), values ?? new Float32Array(array.tensor.length));
+        isBegun = true;
       }
       for (const array of copies) {
         this.#recording.copy(this.params[array.tensor.name], binding(this.#placeOf(array), array.tensor));
       }
-    });
+    };
+    const mixed = 'the state is now a mixture of old and new';
+    let outcome: Promise<Error | undefined>;
+    try {
+      outcome = this.#recording.attempt(`part of a state dict, and ${mixed}`, undefined, work);
+    } catch (error) {
+      const message = `Part of a state dict was written, and ${mixed}: ${error}`;
+      if (isBegun) this.#failure.set(new Error(message, { cause: error }));
+      throw error;
+    }
+    this.#failure.clear();
+    this.#failure.watch(outcome);
   }
 
-  copyOver(
-    params: Readonly<Record<string, GPUBufferBinding>>,
-    encoder: GPUCommandEncoder | undefined,
-  ): Promise<Error | undefined> {
+  copyOver(params: Readonly<Record<string, GPUBufferBinding>>, encoder: GPUCommandEncoder | undefined): void {
     const work = (): void => {
       for (const [name, from] of Object.entries(params)) this.#recording.copy(from, this.params[name]);
     };
-    return this.#attempt('a copy of parameters', work, encoder);
+    this.#attempt('a copy of parameters', work, encoder);
   }
 
   dispose(): void {
+    this.#isDisposed = true;
     this.#placed.forEach(({ memory }) => memory.destroy());
     this.#recording.destroy();
     this.#kernels.leave();
   }
 
   get lost(): string | undefined {
+    if (this.#isDisposed) return DISPOSED;
     const { lost } = this.#kernels;
     if (lost === undefined || this.#placed.length === 0) return lost && `${lost}.`;
     return `${lost}, and the optimizer's state with it. Make a new optimizer from the latest checkpoint.`;
   }
 
-  #attempt(what: string, work: () => void, encoder?: GPUCommandEncoder): Promise<Error | undefined> {
+  get failed(): Error | undefined {
+    return this.#failure.error;
+  }
+
+  settled(): Promise<void> {
+    return this.#failure.settled();
+  }
+
+  #attempt(what: string, work: () => void, encoder?: GPUCommandEncoder): void {
     this.checkAlive();
-    return this.#recording.attempt(what, encoder, work);
+    this.#failure.watch(this.#recording.attempt(what, encoder, work));
   }
 
   checkAlive(): void {
@@ -229,6 +253,12 @@ export class WebGPU implements Backend {
     } finally {
       this.checkAlive();
     }
+  }
+
+  /** The same, once it is known that all work before was done. Rejects if it was not. */
+  async #whenDone<Result>(result: Promise<Result>): Promise<Result> {
+    const [values] = await Promise.all([this.#settle(result), this.settled()]);
+    return values;
   }
 
   /** Returns the source of a tensor's array, or of a gradient in the caller's buffer. */

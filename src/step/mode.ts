@@ -1,0 +1,63 @@
+// Train mode and eval mode, of algorithms that evaluate an average of their parameters.
+
+import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
+import type { Plan, TensorEntry } from '../backends/plan.js';
+import { arraysOf } from '../backends/layout.js';
+import { loaded, reference } from '../backends/lazy.js';
+import type { Arrays } from '../rules/rule.js';
+import type { Group } from './group.js';
+import { settle, type Modes, type OptimizerState } from './state.js';
+
+const hasBegun = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
+
+/** Finds the runs of tensors that have begun, and writes their scalars. Returns what a change of mode runs. */
+function prepare({ algorithm }: OptimizerState, group: Group, toAverage: boolean): Plan {
+  const { rule } = algorithm.average!;
+  const by = averageScalars(algorithm, group.spec.options, toAverage);
+  for (const section of group.sections) {
+    section.find(hasBegun, group.shareScalars);
+    for (let k = 0; k < section.count; k++) {
+      for (const [i, name] of rule.scalars.entries()) section.runs[k].scalars[i] = by[name];
+    }
+  }
+  return { rule, sections: group.sections };
+}
+
+/** The scalars that take parameters to the average, or back. */
+export function averageScalars(
+  { average }: AnyAlgorithm,
+  options: Readonly<GroupOptions>,
+  toAverage: boolean,
+): Record<string, number> {
+  const by = {};
+  average!.prepare(by, options, toAverage);
+  return by;
+}
+
+function switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void {
+  const changing = groups.filter((group) => group.isTraining !== isTraining);
+  if (changing.length === 0) return;
+  state.changes += 1;
+  const plans = changing.map((group) => prepare(state, group, !isTraining));
+  state.backend.run(plans, undefined);
+  for (const group of changing) group.isTraining = isTraining;
+}
+
+async function readAverage(state: OptimizerState, { group: index, section, tensor }: TensorEntry) {
+  const { algorithm, backend } = state;
+  const { rule } = algorithm.average!;
+  const group = state.groups[index];
+  // In eval mode, and before its first step, the parameter is the average.
+  const isAverage = !group.isTraining || tensor.step === 0;
+  const names = isAverage ? ['param'] : arraysOf(rule);
+  const by = averageScalars(algorithm, group.spec.options, true);
+  const values = await settle(state, backend.read(names.map((array) => ({ section, tensor, array }))));
+  if (!isAverage) {
+    const { apply } = await loaded(reference);
+    apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
+  }
+  return values[0];
+}
+
+/** What the optimizers of such an algorithm are made with. */
+export const modes: Modes = { switchTo, readAverage };
