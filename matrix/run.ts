@@ -24,7 +24,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
     for (const row of rows) results.push(await runRow(row));
   };
   await runAll([...nodeRows(folder), ...edgeRows(folder)]);
-  const trouble = await attempt(async () => {
+  const browserProblems = await attempt(async () => {
     const { rows, close } = await browserRows(folder);
     await runAll(rows).finally(close);
     return [];
@@ -32,7 +32,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
   printTable(results);
   return [
     ...results.flatMap(({ problems }) => problems),
-    ...trouble,
+    ...browserProblems,
     ...(await attempt(() => checkWorker(folder))),
     ...(await attempt(() => checkAllocations(folder))),
     ...(await attempt(() => checkPackage(tarball, folder))),

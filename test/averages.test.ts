@@ -472,14 +472,14 @@ test('Lookahead gives the results of the CPU in the caller’s buffers, by step(
 
   const readOnly = device.createBuffer({ size: 256, usage: STORAGE | COPY_SRC });
   const refused = lookahead(await adamw({ w: readOnly }, { device }));
-  await expect(refused).rejects.toThrow('Lookahead of "w" takes COPY_DST usage of its GPUBuffer');
+  await expect(refused).rejects.toThrow('Lookahead of "w" needs COPY_DST usage of its GPUBuffer');
   for (const [usage, lacking] of [
     [COPY_SRC, 'COPY_DST'],
     [COPY_DST, 'COPY_SRC'],
   ] as const) {
     const half = device.createBuffer({ size: 256, usage: STORAGE | usage });
     await step.optimizer.addParams(0, { b: { buffer: half } });
-    await expect(step.follow()).rejects.toThrow(`Lookahead of "b" takes ${lacking} usage`);
+    await expect(step.follow()).rejects.toThrow(`Lookahead of "b" needs ${lacking} usage`);
     await step.optimizer.removeParams(['b']);
   }
   step.step({ w: buffer(array(70, 20)) });

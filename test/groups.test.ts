@@ -630,7 +630,7 @@ test('buffers of the caller’s are added where they are, and must not overlap o
   await expect(optimizer.addParams(0, { fresh: buffer(x()), part })).rejects.toThrow('"first", "part" overlap');
   await expect(optimizer.addParams(0, { s: second, t: second })).rejects.toThrow('"s", "t" overlap');
   const unread = buffer(array(4, 1), STORAGE);
-  const needs = 'z of "unread" begins at the parameter, which takes COPY_SRC usage';
+  const needs = 'z of "unread" starts as a copy of the parameter, which needs COPY_SRC usage';
   await expect(optimizer.addParams(0, { unread })).rejects.toThrow(needs);
   await optimizer.addParams(0, { second });
   optimizer.step({ first: array(64, 3), second: array(64, 4) });

@@ -235,7 +235,7 @@ describe('is refused', () => {
     const w = buffer(array(4, 1), STORAGE);
     const optimizer = await adam({ w }, { device });
     await expect(optimizer.read('w')).rejects.toThrow(
-      'Reading "w" takes COPY_SRC usage of its GPUBuffer, got usage 136.',
+      'Reading "w" needs COPY_SRC usage of its GPUBuffer, got usage 136.',
     );
   });
 });

@@ -52,8 +52,8 @@ describe('limits', () => {
     const length = small.device.limits.maxBufferSize / 4 + 1;
     const w = new Float32Array(length);
     await expect(adam({ w }, { device: small.device, backend: 'webgpu' })).rejects.toThrow(
-      `No backend can run this optimizer. WebGPU: "w" takes ${small.device.limits.maxBufferSize + 256} bytes, ` +
-        `the device's buffers at most ${small.device.limits.maxBufferSize}.`,
+      `No backend can run this optimizer. WebGPU: "w" needs ${small.device.limits.maxBufferSize + 256} bytes, ` +
+        `the device's buffers have at most ${small.device.limits.maxBufferSize}.`,
     );
     small.device.destroy();
   });

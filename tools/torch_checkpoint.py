@@ -307,10 +307,10 @@ def from_torch(saved, algorithm=None):
         elif group['lr'] != plain(theirs['lr']):
             now = plain(theirs['lr'])
             tell(f'The lr of group {g} is {group["lr"]} here; PyTorch scheduled it to {now}. Set the option schedule.')
-        for index, remembered in states.items():
+        for index, saved_state in states.items():
             # Schedule-Free's eval() and train() make an empty state for a parameter without a step.
-            if remembered:
-                numbers, arrays = our_state(remembered, theirs, names[index])
+            if saved_state:
+                numbers, arrays = our_state(saved_state, theirs, names[index])
                 state[str(indices[index])] = numbers
                 for slot, tensor in arrays.items():
                     if tensor.shape != model[names[index]].shape:

@@ -103,7 +103,7 @@ export interface Algorithm<Options extends object> {
   readonly checks: Checks<Options>;
   /** Options that cannot change after creation, because they choose the rule or the memory. */
   readonly fixed: readonly (keyof Options & string)[];
-  /** Entries that tell its state dicts from those of related algorithms, with PyTorch's names. */
+  /** Entries that distinguish its state dicts from those of related algorithms, with PyTorch's names. */
   readonly identity: Readonly<Record<string, boolean>>;
   /** Values that PyTorch saves per tensor and we compute: written for PyTorch, ignored when loading. */
   readonly derived?: Readonly<Record<string, (options: Readonly<Options>, step: number) => number>>;

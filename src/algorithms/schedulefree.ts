@@ -63,7 +63,8 @@ export interface SgdScheduleFreeOptions extends ScheduleFreeOptions {
 }
 
 /**
- * Updates a group's state for a step: the count, the sum of weights and the lr. Throws if a weight is 0 or infinite.
+ * Updates a group's state for a step: the count, the sum of weights and the lr. Throws if the weight underflows to 0, or
+ * if it or the sum is infinite.
  */
 function advance(state: GroupState, { r, weightLrPower }: Readonly<ScheduleFreeOptions>, lr: number): void {
   state.k += 1;

@@ -25,7 +25,7 @@ export interface ReduceOnPlateauOptions {
 
 /** The state of `reduceOnPlateau`, with PyTorch's names, except `multiplier`: PyTorch has lr itself. */
 export interface PlateauState extends Record<string, number | null> {
-  /** null until a metric is better than infinity, which JSON does not have. */
+  /** null until a metric is better than the worst, which is an infinity; JSON has none. */
   best: number | null;
   num_bad_epochs: number;
   cooldown_counter: number;

@@ -25,5 +25,5 @@ const copies = { COPY_SRC, COPY_DST };
 /** Throws an Error if the buffer lacks a usage that `what` needs. */
 export function checkUsage({ usage }: GPUBuffer, needed: keyof typeof copies, what: string): void {
   if ((usage & copies[needed]) !== 0) return;
-  throw new TypeError(`${what} takes ${needed} usage of its GPUBuffer, got usage ${usage}.`);
+  throw new TypeError(`${what} needs ${needed} usage of its GPUBuffer, got usage ${usage}.`);
 }

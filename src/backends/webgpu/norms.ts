@@ -58,7 +58,7 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
       pieces.map(({ index, offset, bytes }) => ({ name: sources[index].name, buffer: parts!, offset, bytes })),
     );
     const [message, values] = await Promise.all([report, read]);
-    if (message !== undefined) throw new Error(`The GPU device cannot take the norms: ${message}`);
+    if (message !== undefined) throw new Error(`The GPU device cannot compute the norms: ${message}`);
     for (const [p, { index }] of pieces.entries()) squares[index] += squaresOf(values[p]);
     return norms();
   } finally {

@@ -36,7 +36,7 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
   }
 }
 
-/** Makes memory and dispatches for new sections. Rejects, and frees everything, if the device refuses. */
+/** Allocates memory and makes dispatches for new sections. If the device refuses, frees everything and rejects. */
 async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Promise<Placed[]> {
   const { sections, sources } = added;
   if (added.memory === 'GPU') {
@@ -55,7 +55,7 @@ async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Pr
         memories[i].fill(sources);
       }
     });
-    if (message !== undefined) throw new Error(`The GPU device gives no memory for the optimizer: ${message}`);
+    if (message !== undefined) throw new Error(`The GPU device cannot allocate memory for the optimizer: ${message}`);
     return sections.map((section, i) => {
       const memory = memories[i];
       const make = (rule: Rule) => new Dispatches(device, rule, kernelOf.get(rule)!, memory, section.tensors);
@@ -82,7 +82,7 @@ function packAll({ sections, memory }: NewTensors, { maxBufferSize, maxStorageBu
   for (const { tensors, bytes } of arenas.flat()) {
     if (memory === 'GPU' || bytes <= maxBufferSize) continue;
     const { name } = tensors[0];
-    throw new Unavailable(`${show(name)} takes ${bytes} bytes, the device's buffers at most ${maxBufferSize}`);
+    throw new Unavailable(`${show(name)} needs ${bytes} bytes, the device's buffers have at most ${maxBufferSize}`);
   }
   return arenas;
 }
@@ -94,7 +94,7 @@ function checkCopies({ sections, sources }: NewTensors): void {
       for (const tensor of tensors) {
         const source = sources.get(tensor)!;
         if (isFloat32Array(source) || tensor.length === 0) continue;
-        const what = `${slot} of ${show(tensor.name)} begins at the parameter, which`;
+        const what = `${slot} of ${show(tensor.name)} starts as a copy of the parameter, which`;
         checkUsage(source.buffer as GPUBuffer, 'COPY_SRC', what);
       }
     }

@@ -8,7 +8,7 @@ interface Taken {
   readonly end: number;
 }
 
-/** Relies on parameters never overlapping each other. */
+/** Assumes that parameters do not overlap each other. */
 export class ParamRanges {
   /** Sorted by offset. */
   readonly #byBuffer = new Map<object, Taken[]>();
