@@ -82,21 +82,21 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
     test('an added group steps independently of the others', async () => {
       const { w1, w3, ...others } = tensors(lengths, 1);
       const before = { w3, ...others };
-      const [grown, apart, added] = await Promise.all([
+      const [grown, separate, added] = await Promise.all([
         create(before, { ...own, ...backend }),
         create(before, { ...own, ...backend }),
         create({ w1 }, { ...own, ...backend }),
       ]);
       const parameter = grown.params.w3;
-      for (const optimizer of [grown, apart]) for (let t = 0; t < 3; t++) optimizer.step(gradsOf(before, t));
+      for (const optimizer of [grown, separate]) for (let t = 0; t < 3; t++) optimizer.step(gradsOf(before, t));
       await grown.addParamGroup({ params: { w1 } });
       for (let t = 3; t < STEPS; t++) {
         grown.step({ ...gradsOf(before, t), ...gradsOf({ w1 }, t) });
-        apart.step(gradsOf(before, t));
+        separate.step(gradsOf(before, t));
         added.step(gradsOf({ w1 }, t));
       }
       same(await readAll(grown, { w1 }), await readAll(added, { w1 }));
-      same(await readAll(grown, before), await readAll(apart, before));
+      same(await readAll(grown, before), await readAll(separate, before));
       expect(grown.params.w3).toBe(parameter);
       expect(grown.groups[1].params).toEqual(['w1']);
     });
@@ -117,28 +117,28 @@ describe.each(algorithms)('%s', (...[name, create, own]) => {
 
     test('frozen tensors do not change, and continue from their state after unfreeze()', async () => {
       const optimizer = await create(tensors(lengths, 1), { ...own, ...backend });
-      const apart = await create(tensors(lengths, 1), { ...own, ...backend });
+      const separate = await create(tensors(lengths, 1), { ...own, ...backend });
       const step = (t: number): void => optimizer.step(tensors(lengths, 10 + t));
-      for (const each of [optimizer, apart]) each.step(tensors(lengths, 10));
+      for (const each of [optimizer, separate]) each.step(tensors(lengths, 10));
       optimizer.freeze('w3');
       expect(optimizer.groups[0].frozen).toEqual(['w3']);
       step(1);
       const { w3, ...others } = tensors(lengths, 11);
-      apart.step(others);
+      separate.step(others);
       optimizer.unfreeze('w3');
-      for (const each of [optimizer, apart]) each.step(tensors(lengths, 12));
+      for (const each of [optimizer, separate]) each.step(tensors(lengths, 12));
       optimizer.freeze(0);
       step(3);
       expect(optimizer.stepOf('w1')).toBe(3);
-      same(await readAll(optimizer, tensors(lengths, 1)), await readAll(apart, tensors(lengths, 1)));
+      same(await readAll(optimizer, tensors(lengths, 1)), await readAll(separate, tensors(lengths, 1)));
       const dict = await optimizer.stateDict();
       expect(dict.param_groups[0].frozen).toEqual(optimizer.groups[0].params);
-      await apart.loadStateDict(dict);
-      expect(apart.groups[0].frozen).toEqual(optimizer.groups[0].params);
-      for (const each of [optimizer, apart]) each.unfreeze(0);
-      for (const each of [optimizer, apart]) each.step({ w3 });
-      same(await readAll(optimizer, tensors(lengths, 1)), await readAll(apart, tensors(lengths, 1)));
-      expect(await optimizer.stateDict()).toEqual(await apart.stateDict());
+      await separate.loadStateDict(dict);
+      expect(separate.groups[0].frozen).toEqual(optimizer.groups[0].params);
+      for (const each of [optimizer, separate]) each.unfreeze(0);
+      for (const each of [optimizer, separate]) each.step({ w3 });
+      same(await readAll(optimizer, tensors(lengths, 1)), await readAll(separate, tensors(lengths, 1)));
+      expect(await optimizer.stateDict()).toEqual(await separate.stateDict());
     });
 
     test('a resumed run equals an uninterrupted one', async () => {

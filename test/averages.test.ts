@@ -356,17 +356,17 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 
   test('Lookahead counts a step in parts as one', async () => {
-    const [apart, whole] = [
+    const [separate, whole] = [
       await lookahead(await adamw(params(), backend)),
       await lookahead(await adamw(params(), backend)),
     ];
     for (let t = 0; t < 6; t++) {
       const { w3, ...others } = tensors(lengths, 10 + t);
-      apart.step({ w3 }, { more: true });
-      apart.step(others);
+      separate.step({ w3 }, { more: true });
+      separate.step(others);
       whole.step({ w3, ...others });
     }
-    same(await readAll(apart.optimizer, params()), await readAll(whole.optimizer, params()));
+    same(await readAll(separate.optimizer, params()), await readAll(whole.optimizer, params()));
   });
 
   test.each([

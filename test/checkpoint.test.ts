@@ -1,4 +1,4 @@
-// Checkpoints: saved and loaded is the identity, a stream is the bytes, and what does not fit changes nothing.
+// Tests checkpoints: loading restores what was saved, a stream has the same bytes, and a refused load changes nothing.
 
 import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -33,11 +33,11 @@ import { array, difference, largest, shrunk, tensors } from './support/numbers.j
 import { readAll, type Tensors } from './support/tensors.js';
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
 
-// The types refuse much of what follows; JavaScript does not.
+// Passes values that the types refuse.
 const any = (value: unknown): never => value as never;
 
 const lengths = [0, 1, 3, 64, 130];
-/** w3 begins late, and w1 and w64 are ahead of the others. */
+/** w3 takes its first step late; w1 and w64 are ahead of the others. */
 const gradients = (t: number): Tensors => {
   const { w3, ...others } = tensors(lengths, 10 + t);
   return t < 2 ? { w1: others.w1, w64: others.w64 } : t < 6 ? others : { w3, ...others };
@@ -61,7 +61,7 @@ describe.each(algorithms)('%s', (...[, create, own]) => {
       return optimizer;
     };
 
-    test.each(['train', 'eval'] as const)('and loaded in %s mode it is the same to the bit', async (mode) => {
+    test.each(['train', 'eval'] as const)('and loaded: restores every bit in %s mode', async (mode) => {
       const optimizer = await begun(5);
       optimizer[mode]();
       const before = await snapshot(optimizer);
@@ -84,7 +84,7 @@ describe.each(algorithms)('%s', (...[, create, own]) => {
       expect(encodeCheckpoint(decodeCheckpoint(bytes))).toEqual(bytes);
     });
 
-    test.each(backends)('and resumed on %s is a run without a break', async (...[to, otherBackend]) => {
+    test.each(backends)('and resumed on %s: equals an uninterrupted run', async (...[to, otherBackend]) => {
       const unbroken = await begun(9);
       const optimizer = await begun(4);
       const { params, ...others } = decodeCheckpoint(await saveCheckpoint(optimizer));
@@ -103,7 +103,7 @@ describe.each(algorithms)('%s', (...[, create, own]) => {
 });
 
 describe.each(backends)('%s', (...[, backend]) => {
-  test('a checkpoint is of the moment of the call, whatever happens while it is made', async () => {
+  test('saveCheckpoint() saves the state at the call, regardless of later steps', async () => {
     const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend as object);
     optimizer.step(tensors(lengths, 2));
     const [before, note] = [await snapshot(optimizer), { epoch: 1 }];
@@ -115,8 +115,8 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect({ params, dict: stateDict, read }).toEqual({ ...before, read: { epoch: 1 } });
   });
 
-  test.each([0, 1, 3, 8])('a stream fails when the optimizer is stepped after %d chunks', async (chunks) => {
-    // Nothing has stepped: all that is to be read is parameters.
+  test.each([0, 1, 3, 8])('a stream fails if the optimizer steps after %d chunks', async (chunks) => {
+    // Without steps, the checkpoint has only parameters.
     const optimizer = await adam(tensors(lengths, 1), backend);
     if (chunks > 4) optimizer.step(tensors(lengths, 2));
     const reader = checkpointStream(optimizer).getReader();
@@ -128,7 +128,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expect(rest).rejects.toThrow(/^The optimizer changed before "w\d+" of its lazy state dict was read\.$/);
   });
 
-  test.each([1, 7, 2 ** 16])('a stream in chunks of %d bytes is loaded', async (size) => {
+  test.each([1, 7, 2 ** 16])('loads a stream in chunks of %d bytes', async (size) => {
     const [saved, loaded] = [await adamw(tensors(lengths, 1), backend), await adamw(tensors(lengths, 2), backend)];
     saved.step(gradients(0));
     const bytes = await saveCheckpoint(saved, { metadata });
@@ -136,7 +136,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expectSnapshot(loaded, await snapshot(saved));
   });
 
-  test('of an average of weights, too', async () => {
+  test('saves and loads an average of weights', async () => {
     const optimizer = await adamw(tensors(lengths, 1), backend);
     const [saved, loaded] = [await ema(optimizer, { decay: 0.9 }), await ema(optimizer)];
     for (let t = 0; t < 3; t++) {
@@ -150,7 +150,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     );
   });
 
-  test('a stream of one is loaded by another as it is made', async () => {
+  test('loads directly from the stream of another optimizer', async () => {
     const [saved, loaded] = [await adamw(tensors(lengths, 1), backend), await adamw(tensors(lengths, 2), backend)];
     saved.step(gradients(5));
     await loadCheckpoint(loaded, checkpointStream(saved));
@@ -158,7 +158,7 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
-test('a checkpoint gives what fits, from bytes or a stream, and keeps the options of this run', async () => {
+test('strict: false loads what fits, and options: "current" keeps the options, from bytes and from a stream', async () => {
   const saved = await adamw({ body: array(6, 1), head: array(2, 2) }, { lr: 0.5 });
   saved.step({ body: array(6, 3), head: array(2, 4) });
   const bytes = await saveCheckpoint(saved, { metadata });
@@ -188,7 +188,7 @@ test('a checkpoint gives what fits, from bytes or a stream, and keeps the option
   }
 });
 
-test('tensors of a stream that the optimizer lacks take no memory', async () => {
+test('tensors of a stream that the optimizer does not have take no memory', async () => {
   const huge = 2 ** 40;
   const dict = { state: {}, param_groups: [{ params: [0, 1], param_names: ['w', 'huge'] }] };
   const header = JSON.stringify({
@@ -204,7 +204,7 @@ test('tensors of a stream that the optimizer lacks take no memory', async () => 
   expect(await loaded.read('w')).toEqual(array(6, 1));
 });
 
-test('a file of Node’s is loaded, whole or as a stream, and no cast is needed', async () => {
+test('loads a file in Node, as bytes and as a stream, without a cast', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
   const path = join(folder, 'run.safetensors');
   const saved = await small();
@@ -217,13 +217,13 @@ test('a file of Node’s is loaded, whole or as a stream, and no cast is needed'
   rmSync(folder, { recursive: true });
 });
 
-test('a stream of many tensors is work that grows with their number, not with its square', async () => {
+test('a stream takes work proportional to the number of tensors', async () => {
   const names = Array.from({ length: 2000 }, (_, i) => `w${i}`);
   const dict = { state: {}, param_groups: [{ params: names.map((_, i) => i), param_names: names }] };
   const params = names.map((name) => ({ name, length: 1, read: async () => array(1, 1) }));
   const reader = checkpointStream(any({ lazyStateDict: () => ({ dict, params, arrays: [] }) })).getReader();
   await reader.read();
-  // Items of arrays that are gone over.
+  // Number of array items that these methods visit.
   let items = 0;
   const methods = ['shift', 'splice', 'slice', 'indexOf', 'find', 'findIndex', 'filter', 'map', 'includes'] as const;
   const spies = methods.map((name) => {
@@ -246,25 +246,25 @@ test('a stream of many tensors is work that grows with their number, not with it
   expect(items).toBeLessThan(10 * names.length);
 });
 
-test('a stream reads an array when it is asked for it, and not before', async () => {
+test('a stream reads an array only when its chunk is requested', async () => {
   const optimizer = await small();
-  const asked: string[] = [];
+  const reads: string[] = [];
   const { dict, params, arrays } = optimizer.lazyStateDict();
   const watched = <Each extends { name: string; read(): Promise<Float32Array> }>(each: Each): Each => ({
     ...each,
-    read: () => (asked.push(each.name), each.read()),
+    read: () => (reads.push(each.name), each.read()),
   });
   const lazyStateDict = () => ({ dict, params: params.map(watched), arrays: arrays.map(watched) });
   const reader = checkpointStream(any({ lazyStateDict })).getReader();
   await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(asked).toEqual([]);
+  expect(reads).toEqual([]);
   for (const expected of [[], ['w'], ['w', 'b'], ['w', 'b', 'w']]) {
     await reader.read();
-    expect(asked).toEqual(expected);
+    expect(reads).toEqual(expected);
   }
 });
 
-test('the bytes do not depend on the order in which memory has the tensors, or the caller lists them', async () => {
+test('the bytes do not depend on the order of tensors in memory or in the caller’s record', async () => {
   const optimizer = await adamw(tensors(lengths, 1), { decayMask: (name) => name === 'w130' });
   optimizer.step(tensors(lengths, 2));
   const bytes = await saveCheckpoint(optimizer);
@@ -275,7 +275,7 @@ test('the bytes do not depend on the order in which memory has the tensors, or t
   for await (const chunk of streamed(checkpointStream(optimizer))) expect(chunk.length).toBeGreaterThan(0);
 });
 
-test('what is frozen, and what a schedule remembers, is in it', async () => {
+test('a checkpoint has the frozen tensors and the state of a schedule', async () => {
   const make = async () => {
     const schedule = reduceOnPlateau({ patience: 0 });
     return { schedule, optimizer: await adamw(tensors(lengths, 1), { schedule }) };
@@ -295,7 +295,7 @@ test('what is frozen, and what a schedule remembers, is in it', async () => {
   );
 });
 
-test('names may be any, and shapes too', async () => {
+test('saves and loads tensors with unusual names and with shapes', async () => {
   const names = ['__proto__', 'constructor', 'toString', 'a/b', '/', '', '__metadata__', 'é😀"\\\n', '7'];
   const params = Object.fromEntries(names.map((name, i) => [name, array(6, i)]));
   const grads = Object.fromEntries(names.map((name, i) => [name, array(6, 10 + i)]));
@@ -312,7 +312,7 @@ test('names may be any, and shapes too', async () => {
   expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
 });
 
-test('the data begin on a multiple of 8, in the order of parameters, and slots have their shapes', async () => {
+test('the data begin at a multiple of 8, in the order of parameters, and slots have the shapes of parameters', async () => {
   const optimizer = await adamw({ 'fc.weight': array(6, 1), b: array(2, 2) });
   optimizer.step({ 'fc.weight': array(6, 3), b: array(2, 4) });
   const bytes = await saveCheckpoint(optimizer, { shapes: { 'fc.weight': [2, 3] } });
@@ -329,18 +329,18 @@ test('the data begin on a multiple of 8, in the order of parameters, and slots h
   expect([...strings.keys()]).toEqual(['format', 'version', 'state']);
 });
 
-test('the entry holds no kernels, and needs no other file', () => {
+test('checkpoint.js has no kernels and imports no other file', () => {
   const source = readFileSync(new URL('../dist/checkpoint.js', import.meta.url), 'utf8');
   expect(source).not.toMatch(/^import|import\(|workgroup|AGFzb/m);
   expect(source.length).toBeLessThan(60_000);
 });
 
-describe('saving is refused', () => {
+describe('saving refuses', () => {
   class Run {
     epoch = 1;
   }
-  const round: unknown[] = [];
-  round.push(round);
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
   const refused: [string, unknown, string][] = [
     [
       'metadata of NaN',
@@ -352,19 +352,23 @@ describe('saving is refused', () => {
     ['metadata of a class', { metadata: new Run() }, 'plain record of these, got a Run.'],
     ['metadata that is a Map', { metadata: new Map() }, 'plain record of these, got a Map.'],
     ['a bigint', { metadata: 1n }, 'plain record of these, got 1n.'],
-    ['metadata that holds itself', { metadata: round }, 'to be at most 127 levels deep, got'],
+    ['metadata with a cycle', { metadata: cyclic }, 'to be at most 127 levels deep, got'],
     [
       'a shape of another size',
       { shapes: { w: [2, 2] } },
       'the shape of "w" to be whole numbers whose product is 6, got',
     ],
-    ['a shape of halves', { shapes: { w: [12, 0.5] } }, 'whose product is 6, got [12, 0.5].'],
-    ['a shape in words', { shapes: { w: '6' } }, 'whose product is 6, got "6".'],
+    ['a fractional shape', { shapes: { w: [12, 0.5] } }, 'whose product is 6, got [12, 0.5].'],
+    ['a shape that is a string', { shapes: { w: '6' } }, 'whose product is 6, got "6".'],
     ['a shape of an unknown parameter', { shapes: { v: [1] } }, 'There is a shape of "v", but no such parameter.'],
     ['a lone surrogate', { metadata: [{ a: '\ud800b' }] }, 'metadata[0].a to be well-formed Unicode, got "\\ud800b".'],
     ['a lone surrogate as a key', { metadata: { '\udc00': 1 } }, 'a key in metadata to be well-formed Unicode, got'],
-    ['a shape of 257', { shapes: { w: [6, ...Array<number>(256).fill(1)] } }, 'whose product is 6, got Array(257).'],
-    ['shapes in a list', { shapes: [[6]] }, 'Expected shapes to be a record of shapes by name, got [[6]].'],
+    [
+      'a shape of 257 dimensions',
+      { shapes: { w: [6, ...Array<number>(256).fill(1)] } },
+      'whose product is 6, got Array(257).',
+    ],
+    ['shapes that are a list', { shapes: [[6]] }, 'Expected shapes to be a record of shapes by name, got [[6]].'],
   ];
   test.each(refused)('%s', async (...[, options, message]) => {
     const optimizer = await small();
@@ -378,7 +382,7 @@ describe('saving is refused', () => {
     [{ epoch: 3 }, 'Unknown option "epoch"; a checkpoint has "shapes", "metadata".'],
     [{ shape: {} }, 'Unknown option "shape"; a checkpoint has "shapes", "metadata". Did you mean shapes?'],
     [{ meta: 3 }, 'Unknown option "meta"; a checkpoint has "shapes", "metadata". Did you mean metadata?'],
-  ])('with options of %j', async (options, message) => {
+  ])('options of %j', async (options, message) => {
     const optimizer = await small();
     await expect(saveCheckpoint(optimizer, any(options))).rejects.toThrow(message);
     expect(() => checkpointStream(optimizer, any(options))).toThrow(message);
@@ -388,14 +392,14 @@ describe('saving is refused', () => {
     [() => undefined, 'undefined.'],
     [() => small(), 'a Promise.'],
     [() => ({ params: {} }), 'an Object.'],
-  ])('what is no optimizer: %s', async (make, what) => {
+  ])('what is not an optimizer: %s', async (make, what) => {
     const [made, message] = [make(), `Expected the optimizer to be one of twinstep's, awaited, got ${what}`];
     await expect(saveCheckpoint(any(made))).rejects.toThrow(message);
     expect(() => checkpointStream(any(made))).toThrow(message);
     await expect(loadCheckpoint(any(made), new Uint8Array(8))).rejects.toThrow(message);
   });
 
-  test('a name that is not Unicode, which only a state dict of the caller’s can have', async () => {
+  test('a name that is not Unicode, which only a state dict from the caller can have', async () => {
     await expect(adam({ '\ud800': array(1, 1) })).rejects.toThrow('the name of a parameter to be well-formed Unicode');
     const { params, dict } = await snapshot(await small());
     const renamed = (record: object): never =>
@@ -406,7 +410,7 @@ describe('saving is refused', () => {
     );
   });
 
-  test('parameters and a state dict of different tensors', async () => {
+  test('parameters that do not match the state dict', async () => {
     const optimizer = await small();
     const { params, dict } = await snapshot(optimizer);
     const encode = (change: object): (() => unknown) => {
@@ -432,7 +436,7 @@ describe('saving is refused', () => {
     expect(encode({ stateDict: { ...(dict as object), extra: NaN } })).toThrow('the state dict.extra to be a finite');
   });
 
-  test('metadata that could not be loaded again: a header has a bound', async () => {
+  test('metadata too long to be loaded again', async () => {
     const optimizer = await small();
     expect(() => checkpointStream(optimizer, { metadata: 'x'.repeat(2 ** 23 + 5000) })).toThrow(
       /^Expected a header of at most 839\d+ bytes, with 8388608 of metadata and shapes, got \d+\.$/,
@@ -458,7 +462,7 @@ describe('saving is refused', () => {
     expect(decodeCheckpoint(longer).metadata).toEqual({ epoch: 3 });
   });
 
-  test('memory that was transferred, or has shrunk', async () => {
+  test('memory that was transferred or has shrunk', async () => {
     const lost = (what: string): string =>
       `Expected ${what} to have its memory, got a buffer that was transferred or has shrunk.`;
     const transferred = array(6, 1);
@@ -472,7 +476,7 @@ describe('saving is refused', () => {
     }
   });
 
-  test('of an optimizer that is gone', async () => {
+  test('an optimizer that was disposed of', async () => {
     const optimizer = await small();
     optimizer.dispose();
     await expect(saveCheckpoint(optimizer)).rejects.toThrow('This optimizer has been disposed of.');
@@ -480,7 +484,7 @@ describe('saving is refused', () => {
   });
 });
 
-describe('loading is refused, and changes nothing:', () => {
+describe('loading changes nothing and refuses', () => {
   let optimizer: Awaited<ReturnType<typeof small>>;
   let bytes: Uint8Array;
   beforeEach(async () => {
@@ -512,15 +516,15 @@ describe('loading is refused, and changes nothing:', () => {
       () => 'file.safetensors',
       'readFile(path)), or a ReadableStream (from Node, Readable.toWeb(stream)), got "',
     ],
-    ['a stream of Node', () => Readable.from([]), 'Readable.toWeb(stream)), got a Readable.'],
-    ['other numbers', (of) => new Uint16Array(of.length), 'Readable.toWeb(stream)), got Uint16Array('],
+    ['a Node stream', () => Readable.from([]), 'Readable.toWeb(stream)), got a Readable.'],
+    ['another typed array', (of) => new Uint16Array(of.length), 'Readable.toWeb(stream)), got Uint16Array('],
     [
-      'bytes that are elsewhere',
+      'transferred bytes',
       (of) => (structuredClone(of.buffer, { transfer: [of.buffer as ArrayBuffer] }), of.buffer),
       'Expected the checkpoint to have its memory, got a buffer that was transferred or has shrunk.',
     ],
-    ['a file cut short', (of) => of.subarray(0, -1), 'Expected the length of the file to be'],
-    ['a file too long', (of) => new Uint8Array([...of, 0]), 'Expected the length of the file to be'],
+    ['a truncated file', (of) => of.subarray(0, -1), 'Expected the length of the file to be'],
+    ['a file with extra bytes', (of) => new Uint8Array([...of, 0]), 'Expected the length of the file to be'],
     [
       'another format',
       (of) => withMetadata(of, { format: 'pt' }),
@@ -544,13 +548,13 @@ describe('loading is refused, and changes nothing:', () => {
     ],
     ['a state that is a list', (of) => withMetadata(of, { state: '[]' }), 'with state and param_groups, got [].'],
     [
-      'metadata that are not JSON',
+      'metadata that is not JSON',
       (of) => withMetadata(of, { metadata: 'x' }),
       'Expected metadata to be JSON, got "x" at character 0.',
     ],
     ['metadata beyond f64', (of) => withMetadata(of, { metadata: '[1e999]' }), 'within the range of f64, got "1e999".'],
     [
-      'an lr twice',
+      'a duplicate lr',
       (of) => state(of, '"lr":0.1', '"lr":0.1,"lr":0.2'),
       'The key "lr" is listed twice in the state dict.',
     ],
@@ -561,18 +565,18 @@ describe('loading is refused, and changes nothing:', () => {
       'The state dict says algorithm = "adam" in param_groups[0]; adamw has "adamw".',
     ],
     [
-      'half a step',
+      'a fractional step',
       (of) => state(of, '"step":1', '"step":0.5'),
       'Expected step in the state of "w" to be a whole number',
     ],
     ['no step', (of) => state(of, '"step":1', ''), 'Expected step in the state of "w" to be a whole number'],
-    ['an index twice', (of) => state(of, '[0,1]', '[0,0]'), 'Parameter "b", or its index 0, is listed twice'],
+    ['a duplicate index', (of) => state(of, '[0,1]', '[0,0]'), 'Parameter "b", or its index 0, is listed twice'],
     [
-      'an index in words',
+      'an index that is a string',
       (of) => state(of, '[0,1]', '[0,"1"]'),
       'Expected params[1] of param_groups[0] to be an index, got "1".',
     ],
-    ['a name twice', (of) => state(of, '["w","b"]', '["w","w"]'), 'Parameter "w", or its index 1, is listed twice'],
+    ['a duplicate name', (of) => state(of, '["w","b"]', '["w","w"]'), 'Parameter "w", or its index 1, is listed twice'],
     ['a name of null', (of) => state(of, '["w","b"]', '["w",null]'), 'to be a string, got null.'],
     ['too few names', (of) => state(of, '["w","b"]', '["w"]'), 'to be arrays of the same length, got ["w"].'],
     [
@@ -582,28 +586,28 @@ describe('loading is refused, and changes nothing:', () => {
     ],
     ['a state of 7', (of) => state(of, '{"step":1}', '7'), 'Expected the state of "w" to be a record, got 7.'],
     [
-      'a value for an array',
+      'a number for an array',
       (of) => state(of, '"step":1', '"step":1,"exp_avg":7'),
       'The state dict has another value for the tensor "exp_avg/w".',
     ],
     [
-      'state of a stranger',
+      'state of an unknown parameter',
       (of) => state(of, '{"0":', '{"7":{},"0":'),
       'The state dict has state for "7", which is in no group.',
     ],
     [
-      'a stranger',
+      'an unknown parameter',
       (of) => edit(of, rename('param/b', 'param/v')),
       'The state dict does not have the tensor "param/v".',
     ],
     [
-      'a slot of a stranger',
+      'a slot of another parameter',
       (of) => edit(of, rename('exp_avg/w', 'exp_avg/b')),
       'does not have the tensor "exp_avg/b".',
     ],
-    ['a strange slot', (of) => edit(of, rename('exp_avg/w', 'z/w')), 'The state of "w" has "z"; it should have'],
+    ['an unknown slot', (of) => edit(of, rename('exp_avg/w', 'z/w')), 'The state of "w" has "z"; it should have'],
     [
-      'a slot of no name',
+      'a slot with an empty name',
       (of) => edit(of, rename('exp_avg/w', '/w')),
       'Expected the name of a tensor to be "param/" or a slot',
     ],
@@ -612,7 +616,11 @@ describe('loading is refused, and changes nothing:', () => {
       (of) => edit(of, rename('exp_avg/w', '__proto__/w')),
       'a slot and "/" before a parameter, got "__proto__/w".',
     ],
-    ['no slash', (of) => edit(of, rename('exp_avg/w', 'exp_avg')), 'a slot and "/" before a parameter, got "exp_avg".'],
+    [
+      'a tensor name without a slash',
+      (of) => edit(of, rename('exp_avg/w', 'exp_avg')),
+      'a slot and "/" before a parameter, got "exp_avg".',
+    ],
     [
       'a slot of another shape',
       (of) =>
@@ -622,7 +630,7 @@ describe('loading is refused, and changes nothing:', () => {
       'Expected the shape of exp_avg of "w" to be the parameter\'s, [6], got [2, 3].',
     ],
     [
-      'another type',
+      'another dtype',
       (of) => edit(of, (text) => text.replace('F32","shape":[6]', 'I32","shape":[6]')),
       'Expected dtype of "param/w" to be "F32", got "I32".',
     ],
@@ -658,21 +666,21 @@ describe('loading is refused, and changes nothing:', () => {
   describe('a stream', () => {
     const tries: [string, (of: Uint8Array) => Iterable<unknown>, string][] = [
       [
-        'that ends in its length',
+        'that ends in the length of the header',
         (of) => [of.subarray(0, 5)],
         'This is no safetensors file: expected at least 8 bytes, got 5.',
       ],
-      ['that ends in its header', (of) => [of.subarray(0, 100)], 'bytes in the stream, got 100.'],
-      ['that ends in its data', (of) => [of.subarray(0, -1)], 'bytes in the stream, got'],
-      ['that goes on', (of) => [of, new Uint8Array(0), new Uint8Array(3)], 'bytes, got 3 more.'],
-      ['that goes on in its last chunk', (of) => [new Uint8Array([...of, 1])], 'bytes, got 1 more.'],
+      ['that ends in the header', (of) => [of.subarray(0, 100)], 'bytes in the stream, got 100.'],
+      ['that ends in the data', (of) => [of.subarray(0, -1)], 'bytes in the stream, got'],
+      ['with more data', (of) => [of, new Uint8Array(0), new Uint8Array(3)], 'bytes, got 3 more.'],
+      ['with more data in the last chunk', (of) => [new Uint8Array([...of, 1])], 'bytes, got 1 more.'],
       [
-        'of chunks that are elsewhere',
+        'of transferred chunks',
         (of) => (structuredClone(of.buffer, { transfer: [of.buffer as ArrayBuffer] }), [of]),
         'Expected a chunk of the stream to have its memory, got a buffer that was transferred or has shrunk.',
       ],
       ['of strings', () => ['abc'], 'Expected a chunk of the stream to be a Uint8Array, got "abc".'],
-      ['of floats in the end', (of) => [of, new Float32Array(2)], 'to be a Uint8Array, got Float32Array(2).'],
+      ['that ends with floats', (of) => [of, new Float32Array(2)], 'to be a Uint8Array, got Float32Array(2).'],
       [
         'that fails',
         function* (of) {
@@ -682,7 +690,7 @@ describe('loading is refused, and changes nothing:', () => {
         'The stream failed after 300 bytes: no network',
       ],
       [
-        'that fails for nothing',
+        'that fails without an error',
         function* () {
           yield new Uint8Array(1);
           throw undefined;
@@ -690,7 +698,7 @@ describe('loading is refused, and changes nothing:', () => {
         'The stream failed after 1 bytes: undefined',
       ],
       [
-        'with a header beyond any',
+        'with a header longer than any',
         () => [new Uint8Array(8).fill(255), new Uint8Array(9)],
         'expected a header of 2 to 100000000 bytes, got 18446744073709551615.',
       ],
@@ -701,7 +709,7 @@ describe('loading is refused, and changes nothing:', () => {
       await expectSnapshot(optimizer, before);
     });
 
-    test('of empty chunks for ever is left, one of a few is loaded', async () => {
+    test('with endless empty chunks, but not with a few', async () => {
       const empty = new Uint8Array(0);
       const endless = function* (before: Uint8Array): Generator<Uint8Array> {
         yield before;
@@ -726,11 +734,11 @@ describe('loading is refused, and changes nothing:', () => {
       await loadCheckpoint(optimizer, streamOf(some));
       clearInterval(timer);
       await expectSnapshot(optimizer, await snapshot(await small()));
-      // Timers ran while its chunks, which were all there, were read.
+      // Timers run during the load, although all chunks are available at once.
       expect(ticks).toBeGreaterThan(some.length / 4000);
     });
 
-    test('is cancelled, with the reason', async () => {
+    test('and cancels it with the reason', async () => {
       const reasons: unknown[] = [];
       const stream = streamOf([new Uint8Array(8), bytes, bytes], (reason) => reasons.push(reason));
       await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow(
@@ -739,7 +747,7 @@ describe('loading is refused, and changes nothing:', () => {
       expect(String(reasons)).toContain('expected a header of 2 to 100000000 bytes, got 0.');
     });
 
-    test('is cancelled before its data where the tensors are others', async () => {
+    test('of other tensors before reading its data', async () => {
       const other = await saveCheckpoint(await adamw({ w: array(6, 1), b: array(300_000, 2) }));
       let taken = 0;
       const counted = function* (): Generator<Uint8Array> {
@@ -752,7 +760,7 @@ describe('loading is refused, and changes nothing:', () => {
       expect(taken).toBeLessThan(5000);
     });
 
-    test('that never lets itself be cancelled is left', async () => {
+    test('without waiting for its cancellation', async () => {
       const stream = new ReadableStream({
         pull: (controller) => controller.enqueue(any('abc')),
         cancel: () => new Promise<void>(() => {}),
@@ -760,7 +768,7 @@ describe('loading is refused, and changes nothing:', () => {
       await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow('a Uint8Array, got "abc".');
     });
 
-    test('that another reads', async () => {
+    test('that is locked', async () => {
       const stream = streamOf([bytes]);
       stream.getReader();
       await expect(loadCheckpoint(optimizer, stream)).rejects.toThrow(
@@ -768,7 +776,7 @@ describe('loading is refused, and changes nothing:', () => {
       );
     });
 
-    test('whose header is said to be large takes no memory before it comes', async () => {
+    test('without allocating memory for a long header before its bytes arrive', async () => {
       const before = process.memoryUsage().arrayBuffers;
       let fail: (reason: Error) => void = () => {};
       const waiting = new Promise<void>((_, reject) => (fail = reject));
@@ -785,7 +793,7 @@ describe('loading is refused, and changes nothing:', () => {
   });
 });
 
-describe('properties of Object.prototype are nobody’s', () => {
+describe('ignores properties of Object.prototype:', () => {
   const names = `dtype shape data_offsets as bytes name begin end length params stateDict state param_groups param_names
     shapes metadata __metadata__ format version slot array index exp_avg exp_avg_sq param w b 0 strict options F32 F64 F16
     U8 start pull type size highWaterMark getReader stream fatal toJSON clone read array word has`.split(/\s+/);

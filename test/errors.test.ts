@@ -1,4 +1,4 @@
-// Bad input: a sentence with the offending value, and nothing changed.
+// Tests bad input: errors name the offending value, and nothing changes.
 
 import {
   adam,
@@ -30,10 +30,10 @@ type Optimizer = Awaited<ReturnType<typeof adam>>;
 
 const params = (): Record<string, Float32Array> => ({ w: array(12, 1), b: array(3, 2) });
 const grads = (): Record<string, Float32Array> => ({ w: array(12, 3), b: array(3, 4) });
-// The types refuse most of what follows; JavaScript does not.
+// Passes values that the types refuse.
 const any = <Value = never>(value: unknown): Value => value as Value;
 
-describe('creation is refused', () => {
+describe('creation refuses', () => {
   const w = array(2, 1);
   const memory = new Float32Array(8);
   const group = { params: { w } };
@@ -42,7 +42,7 @@ describe('creation is refused', () => {
     ['an lr of NaN', { w }, { lr: NaN }, 'Expected lr to be a finite number of at least 0, got NaN.'],
     ['an lr beyond f32', { w }, { lr: 1e39 }, 'Expected lr to be a finite number of at least 0, got 1e+39.'],
     ['an lr of null', { w }, { lr: null }, 'Expected lr to be a finite number of at least 0, got null.'],
-    ['an lr in words', { w }, { lr: '1e-3' }, 'Expected lr to be a finite number of at least 0, got "1e-3".'],
+    ['an lr that is a string', { w }, { lr: '1e-3' }, 'Expected lr to be a finite number of at least 0, got "1e-3".'],
     ['a negative eps', { w }, { eps: -1e-8 }, 'Expected eps to be a finite number of at least 0, got -1e-8.'],
     [
       'a decay of NaN',
@@ -69,7 +69,7 @@ describe('creation is refused', () => {
       'Expected betas to be two numbers of at least 0 and less than 1, or a function from completed steps to them, got [0.9].',
     ],
     [
-      'a beta for two',
+      'one number for betas',
       { w },
       { betas: 0.9 },
       'Expected betas to be two numbers of at least 0 and less than 1, or a function from completed steps to them, got 0.9.',
@@ -84,13 +84,13 @@ describe('creation is refused', () => {
     ['a Map of options', { w }, new Map([['lr', 1]]), 'Expected options to be a record, got a Map.'],
     ['a Map of tensors', new Map([['w', w]]), {}, 'Expected params to be a record of tensors by name, got a Map.'],
     [
-      'a hole among groups',
+      'a hole in the list of groups',
       Object.assign(Array(2), { 1: { params: { w } } }),
       {},
       'Expected group 0 to be a record with params, got undefined.',
     ],
     [
-      'an impostor of a tensor',
+      'a fake tensor',
       { w: Object.create(Float32Array.prototype) },
       {},
       'Expected parameter "w" to be a Float32Array, a GPUBuffer or a GPUBufferBinding, got',
@@ -103,19 +103,19 @@ describe('creation is refused', () => {
       'Expected gradScale to be a finite number of at least 0 (maximize steps up the gradient), got Infinity.',
     ],
     [
-      'a negative gradScale, which would step up',
+      'a negative gradScale',
       { w },
       { gradScale: -1 },
       'Expected gradScale to be a finite number of at least 0 (maximize steps up the gradient), got -1.',
     ],
     [
-      'a name that no file can hold',
+      'a name that is not Unicode',
       { 'w\ud800': w },
       {},
       'Expected the name of a parameter to be well-formed Unicode, got "w\\ud800".',
     ],
     [
-      'a schedule that is no function',
+      'a schedule that is not a function',
       { w },
       { schedule: 0.5 },
       'Expected schedule to be a function from completed steps to a multiplier of lr, got 0.5.',
@@ -127,19 +127,19 @@ describe('creation is refused', () => {
       'Expected decayMask to be a function from a name to true or false, or a record of them, got ["w"].',
     ],
     [
-      'a decayMask that says nothing',
+      'a decayMask that returns undefined',
       { w },
       { decayMask: () => {} },
       'Expected decayMask("w") to be true or false, got undefined.',
     ],
     [
-      'a decayMask that misses a name',
+      'a decayMask without a name',
       { w, b: array(1, 1) },
       { decayMask: { w: true } },
       'decayMask does not say whether "b" decays.',
     ],
     [
-      'a decayMask that names a stranger',
+      'a decayMask with an unknown name',
       { w },
       { decayMask: { w: true, x: true } },
       'decayMask names "x", which is no parameter.',
@@ -156,11 +156,11 @@ describe('creation is refused', () => {
       { backend: 'cuda' },
       'Expected backend to be one of auto, fastest, webgpu, wasm, reference, got "cuda".',
     ],
-    ['a device that is none', { w }, { device: {} }, 'Expected device to be a GPUDevice, got an Object.'],
-    ['options that are no record', { w }, 1e-3, 'Expected options to be a record, got 0.001.'],
+    ['a device that is not one', { w }, { device: {} }, 'Expected device to be a GPUDevice, got an Object.'],
+    ['options that are not a record', { w }, 1e-3, 'Expected options to be a record, got 0.001.'],
     ['no parameters', {}, {}, 'Expected at least one parameter, got an Object.'],
     ['no groups', [], {}, 'Expected at least one parameter, got [].'],
-    ['a tensor for a record', w, {}, 'Expected params to be a record of tensors by name, got Float32Array(2).'],
+    ['a tensor instead of a record', w, {}, 'Expected params to be a record of tensors by name, got Float32Array(2).'],
     ['null', null, {}, 'Expected params to be a record of tensors by name, got null.'],
     [
       'a list of numbers',
@@ -231,12 +231,12 @@ describe('creation is refused', () => {
     for (;;) yield 1;
   };
   const throws = 'an object that throws when it is read.';
-  // Whatever comes, the refusal is made, in no time, and is short. Functions, since vitest would print the values.
+  // The error is made quickly and is short for any value. These are functions because vitest would print the values.
   const hostile: [string, () => unknown, string][] = [
     ['a revoked Proxy', () => revoked({}), throws],
     ['a revoked Proxy of a list', () => revoked([]), throws],
     ['a list with a revoked Proxy', () => [1, revoked({})], throws],
-    ['a list whose items throw', () => getter('0', [0]), throws],
+    ['a list with an item that throws', () => getter('0', [0]), throws],
     ['a list with an endless iterator', () => Object.assign([1, 2], { [Symbol.iterator]: endless }), '[1, 2].'],
     ['a list in lists', () => [[[[]]]], 'Array(1).'],
     ['a tag that throws', () => getter(Symbol.toStringTag), throws],
@@ -249,7 +249,7 @@ describe('creation is refused', () => {
     ['a bigint', () => -(2n ** 127n), '-170141183460469231731687303715884105728n.'],
     ['a long bigint', () => 1n << 10_000_000n, 'a bigint of over 128 bits.'],
   ];
-  test.each(hostile)('but not by an error of its own: %s', async (...[, make, shown]) => {
+  test.each(hostile)('a hostile value with a short error: %s', async (...[, make, shown]) => {
     const optimizer = await adamw({ w });
     const given = any({ w: make() });
     expect(() => optimizer.step(given)).toThrow(
@@ -262,13 +262,13 @@ describe('creation is refused', () => {
     await expect(adamw({ w }, any(revoked({})))).rejects.toThrow(message);
   });
 
-  test('but not neighbours in one buffer', async () => {
+  test('nothing if parameters are adjacent in one buffer', async () => {
     const optimizer = await adamw({ a: memory.subarray(0, 4), b: memory.subarray(4) });
     expect(optimizer.params.b).toHaveLength(4);
   });
 });
 
-describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) => {
+describe.each(backends)('%s: a refusal changes nothing:', (...[, backend]) => {
   let optimizer: Optimizer;
   let undisturbed: Optimizer;
 
@@ -278,7 +278,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     for (const each of [optimizer, undisturbed]) each.step(grads());
   });
 
-  /** Steps both on, and compares every bit. */
+  /** Takes another step with both, and compares every bit. */
   async function expectUndisturbed(): Promise<void> {
     expect(await optimizer.stateDict()).toEqual(await undisturbed.stateDict());
     for (const each of [optimizer, undisturbed]) each.step(grads());
@@ -292,17 +292,13 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     ['too few values', { w: array(12, 9), b: array(2, 9) }, 'Expected 3 gradient values for "b", got 2.'],
     ['too many values', { w: array(12, 9), b: array(4, 9) }, 'Expected 3 gradient values for "b", got 4.'],
     ['no values', { b: array(3, 9), w: new Float32Array(0) }, 'Expected 12 gradient values for "w", got 0.'],
-    [
-      'a name that does not exist',
-      { w: array(12, 9), v: array(3, 9) },
-      'There is no parameter "v"; there are "w", "b".',
-    ],
+    ['an unknown name', { w: array(12, 9), v: array(3, 9) }, 'There is no parameter "v"; there are "w", "b".'],
     ['a list of numbers', { w: array(12, 9), b: [1, 2, 3] }, 'Expected gradient "b" to be a Float32Array'],
     ['another type of array', { b: new Float64Array(3) }, 'got Float64Array(3).'],
     ['a number', { b: 1 }, 'got 1.'],
-    ['null for all', null, 'Expected gradients to be a record by name, got null.'],
-    ['a number for all', 3, 'Expected gradients to be a record by name, got 3.'],
-    ['undefined for all', undefined, 'Expected gradients to be a record by name, got undefined.'],
+    ['null', null, 'Expected gradients to be a record by name, got null.'],
+    ['a number instead of a record', 3, 'Expected gradients to be a record by name, got 3.'],
+    ['undefined', undefined, 'Expected gradients to be a record by name, got undefined.'],
     ['a Map', new Map([['w', array(12, 9)]]), 'Expected gradients to be a record by name, got a Map.'],
     ['a Promise', Promise.resolve({}), 'Expected gradients to be a record by name, got a Promise.'],
     ['an array', [array(12, 9)], 'Expected gradients to be a record by name, got [Float32Array(12)].'],
@@ -312,7 +308,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     await expectUndisturbed();
   });
 
-  test.each([NaN, -1, Infinity, '1', undefined, null])('a schedule that gives %s', async (value) => {
+  test.each([NaN, -1, Infinity, '1', undefined, null])('a schedule that returns %s', async (value) => {
     optimizer.groups[0].schedule = any(() => value);
     const shown = typeof value === 'string' ? '"1"' : String(value);
     expect(() => optimizer.step(grads())).toThrow(
@@ -356,7 +352,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     await expectUndisturbed();
   });
 
-  test('options whose product is beyond f32', async () => {
+  test('options whose product exceeds f32', async () => {
     const { lr, betas } = optimizer.groups[0];
     Object.assign(optimizer.groups[0], { lr: 3e38, betas: [0.99, 0] });
     expect(() => optimizer.step(grads())).toThrow('Expected step_size at step 2 to be finite, got Infinity.');
@@ -372,7 +368,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     await expectUndisturbed();
   });
 
-  test('asking for a name that does not exist', async () => {
+  test('reading an unknown name', async () => {
     expect(() => optimizer.stepOf('v')).toThrow('There is no parameter "v"; there are "w", "b".');
     await expect(optimizer.read('v')).rejects.toThrow('There is no parameter "v"; there are "w", "b".');
     await expect(optimizer.read('w', any({ avarage: true }))).rejects.toThrow(
@@ -390,7 +386,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
   const dicts: [string, unknown, string][] = [
     ['whose state is a Map', dict({}, new Map()), 'Expected the state dict to be a record with state and param_groups'],
     [
-      'with a name twice',
+      'with a duplicate name',
       dict({ params: [0, 1, 2], param_names: ['w', 'b', 'b'] }),
       'The parameter "b" is listed twice in param_groups[0].',
     ],
@@ -413,18 +409,18 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'The state dict lacks the parameter "b" in param_groups[0].',
     ],
     [
-      'with a stranger',
+      'with an unknown name',
       dict({ params: [0, 1, 2], param_names: ['w', 'b', 'v'] }),
       'There is no parameter "v" in param_groups[0]; there are "w", "b".',
     ],
     [
-      'with an index twice',
+      'with a duplicate index',
       dict({ params: [0, 0] }),
       'Parameter 0 is listed twice in the state dict, again in param_groups[0].',
     ],
     ['with too few indices', dict({ params: [0] }), 'Expected the number of params in param_groups[0] to be 2, got 1.'],
     [
-      'with state of a stranger',
+      'with state of an unknown parameter',
       dict({}, { 7: { step: 1 } }),
       'The state dict has state for "7", which is in no group.',
     ],
@@ -434,7 +430,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected step in the state of "w" to be a whole number of at least 1, less than 2^53 - 1, got undefined.',
     ],
     [
-      'with half a step',
+      'with a fractional step',
       dict({}, { 0: { step: 0.5, ...saved } }),
       'Expected step in the state of "w" to be a whole number of at least 1, less than 2^53 - 1, got 0.5.',
     ],
@@ -444,7 +440,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected exp_avg_sq in the state of "w" to be a Float32Array, got undefined.',
     ],
     [
-      'with a strange slot',
+      'with an unknown slot',
       dict({}, { 0: { step: 1, ...saved, z: array(12, 1) } }),
       'The state of "w" has "z"; it should have "exp_avg", "exp_avg_sq".',
     ],
@@ -464,12 +460,12 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected exp_avg_sq[0] in the state of "w" to be at least 0, as an average of squares is, got NaN.',
     ],
     [
-      'with a step that cannot be the last but one',
+      'with a step that cannot be incremented',
       dict({}, { 0: { step: 2 ** 53 - 1, ...saved } }),
       'Expected step in the state of "w" to be a whole number of at least 1, less than 2^53 - 1, got 9007199254740991.',
     ],
     [
-      'of as many completed steps as can be counted',
+      'with completed steps that cannot be incremented',
       dict({ completed_steps: 2 ** 53 - 1 }),
       'Expected completed_steps in param_groups[0] to be a whole number of at least 0, less than 2^53 - 1, got 9007199254740991.',
     ],
@@ -484,7 +480,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected params[0] in param_groups[0] to be a whole number of at least 0, got',
     ]),
     [
-      'with names that end nowhere',
+      'with a sparse list of names',
       dict({ param_names: Array(2 ** 32 - 1) }),
       'Expected param_names[0] in param_groups[0] to be a string, got undefined.',
     ],
@@ -494,13 +490,13 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       'Expected exp_avg in the state of "b" to be a Float32Array, got undefined.',
     ],
   ];
-  test('a state dict with options that do not exist', async () => {
+  test('a state dict with unknown options', async () => {
     const loading = optimizer.loadStateDict(await optimizer.stateDict(), any({ parms: {} }));
     await expect(loading).rejects.toThrow('Unknown option "parms"; loadStateDict has "params", "options", "strict".');
     await expectUndisturbed();
   });
 
-  test('a second moment of Infinity, which PyTorch’s own runs write, is the largest f32, and the dict stays as it is', async () => {
+  test('a second moment of Infinity, which PyTorch writes, loads as the largest f32 and stays in the dict', async () => {
     for (const make of [adamw, nadam, adamwScheduleFree] as unknown as (typeof adamw)[]) {
       const [from, to] = [await make(params(), backend), await make(params(), backend)];
       from.step(grads());
@@ -516,7 +512,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     }
   });
 
-  test('the largest second moment so far is one, too', async () => {
+  test('a negative max_exp_avg_sq', async () => {
     const amsgrad = await adam(params(), { amsgrad: true, ...backend });
     amsgrad.step(grads());
     const given = await amsgrad.stateDict();
@@ -526,7 +522,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     );
   });
 
-  test('sums of Schedule-Free that the next step would take beyond all numbers', async () => {
+  test('sums of Schedule-Free that would overflow in the next step', async () => {
     const free = await adamwScheduleFree(params(), { r: 1, ...backend });
     free.step(grads());
     const given = await free.stateDict();
@@ -548,7 +544,7 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     }
   });
 
-  // Each gets a dict of another run, and makes it say something else the next time, or in another way.
+  // Each changes a dict of another run so that a second read of a property gives another value.
   class Lying extends Float32Array {
     override get length(): number {
       return 3;
@@ -559,14 +555,14 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     const { 0: first, 1: second } = given.state;
     given.state = Object.defineProperty({ 0: first }, 1, { get: () => (act(), second), enumerable: true }) as never;
   };
-  const turning = (object: object, name: string, values: readonly unknown[]): void => {
+  const changeEachRead = (object: object, name: string, values: readonly unknown[]): void => {
     let n = 0;
     Object.defineProperty(object, name, { get: () => values[Math.min(n++, values.length - 1)], enumerable: true });
   };
-  const fickle: [string, (given: Dict) => void, string | undefined][] = [
-    ['an array that lies about its length', ({ state }) => (state[1].exp_avg_sq = new Lying(9)), 'got 9.'],
+  const inconsistent: [string, (given: Dict) => void, string | undefined][] = [
+    ['an array with a wrong length property', ({ state }) => (state[1].exp_avg_sq = new Lying(9)), 'got 9.'],
     [
-      'an array that a getter makes longer',
+      'an array that a getter grows',
       (given) => {
         const shared = Reflect.construct(SharedArrayBuffer, [48, { maxByteLength: 96 }]) as SharedArrayBuffer;
         given.state[0].exp_avg_sq = new Float32Array(shared);
@@ -582,33 +578,37 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       },
       'exp_avg_sq in the state of "w" to have its memory, got a buffer that was transferred',
     ],
-    ['a counter', ({ state }) => turning(state[0], 'step', [5, -1, 'x']), undefined],
-    ['a slot', ({ state }) => turning(state[1], 'exp_avg', [array(3, 8), array(2, 8), 'x']), undefined],
-    ['the groups', (given) => turning(given, 'param_groups', [given.param_groups, []]), undefined],
+    ['a counter', ({ state }) => changeEachRead(state[0], 'step', [5, -1, 'x']), undefined],
+    ['a slot', ({ state }) => changeEachRead(state[1], 'exp_avg', [array(3, 8), array(2, 8), 'x']), undefined],
+    ['the groups', (given) => changeEachRead(given, 'param_groups', [given.param_groups, []]), undefined],
     [
       'names',
       ({ param_groups: [group] }) =>
-        turning(group, 'param_names', [
+        changeEachRead(group, 'param_names', [
           ['w', 'b'],
           ['b', 'w'],
         ]),
       undefined,
     ],
-    ['one name', ({ param_groups: [group] }) => turning(group.param_names as object, '0', ['w', 'b']), undefined],
-    ['an index', ({ param_groups: [group] }) => turning(group.params as object, '1', [1, 0, 'x']), undefined],
+    [
+      'one name',
+      ({ param_groups: [group] }) => changeEachRead(group.param_names as object, '0', ['w', 'b']),
+      undefined,
+    ],
+    ['an index', ({ param_groups: [group] }) => changeEachRead(group.params as object, '1', [1, 0, 'x']), undefined],
     [
       'betas',
       ({ param_groups: [group] }) =>
-        turning(group, 'betas', [
+        changeEachRead(group, 'betas', [
           [0.5, 0.5],
           [2, 2],
         ]),
       undefined,
     ],
-    ['one beta', ({ param_groups: [group] }) => turning((group.betas = [0.5, 0.5]), '1', [0.5, 7]), undefined],
+    ['one beta', ({ param_groups: [group] }) => changeEachRead((group.betas = [0.5, 0.5]), '1', [0.5, 7]), undefined],
     [
-      'the memory of a schedule',
-      ({ param_groups: [group] }) => turning(group.schedule as object, 'multiplier', [0.5, 'x']),
+      'the state of a schedule',
+      ({ param_groups: [group] }) => changeEachRead(group.schedule as object, 'multiplier', [0.5, 'x']),
       undefined,
     ],
     [
@@ -622,27 +622,30 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       undefined,
     ],
   ];
-  test.each(fickle)('a state dict in which %s says otherwise the next time', async (...[, spoil, refusal]) => {
-    const make = () => adamw(params(), { schedule: schedules.reduceOnPlateau(), ...backend });
-    const [one, donor] = await Promise.all([make(), make()]);
-    one.step(grads());
-    for (let t = 0; t < 5; t++) donor.step(grads());
-    const [before, given] = [await one.stateDict(), await donor.stateDict()];
-    spoil(given as never);
-    const loading = one.loadStateDict(given);
-    if (refusal === undefined) {
-      // What it said the first time is taken over, and is sound.
-      await loading;
-      const loaded = await one.stateDict();
-      expect([loaded.state[0].step, loaded.state[1].step]).toEqual([5, 5]);
-      await donor.loadStateDict(loaded);
-    } else {
-      await expect(loading).rejects.toThrow(refusal);
-      expect(await one.stateDict()).toEqual(before);
-    }
-  });
+  test.each(inconsistent)(
+    'a state dict that gives different values on each read: %s',
+    async (...[, spoil, refusal]) => {
+      const make = () => adamw(params(), { schedule: schedules.reduceOnPlateau(), ...backend });
+      const [one, donor] = await Promise.all([make(), make()]);
+      one.step(grads());
+      for (let t = 0; t < 5; t++) donor.step(grads());
+      const [before, given] = [await one.stateDict(), await donor.stateDict()];
+      spoil(given as never);
+      const loading = one.loadStateDict(given);
+      if (refusal === undefined) {
+        // The values of the first read are loaded, and are valid.
+        await loading;
+        const loaded = await one.stateDict();
+        expect([loaded.state[0].step, loaded.state[1].step]).toEqual([5, 5]);
+        await donor.loadStateDict(loaded);
+      } else {
+        await expect(loading).rejects.toThrow(refusal);
+        expect(await one.stateDict()).toEqual(before);
+      }
+    },
+  );
 
-  test('a state dict whose arrays lie in the optimizer’s own memory is read before it is written', async () => {
+  test('a state dict with arrays in the optimizer’s own memory is copied before it is written', async () => {
     const own = optimizer.params as Readonly<Record<string, unknown>>;
     if (!(own.w instanceof Float32Array)) return expect(backend).toHaveProperty('backend', 'webgpu');
     const given = await optimizer.stateDict();
@@ -661,14 +664,14 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     await expectUndisturbed();
   });
 
-  test('a schedule that refuses its state only when it counts, after another has taken its own', async () => {
+  test('a schedule that throws when its state is loaded, after another schedule has loaded its state', async () => {
     const states: unknown[] = [];
     const plateau = schedules.reduceOnPlateau();
     const refusing = Object.assign(() => 1, {
       stateDict: () => ({}),
       loadStateDict: () => {
         states.push(plateau.stateDict().multiplier);
-        if (states.length === 1) throw new Error('not I');
+        if (states.length === 1) throw new Error('bad state');
       },
     });
     const { w, b } = params();
@@ -681,12 +684,12 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
     );
     const given = await made.stateDict();
     given.param_groups[0].schedule = { ...plateau.stateDict(), multiplier: 0.5 };
-    await expect(made.loadStateDict(given)).rejects.toThrow('The schedule in param_groups[1] is refused: not I');
+    await expect(made.loadStateDict(given)).rejects.toThrow('The schedule in param_groups[1] is refused: bad state');
     expect(states).toEqual([0.5, 0.5]);
     expect(plateau.stateDict().multiplier).toBe(1);
   });
 
-  test('what pages add to Object.prototype is no part of a state dict', async () => {
+  test('properties of Object.prototype are not part of a state dict', async () => {
     const given = await undisturbed.stateDict();
     const added = {
       step: 7,
@@ -699,21 +702,21 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
       strict: 0,
     };
     const { 1: _, ...state } = given.state;
-    const everywhere = Object.getPrototypeOf({}) as object;
+    const prototype = Object.getPrototypeOf({}) as object;
     const { algorithm: _algorithm, frozen: _frozen, ...group } = given.param_groups[0];
     try {
       for (const [name, value] of Object.entries(added)) {
-        Object.defineProperty(everywhere, name, { value, configurable: true, enumerable: false, writable: true });
+        Object.defineProperty(prototype, name, { value, configurable: true, enumerable: false, writable: true });
       }
       await optimizer.loadStateDict({ state, param_groups: [group] } as never);
       await optimizer.loadStateDict(given);
     } finally {
-      for (const name of Object.keys(added)) Reflect.deleteProperty(everywhere, name);
+      for (const name of Object.keys(added)) Reflect.deleteProperty(prototype, name);
     }
     await expectUndisturbed();
   });
 
-  test('keys of a state dict of Lookahead are indices as they are written', async () => {
+  test('an index with a leading zero in a state dict of Lookahead', async () => {
     const ahead = await lookahead(optimizer);
     const given = await ahead.stateDict();
     const { 1: last, ...others } = given.state;
@@ -745,26 +748,26 @@ describe.each(backends)('%s: what is refused changes nothing', (...[, backend]) 
 });
 
 describe.each(backends.slice(0, 2))('%s: gradients in the optimizer’s own memory', (...[, backend]) => {
-  test('are refused where they are another tensor’s', async () => {
+  test('are refused if they belong to another tensor', async () => {
     const optimizer = await adamw({ a: array(4, 1), b: array(4, 2) }, backend);
     const { a, b } = optimizer.grads as Record<string, Float32Array>;
     expect(() => optimizer.step({ a: b, b: a })).toThrow('The gradient of "a" lies in the memory of another tensor.');
     expect(() => optimizer.step({ a: a.subarray(0), b })).not.toThrow();
   });
 
-  test('may be parameters, as they were before the step', async () => {
+  test('may be parameters, with their values before the step', async () => {
     const [a, b] = [array(4, 1), array(4, 2)];
     const optimizer = await adamw([{ params: { a } }, { params: { b } }], backend);
     const live = optimizer.params as Record<string, Float32Array>;
     optimizer.step({ a: live.b, b: live.a });
-    const apart = await adamw({ a, b }, backend);
-    apart.step({ a: b, b: a });
+    const separate = await adamw({ a, b }, backend);
+    separate.step({ a: b, b: a });
     for (const name of ['a', 'b'])
-      expect(difference(await optimizer.read(name), await apart.read(name))).toBeUndefined();
+      expect(difference(await optimizer.read(name), await separate.read(name))).toBeUndefined();
   });
 });
 
-test.each(backends.slice(0, 2))('%s: encode() is refused where there is no GPU', async (...[, backend]) => {
+test.each(backends.slice(0, 2))('%s: encode() throws on the CPU', async (...[, backend]) => {
   const optimizer = await adamw(params(), backend);
   const encoder = { beginComputePass: () => {} };
   expect(() => optimizer.encode(any(encoder), any(grads()))).toThrow(
@@ -774,7 +777,7 @@ test.each(backends.slice(0, 2))('%s: encode() is refused where there is no GPU',
   expect(optimizer.stepOf('w')).toBe(0);
 });
 
-describe('options and arguments that do not exist', () => {
+describe('unknown options and extra arguments', () => {
   const w = (): Record<string, Float32Array> => ({ w: array(2, 1) });
 
   test.each([
@@ -799,7 +802,7 @@ describe('options and arguments that do not exist', () => {
     expect(() => Object.assign(optimizer.groups[0], { [name]: 0.1 })).toThrow(suggestion);
   });
 
-  test('options of the optimizer as a whole, of Lookahead and of loading have suggestions', async () => {
+  test('suggests options of the optimizer as a whole, of Lookahead and of loading', async () => {
     for (const [name, meant] of Object.entries({ thread: 'threads', keepgrads: 'keepGrads', Backend: 'backend' })) {
       const suggestion = new RegExp(`^Unknown option "${name}".* Did you mean ${meant}\\?$`);
       await expect(adamw(w(), any({ [name]: 1 }))).rejects.toThrow(suggestion);
@@ -807,11 +810,11 @@ describe('options and arguments that do not exist', () => {
     const optimizer = await adamw(w());
     await expect(lookahead(optimizer, any({ alfa: 0.5 }))).rejects.toThrow(/ Did you mean alpha\?$/);
     await expect(optimizer.loadStateDict(any({}), any({ stric: false }))).rejects.toThrow(/ Did you mean strict\?$/);
-    // What belongs elsewhere is told so, and is not suggested in its own place.
+    // For an option that belongs elsewhere, the error says where instead of suggesting it.
     await expect(adamw([{ params: w(), ...any({ backend: 'wasm' }) }])).rejects.toThrow(/as a whole\.$/);
   });
 
-  test('what is no name is refused in a sentence', async () => {
+  test('refuses names that are not strings', async () => {
     const optimizer = await adamw(w());
     const revoked = Proxy.revocable({}, {});
     revoked.revoke();
@@ -834,7 +837,7 @@ describe('options and arguments that do not exist', () => {
     }
     expect(() => wgslKernel(any(['adam']))).toThrow('Expected the kernel to be one of');
     expect(() => coefficients(any(['adam']))).toThrow('Expected the algorithm to be one of');
-    // The next step could not be counted.
+    // From these no next step can be counted.
     for (const step of [2 ** 53 - 1, -0, -1, 0.5]) {
       expect(() => coefficients('adam', {}, { step })).toThrow(
         `Expected step to be a whole number of at least 0, less than 2^53 - 1, got ${step}.`,
@@ -842,14 +845,14 @@ describe('options and arguments that do not exist', () => {
     }
   });
 
-  test('nothing is suggested that is not near', async () => {
+  test('suggests nothing if no name is similar', async () => {
     await expect(adamw(w(), any({ threshold: 1 }))).rejects.toThrow(/as a whole\.$/);
     await expect(adamw(w(), any({ x: 1 }))).rejects.toThrow(/as a whole\.$/);
     const long = 'weight'.repeat(100_000);
     await expect(adamw(w(), any({ [long]: 1 }))).rejects.toThrow('Unknown option "weightweight');
   });
 
-  test('names of tensors and options of schedules have suggestions, too', async () => {
+  test('suggests names of tensors and options of schedules', async () => {
     const optimizer = await adamw({ weight: array(2, 1), bias: array(2, 2) });
     const unknown = 'There is no parameter "wieght"; there are "weight", "bias". Did you mean weight?';
     await expect(optimizer.read('wieght')).rejects.toThrow(unknown);
@@ -858,7 +861,7 @@ describe('options and arguments that do not exist', () => {
     expect(() => optimizer.step({}, any({ scale: 2 }))).toThrow(/ Did you mean gradScale\?$/);
   });
 
-  test('arguments too many are refused by every function', async () => {
+  test('every function refuses extra arguments', async () => {
     const optimizer = await adamw(w());
     const ahead = await lookahead(await adamw(w()));
     const gradients = { w: array(2, 2) };
@@ -916,13 +919,13 @@ describe('options and arguments that do not exist', () => {
       await expect((async () => call(...any<never[]>([...args, undefined])))(), name).rejects.toThrow(refused);
     }
     expect(optimizer.completedSteps).toBe(0);
-    // What is handed to `map` and `filter` gets an index, too.
+    // Callbacks of `map` and `filter` accept the extra index.
     const names = ['w', 'bias'];
     expect(names.filter(noDecayOnBiasAndNorm)).toEqual(['w']);
     expect([0, 1].map(schedules.constant())).toEqual([1 / 3, 1 / 3]);
   });
 
-  /** The methods of an optimizer, bound, by name, with as many arguments as they take. */
+  /** The bound methods of an optimizer by name, with all the arguments that they take. */
   function methods(optimizer: object, gradients: unknown): [string, [(...args: never[]) => unknown, ...unknown[]]][] {
     const taken: Record<string, unknown[]> = {
       step: [gradients, {}],
@@ -957,12 +960,12 @@ describe('options and arguments that do not exist', () => {
   }
 });
 
-describe('what would be assigned to no effect throws', () => {
+describe('an assignment without effect throws', () => {
   const assignments: [string, string, RegExp][] = [
     ['an option', 'o.lr = 0', /^There is no "lr" to assign, got 0; options are in groups, as groups\[0\]\.lr\.$/],
-    ['another word for one', 'o.learningRate = 0', /^There is no "learningRate" .* Did you mean lr\?$/],
+    ['a synonym of an option', 'o.learningRate = 0', /^There is no "learningRate" .* Did you mean lr\?$/],
     [
-      'anything else',
+      'an unknown property',
       'o.foo = "x"',
       /^There is no "foo" to assign, got "x"; options are in groups, as groups\[0\]\.lr\.$/,
     ],
@@ -977,15 +980,23 @@ describe('what would be assigned to no effect throws', () => {
       'o.groups[0] = { lr: 0 }',
       /^groups\["0"\] is read-only, got an Object; assign to an option, as groups/,
     ],
-    ['one more group', 'o.groups.push({ params: {} })', /^groups\["1"\] is read-only, .* or call addParamGroup\(\)\.$/],
+    ['an added group', 'o.groups.push({ params: {} })', /^groups\["1"\] is read-only, .* or call addParamGroup\(\)\.$/],
     ['fewer groups', 'o.groups.length = 0', /^groups\["length"\] is read-only, got 0; /],
     ['no group', 'delete o.groups[0]', /^groups\["0"\] is read-only, got undefined; /],
     ['freezing the groups', 'Object.freeze(o.groups)', /^groups is read-only as it is: it cannot be frozen, sealed or/],
-    ['no more groups', 'Object.preventExtensions(o.groups)', /^groups is read-only as it is: .* addParamGroup\(\)\.$/],
-    ['other groups', 'Object.setPrototypeOf(o.groups, null)', /^groups is read-only as it is: .* given a prototype; /],
+    [
+      'preventing extensions of the groups',
+      'Object.preventExtensions(o.groups)',
+      /^groups is read-only as it is: .* addParamGroup\(\)\.$/,
+    ],
+    [
+      'the prototype of the groups',
+      'Object.setPrototypeOf(o.groups, null)',
+      /^groups is read-only as it is: .* given a prototype; /,
+    ],
     ['a beta', 'o.groups[0].betas[0] = 0.5', /read only/],
     ['a name of a group', 'o.groups[0].params[0] = "v"', /read only/],
-    ['one more name', 'o.groups[0].params.push("v")', /not extensible/],
+    ['an added name', 'o.groups[0].params.push("v")', /not extensible/],
     ['fewer names', 'o.groups[0].params.length = 0', /read only/],
     ['a name of a frozen tensor', 'o.groups[0].frozen.push("w")', /not extensible/],
     ['the name of the backend', 'o.backend.name = "webgpu"', /read only/],
@@ -998,7 +1009,7 @@ describe('what would be assigned to no effect throws', () => {
     // oxlint-disable-next-line no-new-func -- a script without strict mode as well as a module
     const assign = (mode: string) => new Function('o', `${mode}${code}`) as (given: unknown) => void;
     expect(() => assign('"use strict";')(optimizer)).toThrow(message);
-    // These are plain frozen records and lists, which are fast to read and can be cloned: only strict mode throws.
+    // Plain frozen records and lists throw only in strict mode; they are fast to read and can be cloned.
     const isFrozen = /^o\.(params|grads|backend|groups\[0\])\..* = /.test(code);
     if (!isFrozen) expect(() => assign('')(optimizer)).toThrow(message);
     expect(optimizer.groups.map(({ params: names, frozen, betas }) => [names, frozen, betas])).toEqual([
@@ -1008,7 +1019,7 @@ describe('what would be assigned to no effect throws', () => {
     expect(Object.keys(optimizer.params)).toEqual(['w', 'v']);
   });
 
-  test('but what is shown of a group can be cloned and sent, also after loading', async () => {
+  test('but properties of a group can be cloned, also after loading', async () => {
     const optimizer = await adamw({ w: array(2, 1) });
     const other = await adamw({ w: array(2, 1) }, { betas: [0.5, 0.75] });
     other.freeze('w');
@@ -1020,7 +1031,7 @@ describe('what would be assigned to no effect throws', () => {
     expect(structuredClone(optimizer.groups[0].betas)).toEqual([0.25, 0.5]);
   });
 
-  test('of Lookahead, and of coefficients', async () => {
+  test('on Lookahead and coefficients', async () => {
     const ahead = any<Record<string, unknown>>(await lookahead(await adamw({ w: array(2, 1) })));
     expect(() => (ahead.k = 3)).toThrow('There is no "k" to assign, got 3; options are in optimizer.groups,');
     expect(() => (ahead.lr = 3)).toThrow('options are in optimizer.groups, as optimizer.groups[0].lr.');
@@ -1032,7 +1043,7 @@ describe('what would be assigned to no effect throws', () => {
     expect(() => (scalars.step = 3)).toThrow('coefficients["step"] is read-only, got 3;');
   });
 
-  test('but a method may be replaced, to watch it', async () => {
+  test('but a method may be replaced by a spy', async () => {
     const optimizer = await adamw({ w: array(2, 1) });
     const { step } = optimizer;
     let count = 0;
@@ -1045,8 +1056,8 @@ describe('what would be assigned to no effect throws', () => {
   });
 });
 
-describe('properties of Object.prototype are nobody’s', () => {
-  // Old libraries and polyfills leave functions there, and names may be options of ours.
+describe('ignores properties of Object.prototype:', () => {
+  // Old libraries and polyfills add functions there, whose names may equal our options.
   const names = [
     'clone',
     'w',
@@ -1135,7 +1146,7 @@ describe('properties of Object.prototype are nobody’s', () => {
   });
 });
 
-describe.each(backends)('%s: memory that was transferred is refused', (...[, backend]) => {
+describe.each(backends)('%s: refuses transferred memory', (...[, backend]) => {
   const transferred = (length: number): Float32Array => {
     const values = array(length, 7);
     structuredClone(values, { transfer: [values.buffer] });
@@ -1153,7 +1164,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     expect(Object.keys(optimizer.params)).toEqual(['w']);
   });
 
-  test('as is a parameter at the end of a buffer that has shrunk', async () => {
+  test('and a parameter at the end of a buffer that has shrunk', async () => {
     await expect(adamw({ w: shrunk(2) }, backend)).rejects.toThrow(lost('parameter "w"'));
     await expect(adamw([{ params: { w: shrunk(2) } }], backend)).rejects.toThrow(lost('parameter "w"'));
     const optimizer = await adamw({ w: array(2, 1) }, backend);
@@ -1169,7 +1180,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     const w = array(2, 1);
     const creating = adamw({ w }, backend);
     structuredClone(w, { transfer: [w.buffer] });
-    // Whichever was first: what was transferred is never taken for nothing.
+    // Either the values were copied before the transfer, or creation rejects.
     await creating.then(
       async (optimizer) => expect(await optimizer.read('w')).toEqual(array(2, 1)),
       (error: Error) => expect(error.message).toBe(lost('parameter "w"')),
@@ -1184,7 +1195,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
     expect(() => optimizer.accumulate(given)).toThrow(refused);
     await expect(optimizer.norms(given)).rejects.toThrow(refused);
     expect(optimizer.completedSteps).toBe(0);
-    // No values at all may be meant.
+    // An empty gradient is valid.
     optimizer.step({ none: new Float32Array(0) });
   });
 
@@ -1207,7 +1218,7 @@ describe.each(backends)('%s: memory that was transferred is refused', (...[, bac
   });
 });
 
-test('reference: the optimizer’s own memory, once transferred, is refused', async () => {
+test('reference: every call throws after the optimizer’s own memory was transferred', async () => {
   const optimizer = await adamw({ w: array(2, 1) }, { backend: 'reference' });
   const given = { w: array(2, 2) };
   optimizer.step(given);

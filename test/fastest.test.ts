@@ -97,7 +97,7 @@ describe('if not all backends can run', () => {
     expect(reason).toContain('Not WebAssembly SIMD: WebAssembly cannot be compiled here');
   });
 
-  test('a build for the edge measures nothing, since clocks stand still there', () => {
+  test('a build for the edge measures nothing, since clocks do not advance there', () => {
     const program = `
       const { backend } = await adamw({ w: new Float32Array(8) }, { backend: 'fastest' });
       console.log(backend.name, backend.reason);`;

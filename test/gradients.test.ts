@@ -1,4 +1,4 @@
-// Gradients on their way to a step: sums of several batches, and norms.
+// Tests accumulated gradients and norms.
 
 import { adamw, adamwScheduleFree, nadam, type StateDict } from 'twinstep';
 import { describe, expect, test } from 'vitest';
@@ -24,7 +24,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     ['adamw', adamw],
     ['adamwScheduleFree', adamwScheduleFree],
   ] as [string, typeof adamw][])('%s', (...[, create]) => {
-    test('steps by the mean of what was accumulated', async () => {
+    test('step() uses the mean of the accumulated gradients', async () => {
       const [accumulated, mean] = await Promise.all([create(params(), backend), create(params(), backend)]);
       for (let t = 0; t < 3; t++) {
         const batches = [2, 3, 4, 5].map((seed) => tensors(lengths, 10 * t + seed));
@@ -37,7 +37,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     });
   });
 
-  test('the mean is the sum over the batches, taken once and in f64', async () => {
+  test('the mean is the sum scaled once by 1 / batches, computed in f64', async () => {
     const [accumulated, scaled] = await Promise.all([
       adamw(params(), backend),
       adamw(params(), { ...backend, gradScale: 1 / 3 }),
@@ -49,7 +49,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(accumulated, params()), await readAll(scaled, params()));
   });
 
-  test('step(optimizer.grads, options) is step() with options, also of a mean', async () => {
+  test('step(optimizer.grads, options) equals step() with options, also with accumulated gradients', async () => {
     const [own, given] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
     const [batch, another] = [tensors(lengths, 2), tensors(lengths, 3)];
     for (const each of [batch, another]) own.accumulate(each);
@@ -66,7 +66,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(() => passing.step(passing.grads)).toThrow('keeps no gradients (keepGrads: false): hand them over.');
   });
 
-  test('a batch without a gradient for a tensor adds nothing to it, and a tensor without any is not stepped', async () => {
+  test('a batch may lack gradients, and a tensor without any is not stepped', async () => {
     const [accumulated, mean] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
     const { w1, w3 } = tensors(lengths, 2);
     accumulated.accumulate({ w1, w3 });
@@ -75,7 +75,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     mean.step({ w1, w3: w3.map((x) => x / 2) });
     same(await readAll(accumulated, params()), await readAll(mean, params()));
     expect(accumulated.stepOf('w64')).toBe(0);
-    // And what was accumulated is forgotten.
+    // The step clears the sums.
     const grads = tensors(lengths, 3);
     accumulated.accumulate(grads);
     accumulated.step();
@@ -83,7 +83,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(accumulated, params()), await readAll(mean, params()));
   });
 
-  test('a sum of finite gradients stays finite, and one of an infinite one does not', async () => {
+  test('a sum of finite gradients stays finite; a sum with an infinite one is not', async () => {
     const w = Float32Array.of(1, 1, 1, 1);
     const optimizer = await adamw({ w }, { ...backend, lr: 0.01 });
     const batch = (first: number, fourth: number) => ({ w: Float32Array.of(first, -3e38, 1e30, fourth) });
@@ -98,7 +98,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(d).toBeNaN();
   });
 
-  test('zeroGrad() drops what was accumulated, and zeroes the gradients', async () => {
+  test('zeroGrad() drops accumulated gradients and writes zeros', async () => {
     const [dropped, plain] = await Promise.all([adamw(params(), backend), adamw(params(), backend)]);
     dropped.accumulate(tensors(lengths, 2));
     dropped.zeroGrad();
@@ -107,7 +107,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(dropped, params()), await readAll(plain, params()));
   });
 
-  test('what cannot be accumulated is refused, and nothing is added', async () => {
+  test('a refused accumulate() adds nothing', async () => {
     const optimizer = await adamw(params(), backend);
     const grads = tensors(lengths, 2);
     optimizer.accumulate(grads);
@@ -127,7 +127,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(() => passing.accumulate(grads)).toThrow('keeps no gradients (keepGrads: false): none can be accumulated.');
   });
 
-  test('what was accumulated is no part of the state, and nothing is saved or loaded before it is taken', async () => {
+  test('state dicts cannot be saved or loaded while gradients are accumulated', async () => {
     const optimizer = await adamw(params(), backend);
     const dict = await optimizer.stateDict();
     optimizer.accumulate(tensors(lengths, 2));
@@ -139,7 +139,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     await optimizer.loadStateDict(dict);
   });
 
-  test('a step may scale its gradients, of all groups, and of itself alone', async () => {
+  test('the gradScale of a step scales the gradients of all groups in that step only', async () => {
     const groups = () => [
       { params: { a: array(5, 1) } as Tensors, gradScale: 2 },
       { params: { b: array(5, 2) } as Tensors },
@@ -161,7 +161,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(() => clipped.step(grads, any(null))).toThrow('Expected the options of a step to be a record, got null.');
   });
 
-  describe('what a call asks may not call back into its optimizer', () => {
+  describe('callbacks of a call must not call its optimizer:', () => {
     const grads = tensors(lengths, 2);
     type Optimizer = Awaited<ReturnType<typeof adamwScheduleFree>>;
     const calls: Record<string, (optimizer: Optimizer, dict: StateDict) => unknown> = {
@@ -182,7 +182,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       loadStateDict: (optimizer, dict) => optimizer.loadStateDict(dict),
       dispose: (optimizer) => optimizer.dispose(),
     };
-    /** An optimizer after a step, whose schedule, mask or schedule's memory does `act` when it is armed; and one without. */
+    /** Two optimizers after a step. Schedule, mask and schedule state of the first call `hooks.act` if it is set. */
     const make = async () => {
       const hooks = { act: undefined as (() => unknown) | undefined };
       const callBack = <Value>(value: Value): Value => (hooks.act?.(), value);
@@ -213,7 +213,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       hooks.act = () => calls[method](optimizer, dict);
       const refused = `${method}() was called in the midst of another call: a schedule must not call its own optimizer.`;
       expect(() => optimizer.step(grads)).toThrow(refused);
-      // Not even where the schedule catches what is thrown.
+      // The call has no effect even if the schedule catches the error.
       hooks.act = () => {
         expect(() => calls[method](optimizer, dict)).toThrow(refused);
       };
@@ -246,7 +246,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       }
     });
 
-    test('but it may assign options, of which a step takes the value of before or after', async () => {
+    test('but may assign options: a step uses the old value or the new one throughout', async () => {
       const betas: [number, number][] = [
         [0.9, 0.999],
         [0.5, 0.7],
@@ -264,7 +264,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       expect(whole).toContainEqual(assigned);
     });
 
-    test('but it may read', async () => {
+    test('but may read', async () => {
       const made = await make();
       const { hooks, optimizer } = made;
       const before = await optimizer.read('w3');
@@ -276,14 +276,14 @@ describe.each(backends)('%s', (...[name, backend]) => {
     });
   });
 
-  test('norms and sums that are refused leave nothing behind', async () => {
+  test('refused norms have no effect', async () => {
     const optimizer = await adamw(params(), { ...backend, keepGrads: false });
     const before = await optimizer.norms();
     await expect(optimizer.norms({ w1: array(1, 1), x: array(1, 1) })).rejects.toThrow('There is no parameter "x"');
     expect(await optimizer.norms()).toEqual(before);
   });
 
-  test('an empty tensor before others does not stop them', async () => {
+  test('steps tensors after an empty one', async () => {
     const make = (keepGrads: boolean) =>
       adamw({ a: array(1, 1), empty: new Float32Array(0), b: array(1, 2) }, { ...backend, keepGrads });
     const [passing, kept] = await Promise.all([make(false), make(true)]);
@@ -291,7 +291,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     same(await readAll(passing, { a: 0, b: 0 }), await readAll(kept, { a: 0, b: 0 }));
   });
 
-  test('a frozen tensor takes no part', async () => {
+  test('accumulate() ignores frozen tensors', async () => {
     const optimizer = await adamw(params(), backend);
     optimizer.freeze('w3');
     optimizer.accumulate(tensors(lengths, 2));
@@ -302,11 +302,11 @@ describe.each(backends)('%s', (...[name, backend]) => {
 
   const norm = (values: Float32Array): number => Math.hypot(...values);
   const near = (actual: number | undefined, expected: number): void => {
-    // Each sum of 1e5 squares rounds 1e5 times to f64 at most; on the GPU parts of 64 elements, to f32.
+    // A sum of 1e5 squares rounds at most 1e5 times to f64. The GPU sums parts of 64 elements in f32.
     expect(Math.abs(actual! - expected)).toBeLessThanOrEqual((name === 'webgpu' ? 1e-6 : 1e-11) * expected);
   };
 
-  test('norms are of the parameters and of the gradients that a step would take', async () => {
+  test('norms() returns the norms of parameters and of the gradients of the next step', async () => {
     const long = { ...params(), long: array(100_000, 7) };
     const optimizer = await adamw(long, backend);
     const { w3, w64 } = tensors(lengths, 2);
@@ -329,14 +329,14 @@ describe.each(backends)('%s', (...[name, backend]) => {
     ['large', 3e38],
     ['small', 1e-30],
     ['subnormal', 1e-40],
-  ])('norms of %s numbers do not leave the range of f32', async (_, size) => {
+  ])('norms of %s numbers do not overflow or underflow', async (_, size) => {
     const values = new Float32Array(200).fill(size);
     const optimizer = await adamw({ values }, backend);
     const { param } = (await optimizer.norms()).values;
     near(param, values[0] * Math.sqrt(200));
   });
 
-  test('the norm of what is not finite says so', async () => {
+  test('norms are Infinity or NaN if an element is', async () => {
     const grads = {
       nan: new Float32Array([1, NaN]),
       infinite: new Float32Array([1, -Infinity]),
@@ -348,7 +348,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(Object.values(norms).map(({ param }) => param)).toEqual([NaN, Infinity, 0]);
   });
 
-  test('norms are read as they are at the call', async () => {
+  test('norms() reads the values at the call', async () => {
     const optimizer = await adamw({ w: new Float32Array(5).fill(1) }, { ...backend, lr: 1 });
     const reading = optimizer.norms();
     optimizer.step({ w: new Float32Array(5).fill(1) });
@@ -357,7 +357,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
 });
 
 test.each(['wasm', 'reference'] as const)(
-  '%s: gradients that pass one by one are not another’s parameters, which change meanwhile',
+  '%s: keepGrads: false refuses a gradient in the memory of another parameter, which may change before it is read',
   async (backend) => {
     const optimizer = await adamw(params(), { backend, keepGrads: false });
     const { w3, w64 } = optimizer.params;
@@ -368,7 +368,7 @@ test.each(['wasm', 'reference'] as const)(
   },
 );
 
-test('gradients in the caller’s buffers are accumulated and measured where they are', async () => {
+test('accumulate() and norms() take gradients in the caller’s buffers', async () => {
   const optimizer = await adamw(params(), { backend: 'webgpu', device });
   const plain = await adamw(params(), { backend: 'webgpu', device });
   const batches = [2, 3].map((seed) => tensors(lengths, seed));
@@ -383,7 +383,7 @@ test('gradients in the caller’s buffers are accumulated and measured where the
   expect(norms.w250.grad).toBeCloseTo(Math.hypot(...array(250, 3)), 4);
 });
 
-test('a buffer that the device refuses is reported by every call, until a state dict is loaded', async () => {
+test('after an accumulate() that the device refuses, every call throws until a state dict is loaded', async () => {
   const optimizer = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
   const plain = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
   const dict = await optimizer.stateDict();

@@ -1,4 +1,4 @@
-// Groups while they run: added to, frozen, masked; and steps in parts. What is refused changes nothing.
+// Tests adding, removing, freezing and masking tensors, steps in parts, and loading state dicts of other groups.
 
 import { adam, adamw, adamwScheduleFree, lookahead, noDecayOnBiasAndNorm, sgdScheduleFree } from 'twinstep';
 import { reduceOnPlateau } from 'twinstep/schedules';
@@ -11,7 +11,7 @@ import { readAll, same, type Tensors } from './support/tensors.js';
 const lengths = [3, 64];
 const x = (): Float32Array => array(5, 9);
 
-/** How many entries are put into maps, sets and frozen objects by `work`. */
+/** Counts the entries that `work` adds to maps, sets and frozen objects. */
 async function entriesOf(work: () => Promise<void>): Promise<number> {
   const { freeze } = Object;
   let entries = 0;
@@ -29,7 +29,7 @@ async function entriesOf(work: () => Promise<void>): Promise<number> {
   return entries;
 }
 
-/** How many items of arrays `work` filters. */
+/** Counts the array items that `work` filters. */
 async function filteredBy(work: () => Promise<void>): Promise<number> {
   const { filter } = Array.prototype;
   let items = 0;
@@ -46,7 +46,7 @@ describe.each(backends)('%s', (...[, backend]) => {
   const make = () => adamw([{ params: tensors(lengths, 1), decayMask: { w3: true, w64: false } }], backend);
 
   test.each([
-    ['a name that is taken', { params: { w3: x() } }, 'There is a parameter "w3" already, another one of group 1.'],
+    ['a duplicate name', { params: { w3: x() } }, 'There is a parameter "w3" already, another one of group 1.'],
     ['no parameter', { params: {} }, 'Expected at least one parameter, got an Object.'],
     ['no record', [x()], 'Expected group 1 to be a record with params, got [Float32Array(5)].'],
     [
@@ -54,14 +54,14 @@ describe.each(backends)('%s', (...[, backend]) => {
       { params: { x: x() }, lr: -1 },
       'Expected lr of group 1 to be a finite number of at least 0, got -1.',
     ],
-    ['an unknown one', { params: { x: x() }, momentum: 1 }, 'Unknown option "momentum" of group 1, got 1;'],
+    ['an unknown option', { params: { x: x() }, momentum: 1 }, 'Unknown option "momentum" of group 1, got 1;'],
     [
-      'a mask that misses it',
+      'a mask without its name',
       { params: { x: x() }, decayMask: {} },
       'decayMask of group 1 does not say whether "x" decays.',
     ],
     ['a list of numbers', { params: { x: [1] } }, 'Expected parameter "x" to be a Float32Array, a GPUBuffer or a'],
-  ])('a group with %s is refused', async (_, group, sentence) => {
+  ])('addParamGroup() refuses %s', async (_, group, sentence) => {
     const optimizer = await make();
     const before = await optimizer.stateDict();
     await expect(optimizer.addParamGroup(any(group))).rejects.toThrow(sentence);
@@ -72,7 +72,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(optimizer.stepOf('x')).toBe(1);
   });
 
-  test('tensors are refused for a group that does not exist, or whose mask cannot know them', async () => {
+  test('addParams() refuses an unknown group, and a name that the mask does not have', async () => {
     const optimizer = await make();
     const lacks = 'decayMask of group 0 does not say whether "x" decays.';
     await expect(optimizer.addParams(0, { x: x() })).rejects.toThrow(lacks);
@@ -83,7 +83,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(Object.keys(optimizer.params)).toEqual(['w3', 'w64']);
   });
 
-  test('one addition at a time, and none to what is disposed of', async () => {
+  test('refuses two additions at the same time, and one after dispose()', async () => {
     const optimizer = await make();
     const first = optimizer.addParamGroup({ params: { x: x() } });
     await expect(optimizer.addParamGroup({ params: { y: x() } })).rejects.toThrow('await that first');
@@ -93,7 +93,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expect(late).rejects.toThrow('disposed of');
   });
 
-  test('to add a tensor is as much work, however many there are', async () => {
+  test('the work of adding a tensor does not depend on the number of tensors', async () => {
     const optimizer = await adamw(tensors(lengths, 1), backend);
     const added = async (i: number): Promise<void> => {
       await optimizer.addParams(0, { [`x${i}`]: x() });
@@ -105,22 +105,22 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(await entriesOf(() => added(300))).toBe(few);
   });
 
-  test('tensors that were added one by one are stepped as those of one record, and listed in the order they came', async () => {
+  test('tensors added one by one step like those of one record, and are listed in the order of addition', async () => {
     const names = Array.from({ length: 300 }, (_, i) => `x${i}`);
     const made = (seed: number) => Object.fromEntries(names.map((name, i) => [name, array(1 + (i % 70), seed + i)]));
     const params = made(1);
-    const [apart, whole] = [await adamw({ x0: params.x0 }, backend), await adamw(params, backend)];
-    for (const name of names.slice(1)) await apart.addParams(0, { [name]: params[name] });
-    for (const seed of [500, 1000]) for (const optimizer of [apart, whole]) optimizer.step(made(seed));
-    same(await readAll(apart, params), await readAll(whole, params));
-    for (const shown of [apart.params, apart.grads]) {
+    const [separate, whole] = [await adamw({ x0: params.x0 }, backend), await adamw(params, backend)];
+    for (const name of names.slice(1)) await separate.addParams(0, { [name]: params[name] });
+    for (const seed of [500, 1000]) for (const optimizer of [separate, whole]) optimizer.step(made(seed));
+    same(await readAll(separate, params), await readAll(whole, params));
+    for (const shown of [separate.params, separate.grads]) {
       expect(Object.keys(shown)).toEqual(names);
       expect(Object.isFrozen(shown)).toBe(true);
     }
-    expect(apart.params).toBe(apart.params);
+    expect(separate.params).toBe(separate.params);
   });
 
-  test('a group that is added has the options that the optimizer was made with', async () => {
+  test('an added group has the options of the optimizer’s creation', async () => {
     const schedule = (): number => 0.5;
     const optimizer = await adamw([{ params: tensors(lengths, 1), lr: 0.25 }], { ...backend, lr: 0.125, schedule });
     await optimizer.addParamGroup({ params: { x: x() }, weightDecay: 0 });
@@ -130,7 +130,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(optimizer.groups[1].scheduledLr).toBe(0.0625);
   });
 
-  test('a group that is added in eval mode is in eval mode', async () => {
+  test('a group added in eval mode is in eval mode', async () => {
     const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend);
     optimizer.step(tensors(lengths, 2));
     optimizer.eval();
@@ -141,7 +141,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     optimizer.step({ x: x() });
   });
 
-  test('freezing what does not exist is refused', async () => {
+  test('freeze() refuses unknown names and groups', async () => {
     const optimizer = await make();
     expect(() => optimizer.freeze('x')).toThrow('There is no parameter "x"; there are "w3", "w64".');
     expect(() => optimizer.unfreeze(1)).toThrow('Expected the group to be an index below 1, got 1.');
@@ -153,13 +153,13 @@ describe.each(backends)('%s', (...[, backend]) => {
     await expect(optimizer.loadStateDict(dict)).rejects.toThrow('no parameter "x" to be frozen in param_groups[0]');
   });
 
-  test('a gradient for a frozen tensor is checked all the same', async () => {
+  test('a gradient for a frozen tensor is checked', async () => {
     const optimizer = await make();
     optimizer.freeze('w3');
     expect(() => optimizer.step({ w3: x() })).toThrow('Expected 3 gradient values for "w3", got 5.');
   });
 
-  test('a state dict of another decay mask is refused, by the names on which they differ', async () => {
+  test('refuses a state dict of another decay mask, naming the tensors on which they differ', async () => {
     const [optimizer, other] = [await make(), await adamw([{ params: tensors(lengths, 1) }], backend)];
     const dict = await optimizer.stateDict();
     expect(dict.param_groups[0].no_decay).toEqual(['w64']);
@@ -168,7 +168,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     await other.loadStateDict({ ...dict, param_groups: [group as (typeof dict.param_groups)[0]] });
   });
 
-  test('a key of a state dict in camelCase is refused', async () => {
+  test('refuses a state dict with a key in camelCase', async () => {
     const optimizer = await make();
     const dict = await optimizer.stateDict();
     dict.param_groups[0].weightDecay = 0.5;
@@ -177,7 +177,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     );
   });
 
-  test('a step in parts takes each gradient once, and is finished before anything else', async () => {
+  test('a step in parts takes each gradient once, and other calls throw until it is complete', async () => {
     const optimizer = await adamwScheduleFree(tensors(lengths, 1), backend);
     const { w3, w64 } = tensors(lengths, 2);
     optimizer.step({ w3 }, { more: true });
@@ -194,15 +194,15 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
-test.each(['wasm', 'reference'] as const)('%s: small tensors that are added share a memory', async (backend) => {
+test.each(['wasm', 'reference'] as const)('%s: small added tensors share a buffer', async (backend) => {
   const optimizer = await adamw(tensors(lengths, 1), { backend });
   for (let i = 0; i < 400; i++) await optimizer.addParams(0, { [`x${i}`]: x() });
   const buffers = new Set(Object.values(optimizer.params).map((each) => each.buffer));
   expect(buffers.size).toBe(2);
 });
 
-describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
-  test('take work in proportion to their number, however they came', async () => {
+describe.each(backends)('%s: removeParams()', (...[, backend]) => {
+  test('takes work proportional to the number of tensors', async () => {
     const workOf = async (count: number): Promise<number> => {
       const optimizer = await adamw({ w: x() }, backend);
       const names = Array.from({ length: count }, (_, i) => `x${i}`);
@@ -231,15 +231,15 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
   };
 
   test.each([
-    ['one of a group', ['w3']],
+    ['the last of a group', ['w3']],
     ['the first of a group', ['w64']],
     ['a whole group', ['w1', 'w3']],
-    ['of both groups', ['w130', 'w1']],
-  ])('leave the others as they are: %s', async (_, names) => {
+    ['one of each group', ['w130', 'w1']],
+  ])('leaves the other tensors unchanged: %s', async (_, names) => {
     for (const make of [adamw, sgdScheduleFree] as unknown as (typeof adamw)[]) {
       const left = ['w1', 'w3', 'w64', 'w130'].filter((name) => !names.includes(name));
-      const [optimizer, apart] = [await make(two(), backend), await make(two(), backend)];
-      for (let t = 0; t < 3; t++) for (const each of [optimizer, apart]) each.step(tensors(all, 10 + t));
+      const [optimizer, separate] = [await make(two(), backend), await make(two(), backend)];
+      for (let t = 0; t < 3; t++) for (const each of [optimizer, separate]) each.step(tensors(all, 10 + t));
       const shown = optimizer.params[left[0]];
       await optimizer.removeParams(names);
       expect(Object.keys(optimizer.params).toSorted()).toEqual(left.toSorted());
@@ -249,14 +249,14 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
       expect(() => optimizer.step(tensors(all, 1))).toThrow(`There is no parameter "${names.toSorted()[0]}"`);
       expect(() => optimizer.stepOf(names[0])).toThrow('There is no parameter');
       await expect(optimizer.read(names[0])).rejects.toThrow('There is no parameter');
-      for (let t = 0; t < 3; t++) for (const each of [optimizer, apart]) each.step(grads(20 + t, left));
+      for (let t = 0; t < 3; t++) for (const each of [optimizer, separate]) each.step(grads(20 + t, left));
       optimizer.eval();
-      apart.eval();
-      same(await readAll(optimizer, grads(1, left)), await readAll(apart, grads(1, left)));
+      separate.eval();
+      same(await readAll(optimizer, grads(1, left)), await readAll(separate, grads(1, left)));
       const norms = await optimizer.norms();
       expect(Object.keys(norms).toSorted()).toEqual(left.toSorted());
 
-      // And what is saved of them is taken over by another that has lost the same.
+      // A second optimizer without the same tensors loads the state dict.
       const another = await make(two(), backend);
       await another.removeParams(names);
       await another.loadStateDict(await optimizer.stateDict(), { params: await readAll(optimizer, grads(1, left)) });
@@ -269,7 +269,7 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     }
   });
 
-  test('may come again, into any group, and begin anew', async () => {
+  test('allows adding the tensors again, to any group, with new state', async () => {
     const optimizer = await adamw(two(), backend);
     optimizer.step(tensors(all, 2));
     await optimizer.removeParams(['w1', 'w3']);
@@ -279,12 +279,12 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     await optimizer.addParams(0, { w1: array(1, 5) });
     expect(optimizer.groups.map(({ params }) => params)).toEqual([['w1'], ['w64', 'w130', 'w3']]);
     expect([optimizer.stepOf('w3'), optimizer.stepOf('w64'), optimizer.completedSteps]).toEqual([0, 2, 2]);
-    const apart = await adamw({ w1: array(1, 5), w3: array(3, 5) }, backend);
+    const separate = await adamw({ w1: array(1, 5), w3: array(3, 5) }, backend);
     for (let t = 0; t < 3; t++) {
       optimizer.step(tensors(all, 10 + t));
-      apart.step(grads(10 + t, ['w1', 'w3']));
+      separate.step(grads(10 + t, ['w1', 'w3']));
     }
-    same(await readAll(optimizer, { w1: 0, w3: 0 }), await readAll(apart, { w1: 0, w3: 0 }));
+    same(await readAll(optimizer, { w1: 0, w3: 0 }), await readAll(separate, { w1: 0, w3: 0 }));
     for (let i = 0; i < 5; i++) {
       await optimizer.removeParams(['w3', 'w64']);
       await optimizer.addParams(0, { w64: array(64, i), w3: array(3, i) });
@@ -293,7 +293,7 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     }
   });
 
-  test('take no completed step with them', async () => {
+  test('does not change the number of completed steps', async () => {
     const optimizer = await adamw(two(), backend);
     optimizer.step(tensors(all, 2));
     optimizer.step(grads(3, ['w3']));
@@ -313,7 +313,7 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     ['w3', 'Expected what is removed to be an array of at least one name, got "w3".'],
     [undefined, 'Expected what is removed to be an array of at least one name, got undefined.'],
     [['w1', 'w3', 'w64', 'w130'], 'Expected some parameters to be left, got the names of all: dispose() lets go'],
-  ])('are refused: %j', async (names, sentence) => {
+  ])('refuses %j', async (names, sentence) => {
     const optimizer = await adamw(two(), backend);
     optimizer.step(tensors(all, 2));
     const before = await optimizer.stateDict();
@@ -325,7 +325,7 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     optimizer.step(tensors(all, 3));
   });
 
-  test('are not removed within a step, between batches, or while others are added', async () => {
+  test('throws within a step, between batches, and while tensors are being added', async () => {
     const optimizer = await adamw(two(), backend);
     optimizer.step(grads(1, ['w1']), { more: true });
     await expect(optimizer.removeParams(['w3'])).rejects.toThrow('A step is unfinished');
@@ -342,7 +342,7 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     await expect(lazy.params[0].read()).rejects.toThrow('The optimizer changed before "w1"');
   });
 
-  test('stay known to a decay mask that is a record', async () => {
+  test('keeps the names in a decay mask that is a record', async () => {
     const decayMask = { w3: true, w64: false };
     const optimizer = await adamw(tensors(lengths, 1), { ...backend, decayMask });
     await optimizer.removeParams(['w3']);
@@ -352,14 +352,16 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
     expect((await optimizer.stateDict()).param_groups.map((group) => group.no_decay)).toEqual([[], ['w64']]);
   });
 
-  test('are removed from Lookahead, too', async () => {
-    const [ahead, apart] = await Promise.all([0, 1].map(async () => lookahead(await adamw(two(), backend), { k: 2 })));
+  test('removes slow weights of Lookahead', async () => {
+    const [ahead, separate] = await Promise.all(
+      [0, 1].map(async () => lookahead(await adamw(two(), backend), { k: 2 })),
+    );
     const left = ['w1', 'w64'];
-    for (let t = 0; t < 3; t++) for (const each of [ahead, apart]) each.step(tensors(all, 10 + t));
+    for (let t = 0; t < 3; t++) for (const each of [ahead, separate]) each.step(tensors(all, 10 + t));
     await ahead.optimizer.removeParams(['w3']);
     await ahead.optimizer.removeParams(['w130']);
-    for (let t = 0; t < 3; t++) for (const each of [ahead, apart]) each.step(grads(20 + t, left));
-    same(await readAll(ahead.optimizer, grads(1, left)), await readAll(apart.optimizer, grads(1, left)));
+    for (let t = 0; t < 3; t++) for (const each of [ahead, separate]) each.step(grads(20 + t, left));
+    same(await readAll(ahead.optimizer, grads(1, left)), await readAll(separate.optimizer, grads(1, left)));
     expect(Object.keys(ahead.slow.params)).toEqual(left);
     await ahead.loadStateDict(await ahead.stateDict());
     await ahead.optimizer.addParams(0, { w3: array(3, 1) });
@@ -368,9 +370,9 @@ describe.each(backends)('%s: tensors that are removed', (...[, backend]) => {
   });
 });
 
-test('what is removed on the CPU stays readable where it was shown, and threads step without it', async () => {
+test('the array of a removed tensor on the CPU stays readable, and threads step the others', async () => {
   const params = { big: array(200_000, 1), small: array(3, 2) };
-  const [optimizer, apart] = await Promise.all([2, 1].map((threads) => adamw(params, { threads })));
+  const [optimizer, separate] = await Promise.all([2, 1].map((threads) => adamw(params, { threads })));
   const { small } = optimizer.params;
   await optimizer.removeParams(['small']);
   expect(small).toEqual(params.small);
@@ -379,13 +381,13 @@ test('what is removed on the CPU stays readable where it was shown, and threads 
   await optimizer.addParams(0, { big: array(200_000, 1) });
   for (let t = 0; t < 3; t++) {
     optimizer.step({ big: array(200_000, t), more: array(100_000, t) });
-    apart.step({ big: array(200_000, t) });
+    separate.step({ big: array(200_000, t) });
   }
-  same({ big: await optimizer.read('big') }, { big: await apart.read('big') });
-  for (const each of [optimizer, apart]) each.dispose();
+  same({ big: await optimizer.read('big') }, { big: await separate.read('big') });
+  for (const each of [optimizer, separate]) each.dispose();
 });
 
-test('parts of one buffer are removed in work proportional to their number', async () => {
+test('removing parts of one buffer takes work proportional to their number', async () => {
   const { device } = webgpu!;
   const workOf = async (count: number): Promise<number> => {
     const all = buffer(array(64 * count, 1));
@@ -401,7 +403,7 @@ test('parts of one buffer are removed in work proportional to their number', asy
   expect(await workOf(200)).toBeLessThan(3 * (await workOf(100)));
 });
 
-test('buffers of the caller’s are left alone when they are removed, and those of the optimizer’s own are destroyed', async () => {
+test('removeParams() destroys the optimizer’s buffers, but not the caller’s', async () => {
   const { device } = webgpu!;
   const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
   const made = vi.spyOn(device, 'createBuffer');
@@ -431,7 +433,7 @@ test('buffers of the caller’s are left alone when they are removed, and those 
 describe.each(backends)('%s: a state dict', (...[, backend]) => {
   const grads = (seed: number) => tensors(lengths, seed);
 
-  /** A run with much that another one may have otherwise. */
+  /** The state dict of a run with many options that another run may not have. */
   async function saved() {
     const schedule = reduceOnPlateau({ patience: 0, factor: 0.5 });
     const run = await adamw(tensors(lengths, 1), { ...backend, lr: 0.1, schedule, betas: () => [0.8, 0.9] });
@@ -441,7 +443,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     return run.stateDict();
   }
 
-  test('is taken over with the options of this run, or as it is with those of the dict', async () => {
+  test('loads with options: "current", which keeps the options of the run', async () => {
     const dict = await saved();
     const schedule = reduceOnPlateau({ patience: 5 });
     const options = { lr: 0.5, eps: 1e-4, weightDecay: 0.25, decayMask: (name: string) => name === 'w3', schedule };
@@ -459,7 +461,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     expect(after.state).toEqual(dict.state);
     expect(after.param_groups[0].no_decay).toEqual(['w64']);
 
-    // The next step is that of an optimizer which has the same moments, and took these options from the start.
+    // The next step equals that of an optimizer with the same moments that had these options from the start.
     run.unfreeze(0);
     const twin = await adamw(tensors(lengths, 1), { ...backend, ...options });
     await twin.loadStateDict({
@@ -470,7 +472,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     same(await readAll(run, tensors(lengths, 1)), await readAll(twin, tensors(lengths, 1)));
   });
 
-  test('goes to a run with another schedule, or with Nesterov’s step, by the options of this run', async () => {
+  test('loads with options: "current" into a run with another schedule or with Nesterov’s step', async () => {
     const dict = await saved();
     const run = await adamw(tensors(lengths, 1), { ...backend, schedule: () => 0.5, nesterov: true, epsRoot: 1e-8 });
     await run.loadStateDict(dict, { options: 'current' });
@@ -489,12 +491,12 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     [{ options: null }, 'Expected options to be "saved" or "current", got null.'],
     [{ strict: 0 }, 'Expected strict to be true or false, got 0.'],
     [{ strickt: false }, 'Unknown option "strickt"; loadStateDict has "params", "options", "strict".'],
-  ])('is not taken over by %j', async (how, sentence) => {
+  ])('does not load with %j', async (how, sentence) => {
     const run = await adamw(tensors(lengths, 1), backend);
     await expect(run.loadStateDict(await run.stateDict(), any(how))).rejects.toThrow(sentence);
   });
 
-  test('of another beta1 of Schedule-Free is refused in train mode, where parameters depend on it', async () => {
+  test('with another beta1 of Schedule-Free is refused in train mode, where parameters depend on beta1', async () => {
     const make = (beta1: number) => adamwScheduleFree(tensors(lengths, 1), { ...backend, betas: [beta1, 0.999] });
     const [from, to] = [await make(0.9), await make(0.8)];
     from.step(grads(2));
@@ -515,7 +517,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     }
   });
 
-  test('gives what fits to a model that has gained and lost tensors, in whatever groups', async () => {
+  test('loads what fits with strict: false into a model with other tensors and groups', async () => {
     const [body, head, old] = [array(5, 1), array(3, 2), array(2, 3)];
     const from = await adamw([{ params: { body, old } }, { params: { head }, lr: 0.5 }], { ...backend, lr: 0.25 });
     const all = { body: array(5, 11), head: array(3, 12), old: array(2, 13), fresh: array(4, 14) };
@@ -549,7 +551,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     expect((await none.stateDict()).state).toEqual(own.state);
   });
 
-  test('of another length, without names, or with a name twice does not fit, strictly or not', async () => {
+  test('with another length, without names, or with a duplicate name is refused even with strict: false', async () => {
     const run = await adamw([{ params: { w3: array(3, 1) } }, { params: { w64: array(64, 1) } }], backend);
     run.step(grads(5));
     const dict = await run.stateDict();
@@ -579,7 +581,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     );
   });
 
-  test('of which two groups have become one says that it cannot say its options', async () => {
+  test('is refused if two of its groups are now one, except with options: "current"', async () => {
     const from = await adamw([{ params: { a: x() }, lr: 0.5 }, { params: { b: x() } }], backend);
     from.step({ a: x(), b: x() });
     const dict = await from.stateDict();
@@ -595,7 +597,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     await expect(merging).rejects.toThrow('Group 0 has "a", "b", which the state dict has in');
   });
 
-  test('of Schedule-Free leaves a tensor that it lacks in the mode and by the beta1 that it was stepped in', async () => {
+  test('of Schedule-Free is refused if a missing tensor was stepped in another mode or with another beta1', async () => {
     const from = await sgdScheduleFree({ a: x() }, { ...backend, momentum: 0.5 });
     from.step({ a: x() });
     const to = await sgdScheduleFree({ a: x(), b: x() }, backend);
@@ -615,13 +617,13 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
   });
 });
 
-test('on the CPU no GPU buffers can be added', async () => {
+test('refuses to add GPU buffers to an optimizer on the CPU', async () => {
   const optimizer = await adamw(tensors(lengths, 1));
   const added = optimizer.addParamGroup({ params: { x: any(buffer(x())) } });
   await expect(added).rejects.toThrow('one kind of memory, got "w3" on the CPU and "x" on the GPU');
 });
 
-test('buffers of the caller’s are added where they are, and must not overlap others', async () => {
+test('steps added buffers of the caller in place, and refuses overlapping ones', async () => {
   const { device } = webgpu!;
   const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
   const optimizer = await adamwScheduleFree({ first }, { device, lr: 0.1 });
@@ -634,9 +636,9 @@ test('buffers of the caller’s are added where they are, and must not overlap o
   await expect(optimizer.addParams(0, { unread })).rejects.toThrow(needs);
   await optimizer.addParams(0, { second });
   optimizer.step({ first: array(64, 3), second: array(64, 4) });
-  const apart = await adamwScheduleFree({ second: array(64, 2) }, { backend: 'webgpu', device, lr: 0.1 });
-  apart.step({ second: array(64, 4) });
-  same({ second: await contents(second) }, { second: await apart.read('second') });
+  const separate = await adamwScheduleFree({ second: array(64, 2) }, { backend: 'webgpu', device, lr: 0.1 });
+  separate.step({ second: array(64, 4) });
+  same({ second: await contents(second) }, { second: await separate.read('second') });
 });
 
 test.each([
@@ -649,6 +651,6 @@ test.each([
   ['layers.3.post_norm.weight', false],
   ['normalizer.weight', true],
   ['abnormal.weight', true],
-])('no decay on biases and norms: %s decays is %s', (name, decays) => {
+])('noDecayOnBiasAndNorm("%s") is %s', (name, decays) => {
   expect(noDecayOnBiasAndNorm(name)).toBe(decays);
 });

@@ -194,7 +194,7 @@ test('docs/kernels.md matches the kernels: `npm run docs` writes it', () => {
   for (const name of Object.keys(kernels)) expect(page).toContain(`\`${name}(scalars, `);
 });
 
-test('binding the kernels to a memory writes nothing there', () => {
+test('wasmKernels() writes nothing to the memory', () => {
   const memory = new WebAssembly.Memory({ initial: 1 });
   new Uint8Array(memory.buffer).fill(7);
   const bound = wasmKernels(memory);
@@ -202,7 +202,7 @@ test('binding the kernels to a memory writes nothing there', () => {
   expect(Object.keys(bound).toSorted()).toEqual(Object.keys(kernels).toSorted());
 });
 
-test('two dimensions of workgroups where one does not hold them', () => {
+test('workgroups() uses a second dimension if one is too small', () => {
   const { workgroups, workgroupSize, lanes } = wgslKernel('adam');
   expect(workgroups(1)).toEqual([1, 1]);
   expect(workgroups(0)).toEqual([0, 1]);
@@ -239,6 +239,6 @@ test.each([
     'Expected the memory to be not shared, got a SharedArrayBuffer.',
   ],
   [() => wasmKernels(new WebAssembly.Memory({ initial: 1 }), { wasm: any(1) }), 'Expected wasm to be a WebAssembly.'],
-])('what is amiss is refused: %s', (call, sentence) => {
+])('refuses bad arguments: %s', (call, sentence) => {
   expect(call).toThrow(sentence);
 });

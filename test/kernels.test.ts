@@ -1,4 +1,4 @@
-// Every rule of the table, kernel against kernel: the rule itself, dist/core.wasm and wgsl/, told random scalars.
+// Compares the kernels of every rule with random scalars: the TypeScript rule, dist/core.wasm and wgsl/.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
@@ -17,15 +17,15 @@ const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
 const LENGTH = 64 * 9;
 const core = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
 
-/** Scalars of the size that algorithms make, and of either sign where a rule may have both; every second time with zeros. */
+/** Random scalars of the size that algorithms compute, of both signs. For odd seeds some are zero. */
 const scalars = (rule: Rule, seed: number): Float32Array => {
   const next = random(seed);
   const draw = (): number => (next() < 0.3 ? -1 : 1) * 10 ** (-4 * next());
   return Float32Array.from(rule.scalars, () => (seed % 2 === 1 && next() < 0.4 ? 0 : draw()));
 };
 
-/** Scalars that a loop of WASM is made for: weights are positive, nothing is flushed, and of the terms that a rule may lack there are none, or all. */
-const known = (rule: Rule, seed: number): Float32Array => {
+/** Scalars that select the fast WASM loops: positive weights, no flushing, and all optional terms or none. */
+const fastPathScalars = (rule: Rule, seed: number): Float32Array => {
   const hasTerms = seed % 2 === 0;
   const terms: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0 };
   const fixed: Record<string, number> = { ...terms, root_scale: 1, eps_root: 0, flush_below: 0 };
@@ -52,14 +52,14 @@ function onWasm(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): vo
   for (const [k, name] of arraysOf(rule).entries()) arrays[name as keyof Arrays].set(views[k]);
 }
 
-/** Half of them next to where squares leave f32, or the largest; moments of that size are no moments. */
+/** Half of the numbers are near the largest f32 or near the limit where squares overflow. */
 const huge: Draw = (next) =>
   next() < 0.5 ? ordinary(next) : [2 ** 64, LARGEST_ROOT, -(2 ** 64), -LARGEST, LARGEST, 1e30][Math.floor(next() * 6)];
 
 const draws: [string, Draw][] = [
   ['ordinary numbers', ordinary],
   ['mixed magnitudes', wide],
-  ['numbers whose squares leave f32', huge],
+  ['numbers whose squares overflow f32', huge],
   ['zeros, subnormals, infinities and NaN', special],
 ];
 
@@ -67,9 +67,9 @@ describe.each(table)('%s', (...[, rule]) => {
   const make = (draw: Draw, seed: number): Arrays =>
     Object.fromEntries(arraysOf(rule).map((name, k) => [name, array(LENGTH, seed + k, draw)])) as Arrays;
 
-  test.each(draws)('gives the same bits in all arrays as a rule and in WASM: %s', (...[, draw]) => {
+  test.each(draws)('WASM gives the bits of the rule in all arrays: %s', (...[, draw]) => {
     for (let seed = 0; seed < 60; seed++) {
-      const by = seed < 40 ? scalars(rule, seed) : known(rule, seed);
+      const by = seed < 40 ? scalars(rule, seed) : fastPathScalars(rule, seed);
       const [reference, wasm] = [make(draw, 100 * seed), make(draw, 100 * seed)];
       onReference(rule, by, reference, 3);
       onWasm(rule, by, wasm, 3);
@@ -80,9 +80,9 @@ describe.each(table)('%s', (...[, rule]) => {
     }
   });
 
-  test('leaves padding zero, in all arrays', () => {
+  test('leaves padding zero in all arrays', () => {
     for (let seed = 0; seed < 20; seed++) {
-      // As `denominator` has it, eps is never zero.
+      // eps is never zero: see `denominator`.
       const by = scalars(rule, seed).map((x, k) => (rule.scalars[k] === 'eps' ? Math.max(Math.abs(x), 2 ** -126) : x));
       const square = rule.scalars.indexOf('eps_root');
       if (square >= 0) by[square] = Math.abs(by[square]);
@@ -96,8 +96,8 @@ describe.each(table)('%s', (...[, rule]) => {
     }
   });
 
-  test('moves with each of its scalars', () => {
-    // All that counts of a flag is whether it is 0; and while z is y, none of the average is.
+  test('depends on each of its scalars', () => {
+    // Of a flag only zero or not matters. While z is y, the average has no effect.
     const flag = rule.scalars.indexOf('z_from_y');
     const moves = (seed: number, k: number): boolean => {
       const by = scalars(rule, seed);
@@ -114,35 +114,38 @@ describe.each(table)('%s', (...[, rule]) => {
   });
 
   describe.runIf(webgpu)('in WGSL', () => {
-    test.each(['vec4', 'scalar'] as const)('is the rule, within its tolerance, in the variant %s', async (variant) => {
-      const kernel = await wgslKernel(rule, variant);
-      for (let seed = 0; seed < 10; seed++) {
-        const by = scalars(rule, seed);
-        const [reference, wgsl] = [make(ordinary, 100 * seed), make(ordinary, 100 * seed)];
-        // Averages of squares are not negative: WGSL's `largest` may count on it.
-        for (const arrays of [reference, wgsl]) {
-          for (const name of rule.slots.filter((slot) => slot.endsWith('_sq'))) {
-            arrays[name as keyof Arrays] = arrays[name as keyof Arrays].map(Math.abs);
+    test.each(['vec4', 'scalar'] as const)(
+      'gives the rule within the tolerance, in the variant %s',
+      async (variant) => {
+        const kernel = await wgslKernel(rule, variant);
+        for (let seed = 0; seed < 10; seed++) {
+          const by = scalars(rule, seed);
+          const [reference, wgsl] = [make(ordinary, 100 * seed), make(ordinary, 100 * seed)];
+          // Averages of squares are not negative, and WGSL's `largest` relies on it.
+          for (const arrays of [reference, wgsl]) {
+            for (const name of rule.slots.filter((slot) => slot.endsWith('_sq'))) {
+              arrays[name as keyof Arrays] = arrays[name as keyof Arrays].map(Math.abs);
+            }
+          }
+          onReference(rule, by, reference, 1);
+          await kernel(by, wgsl);
+          for (const name of arraysOf(rule)) {
+            const [actual, expected] = [wgsl[name as keyof Arrays], reference[name as keyof Arrays]];
+            const finite = expected.filter(Number.isFinite);
+            const bound = webgpuRoundings(webgpu!.adapter, 1) * ROUNDING * largest(finite);
+            for (let i = 0; i < LENGTH; i++) {
+              // WGSL may assume that numbers are finite, so ignore elements that are not.
+              if (!Number.isFinite(expected[i]) || Math.abs(actual[i] - expected[i]) <= bound) continue;
+              expect.fail(`${name}[${i}]: ${actual[i]}, not ${expected[i]}`);
+            }
           }
         }
-        onReference(rule, by, reference, 1);
-        await kernel(by, wgsl);
-        for (const name of arraysOf(rule)) {
-          const [actual, expected] = [wgsl[name as keyof Arrays], reference[name as keyof Arrays]];
-          const finite = expected.filter(Number.isFinite);
-          const bound = webgpuRoundings(webgpu!.adapter, 1) * ROUNDING * largest(finite);
-          for (let i = 0; i < LENGTH; i++) {
-            // WGSL may assume that no number is infinite or NaN, and so make anything of one.
-            if (!Number.isFinite(expected[i]) || Math.abs(actual[i] - expected[i]) <= bound) continue;
-            expect.fail(`${name}[${i}]: ${actual[i]}, not ${expected[i]}`);
-          }
-        }
-      }
-    });
+      },
+    );
   });
 });
 
-/** The kernel of wgsl/ on the device, with nothing of the package's between. */
+/** Runs a kernel of wgsl/ on the device, without the package. */
 async function wgslKernel(
   rule: Rule,
   variant: 'vec4' | 'scalar',
@@ -194,10 +197,10 @@ async function wgslKernel(
   };
 }
 
-/** Kernels that are no rules, and on the GPU only. */
+/** Kernels on the GPU only, which are not rules. */
 const tools = ['accumulate.wgsl', 'norm.wgsl'];
 
-test('every file of kernels is in the table', () => {
+test('rules, assembly and WGSL have the same files', () => {
   const files = (folder: string, ending: string, others: string[]): string[] =>
     readdirSync(new URL(`../${folder}/`, import.meta.url))
       .filter((file) => file.endsWith(ending) && !others.includes(file))
@@ -208,33 +211,33 @@ test('every file of kernels is in the table', () => {
   expect(files('wgsl', '.wgsl', ['prelude.wgsl', 'vec4.wgsl', 'scalar.wgsl', ...tools])).toEqual(ofRules);
 });
 
-test.each([0, 1, 2, 3, 5, 10, 1000, 1e6, 2 ** 31 + 5])('power is the nearest number, also to the %f', (exponent) => {
-  for (const base of [0, 0.5, 0.9, 0.999, 0.999999, 1 - 1e-7, 1 - 1e-9]) {
-    expect(power(base, exponent)).toBe(nearestPower(base, exponent));
-  }
-});
-
-test.each([0, 0.1, 0.5, 0.9, 0.999, 0.999999])(
-  'the complement of a power of %f is 1 less that power, to the bit',
-  (base) => {
-    const powers = new Powers();
-    for (let k = 0; k < 1e5; k = Math.ceil(1.01 * k + 1)) expect(powers.complement(base, k)).toBe(1 - power(base, k));
+test.each([0, 1, 2, 3, 5, 10, 1000, 1e6, 2 ** 31 + 5])(
+  'power() returns the nearest number for the exponent %f',
+  (exponent) => {
+    for (const base of [0, 0.5, 0.9, 0.999, 0.999999, 1 - 1e-7, 1 - 1e-9]) {
+      expect(power(base, exponent)).toBe(nearestPower(base, exponent));
+    }
   },
 );
 
-test.each([0.6, 0.9, 0.95, 0.999, 0.999999])('what is left of %f, step by step, is its nearest power', (base) => {
+test.each([0, 0.1, 0.5, 0.9, 0.999, 0.999999])('complement() of %f is exactly 1 minus its power', (base) => {
+  const powers = new Powers();
+  for (let k = 0; k < 1e5; k = Math.ceil(1.01 * k + 1)) expect(powers.complement(base, k)).toBe(1 - power(base, k));
+});
+
+test.each([0.6, 0.9, 0.95, 0.999, 0.999999])('decayed() of %f is its nearest power at each step', (base) => {
   const powers = new Powers();
   for (let t = 0; (1 - base) * t <= 40 && t < 2000; t++) expect(powers.decayed(base, t)).toBe(nearestPower(base, t));
   expect(powers.decayed(base, Math.ceil(41 / (1 - base)))).toBe(0);
 });
 
-test('what is left is found for steps beyond those that a number can count one by one', () => {
+test('decayed() takes steps beyond 2^53', () => {
   const base = 1 - 2 ** -53;
   for (const t of [2 ** 53 - 1, 2 ** 53, 2 ** 53 + 2])
     expect(new Powers().decayed(base, t)).toBeCloseTo(Math.exp(-t * 2 ** -53), 12);
 });
 
-test('what is left after some steps does not depend on what was asked for before', () => {
+test('decayed() does not depend on earlier calls', () => {
   const powers = new Powers();
   const bases = [0.9, 0.95, 0.98, 0.99, 0.999, 0.9999];
   const exponents = Array.from({ length: 390 }, (_, t) => t);
@@ -245,7 +248,7 @@ test('what is left after some steps does not depend on what was asked for before
   }
 });
 
-test('power underflows to zero and overflows to Infinity, and never below zero or to NaN', () => {
+test('power() underflows to zero and overflows to Infinity, and is never negative or NaN', () => {
   for (const base of [0.1, 0.3, 0.5, 0.77, 0.9, 0.95]) {
     for (let exponent = 0; exponent < 16_000; exponent += 1) {
       const value = power(base, exponent);
@@ -256,7 +259,7 @@ test('power underflows to zero and overflows to Infinity, and never below zero o
   expect([1.1, 3, 1e200].map((base) => power(base, 1e6))).toEqual([Infinity, Infinity, Infinity]);
 });
 
-test('raise takes any exponent, by square roots, to two roundings', () => {
+test('raise() takes fractional exponents, with an error of at most two roundings', () => {
   for (const base of [1e-300, 1e-10, 0.04, 0.5, 0.96, 1, 1.5, 1e5]) {
     for (const exponent of [1e-300, 4e-3, 0.1, 0.25, 0.5, 1 / 3, 0.9, 1.5, 2.2, 7.75]) {
       const expected = base ** exponent;
@@ -271,13 +274,13 @@ test('raise takes any exponent, by square roots, to two roundings', () => {
   expect([raise(0, 0), raise(0, 0.3), raise(2, 3), raise(9, 0.5), raise(16, 0.75)]).toEqual([1, 0, 8, 3, 8]);
 });
 
-test('RAdam’s rectification survives a beta2 next to one', () => {
-  // torch's condition at step 5: rho is 4.9988, by Python's floats; powers by plain squaring make it 5.0032.
+test('RAdam’s rectification is correct for a beta2 near 1', () => {
+  // torch's condition at step 5: rho is 4.9988 with Python's floats. Powers by plain squaring give 5.0032.
   expect(rectification(new Powers(), 0.9999999, 5, 5)).toBeUndefined();
   expect(rectification(new Powers(), 0.9999999, 6, 5)).toBeDefined();
 });
 
-/** base**exponent in whole numbers of 2^-1200, rounded once. */
+/** Computes base**exponent in fixed point with 1200 bits, rounded once. */
 function nearestPower(base: number, exponent: number): number {
   const bits = 1200n;
   let square = BigInt(base * 2 ** 53) << (bits - 53n);

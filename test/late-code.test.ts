@@ -1,4 +1,4 @@
-// Code that is loaded late: what a call was handed over is as it was at the call, though the code comes after it.
+// Tests calls whose code is loaded late: they use the values of their arguments at the call.
 
 import { rmSync } from 'node:fs';
 import { expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { array } from './support/numbers.js';
 
 const grad = { w: array(12, 2) };
 
-test('a state dict is loaded as it was handed over', async () => {
+test('loadStateDict() loads the dict as it was at the call', async () => {
   const { adamw } = await fresh();
   const optimizer = await adamw({ w: array(12, 1) });
   optimizer.step(grad);
@@ -21,7 +21,7 @@ test('a state dict is loaded as it was handed over', async () => {
   expect(await optimizer.stateDict()).toEqual(expected);
 });
 
-test('tensors are added as they were handed over', async () => {
+test('addParamGroup() adds the group as it was at the call', async () => {
   const { adamw } = await fresh();
   const optimizer = await adamw({ w: array(12, 1) });
   const group = { params: { v: array(5, 3) }, lr: 0.5, schedule: () => 1 };
@@ -32,7 +32,7 @@ test('tensors are added as they were handed over', async () => {
   expect([optimizer.params.v, optimizer.groups[1].lr]).toEqual([array(5, 3), 0.5]);
 });
 
-test('a state dict is as of the call, whatever is stepped since', async () => {
+test('stateDict() and read() return the values at the call, regardless of later steps', async () => {
   const { adamwScheduleFree } = await fresh();
   const optimizer = await adamwScheduleFree({ w: array(12, 1) });
   optimizer.step(grad);
@@ -45,7 +45,7 @@ test('a state dict is as of the call, whatever is stepped since', async () => {
   expect(await reading).toEqual(await again.read('w', { average: true }));
 });
 
-test('a step before the code has come is not lost: the load is refused', async () => {
+test('loadStateDict() rejects if a step was taken before its code was loaded', async () => {
   const { adamw } = await fresh();
   const optimizer = await adamw({ w: array(12, 1) });
   const dict = await optimizer.stateDict();
@@ -57,7 +57,7 @@ test('a step before the code has come is not lost: the load is refused', async (
   expect(optimizer.stepOf('w')).toBe(0);
 });
 
-test('code that cannot be loaded: a sentence, and nothing has changed', async () => {
+test('calls whose code cannot be loaded reject with a sentence and change nothing', async () => {
   const folder = freshFolder();
   rmSync(new URL('state.js', folder));
   const { adamw } = (await import(new URL('index.js', folder).href)) as typeof import('twinstep');

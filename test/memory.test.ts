@@ -1,4 +1,4 @@
-// What an optimizer keeps alive, and what a step allocates.
+// Tests which objects an optimizer keeps alive, and what a step allocates.
 
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ async function isCollected(ref: WeakRef<object>): Promise<boolean> {
 }
 
 describe.each(backends)('%s', (...[, backend]) => {
-  test('the arrays handed over are let go of', async () => {
+  test('keeps no reference to arrays passed by the caller', async () => {
     let params: { w: Float32Array } | undefined = { w: array(1000, 1) };
     const optimizer = await adam(params, backend);
     const ref = new WeakRef(params.w.buffer);
@@ -31,7 +31,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(await isCollected(gradRef)).toBe(true);
   });
 
-  test('dispose() lets go of the memory, though the optimizer is kept', async () => {
+  test('dispose() frees the memory, even if the optimizer is kept', async () => {
     const optimizer = await adam({ w: array(1000, 1) }, backend);
     const ref = new WeakRef<object>((optimizer.params.w as Float32Array | GPUBufferBinding).buffer);
     optimizer.dispose();
@@ -41,7 +41,7 @@ describe.each(backends)('%s', (...[, backend]) => {
 });
 
 describe.each([...backends, ['two threads', { threads: 2 }] as const])('%s', (...[, backend]) => {
-  test('removeParams() lets go of the memory of what came together, once all of it is gone', async () => {
+  test('removeParams() frees the memory of tensors added together once all of them are removed', async () => {
     const optimizer = await adam({ w: array(1000, 1) }, backend as (typeof backends)[0][1]);
     await optimizer.addParamGroup({ params: { a: array(50_000, 1), b: array(50_000, 2) } });
     const bufferOf = (name: string): object => (optimizer.params[name] as Float32Array | GPUBufferBinding).buffer;
@@ -56,7 +56,7 @@ describe.each([...backends, ['two threads', { threads: 2 }] as const])('%s', (..
   });
 });
 
-test('memory that threads share is let go of if a parameter cannot be taken into it', async () => {
+test('shared memory is freed if a parameter cannot be copied into it', async () => {
   const optimizer = await adam({ w: array(1000, 1) }, { threads: 2 });
   const made: WeakRef<object>[] = [];
   const { Memory } = WebAssembly;
@@ -82,7 +82,7 @@ test('memory that threads share is let go of if a parameter cannot be taken into
   optimizer.dispose();
 });
 
-test.each(['wasm', 'reference'] as const)('%s: gradients that pass leave the padding zero', async (backend) => {
+test.each(['wasm', 'reference'] as const)('%s: padding stays zero with keepGrads: false', async (backend) => {
   const optimizer = await adam({ long: array(200, 1), short: array(3, 2) }, { backend, keepGrads: false });
   optimizer.step({ long: array(200, 3), short: array(3, 4) });
   optimizer.step({ short: array(3, 5) });
@@ -94,9 +94,9 @@ test.each(['wasm', 'reference'] as const)('%s: gradients that pass leave the pad
 
 test('a step on the CPU allocates no objects', () => {
   const script = fileURLToPath(new URL('support/allocations.mjs', import.meta.url));
-  const room = ['--min-semi-space-size=512', '--max-semi-space-size=512'];
-  const printed = execFileSync(process.execPath, ['--expose-gc', ...room, script], { encoding: 'utf8' });
-  const taken = JSON.parse(printed) as Record<string, { bytes: number; below: number }>;
-  expect(Object.keys(taken)).toHaveLength(6);
-  for (const [way, { bytes, below }] of Object.entries(taken)) expect(bytes, way).toBeLessThan(below);
+  const heapFlags = ['--min-semi-space-size=512', '--max-semi-space-size=512'];
+  const printed = execFileSync(process.execPath, ['--expose-gc', ...heapFlags, script], { encoding: 'utf8' });
+  const allocated = JSON.parse(printed) as Record<string, { bytes: number; below: number }>;
+  expect(Object.keys(allocated)).toHaveLength(6);
+  for (const [way, { bytes, below }] of Object.entries(allocated)) expect(bytes, way).toBeLessThan(below);
 });

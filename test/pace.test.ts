@@ -1,11 +1,14 @@
-// Whether threads share a call: what is learnt from how long it took.
+// Tests Pace, which learns from measured times whether threads share a call.
 
 import { expect, test } from 'vitest';
 import { Pace } from '../src/backends/cpu/threads/pace.js';
 
 const BYTES = 100_000;
 
-/** Goes through jobs that take so many milliseconds, alone and shared, and tells how many of the later half were shared. */
+/**
+ * Runs jobs that take the given milliseconds alone or shared. Returns which part of the second half of the jobs was
+ * shared.
+ */
 function learn(alone: (job: number) => number, shared: (job: number) => number, jobs = 4000): number {
   const pace = new Pace();
   let later = 0;
@@ -19,18 +22,18 @@ function learn(alone: (job: number) => number, shared: (job: number) => number, 
 
 const always = (time: number) => () => time;
 
-test('the faster way is gone, and the other costs little', () => {
+test('takes the faster way almost always', () => {
   expect(learn(always(2), always(1))).toBeGreaterThan(0.98);
   expect(learn(always(1), always(2))).toBeLessThan(0.02);
   expect(learn(always(1), always(0.95))).toBeLessThan(0.2);
 });
 
-test('what becomes faster is found', () => {
+test('finds the other way if it becomes faster', () => {
   expect(learn(always(1), (job) => (job < 1000 ? 3 : 0.5))).toBeGreaterThan(0.9);
   expect(learn(always(1), (job) => (job < 1000 ? 0.5 : 3))).toBeLessThan(0.1);
 });
 
-test('threads that have to be woken first count as they are when awake', () => {
+test('measures threads when they are awake', () => {
   let row = 0;
   let last = -1;
   const cold = (job: number): number => {
@@ -41,11 +44,11 @@ test('threads that have to be woken first count as they are when awake', () => {
   expect(learn(always(1), cold)).toBeGreaterThan(0.9);
 });
 
-test('a job that is held up does not decide', () => {
+test('ignores rare slow jobs', () => {
   expect(learn(always(1), (job) => (job % 50 === 0 ? 100 : 0.5))).toBeGreaterThan(0.95);
 });
 
-test.each([0.005, 0.02, 0.1, 1])('on a clock of %f ms, the slower way is not taken for the faster one', (tick) => {
+test.each([0.005, 0.02, 0.1, 1])('with a clock of %f ms, it does not prefer the slower way', (tick) => {
   let now = 0;
   const read = (): number => Math.floor(now / tick) * tick;
   const timed = (time: number) => (): number => {

@@ -1,4 +1,4 @@
-// What is true of every optimizer, whatever the numbers.
+// Tests properties of every optimizer with any numbers.
 
 import * as twinstep from 'twinstep';
 import { adam, adamw, type StateDict } from 'twinstep';
@@ -14,7 +14,7 @@ const STEPS = 12;
 
 type Params = Parameters<typeof adam>[0];
 
-/** Every rule, with options that give it each of its loops. */
+/** Every rule, with options that select each of its loops. */
 const everyRule = (
   [
     ['adam', {}],
@@ -43,7 +43,7 @@ const everyRule = (
 ]);
 
 describe.each(backends)('%s', (...[, backend]) => {
-  /** The parameters after some steps; `change` may alter the gradients of step t. */
+  /** Returns the parameters after all steps; `change` may alter the gradients of step t. */
   async function train(
     make: typeof adam,
     options: Options,
@@ -55,17 +55,17 @@ describe.each(backends)('%s', (...[, backend]) => {
     return readAll(optimizer, tensors(lengths, 1));
   }
 
-  test('AdamW without decay is Adam', async () => {
+  test('AdamW without decay equals Adam', async () => {
     same(await train(adamw, { weightDecay: 0 }), await train(adam, {}));
   });
 
-  test('AdamW with all decay masked is Adam, and so is Adam with its L2 masked', async () => {
+  test('AdamW and Adam with all decay masked equal Adam', async () => {
     const plain = await train(adam, {});
     same(await train(adamw, { weightDecay: 0.3, decayMask: () => false }), plain);
     same(await train(adam, { weightDecay: 0.3, decayMask: () => false }), plain);
   });
 
-  test('a tensor in two halves is the tensor', async () => {
+  test('two halves of a tensor step like the whole', async () => {
     const whole = array(128, 1);
     const grad = array(128, 2);
     const halves = (values: Float32Array): Tensors => ({ a: values.slice(0, 64), b: values.slice(64) });
@@ -78,22 +78,22 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(await readAll(two, halves(whole)), halves(await one.read('whole')));
   });
 
-  test('tensors stepped one at a time are stepped all the same', async () => {
+  test('tensors stepped one at a time get the same results', async () => {
     const together = await train(adamw, {});
-    const apart = await adamw(tensors(lengths, 1), backend);
+    const separate = await adamw(tensors(lengths, 1), backend);
     for (let t = 1; t <= STEPS; t++) {
-      for (const [name, grad] of Object.entries(tensors(lengths, 1 + t)).toReversed()) apart.step({ [name]: grad });
+      for (const [name, grad] of Object.entries(tensors(lengths, 1 + t)).toReversed()) separate.step({ [name]: grad });
     }
-    same(await readAll(apart, together), together);
+    same(await readAll(separate, together), together);
   });
 
-  test('groups with the same options are one group', async () => {
+  test('groups with the same options step like one group', async () => {
     const { w1, w3, ...others } = tensors(lengths, 1);
     const groups: Params = [{ params: { w3 } }, { params: others, lr: 1e-3 }, { params: { w1 } }];
     same(await train(adamw, {}, undefined, groups), await train(adamw, {}));
   });
 
-  test('each group has its own options, and the optimizer’s for the rest', async () => {
+  test('a group uses its own options, and the optimizer’s for the rest', async () => {
     const { w1, ...others } = tensors(lengths, 1);
     const mixed = await train(adamw, { lr: 0.02, weightDecay: 0.1 }, undefined, [
       { params: others },
@@ -103,7 +103,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(mixed, { ...(await train(adamw, { lr: 0.02, weightDecay: 0.1 })), w1: one });
   });
 
-  test('maximize is minimizing the negative', async () => {
+  test('maximize equals minimizing with negated gradients', async () => {
     const negated = await train(adamw, {}, (grads) => map(grads, (x) => -x));
     same(await train(adamw, { maximize: true }), negated);
   });
@@ -113,12 +113,12 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(await train(adamw, { weightDecay: 0.1, gradScale: 2 }), doubled);
   });
 
-  test('Adam does not see the scale of its gradients, but for eps', async () => {
+  test('Adam with eps = 0 does not depend on the scale of gradients', async () => {
     const scaled = await train(adam, { eps: 0 }, (grads) => map(grads, (x) => 1024 * x));
     same(await train(adam, { eps: 0 }), scaled);
   });
 
-  test('the first step goes lr against the sign of the gradient', async () => {
+  test('the first step moves by lr against the sign of the gradient', async () => {
     const params = tensors(lengths, 1);
     const grads = tensors(lengths, 2);
     const optimizer = await adam(params, { lr: 0.125, ...backend });
@@ -132,7 +132,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
   });
 
-  test('a schedule multiplies lr, and an lr assigned each step does the same', async () => {
+  test('a schedule multiplies lr, like an lr assigned before each step', async () => {
     const schedule = (completed: number): number => 1 / (1 + completed);
     const scheduled = await train(adamw, { lr: 0.02, schedule });
     const optimizer = await adamw(tensors(lengths, 1), { ...backend });
@@ -155,7 +155,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(optimizer.groups[0].scheduledLr).toBe(0.125);
   });
 
-  test('an uncoupled decay does not follow lr, a coupled one does', async () => {
+  test('a coupled decay depends on lr, an uncoupled one does not', async () => {
     const params = { w: array(64, 1) };
     const zeros = { w: new Float32Array(64) };
     const decayed = async (options: Options): Promise<Float32Array> => {
@@ -170,12 +170,12 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(difference(await decayed(half), times(0.875))).toBeUndefined();
   });
 
-  test('a decay of 1e-7 is rounded once: neither lost nor exaggerated', async () => {
+  test('a decay of 1e-7 is rounded once', async () => {
     const w = array(100_000, 1).map((x) => 1 + Math.abs(x));
     const optimizer = await adamw({ w }, { lr: 1e-5, weightDecay: 1e-2, ...backend });
     optimizer.step({ w: new Float32Array(w.length) });
     const after = await optimizer.read('w');
-    // p*(1 - lr*wd), its factor rounded to f32, decays by 1.19e-7: 17% of these elements come out otherwise.
+    // p*(1 - lr*wd) with the factor rounded to f32 decays by 1.19e-7, which changes 17% of these elements.
     const others = w.filter((x, i) => after[i] !== Math.fround(x - 1e-7 * x)).length;
     expect(others / w.length).toBeLessThan(1e-4);
     const usual = w.filter((x) => Math.fround(x * Math.fround(1 - 1e-7)) !== Math.fround(x - 1e-7 * x)).length;
@@ -183,7 +183,7 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 
   test.each([0, 1e-6, 1e-3, 0.1, 0.499, 0.5, 0.9])(
-    'a large gradient does not linger with betas of %f',
+    'with betas of %f, small gradients after a large one give exact moments',
     async (beta) => {
       const optimizer = await adam({ w: Float32Array.of(1) }, { betas: [beta, beta], lr: 0.1, ...backend });
       const gradients = [1e4, 1e-3, 1e-3];
@@ -200,7 +200,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     },
   );
 
-  test('AMSGrad goes on dividing by the largest moment, where Adam forgets it', async () => {
+  test('AMSGrad keeps dividing by the largest moment, Adam does not', async () => {
     const params = { w: new Float32Array(64) };
     const distance = async (amsgrad: boolean): Promise<number> => {
       const optimizer = await adam(params, { amsgrad, betas: [0, 0.5], ...backend });
@@ -213,12 +213,12 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(await distance(true)).toBeLessThan((await distance(false)) / 20);
   });
 
-  test('AMSGrad is Adam while the second moment grows', async () => {
+  test('AMSGrad equals Adam while the second moment grows', async () => {
     const growing = (grads: Tensors, t: number): Tensors => map(grads, () => 2 ** t);
     same(await train(adam, { amsgrad: true }, growing), await train(adam, {}, growing));
   });
 
-  test('an absent gradient changes nothing, a zero gradient decays and counts', async () => {
+  test('a missing gradient changes nothing; a zero gradient decays and counts a step', async () => {
     const params = tensors(lengths, 1);
     const optimizer = await adamw(params, { lr: 0.5, weightDecay: 0.5, ...backend });
     optimizer.step({ w64: new Float32Array(64), w1: null, w3: undefined });
@@ -227,7 +227,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(['w1', 'w3', 'w64', 'w200'].map((name) => optimizer.stepOf(name))).toEqual([0, 0, 1, 0]);
   });
 
-  test('a tensor that starts later is corrected for its own steps only', async () => {
+  test('bias correction counts the steps of each tensor', async () => {
     const late = await adam(tensors(lengths, 1), backend);
     for (let t = 0; t < 10; t++) late.step({ w3: array(3, t) });
     const grads = tensors(lengths, 5);
@@ -240,7 +240,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(late.stepOf('w3')).toBe(11);
   });
 
-  test('with lr = 0 parameters stay and moments go on', async () => {
+  test('with lr = 0 parameters stay, but moments change', async () => {
     const params = tensors(lengths, 1);
     const optimizer = await adamw(params, { lr: 0, weightDecay: 0.5, ...backend });
     optimizer.step(tensors(lengths, 2));
@@ -248,7 +248,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     expect(largest((await optimizer.stateDict()).state[2].exp_avg as Float32Array)).toBeGreaterThan(0);
   });
 
-  test('the caller’s arrays are read and never written', async () => {
+  test('never writes the caller’s arrays', async () => {
     const params = tensors(lengths, 1);
     const grads = tensors(lengths, 2);
     const optimizer = await adamw(params, backend);
@@ -258,7 +258,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     same(grads, tensors(lengths, 2));
   });
 
-  test('NaN in a gradient stays in its element and is never lost', async () => {
+  test('NaN in a gradient affects only its element, permanently', async () => {
     const optimizer = await adam({ w: array(20, 1) }, { amsgrad: true, ...backend });
     const grad = array(20, 2);
     grad[7] = NaN;
@@ -269,7 +269,7 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 
   test.each(everyRule)(
-    'any finite gradients keep parameters and state finite, and it goes on: %s',
+    'finite gradients of any size keep parameters and state finite: %s',
     async (...[, make, options]) => {
       const draws: ((t: number, next: () => number) => number)[] = [
         (t) => (t % 2 === 0 ? LARGEST : -LARGEST),
@@ -301,18 +301,21 @@ describe.each(backends)('%s', (...[, backend]) => {
     },
   );
 
-  test.each(everyRule)('an infinite gradient and NaN show: %s', async (...[, make, options]) => {
-    const optimizer = await make({ w: array(20, 1) }, { ...options, ...backend });
-    for (let t = 0; t < 12; t++) optimizer.step({ w: array(20, t) });
-    const grad = array(20, 2);
-    grad.set([Infinity, -Infinity, NaN], 5);
-    optimizer.step({ w: grad });
-    optimizer.step({ w: array(20, 3) });
-    const read = await optimizer.read('w');
-    expect([...read.keys()].filter((i) => !Number.isFinite(read[i]))).toEqual([5, 6, 7]);
-  });
+  test.each(everyRule)(
+    'infinite gradients and NaN make only their elements not finite: %s',
+    async (...[, make, options]) => {
+      const optimizer = await make({ w: array(20, 1) }, { ...options, ...backend });
+      for (let t = 0; t < 12; t++) optimizer.step({ w: array(20, t) });
+      const grad = array(20, 2);
+      grad.set([Infinity, -Infinity, NaN], 5);
+      optimizer.step({ w: grad });
+      optimizer.step({ w: array(20, 3) });
+      const read = await optimizer.read('w');
+      expect([...read.keys()].filter((i) => !Number.isFinite(read[i]))).toEqual([5, 6, 7]);
+    },
+  );
 
-  test('an Adam step by a gradient whose square leaves f32 is one of some lr, and so are those after it', async () => {
+  test('after a gradient whose square overflows f32, Adam’s steps keep the size of lr', async () => {
     const optimizer = await adam({ w: Float32Array.of(1) }, { lr: 0.01, ...backend });
     const seen: number[] = [];
     for (const g of [1, 1e30, 1, 1, 1]) {
@@ -326,17 +329,17 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
   });
 
-  test('a Schedule-Free SGD step by the largest gradients is lr times those, also where they and the decay leave f32', async () => {
+  test('a Schedule-Free SGD step with the largest f32 as gradient is lr times it, even if the decay term overflows', async () => {
     const options = { lr: 0.01, weightDecay: 0.01, ...backend };
     const optimizer = await twinstep.sgdScheduleFree({ w: Float32Array.of(1) }, options);
     optimizer.step({ w: Float32Array.of(-LARGEST) });
     expect((await optimizer.read('w'))[0] / LARGEST).toBeCloseTo(0.01, 6);
     optimizer.step({ w: Float32Array.of(LARGEST) });
-    // z is 0 again, the average of both steps' z in between, and y nearer to it.
+    // z is near 0 again, the average of both z is 0.005, and y is 0.9 * average + 0.1 * z.
     expect((await optimizer.read('w'))[0] / LARGEST).toBeCloseTo(0.9 * 0.005, 6);
   });
 
-  test('an average of Schedule-Free that is beyond f32 is the largest f32, and the way back is finite', async () => {
+  test('an average of Schedule-Free beyond f32 is the largest f32, and later steps are finite', async () => {
     const options = { momentum: 0.5, ...backend };
     const optimizer = await twinstep.sgdScheduleFree({ w: Float32Array.of(-3e38, 3e38) }, options);
     optimizer.step({ w: new Float32Array(2) });
@@ -356,7 +359,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     ['adamwScheduleFree', { weightDecay: 2, innerMomentum: 0.9 }],
     ['radamScheduleFree', { weightDecay: 2 }], ['radamScheduleFree', { weightDecay: 2, silentSgdPhase: false }],
     ['sgdScheduleFree', { lr: 0.01, weightDecay: 2 }],
-  ] as const)('a parameter that is large by itself does not become infinite by its decay: %s %o', async (name, options) => {
+  ] as const)('the decay of a large parameter stays finite: %s %o', async (name, options) => {
     const make = twinstep[name] as typeof adam;
     const optimizer = await make({ w: Float32Array.of(1e30, -3.4e38, LARGEST) }, { ...(options as Options), ...backend });
     for (let t = 0; t < 12; t++) {
@@ -365,7 +368,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
   });
 
-  test('moments are flushed at every 64th step of their tensor, wherever it was saved before', async () => {
+  test('moments are flushed at every 64th step of their tensor, also after resuming', async () => {
     const options = { betas: [0.5, 0.999], ...backend } as Options;
     const moment = async ({ stateDict }: { stateDict: () => Promise<StateDict> }): Promise<number> =>
       largest((await stateDict()).state[0].exp_avg as Float32Array);
@@ -375,21 +378,21 @@ describe.each(backends)('%s', (...[, backend]) => {
     optimizer.step({ w: new Float32Array(64).fill(1e-30) });
     const zeros = { w: new Float32Array(64) };
     for (let t = 1; t < 63; t++) {
-      // The other tensor's count is another.
+      // The other tensor has a different step count.
       optimizer.step(t % 2 === 0 ? zeros : { ...zeros, other: new Float32Array(3) });
       if (t !== 40) continue;
       const dict = await optimizer.stateDict();
       optimizer = await adam(await readAll(optimizer, params), options);
       await optimizer.loadStateDict(dict);
     }
-    // A GPU may flush by itself, or stop at the last normal number.
+    // A GPU may flush subnormal numbers itself, or stop at the smallest normal number.
     if (!('device' in backend)) expect(await state()).toBe(2 ** -149);
     optimizer.step(zeros);
     const flushed = await state();
     expect(flushed === 0 || ('device' in backend && flushed >= 2 ** -126 && flushed < 2 ** -124)).toBe(true);
   });
 
-  test('an empty tensor and a number are tensors', async () => {
+  test('steps an empty tensor and one of one element', async () => {
     const optimizer = await adamw({ empty: new Float32Array(0), number: Float32Array.of(2) }, { lr: 1, ...backend });
     optimizer.step({ empty: new Float32Array(0), number: Float32Array.of(-3) });
     expect(await optimizer.read('empty')).toEqual(new Float32Array(0));
@@ -402,7 +405,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       for (let t = from; t < to; t++) optimizer.step(tensors(lengths, 10 + t));
     };
 
-    test.each(backends)('saved here and resumed on %s is a run without a break', async (...[name, other]) => {
+    test.each(backends)('resumed on %s equals an uninterrupted run', async (...[name, other]) => {
       const params = tensors(lengths, 1);
       const options = { amsgrad: true, weightDecay: 0.1, lr: 0.01 };
       const unbroken = await adamw(params, { ...options, ...other });
@@ -424,7 +427,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(second.stepOf('w3')).toBe(10);
     });
 
-    test('of a run of PyTorch whose squares overflowed goes on by steps of some lr', async () => {
+    test('of a PyTorch run whose squares overflowed continues with steps of the size of lr', async () => {
       const optimizer = await adam({ w: array(4, 1) }, { lr: 0.01, ...backend });
       optimizer.step({ w: array(4, 2) });
       const dict = await optimizer.stateDict();
@@ -440,7 +443,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       }
     });
 
-    test('has PyTorch’s shape', async () => {
+    test('has the structure of PyTorch’s state dict', async () => {
       const optimizer = await adamw(
         [{ params: { a: array(2, 1), b: array(3, 2) } }, { params: { c: array(1, 3) }, lr: 0.5 }],
         backend,
@@ -475,7 +478,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       ]);
     });
 
-    test('and parameters are read as they are at the call', async () => {
+    test('and parameters have the values at the call', async () => {
       const params = tensors(lengths, 1);
       const optimizer = await adam(params, backend);
       optimizer.step(tensors(lengths, 2));
@@ -493,7 +496,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(again.stepOf('w1')).toBe(2);
     });
 
-    test('of a tensor that the dict has none of is zero again', async () => {
+    test('of a tensor without state in the dict becomes zero', async () => {
       const [used, fresh] = [await adam(tensors(lengths, 1), backend), await adam(tensors(lengths, 1), backend)];
       for (let t = 0; t < 3; t++) used.step(tensors(lengths, 4));
       await used.loadStateDict(await fresh.stateDict());
@@ -505,7 +508,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(difference(await used.read('w64'), await other.read('w64'))).toBeUndefined();
     });
 
-    test('is by name, not by position', async () => {
+    test('is loaded by name, not by position', async () => {
       const { w1, w3, w64, w200 } = tensors(lengths, 1);
       const first = await adam({ w1, w3, w64, w200 }, backend);
       await half(first, 0, 3);

@@ -1,4 +1,4 @@
-// The README's examples run as they are printed.
+// Runs the README's examples unchanged.
 
 import * as fs from 'node:fs';
 import * as promises from 'node:fs/promises';
@@ -21,7 +21,7 @@ const examples = [...readme.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => co
 const folder = fs.mkdtempSync(join(tmpdir(), 'twinstep-'));
 afterAll(() => fs.rmSync(folder, { recursive: true }));
 
-/** What the examples leave to the reader: a model of two tensors under some names, and its gradients. */
+/** Returns the variables that the examples use but do not define: a model of two tensors, its gradients, and more. */
 async function surroundings(): Promise<Record<string, unknown>> {
   const [params, gradients] = [1, 2].map((seed) => ({ weight: array(64, seed), bias: array(8, seed) }));
   const gpuBuffers = { weightBuffer: array(64, 1), gradientBuffer: array(64, 2), biasGradientBuffer: array(8, 3) };
@@ -63,7 +63,7 @@ async function surroundings(): Promise<Record<string, unknown>> {
   };
 }
 
-test('there are examples, and the first learns what it says', async () => {
+test('the README has examples, and the first prints what its comment says', async () => {
   expect(examples.length).toBeGreaterThan(10);
   const print = vi.spyOn(console, 'log').mockImplementation(() => {});
   await run(examples[0]);
@@ -92,7 +92,7 @@ async function run(code: string): Promise<void> {
   const { readFile, writeFile } = promises;
   const ofNode = { createReadStream, readFile, writeFile, Readable: stream.Readable };
   const known = { ...twinstep, ...checkpoint, ...kernels, ...schedules, ...(await surroundings()), ...ofNode };
-  // import.meta is a module's own.
+  // import.meta exists only in modules.
   const body = code.replace(/^import .*$/gm, '').replaceAll('import.meta.resolve', 'resolve');
   const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor as new (
     ...args: string[]

@@ -1,4 +1,4 @@
-// What only Schedule-Free has: two modes, an average that can be read in either, and what a group remembers.
+// Tests what only Schedule-Free has: two modes, an average readable in both, and counters of groups.
 
 import { adam, adamwScheduleFree, debiasedDecay, radamScheduleFree, sgdScheduleFree } from 'twinstep';
 import { describe, expect, test } from 'vitest';
@@ -27,7 +27,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
   describe.each(algorithms)('%s', (...[, create, own]) => {
     const make = (): Promise<Optimizer> => create(tensors(lengths, 1), { ...own, ...backend });
 
-    test('in eval mode the parameters are the average that read gives', async () => {
+    test('in eval mode the parameters are the average that read() returns', async () => {
       const optimizer = await make();
       run(optimizer, 0, 12);
       const average = await readAll(optimizer, names, true);
@@ -50,7 +50,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       same(await readAll(optimizer, names), await readAll(undisturbed, names));
     });
 
-    test('train and eval are idempotent, and before the first step nothing', async () => {
+    test('train() and eval() are idempotent, and do nothing before the first step', async () => {
       const optimizer = await make();
       optimizer.eval();
       same(await readAll(optimizer, names), tensors(lengths, 1));
@@ -67,7 +67,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       same(await readAll(optimizer, names), y);
     });
 
-    test('1000 toggles move nothing beyond rounding', async () => {
+    test('1000 changes of mode move parameters only by rounding', async () => {
       const optimizer = await make();
       run(optimizer, 0, 20);
       const before = await readAll(optimizer, names);
@@ -82,7 +82,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       }
     });
 
-    test('a step in eval mode is refused, and changes nothing', async () => {
+    test('refuses a step in eval mode, which changes nothing', async () => {
       const optimizer = await make();
       run(optimizer, 0, 3);
       optimizer.eval();
@@ -92,7 +92,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       expect(optimizer.stepOf('w1')).toBe(3);
     });
 
-    test('gradients of a refused step take no part in a change of mode', async () => {
+    test('gradients of a refused step do not affect a change of mode', async () => {
       const [optimizer, undisturbed] = await Promise.all([make(), make()]);
       for (const each of [optimizer, undisturbed]) run(each, 0, 3);
       expect(() => optimizer.step({ ...tensors(lengths, 1), w130: array(1, 1) })).toThrow(
@@ -103,7 +103,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       expect(await optimizer.stateDict()).toEqual(await undisturbed.stateDict());
     });
 
-    test('a closure is called where the parameters are y, and finds x before and after', async () => {
+    test('stepClosure() calls its closure in train mode, and returns to eval mode', async () => {
       const [optimizer, plain] = await Promise.all([make(), make()]);
       optimizer.eval();
       for (let t = 0; t < 6; t++) {
@@ -126,31 +126,34 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       const error = new Error('no gradients');
       await expect(optimizer.stepClosure(() => Promise.reject(error))).rejects.toBe(error);
       expect(() => run(optimizer, 6, 7)).toThrow('eval mode');
-      const byHalf = (): Promise<never> => {
+      const incomplete = (): Promise<never> => {
         optimizer.step({ w3: array(3, 6) }, { more: true });
         return Promise.reject(error);
       };
-      await expect(optimizer.stepClosure(byHalf)).rejects.toBe(error);
+      await expect(optimizer.stepClosure(incomplete)).rejects.toBe(error);
     });
 
-    test.each(['train', 'eval'] as const)('saved in %s mode, resumed, equal to a run without a break', async (mode) => {
-      const unbroken = await make();
-      run(unbroken, 0, 7);
-      if (mode === 'eval') unbroken.eval();
-      const dict = structuredClone(await unbroken.stateDict());
-      const params = await readAll(unbroken, names);
-      const resumed = await create(params, { ...own, lr: 1, ...backend });
-      await resumed.loadStateDict(dict);
-      for (const each of [unbroken, resumed]) {
-        each.train();
-        run(each, 7, 12);
-      }
-      same(await readAll(resumed, names), await readAll(unbroken, names));
-      same(await readAll(resumed, names, true), await readAll(unbroken, names, true));
-      expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
-    });
+    test.each(['train', 'eval'] as const)(
+      'a run saved in %s mode and resumed equals an uninterrupted run',
+      async (mode) => {
+        const unbroken = await make();
+        run(unbroken, 0, 7);
+        if (mode === 'eval') unbroken.eval();
+        const dict = structuredClone(await unbroken.stateDict());
+        const params = await readAll(unbroken, names);
+        const resumed = await create(params, { ...own, lr: 1, ...backend });
+        await resumed.loadStateDict(dict);
+        for (const each of [unbroken, resumed]) {
+          each.train();
+          run(each, 7, 12);
+        }
+        same(await readAll(resumed, names), await readAll(unbroken, names));
+        same(await readAll(resumed, names, true), await readAll(unbroken, names, true));
+        expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
+      },
+    );
 
-    test('a tensor that begins late begins its z at its y', async () => {
+    test('a tensor with a late first step begins with z at its y', async () => {
       const late = await make();
       const without = (t: number): Tensors => {
         const { w3: _, ...others } = tensors(lengths, t);
@@ -162,17 +165,17 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       expect(Object.keys((await late.stateDict()).state)).not.toContain('1');
       late.step(tensors(lengths, 5));
       expect(late.stepOf('w3')).toBe(5);
-      // From one place both go the same way, y a part as far as z, which is the same part for all elements.
+      // y and z start at the same point. y moves a part of the way of z, the same part for all elements.
       const [y, z] = [await late.read('w3'), (await late.stateDict()).state[1].z as Float32Array];
       const parts = Array.from(begin, (at, i) => (y[i] - at) / (z[i] - at));
       for (const part of parts) expect(part).toBeCloseTo(parts[0], 2);
       expect(parts[0]).toBeGreaterThan(0);
-      // All of it while z is the whole average.
+      // The part is 1 while the average consists of z only.
       expect(parts[0]).toBeLessThan(1.001);
     });
   });
 
-  test('z begins at what y is at a tensor’s first step, not before', async () => {
+  test('z begins at the y of a tensor’s first step', async () => {
     const optimizer = await sgdScheduleFree({ a: array(3, 1), b: array(3, 2) }, { ...backend, lr: 0.5 });
     optimizer.step({ a: array(3, 3) });
     const { b } = optimizer.params as unknown as Record<string, Float32Array | GPUBufferBinding>;
@@ -183,17 +186,17 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect([...z]).toEqual([6, 6, 6]);
   });
 
-  test('the average of iterates that are further apart than f32 reaches is read', async () => {
+  test('reads the average of iterates whose difference exceeds f32', async () => {
     const optimizer = await sgdScheduleFree({ w: Float32Array.of(1.5e38) }, { ...backend, lr: 1, momentum: 0.5 });
     for (const g of [0, 3.3e38]) optimizer.step({ w: Float32Array.of(g) });
     const [y] = await optimizer.read('w');
     const z = ((await optimizer.stateDict()).state[0].z as Float32Array)[0];
-    // Of weights 1/2 and 1/2.
+    // Both weights are 1/2.
     expect(z).toBeCloseTo(-1.8e38, -32);
     expect([y, (await optimizer.read('w', { average: true }))[0]].every(Number.isFinite)).toBe(true);
   });
 
-  test('z begins at y to the bit, however far from there the parameter was made', async () => {
+  test('z begins exactly at y, however different the initial parameter was', async () => {
     const w = Float32Array.of(1e8, 3e-5, -7, 0);
     const optimizer = await sgdScheduleFree({ w }, { ...backend, lr: 0 });
     await optimizer.loadStateDict(await optimizer.stateDict(), { params: { w: Float32Array.of(1, 1e6, 0.1, -0) } });
@@ -205,7 +208,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect((await optimizer.stateDict()).state[0].z).toEqual(pretrained);
   });
 
-  test('groups remember and show what upstream does', async () => {
+  test('groups have the counters of upstream', async () => {
     const options = { lr: 0.5, warmupSteps: 4, ...backend };
     const optimizer = await adamwScheduleFree(
       [{ params: { a: array(3, 1) } }, { params: { b: array(3, 2) }, r: 1 }],
@@ -226,9 +229,9 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
 
   test.each([
     ['overflows', { r: 2000 }, 'step 2 in the average, 2^2000 * 0.5^2, to be more than 0, and finite', 2],
-    ['and its sum do', { r: 1023.4 }, 'step 3', 3],
-    ['is lost', { weightLrPower: 2000 }, 'step 1 in the average, 1^0 * 0.5^2000, to be more than 0', 1],
-  ])('a weight in the average that %s is refused, and nothing is changed', async (_, own, message, step) => {
+    ['overflows in the sum', { r: 1023.4 }, 'step 3', 3],
+    ['underflows', { weightLrPower: 2000 }, 'step 1 in the average, 1^0 * 0.5^2000, to be more than 0', 1],
+  ])('refuses a weight in the average that %s, which changes nothing', async (_, own, message, step) => {
     const optimizer = await adamwScheduleFree({ w: array(3, 1) }, { lr: 0.5, ...own, ...backend });
     for (let t = 1; t < step; t++) optimizer.step({ w: array(3, t) });
     const [dict, w] = [await optimizer.stateDict(), await optimizer.read('w')];
@@ -241,7 +244,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(optimizer.groups[0].k).toBe(step);
   });
 
-  test('an lr of zero at first is no weight, and no error', async () => {
+  test('a step with lr = 0 has no weight, and is valid', async () => {
     const optimizer = await sgdScheduleFree(
       { w: array(3, 1) },
       { lr: 1, schedule: (t) => (t < 2 ? 0 : 1), ...backend },
@@ -250,7 +253,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(optimizer.groups[0].weightSum).toBe(2);
   });
 
-  test('a group may change its mode alone', async () => {
+  test('one group changes its mode without the others', async () => {
     const options = { lr: 0.5, ...backend };
     const optimizer = await sgdScheduleFree([{ params: { a: array(3, 1) } }, { params: { b: array(3, 2) } }], options);
     for (let t = 0; t < 3; t++) optimizer.step({ a: array(3, t), b: array(3, t + 9) });
@@ -265,7 +268,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(optimizer.groups.map(({ trainMode }) => trainMode)).toEqual([true, true]);
   });
 
-  test('a state dict that does not say how many steps are completed goes on from k', async () => {
+  test('a state dict without completed_steps continues from k', async () => {
     const [optimizer, resumed] = await Promise.all([1, 2].map(() => sgdScheduleFree({ w: array(3, 1) }, backend)));
     for (let t = 0; t < 9; t++) optimizer.step({ w: array(3, t) });
     const dict = await optimizer.stateDict();
@@ -275,7 +278,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(await resumed.stateDict()).toEqual(dict);
   });
 
-  test('a state dict of another algorithm or without what the group remembers is refused', async () => {
+  test('refuses a state dict of another algorithm or without counters', async () => {
     const optimizer = await adamwScheduleFree({ w: array(3, 1) }, backend);
     optimizer.step({ w: array(3, 2) });
     const dict = await optimizer.stateDict();
@@ -287,8 +290,8 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     const { algorithm: _, ...unnamed } = dict.param_groups[0];
     const nameless = { state: dict.state, param_groups: [unnamed] } as typeof dict;
     await expect(other.loadStateDict(nameless)).rejects.toThrow('the state dict is of another algorithm.');
-    const { k: __, ...forgetful } = dict.param_groups[0];
-    const without = { state: dict.state, param_groups: [forgetful] } as typeof dict;
+    const { k: __, ...withoutK } = dict.param_groups[0];
+    const without = { state: dict.state, param_groups: [withoutK] } as typeof dict;
     await expect(optimizer.loadStateDict(without)).rejects.toThrow('Expected k in param_groups[0]');
     const broken = structuredClone(dict);
     broken.param_groups[0].weight_sum = -1;
@@ -301,7 +304,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
     expect(await optimizer.stateDict()).toEqual(dict);
   });
 
-  test('Adam is the same in both modes, and has no average', async () => {
+  test('Adam steps in both modes, and has no average', async () => {
     const optimizer = await adam({ w: array(3, 1) }, backend);
     optimizer.eval();
     optimizer.step({ w: array(3, 2) });
@@ -339,12 +342,12 @@ const refused: [string, () => Promise<unknown>, string][] = [
   ],
   ['a momentum of 0', () => sgdScheduleFree(w, { momentum: 0 }), 'Expected momentum to be a number of more than 0'],
   [
-    'half a warm-up step',
+    'a fractional number of warm-up steps',
     () => adamwScheduleFree(w, { warmupSteps: 0.5 }),
     'Expected warmupSteps to be a whole number',
   ],
   [
-    'a decay nowhere',
+    'an unknown decayAt',
     () => adamwScheduleFree(w, { decayAt: 'x' as never }),
     'Expected decayAt to be "y" or "z", got "x".',
   ],
@@ -352,11 +355,11 @@ const refused: [string, () => Promise<unknown>, string][] = [
   ['an inner momentum of 1', () => adamwScheduleFree(w, { innerMomentum: 1 }), 'Expected innerMomentum to be a number'],
   ['a negative r', () => adamwScheduleFree(w, { r: -1 }), 'Expected r to be a finite number of at least 0, got -1.'],
 ];
-test.each(refused)('%s is refused', async (...[, create, message]) => {
+test.each(refused)('refuses %s', async (...[, create, message]) => {
   await expect(create()).rejects.toThrow(message);
 });
 
-test('what decides the memory is fixed, and what cannot stand together is refused later, too', async () => {
+test('refuses assigning innerMomentum, and a beta1 of 0 also by assignment', async () => {
   const optimizer = await adamwScheduleFree(w);
   expect(() => (optimizer.groups[0].innerMomentum = 0.9)).toThrow('innerMomentum decides the optimizer');
   expect(() => (optimizer.groups[0].betas = [0, 0.9])).toThrow('Schedule-Free divides by the first of betas');

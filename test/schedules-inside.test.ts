@@ -1,4 +1,4 @@
-// Schedules in an optimizer: betas as a function, memory in state dicts, and a training run of PyTorch's.
+// Tests schedules in an optimizer: betas as a function, schedule state in state dicts, and a PyTorch training run.
 
 import { readFileSync } from 'node:fs';
 import { adam, adamw, adamwScheduleFree, nadam, radam, radamScheduleFree } from 'twinstep';
@@ -30,7 +30,7 @@ const { training } = JSON.parse(readFileSync(new URL('golden/schedules.json', im
 };
 
 describe.each(backends)('%s', (...[, backend]) => {
-  describe('what schedules count are the steps of the optimizer', () => {
+  describe('schedules count the steps of the optimizer:', () => {
     const schedule = (completed: number): number => 2 ** -completed;
     const options = { ...backend, lr: 1, schedule, weightDecay: 0 };
     const movedBy = async (optimizer: Awaited<ReturnType<Create>>, name: string, step: () => void): Promise<number> => {
@@ -38,10 +38,10 @@ describe.each(backends)('%s', (...[, backend]) => {
       step();
       return before - (await optimizer.read(name))[0];
     };
-    // A first step of Adam goes by lr whatever the gradient.
+    // Adam's first step moves by lr for any gradient.
     const ones = (length: number): Float32Array => new Float32Array(length).fill(1);
 
-    test('a tensor that was frozen, left out or comes late keeps up, and is corrected for its own steps', async () => {
+    test('a tensor that was frozen, without gradient or added has the same lr, and bias correction by its own steps', async () => {
       const optimizer = await adamw({ a: ones(1), b: ones(1), c: ones(1) }, options as object);
       optimizer.freeze('b');
       for (let t = 0; t < 3; t++) optimizer.step({ a: ones(1), b: ones(1) });
@@ -54,7 +54,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(optimizer.groups.map(({ scheduledLr }) => scheduledLr)).toEqual([2 ** -3, 2 ** -3]);
     });
 
-    test('one tensor at a time is one step, if all calls but the last say that there is more', async () => {
+    test('calls with more: true and the call after them are one step', async () => {
       const optimizer = await adamw({ a: ones(1), b: ones(1) }, options as object);
       for (let t = 0; t < 3; t++) {
         optimizer.step({ b: ones(1) }, { more: true });
@@ -64,7 +64,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(await movedBy(optimizer, 'a', () => optimizer.step({ a: ones(1) }))).toBeCloseTo(2 ** -3, 6);
     });
 
-    test('and are part of its state; of PyTorch’s, which has none, the largest count is', async () => {
+    test('a state dict has completed_steps; without it, as in PyTorch, the largest step count is used', async () => {
       const optimizer = await adamw({ a: ones(1), b: ones(1) }, options as object);
       for (let t = 0; t < 3; t++) optimizer.step({ a: ones(1) });
       const dict = await optimizer.stateDict();
@@ -84,11 +84,11 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(await stepped(ours)).toBe(await stepped(optimizer));
       expect(ours.completedSteps).toBe(4);
       expect(await stepped(theirs)).toBeCloseTo(2 ** -3, 6);
-      // Dicts of the version before list the tensors that did not take the latest step.
+      // Dicts of the previous version list the tensors that did not take the latest step.
       await resumed({ ...dict, param_groups: [{ ...dict.param_groups[0], left_out: ['b'] }] });
     });
 
-    test('a step by no gradients, or by frozen tensors alone, is one: every call without `more` is', async () => {
+    test('every call without `more` is a step, also without gradients or with frozen tensors only', async () => {
       const optimizer = await adamw({ a: ones(1), b: ones(1) }, options as object);
       optimizer.step({ a: ones(1), b: ones(1) });
       optimizer.freeze('b');
@@ -103,7 +103,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(await resumed.stateDict()).toEqual(await optimizer.stateDict());
     });
 
-    test('a step in parts is the step whole, whichever part comes first', async () => {
+    test('a step in parts equals one call, in any order of parts', async () => {
       const whole = await adamw({ a: ones(1), b: ones(1) }, options as object);
       const parts = await adamw({ a: ones(1), b: ones(1) }, options as object);
       for (const each of [whole, parts]) each.step({ a: ones(1) });
@@ -115,7 +115,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     });
   });
 
-  test('a state dict that was saved with functions wants them again, and takes no number for one', async () => {
+  test('a state dict saved with functions needs them, and a loaded number does not replace a function', async () => {
     const functions = { weightDecay: () => 0.5, betas: (): [number, number] => [0.5, 0.5], schedule: () => 0.5 };
     const [saved, plain] = await Promise.all([
       adamw(tensors(lengths, 1), { ...functions, ...backend }),
@@ -140,11 +140,11 @@ describe.each(backends)('%s', (...[, backend]) => {
       return readAll(optimizer, tensors(lengths, 1));
     }
 
-    test('betas of a function that always says the same are these betas', async () => {
+    test('betas as a constant function equal the pair', async () => {
       same(await train({ betas: () => [0.8, 0.95] }), await train({ betas: [0.8, 0.95] }));
     });
 
-    test('betas of a function are those assigned before each step', async () => {
+    test('betas as a function equal betas assigned before each step', async () => {
       const { betas } = { betas: oneCycle({ totalSteps: STEPS }).betas(0.98) };
       const scheduled = await train({ betas });
       const optimizer = await create(tensors(lengths, 1), backend);
@@ -156,7 +156,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     });
   });
 
-  test('AdamW under one cycle, of lr and beta1, is PyTorch’s', async () => {
+  test('AdamW with one cycle of lr and beta1 matches PyTorch', async () => {
     const cycle = oneCycle({ totalSteps: 50 });
     const options: Options = { lr: 0.05, weightDecay: 0.1, schedule: cycle, betas: cycle.betas(0.99) };
     const optimizer = await adamw({ w: Float32Array.from(training.init) }, { ...options, ...backend });
@@ -171,10 +171,10 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
   });
 
-  describe('a schedule with a memory', () => {
+  describe('a schedule with state', () => {
     const metrics = [3, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1];
 
-    /** Two groups, the second with a schedule of its own; a metric after each step. */
+    /** Two groups, the second with its own schedule. */
     async function open(plateau: ReduceOnPlateau) {
       const { w1, ...others } = tensors(lengths, 1);
       const schedule = chained(linearWarmup({ totalIters: 3 }), plateau);
@@ -183,14 +183,14 @@ describe.each(backends)('%s', (...[, backend]) => {
     }
     const make = (): ReduceOnPlateau => reduceOnPlateau({ patience: 1, factor: 0.5 });
 
-    test('saved and resumed is a run without a break', async () => {
+    test('resumes like an uninterrupted run', async () => {
       const [plateau, other] = [make(), make()];
       const unbroken = await open(plateau);
-      const go = (optimizer: typeof unbroken, of: ReduceOnPlateau, t: number): void => {
+      const step = (optimizer: typeof unbroken, of: ReduceOnPlateau, t: number): void => {
         optimizer.step(grads(t));
         of.step(metrics[t]);
       };
-      for (let t = 0; t < 6; t++) go(unbroken, plateau, t);
+      for (let t = 0; t < 6; t++) step(unbroken, plateau, t);
       const dict = JSON.parse(JSON.stringify((await unbroken.stateDict()).param_groups)) as object[];
       expect(dict[0]).toMatchObject({ schedule: plateau.stateDict() });
       expect(dict[1]).toMatchObject({ schedule: { schedules: [null, plateau.stateDict()] } });
@@ -202,15 +202,15 @@ describe.each(backends)('%s', (...[, backend]) => {
       await resumed.loadStateDict(structuredClone(await unbroken.stateDict()));
       expect(other.stateDict()).toEqual(plateau.stateDict());
       for (let t = 6; t < STEPS; t++) {
-        go(unbroken, plateau, t);
-        go(resumed, other, t);
+        step(unbroken, plateau, t);
+        step(resumed, other, t);
         expect(resumed.groups[1].scheduledLr).toBe(unbroken.groups[1].scheduledLr);
       }
       expect(plateau(0)).toBeLessThan(0.5);
       expect(await resumed.stateDict()).toEqual(await unbroken.stateDict());
     });
 
-    test('that is bad in one group changes nothing in any', async () => {
+    test('that is bad in one group changes nothing in any group', async () => {
       const plateau = make();
       const optimizer = await open(plateau);
       const dict = structuredClone(await optimizer.stateDict());
@@ -230,7 +230,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       expect(await optimizer.stateDict()).toEqual(before);
     });
 
-    test('is left as it is by a dict without one', async () => {
+    test('is not changed by a dict without schedule state', async () => {
       const plateau = make();
       const optimizer = await open(plateau);
       for (const metric of metrics) plateau.step(metric);
@@ -243,7 +243,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       );
     });
 
-    test('may be the caller’s own', async () => {
+    test('may be written by the caller', async () => {
       const own = Object.assign((): number => own.level, {
         level: 1,
         stateDict: () => ({ level: own.level }),
@@ -257,7 +257,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     });
   });
 
-  test('betas that a function gives are checked before anything changes', async () => {
+  test('betas returned by a function are checked before anything changes', async () => {
     const { w1, ...others } = tensors(lengths, 1);
     let answer: unknown = [0.9, 0.99];
     const betas = (): never => answer as never;
@@ -287,7 +287,7 @@ test.each([
   ['nadam', nadam, 'NAdam uses the product of the momenta of all steps'],
   ['adamwScheduleFree', adamwScheduleFree, 'Schedule-Free needs the same beta1 at every step'],
   ['radamScheduleFree', radamScheduleFree, 'Schedule-Free needs the same beta1 at every step'],
-] as const)('%s refuses betas that are a function, at creation and live', async (...[, create, why]) => {
+] as const)('%s refuses betas that are a function, at creation and by assignment', async (...[, create, why]) => {
   const make = create as unknown as typeof adamw;
   const betas = oneCycle({ totalSteps: 5 }).betas(0.9);
   const message = `${why}, so betas must be two numbers, got a function.`;
@@ -297,7 +297,7 @@ test.each([
   expect(optimizer.groups[0].betas).toEqual([0.9, 0.999]);
 });
 
-test('a schedule may differ by group, and be assigned', async () => {
+test('groups may have different schedules, which can be assigned', async () => {
   const { w1, ...others } = tensors(lengths, 1);
   const schedule = constant({ factor: 0.5, totalIters: 1 });
   const optimizer = await adam([{ params: { w1 } }, { params: others, schedule }], { lr: 0.1 });

@@ -1,4 +1,4 @@
-// twinstep/schedules: what is true of every schedule, their edges, and what PyTorch, Optax and Hugging Face give.
+// Tests twinstep/schedules: properties of every schedule, edge cases, and values of PyTorch, Optax and Hugging Face.
 
 import { readFileSync } from 'node:fs';
 import * as schedules from 'twinstep/schedules';
@@ -18,9 +18,9 @@ interface Golden extends Call {
 interface Plateau {
   readonly options: schedules.ReduceOnPlateauOptions;
   readonly source: string;
-  /** Null is NaN. */
+  /** null stands for NaN. */
   readonly metrics: (number | null)[];
-  /** After each metric best, num_bad_epochs, cooldown_counter, last_epoch and the multiplier. */
+  /** After each metric: best, num_bad_epochs, cooldown_counter, last_epoch and the multiplier. */
   readonly states: (number | null)[][];
 }
 
@@ -49,14 +49,14 @@ const {
 } = schedules;
 
 const first = (schedule: Schedule, count: number): number[] => Array.from({ length: count }, (_, t) => schedule(t));
-// The types refuse most bad input; JavaScript does not.
+// Passes values that the types refuse.
 const any = (value: unknown): never => value as never;
 const FAR = [1e3, 1e6, 2 ** 31, 2 ** 31 + 1, Number.MAX_SAFE_INTEGER];
 
 describe.each(golden.cases.map((each) => [text(each), each] as const))(
   '%s',
   (...[, { source, values, beta1, ...of }]) => {
-    test(`is ${source}`, () => {
+    test(`matches ${source}`, () => {
       const ours = first(make(of), values.length);
       for (const [t, expected] of values.entries()) {
         const bound = SCHEDULE.relative * expected + SCHEDULE.absolute;
@@ -70,14 +70,14 @@ describe.each(golden.cases.map((each) => [text(each), each] as const))(
       }
     });
 
-    test('is from 0 to 1, however far it goes', () => {
+    test('stays between 0 and 1 at any step', () => {
       const schedule = make(of);
       for (const value of [...first(schedule, 400), ...FAR.map(schedule)]) {
         expect(value >= 0 && value <= 1 + 2 ** -52, String(value)).toBe(true);
       }
     });
 
-    test('is the same asked backwards, and asked again', () => {
+    test('does not depend on the order of calls', () => {
       const steps = [...Array(200).keys(), ...FAR];
       const backwards = make(of);
       const forwards = make(of);
@@ -86,7 +86,7 @@ describe.each(golden.cases.map((each) => [text(each), each] as const))(
       expect(steps.map(forwards)).toEqual(expected);
     });
 
-    test.each([-1, 0.5, NaN, Infinity, 2 ** 53, any('1'), any(undefined)])('is not asked for step %s', (bad) => {
+    test.each([-1, 0.5, NaN, Infinity, 2 ** 53, any('1'), any(undefined)])('refuses step %s', (bad) => {
       const shown = typeof bad === 'string' ? '"1"' : String(bad);
       expect(() => make(of)(bad)).toThrow(`Expected completed steps to be a whole number of at least 0, got ${shown}.`);
     });
@@ -94,31 +94,31 @@ describe.each(golden.cases.map((each) => [text(each), each] as const))(
 );
 
 test('every schedule has a golden case', () => {
-  const cased = [...golden.cases.map(({ call }) => call), 'reduceOnPlateau'];
-  expect([...new Set(cased)].toSorted()).toEqual(Object.keys(schedules).toSorted());
+  const covered = [...golden.cases.map(({ call }) => call), 'reduceOnPlateau'];
+  expect([...new Set(covered)].toSorted()).toEqual(Object.keys(schedules).toSorted());
 });
 
-describe('at the edges', () => {
+describe('edge cases', () => {
   const edges: [string, Schedule, number[]][] = [
     ['a constant of no steps is 1', constant({ totalIters: 0 }), [1, 1]],
-    ['a way of no steps is at its end', linear({ totalIters: 0, endFactor: 0.25 }), [0.25, 0.25]],
-    ['a warm-up of no steps is none', linearWarmup({ totalIters: 0 }), [1, 1]],
-    ['a warm-up of no steps goes on at once', linearWarmup({ totalIters: 0 }, step({ stepSize: 1, gamma: 0.5 })), [1, 0.5]],
+    ['linear with no steps is at its end', linear({ totalIters: 0, endFactor: 0.25 }), [0.25, 0.25]],
+    ['a warm-up of no steps is 1', linearWarmup({ totalIters: 0 }), [1, 1]],
+    ['a warm-up of no steps continues at once', linearWarmup({ totalIters: 0 }, step({ stepSize: 1, gamma: 0.5 })), [1, 0.5]],
     ['a warm-up of one step takes one', linearWarmup({ totalIters: 1 }), [0, 1, 1]],
-    ['a warm-up begins where it is told', linearWarmup({ totalIters: 2, startFactor: 0.5 }), [0.5, 0.75, 1, 1]],
+    ['a warm-up begins at startFactor', linearWarmup({ totalIters: 2, startFactor: 0.5 }), [0.5, 0.75, 1, 1]],
     ['a decay of no steps is at its end', cosineDecay({ decaySteps: 0, alpha: 0.125 }), [0.125, 0.125]],
-    ['cosineDecay holds its end', cosineDecay({ decaySteps: 2, alpha: 0.25 }), [1, 0.625, 0.25, 0.25, 0.25]],
-    ['cosineAnnealing goes up again', cosineAnnealing({ tMax: 2 }), [1, 0.5, 0, 0.5, 1, 0.5]],
+    ['cosineDecay stays at its end', cosineDecay({ decaySteps: 2, alpha: 0.25 }), [1, 0.625, 0.25, 0.25, 0.25]],
+    ['cosineAnnealing rises again', cosineAnnealing({ tMax: 2 }), [1, 0.5, 0, 0.5, 1, 0.5]],
     ['a polynomial of no steps is 0', polynomial({ totalIters: 0 }), [0, 0]],
-    ['a polynomial to the 0 is 1', polynomial({ totalIters: 2, power: 0 }), [1, 1, 1, 1]],
-    ['no milestones, no change', multiStep({ milestones: [] }), [1, 1]],
-    ['milestones come in any order, and twice', multiStep({ milestones: [3, 1, 1, 0], gamma: 0.5 }), [0.5, 0.125, 0.125, 0.0625]],
-    ['a gamma of 0 is 0 from then on', step({ stepSize: 2, gamma: 0 }), [1, 1, 0, 0, 0]],
-    ['a gamma of 0 each step', exponential({ gamma: 0 }), [1, 0, 0]],
-    ['no phase of warmupStableDecay', warmupStableDecay({ warmupSteps: 0, stableSteps: 0, decaySteps: 0, minLrRatio: 0.5 }), [0.5, 0.5]],
-    ['no warm-up of inverseSqrt', inverseSqrt({ warmupSteps: 0, timescale: 1 }), [1, Math.SQRT1_2]],
+    ['a polynomial with power 0 is 1', polynomial({ totalIters: 2, power: 0 }), [1, 1, 1, 1]],
+    ['multiStep without milestones is 1', multiStep({ milestones: [] }), [1, 1]],
+    ['milestones may be unsorted and repeated', multiStep({ milestones: [3, 1, 1, 0], gamma: 0.5 }), [0.5, 0.125, 0.125, 0.0625]],
+    ['step with a gamma of 0 is 0 after the first stair', step({ stepSize: 2, gamma: 0 }), [1, 1, 0, 0, 0]],
+    ['exponential with a gamma of 0 is 0 after the first step', exponential({ gamma: 0 }), [1, 0, 0]],
+    ['warmupStableDecay without steps', warmupStableDecay({ warmupSteps: 0, stableSteps: 0, decaySteps: 0, minLrRatio: 0.5 }), [0.5, 0.5]],
+    ['inverseSqrt without warm-up', inverseSqrt({ warmupSteps: 0, timescale: 1 }), [1, Math.SQRT1_2]],
     ['one cycle of one step is at its end', oneCycle({ totalSteps: 1, divFactor: 2, finalDivFactor: 2 }), [0.25, 0.25]],
-    ['one cycle whose rise has no steps begins at its peak', oneCycle({ totalSteps: 4, pctStart: 0.25 }), [1]],
+    ['one cycle whose rise has no steps begins at the peak', oneCycle({ totalSteps: 4, pctStart: 0.25 }), [1]],
     ['a sequence of one', sequential([step({ stepSize: 1, gamma: 0.5 })], []), [1, 0.5, 0.25]],
     ['a sequence with a phase of no steps', sequential([() => 1, () => 2, (t) => 3 + t], [2, 2]), [1, 1, 3, 4]],
     ['a chain of one', chained(step({ stepSize: 1, gamma: 0.5 })), [1, 0.5, 0.25]],
@@ -127,7 +127,7 @@ describe('at the edges', () => {
     expect(first(schedule, values.length)).toEqual(values);
   });
 
-  test('cosineAnnealing repeats itself to the bit', () => {
+  test('cosineAnnealing repeats exactly', () => {
     const schedule = cosineAnnealing({ tMax: 37, minLrRate: 0.1 });
     for (let t = 0; t < 74; t++) {
       for (const waves of [1, 2, 1000, 1e10]) expect(schedule(t + 74 * waves)).toBe(schedule(t));
@@ -140,7 +140,7 @@ describe('at the edges', () => {
     [10, 3],
     [7, 10],
     [1, 1000],
-  ])('warm restarts from %i by %i begin at 1, where they should and nowhere else', (t0, tMult) => {
+  ])('warm restarts with t0 = %i and tMult = %i are 1 only at restarts', (t0, tMult) => {
     const schedule = cosineAnnealingWarmRestarts({ t0, tMult, minLrRate: 0.01 });
     for (let start = t0, length = t0 * tMult; start + length < Number.MAX_SAFE_INTEGER;) {
       expect(schedule(start)).toBe(1);
@@ -151,7 +151,7 @@ describe('at the edges', () => {
     }
   });
 
-  test('one cycle has its peak at 1, with the least momentum, and stays where it ends', () => {
+  test('one cycle peaks at 1 with the least momentum, and stays at its end', () => {
     const cycle = oneCycle({ totalSteps: 100 });
     expect([cycle(0), cycle(29), cycle(99)]).toEqual([0.04, 1, 0.04 / 1e4]);
     expect([0, 29, 99].map(cycle.momentum)).toEqual([0.95, 0.85, 0.95]);
@@ -160,7 +160,7 @@ describe('at the edges', () => {
     expect(cycle.betas(0.999)(29)).toEqual([0.85, 0.999]);
   });
 
-  test('a stair is as long as it is told, however long', () => {
+  test('step() has stairs of exactly stepSize, even very long ones', () => {
     const last = Number.MAX_SAFE_INTEGER;
     for (const stepSize of [3, 7, 10, 2 ** 20 + 1, last]) {
       const stairs = step({ stepSize, gamma: 1 - 2 ** -50 });
@@ -169,12 +169,12 @@ describe('at the edges', () => {
     }
   });
 
-  test('an option that is undefined is left out', () => {
+  test('an undefined option has its default', () => {
     const undefinedOptions = { factor: undefined, totalIters: undefined } as unknown as schedules.ConstantOptions;
     expect(first(constant(undefinedOptions), 9)).toEqual(first(constant(), 9));
   });
 
-  test('what is handed over may change afterwards', () => {
+  test('schedules copy the arrays passed to them', () => {
     const milestones = [1];
     const parts = [constant({ factor: 0.5 }), constant({ factor: 0.25 })];
     const [stairs, row] = [multiStep({ milestones, gamma: 0.5 }), sequential(parts, milestones)];
@@ -184,7 +184,7 @@ describe('at the edges', () => {
   });
 });
 
-describe('creation is refused', () => {
+describe('bad options throw', () => {
   const whole = 'to be a whole number of at least';
   const refused: [() => unknown, string][] = [
     [() => cosineAnnealing({ tMax: 0 }), `Expected tMax ${whole} 1, got 0.`],
@@ -249,7 +249,7 @@ describe('creation is refused', () => {
 describe('reduceOnPlateau', () => {
   const metrics = ({ metrics: given }: Plateau): number[] => given.map((metric) => metric ?? NaN);
 
-  test.each(golden.plateaus.map((each) => [each.source, each] as const))('is %s', (...[, plateau]) => {
+  test.each(golden.plateaus.map((each) => [each.source, each] as const))('matches %s', (...[, plateau]) => {
     const schedule = reduceOnPlateau(plateau.options);
     for (const [t, metric] of metrics(plateau).entries()) {
       schedule.step(metric);
@@ -262,7 +262,7 @@ describe('reduceOnPlateau', () => {
   });
 
   test.each(golden.plateaus.map((each) => [each.source, each] as const))(
-    'resumes as if unbroken: %s',
+    'resumes like an uninterrupted run: %s',
     (...[, plateau]) => {
       const all = metrics(plateau);
       for (let broken = 0; broken <= all.length; broken += 3) {
@@ -277,7 +277,7 @@ describe('reduceOnPlateau', () => {
     },
   );
 
-  // After a best of 100: a metric that is hardly better enough, and one that is hardly not.
+  // After a best of 100: a metric just beyond the threshold, and one just short of it.
   test.each([
     [{}, 99.98, 99.995],
     [{ threshold: 0.1 }, 89, 91],
@@ -302,7 +302,7 @@ describe('reduceOnPlateau', () => {
     [{ ...good, last_epoch: undefined }, 'Expected last_epoch in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got undefined.'],
     [{ ...good, multiplier: 2 }, 'Expected multiplier in the state of reduceOnPlateau to be a number from 0 to 1, got 2.'],
   ]; // prettier-ignore
-  test.each(bad)('does not take over %j', (dict, message) => {
+  test.each(bad)('refuses the state %j', (dict, message) => {
     const schedule = reduceOnPlateau();
     for (const metric of [3, 2, 5]) schedule.step(metric);
     const before = schedule.stateDict();
@@ -310,7 +310,7 @@ describe('reduceOnPlateau', () => {
     expect(schedule.stateDict()).toEqual(before);
   });
 
-  test('is remembered by the schedules that are made of it', () => {
+  test('is part of the state of schedules composed of it', () => {
     const build = (): { plateau: schedules.ReduceOnPlateau; whole: schedules.ScheduleMemory & Schedule } => {
       const plateau = reduceOnPlateau({ patience: 0, factor: 0.5 });
       const row = sequential([linear(), linearWarmup({ totalIters: 2 }, plateau)], [5]);
@@ -349,21 +349,21 @@ describe('reduceOnPlateau', () => {
 });
 
 describe('cosPi', () => {
-  test('is the nearest number, or the one beside it', () => {
+  test('has an error of at most one ulp', () => {
     for (const [x, expected] of golden.cosPi) {
-      // 2^-52 of the power of two below: an ulp.
+      // An ulp is 2^-52 of the power of two below.
       const ulp = expected === 0 ? 0 : 2 ** (Math.floor(Math.log2(Math.abs(expected))) - 52);
       expect(Math.abs(cosPi(x) - expected), `cosPi(${x})`).toBeLessThanOrEqual(ulp);
     }
   });
 
-  test('is exact where the value is', () => {
+  test('is exact at multiples of 1/2', () => {
     expect([0, 0.5, 1, 1.5, 2, 2.5, 1e15].map(cosPi)).toEqual(
       [1, 0, -1, 0, 1, 0, 1].map((x) => (x === 0 ? expect.closeTo(0, 300) : x)),
     );
   });
 
-  test('never rises on the way to 1, and never falls from there to 2', () => {
+  test('never rises from 0 to 1, and never falls from 1 to 2', () => {
     for (let k = 0; k < 20_000; k++) {
       expect(cosPi((k + 1) / 20_000) <= cosPi(k / 20_000)).toBe(true);
       expect(cosPi(1 + (k + 1) / 20_000) >= cosPi(1 + k / 20_000)).toBe(true);
@@ -371,14 +371,14 @@ describe('cosPi', () => {
   });
 });
 
-test('docs/schedules.svg shows every schedule, as it is now', () => {
+test('docs/schedules.svg shows the current values of every schedule', () => {
   expect([...new Set(panels.map(({ of }) => of.call))].toSorted()).toEqual(Object.keys(schedules).toSorted());
   const committed = readFileSync(new URL('../docs/schedules.svg', import.meta.url), 'utf8');
-  // Not toBe, which would print both. Twice, since nothing may hang on what was drawn before.
+  // toBe would print both files. Draw twice: the second drawing must not depend on the first.
   expect([draw() === committed, draw() === committed], 'run `npm run plots`').toEqual([true, true]);
 });
 
-test('no value hangs on an engine’s own functions', () => {
+test('uses only exact functions of Math, so that values do not depend on the engine', () => {
   const source = readFileSync(new URL('../dist/schedules.js', import.meta.url), 'utf8').replace(
     /\/\*[^]*?\*\/|\/\/.*/g,
     '',

@@ -1,4 +1,4 @@
-// The option threads: the same kernels and the same bits, on however many threads.
+// Tests the option threads: any number of threads gives the same bits.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { adamw, ema } from 'twinstep';
@@ -8,7 +8,7 @@ import { algorithms } from './support/algorithms.js';
 import { array, difference, random, special } from './support/numbers.js';
 import { entry, run } from './support/program.js';
 
-/** Long enough to be shared, and of odd lengths. */
+/** Some tensors are long enough to be split between threads. The lengths are odd. */
 const lengths = [40_001, 3, 131_071, 7];
 const names = lengths.map((_, i) => `w${i}`);
 const draw = (seed: number): Record<string, Float32Array> =>
@@ -20,11 +20,11 @@ afterEach(() => {
 });
 
 describe.each(algorithms)('%s', (...[, create, options]) => {
-  test('has the same bits on one thread, two, three and seven', async () => {
-    const teams = await Promise.all([1, 2, 3, 7].map((threads) => create(draw(1), { ...options, threads })));
-    const [one, ...others] = teams;
-    for (const [i, team] of others.entries()) {
-      expect(team.backend.reason).toContain(`WebAssembly SIMD on ${[2, 3, 7][i]} threads, `);
+  test('gives the same bits on one, two, three and seven threads', async () => {
+    const optimizers = await Promise.all([1, 2, 3, 7].map((threads) => create(draw(1), { ...options, threads })));
+    const [one, ...others] = optimizers;
+    for (const [i, each] of others.entries()) {
+      expect(each.backend.reason).toContain(`WebAssembly SIMD on ${[2, 3, 7][i]} threads, `);
     }
     const state = async (optimizer: typeof one): Promise<Float32Array[]> => {
       const { state: ofTensors } = await optimizer.stateDict();
@@ -33,27 +33,27 @@ describe.each(algorithms)('%s', (...[, create, options]) => {
     };
     for (let t = 0; t < 12; t++) {
       const grads = draw(2 + t);
-      // Of zeros, infinities and NaN, too; and not of all tensors.
+      // Include zeros, infinities and NaN in one step, and omit a tensor in another.
       if (t === 5) grads.w2 = array(lengths[2], 3, special);
       if (t === 7) delete grads.w0;
-      for (const optimizer of teams) optimizer.step(grads);
+      for (const optimizer of optimizers) optimizer.step(grads);
     }
-    for (const optimizer of teams) optimizer.eval();
+    for (const optimizer of optimizers) optimizer.eval();
     const expected = await state(one);
     for (const other of others) {
       for (const [i, values] of (await state(other)).entries()) {
         expect(difference(values, expected[i])).toBeUndefined();
       }
     }
-    for (const optimizer of teams) optimizer.dispose();
+    for (const optimizer of optimizers) optimizer.dispose();
   });
 });
 
-test('all threads have their part of the work', async () => {
+test('all threads take part of the work', async () => {
   const optimizer = await adamw({ w: array(1_000_000, 1) }, { threads: 2 });
   const add = Atomics.add.bind(Atomics) as (words: Int32Array, index: number, by: number) => number;
   let taken = 0;
-  // The main thread, whenever it takes a piece, is in no hurry: what is left for it then?
+  // Slow down the main thread after each piece that it takes, so that other threads take pieces too.
   vi.spyOn(Atomics, 'add').mockImplementation(((words: Int32Array, index: number, by: number) => {
     const piece = add(words, index, by);
     if (piece < 16) taken += 1;
@@ -67,13 +67,13 @@ test('all threads have their part of the work', async () => {
     optimizer.step();
     shares.push(taken);
   }
-  // Of some 32 pieces. None are taken where the step is not shared, as that is tried now and then.
+  // There are about 32 pieces. The main thread takes none this way in an unshared step, which is tried occasionally.
   expect(shares.some((share) => share > 0 && share < 24)).toBe(true);
   optimizer.dispose();
 });
 
-describe('what else an optimizer does', () => {
-  test('over tensors and groups that are added, gradients in place, handed over and passing', async () => {
+describe('with threads', () => {
+  test('added tensors and groups, and all ways of passing gradients, give the same bits', async () => {
     const train = async (threads: number): Promise<Float32Array[]> => {
       const kept = await adamw({ w: array(50_000, 1) }, { threads });
       const passing = await adamw({ w: array(50_000, 1) }, { threads, keepGrads: false });
@@ -105,7 +105,7 @@ describe('what else an optimizer does', () => {
     for (const [i, values] of three.entries()) expect(difference(values, one[i])).toBeUndefined();
   });
 
-  test('in memory that threads share, which callers read and write as any other', async () => {
+  test('callers can read and write the shared memory', async () => {
     const optimizer = await adamw({ w: new Float32Array(8) }, { threads: 2 });
     expect(optimizer.params.w.buffer).toBeInstanceOf(SharedArrayBuffer);
     optimizer.params.w.set([1, 2, 3]);
@@ -116,7 +116,7 @@ describe('what else an optimizer does', () => {
   });
 });
 
-describe('where there is one thread after all, its reason says why', () => {
+describe('backend.reason says why only one thread runs:', () => {
   const reasonOf = async (options: object): Promise<string> => {
     const optimizer = await adamw({ w: array(8, 1) }, { threads: 4, ...options });
     optimizer.step({ w: array(8, 2) });
@@ -124,7 +124,7 @@ describe('where there is one thread after all, its reason says why', () => {
     return optimizer.backend.reason;
   };
 
-  test('there is no shared memory', async () => {
+  test('there is no SharedArrayBuffer', async () => {
     vi.stubGlobal('SharedArrayBuffer', undefined);
     expect(await reasonOf({ backend: 'wasm' })).toBe(
       'WebAssembly SIMD, asked for by name. One thread, not 4: there is no SharedArrayBuffer, which a page has under ' +
@@ -132,7 +132,7 @@ describe('where there is one thread after all, its reason says why', () => {
     );
   });
 
-  test('shared memory cannot be had', async () => {
+  test('shared memory cannot be allocated', async () => {
     const { Memory } = WebAssembly;
     vi.spyOn(WebAssembly, 'Memory').mockImplementation(function unshared(descriptor) {
       if (descriptor.shared) throw new RangeError('could not allocate memory');
@@ -152,13 +152,13 @@ describe('where there is one thread after all, its reason says why', () => {
     );
   });
 
-  test('another backend', async () => {
+  test('the backend is not WebAssembly', async () => {
     expect(await reasonOf({ backend: 'reference' })).toBe(
       'Plain JavaScript, asked for by name. Threads are for WebAssembly alone.',
     );
   });
 
-  test('a build for the edge', () => {
+  test('the build is for the edge', () => {
     const program = `
       import { readFileSync } from 'node:fs';
       const wasm = readFileSync(new URL(${JSON.stringify(entry('core.wasm'))}));
@@ -169,14 +169,14 @@ describe('where there is one thread after all, its reason says why', () => {
   });
 });
 
-test.each([0, -1, 1.5, 257, NaN, '2', null])('threads: %s is refused', async (threads) => {
+test.each([0, -1, 1.5, 257, NaN, '2', null])('refuses threads: %s', async (threads) => {
   const create = adamw({ w: array(8, 1) }, { threads: threads as number });
   const got = typeof threads === 'string' ? `"${threads}"` : threads;
   await expect(create).rejects.toThrow(`Expected threads to be a whole number from 1 to 256, got ${got}.`);
 });
 
 describe('threads end', () => {
-  test('with the process, though nobody disposed of the optimizer', () => {
+  test('with the process, even without dispose()', () => {
     const program = `
       const optimizer = await adamw({ w: new Float32Array(200_000) }, { threads: 3 });
       for (let t = 0; t < 20; t++) optimizer.step();
@@ -185,7 +185,7 @@ describe('threads end', () => {
   });
 
   const threadsOfProcess = '/proc/self/task';
-  test.runIf(process.platform === 'linux')('with their optimizer', () => {
+  test.runIf(process.platform === 'linux')('with dispose()', () => {
     const program = `
       import { readdirSync } from 'node:fs';
       const count = () => readdirSync('${threadsOfProcess}').length;
@@ -205,7 +205,7 @@ describe('threads end', () => {
       console.log(JSON.stringify(counts.map((each) => each - counts[0])));`;
     expect(readdirSync(threadsOfProcess).length).toBeGreaterThan(0);
     const counts = JSON.parse(run(program)) as number[];
-    // Two more for each of two optimizers, and none in the end.
+    // Each of two optimizers has two more threads; dispose() ends them.
     for (let round = 0; round < 3; round++) {
       const [both, one, none] = counts.slice(1 + 3 * round, 4 + 3 * round);
       expect([both, one, none], String(counts)).toEqual([4, 2, 0]);

@@ -1,6 +1,6 @@
-// To PyTorch and back: half of a training here and half there is the training in PyTorch, for every algorithm that both
-// have. It needs a Python with torch, $TWINSTEP_PYTHON or python3; where there is none these tests are skipped. A run with
-// TWINSTEP_RECORD set writes test/record/torch.json.
+// Tests conversion to PyTorch and back: training half here and half in PyTorch equals training in PyTorch, for every
+// algorithm that both have. Needs a Python with torch ($TWINSTEP_PYTHON or python3); without one these tests are
+// skipped. With TWINSTEP_RECORD set, a run writes test/record/torch.json.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -39,19 +39,19 @@ const [HALF, STEPS] = [50, 100];
 interface Case {
   readonly name: string;
   readonly algorithm: string;
-  /** Its class there. */
+  /** The class in PyTorch. */
   readonly torch: string;
   readonly options?: Options;
   readonly groups?: [names: string[], Options][];
   readonly mode?: 'train' | 'eval';
   readonly named?: boolean;
-  /** Functions here, and the scheduler that there is in their place, with metrics by step. */
+  /** Options here that are functions, and the PyTorch scheduler in their place, with metrics by step. */
   readonly functions?: () => Options;
   readonly scheduler?: [name: string, Options];
   readonly metrics?: readonly number[];
-  /** One group here, of which there are two there. */
+  /** Splits one group here into two in PyTorch. */
   readonly decayMask?: Readonly<Record<string, boolean>>;
-  /** What is to be done by hand, there and back here. */
+  /** What the tool prints: what the user must do in PyTorch, and after converting back. */
   readonly notices?: [string, string];
 }
 
@@ -167,7 +167,7 @@ interface Outcome {
   readonly notices: Record<string, [string, string]>;
 }
 
-/** Ours that PyTorch has no equivalent of, and what is said. */
+/** Options without an equivalent in PyTorch, and the message. */
 const refused: [string, string, Options, string][] = [
   ['couple', 'adamw', { couple: false }, 'PyTorch has no equivalent of couple = False, only for True.'],
   ['epsHat', 'adam', { epsHat: true }, 'PyTorch has no equivalent of eps_hat = True, only for False.'],
@@ -182,7 +182,7 @@ const refused: [string, string, Options, string][] = [
   ['decayAt', 'adamwScheduleFree', { decayAt: 'z' }, "PyTorch has no equivalent of decay_at = 'z', only for 'y'."],
   ['maximize', 'sgdScheduleFree', { maximize: true }, 'PyTorch has no equivalent of maximize = True, only for False.'],
   [
-    'no answer',
+    'throwing weightDecay',
     'adamw',
     {
       weightDecay: () => {
@@ -213,15 +213,15 @@ const refused: [string, string, Options, string][] = [
   ['frozen', 'adam', {}, "taken. Frozen: 'late'. Call requires_grad_(False) for these in PyTorch.\n"],
 ];
 
-/** PyTorch's, as test/support/torch/run.py changes them. */
+/** Messages about the files that test/support/torch/run.py makes. */
 const refusedBack: [string, string][] = [
   ['ours, missing', 'missing cannot be read: No such file or directory.'],
-  ['ours, cut', 'cut is not a complete safetensors file.'],
+  ['ours, truncated', 'cut is not a complete safetensors file.'],
   ['ours, shorter', 'cut is not a complete safetensors file.'],
   ["ours, PyTorch's", 'adam.theirs.pt is not a complete safetensors file.'],
-  ['ours, of another', 'adam.grads is not a checkpoint of twinstep: its format is None.'],
+  ['ours, another format', 'adam.grads is not a checkpoint of twinstep: its format is None.'],
   ['theirs, missing', 'missing cannot be read: No such file or directory.'],
-  ['theirs, cut', 'cut is not a complete file of torch.save with only tensors, '],
+  ['theirs, truncated', 'cut is not a complete file of torch.save with only tensors, '],
   ['theirs, ours', 'adam.ours is not a complete file of torch.save with'],
   ['theirs, a model', 'whole.pt is not a complete file of torch.save with'],
   ...['SGD', 'Adagrad', 'RMSprop', 'Adadelta', 'Adamax', 'ASGD', 'Rprop', 'LBFGS', 'Adafactor'].map(
@@ -229,7 +229,7 @@ const refusedBack: [string, string][] = [
   ),
   ['a list', "Expected a file with a dict that has 'model', 'model_state_dict', got a list."],
   [
-    'a model alone',
+    'only a model',
     "The file has neither 'model' nor 'model_state_dict', only 'scale', 'late', 'fc.weight', 'fc.bias'.",
   ],
   ['no optimizer', "The file has neither 'optimizer' nor 'optimizer_state_dict', only 'model'."],
@@ -237,22 +237,22 @@ const refusedBack: [string, string][] = [
   ['the tutorial', 'taken. '],
   ['by name', 'taken. '],
   [
-    'beside',
+    'other keys',
     "Left out, because a schedule is code here: 'scheduler'.\n" +
       "Left out; besides model and optimizer only 'metadata' is kept: 'epoch'.\n",
   ],
   ['swa', 'taken. '],
   ['half', "Expected the parameter 'late' to be a tensor of float32, got torch.float16: call .float() first."],
-  ['beside, nan', "'metadata' cannot be written as JSON: "],
+  ['other keys, nan', "'metadata' cannot be written as JSON: "],
   ['older', 'The file does not say which optimizer it is of: pass --algorithm, one of adam, adamw, '],
-  ['older, told', 'taken'],
-  ['told otherwise', 'The optimizer is adamw, not adam.'],
-  ['told so', 'taken'],
-  ['stranger', 'radam has no equivalent of cautious = True.'],
-  ['stranger, off', 'taken'],
+  ['older, with --algorithm', 'taken'],
+  ['wrong --algorithm', 'The optimizer is adamw, not adam.'],
+  ['right --algorithm', 'taken'],
+  ['unknown option', 'radam has no equivalent of cautious = True.'],
+  ['unknown option, off', 'taken'],
   ['bfloat16', "Expected exp_avg of 'scale' to be a tensor of float32, got torch.bfloat16: call .float() first."],
   ['shape', "exp_avg of 'fc.weight' has the shape [35], its parameter another."],
-  ['half a step', "'scale' has completed 2.5 steps, which is not a whole number."],
+  ['fractional step', "'scale' has completed 2.5 steps, which is not a whole number."],
   ['mu_product', "Expected mu_product of 'scale' to be "],
   [
     'more tensors',
@@ -266,7 +266,7 @@ const lengths: Record<string, number> = { scale: 1, late: 3, 'fc.weight': 35, 'f
 const init = (names = all): Tensors =>
   Object.fromEntries(names.map((name) => [name, array(lengths[name], 7 * name.length)]));
 
-/** One parameter begins after the middle, and one misses the first steps, so that counters differ. */
+/** One parameter starts after the middle, and one misses the first steps, so that step counts differ. */
 function gradients(t: number): Tensors {
   const names = all.filter((name) => !(name === 'late' && t < 60) && !(name === 'fc.bias' && t < 5));
   return Object.fromEntries(names.map((name) => [name, array(lengths[name], 1000 * (t + 1) + name.length)]));
@@ -285,14 +285,14 @@ const camelCase = (options: Options): Options =>
     Object.entries(options).map(([name, value]) => [name.replace(/_./g, ([, letter]) => letter.toUpperCase()), value]),
   );
 
-/** Ours of a case, before its first step. */
+/** Makes our optimizer of a case. */
 function make({ algorithm, options = {}, groups, functions }: Case): ReturnType<Create> {
   const create = twinstep[algorithm as 'adam'] as Create;
   const params = groups?.map(([names, own]) => ({ params: init(names), ...camelCase(own) })) ?? init();
   return create(params as never, { ...camelCase(options), ...functions?.() });
 }
 
-/** Ours before its first step where it is here that it begins: with a decay mask it is one group. */
+/** Makes our optimizer for the first half: with a decay mask it has one group. */
 const begin = ({ decayMask, ...each }: Case): ReturnType<Create> =>
   make(decayMask === undefined ? each : { ...each, groups: undefined, functions: () => ({ decayMask }) });
 
@@ -303,7 +303,7 @@ function stepTo(end: number, begun: number, optimizer: Awaited<ReturnType<Create
   }
 }
 
-test('the tool is part of the package', () => {
+test('the package has the tool', () => {
   const { files } = JSON.parse(readFileSync(path('../package.json'), 'utf8')) as { files: string[] };
   expect(files).toContain('tools/torch_checkpoint.py');
 });
@@ -354,7 +354,7 @@ describe.runIf(hasTorch)('in PyTorch', () => {
       ]),
     );
 
-  /** The largest difference, in roundings of the tensor's largest value. */
+  /** Returns the largest difference, in roundings of the tensor's largest value. */
   function distance(actual: Tensors, expected: Tensors): number {
     expect(Object.keys(actual).toSorted()).toEqual(Object.keys(expected).toSorted());
     const distances = Object.entries(expected).map(([key, values]) => {
@@ -363,7 +363,7 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     return Math.max(...distances);
   }
 
-  test.each(cases)('$name: half here and half there, either way, is all there', async (each) => {
+  test.each(cases)('$name: half here and half in PyTorch, in either order, equals all in PyTorch', async (each) => {
     const unbroken = read(`${each.name}.unbroken`);
     const there = distance(read(`${each.name}.resumed`), unbroken);
 
@@ -377,32 +377,31 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     const params = prefixed('param', await readAll(optimizer, init()));
     optimizer.eval();
     const here = distance({ ...params, ...prefixed('average', await readAll(optimizer, init())) }, unbroken);
-    const [said, saidBack] = notices[each.name];
-    expect([said, saidBack.slice(0, each.notices?.[1].length || undefined)]).toEqual(each.notices ?? ['', '']);
+    const [notice, noticeBack] = notices[each.name];
+    expect([notice, noticeBack.slice(0, each.notices?.[1].length || undefined)]).toEqual(each.notices ?? ['', '']);
     record[each.name] = { hereThenThere: there, thereThenHere: here };
     expect(Math.max(here, there)).toBeLessThanOrEqual(TORCH_ROUNDINGS);
   });
 
   test.each([...refused.map(([name, , , message]) => [name, message]), ...refusedBack])(
-    'what has no equivalent is refused by name: %s',
+    'reports what has no equivalent: %s',
     (name, message) => {
       expect(refusals[name]).toContain(message);
     },
   );
 
-  test('with names for indices, the loader for sharded models takes it', () => {
+  test('the loader for sharded models accepts names instead of indices', () => {
     expect(byName).toBe(true);
   });
 
-  test('the command line turns one file into the other', () => {
+  test('the command line converts files in both directions', () => {
     const tool = path('../tools/torch_checkpoint.py');
     const there = runPython(tool, 'to-torch', inFolder('nadam.ours'), inFolder('nadam.pt'));
     expect([there.status, there.stdout]).toEqual([0, '']);
     const back = runPython(tool, 'from-torch', inFolder('nadam.pt'), inFolder('nadam.back'));
     expect([back.status, back.stdout]).toEqual([0, '']);
     const [ours, again] = ['nadam.ours', 'nadam.back'].map((name) => decodeCheckpoint(readFileSync(inFolder(name))));
-    // NAdam's product is derived, and so read by nobody; of what is frozen or masked PyTorch says
-    // nothing.
+    // NAdam's product is derived and not read. PyTorch does not save frozen or masked names.
     for (const { stateDict } of [ours, again]) {
       for (const each of Object.values(stateDict.state)) delete each.mu_product;
       for (const group of stateDict.param_groups as Record<string, unknown>[]) {
@@ -415,15 +414,15 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     expect([refusal.status, refusal.stderr.split('\n').at(-2)]).toEqual([1, refused[0][3]]);
   });
 
-  test('and is on record', () => {
+  test('records the differences', () => {
     expect(Object.keys(record)).toEqual(cases.map(({ name }) => name));
-    const said = {
+    const result = {
       date: new Date().toISOString().slice(0, 10),
       ...versions,
       unit: 'roundings of the largest value',
       bound: TORCH_ROUNDINGS,
       record,
     };
-    if (process.env.TWINSTEP_RECORD) writeFileSync(path('record/torch.json'), `${JSON.stringify(said, null, 2)}\n`);
+    if (process.env.TWINSTEP_RECORD) writeFileSync(path('record/torch.json'), `${JSON.stringify(result, null, 2)}\n`);
   });
 });

@@ -1,4 +1,4 @@
-// The three texts of a rule say the same names in the same order, and its memory is what the layout says.
+// Tests that the three texts of a rule have the same names in the same order, and that memory follows the layout.
 
 import { readFileSync } from 'node:fs';
 import { adamw } from 'twinstep';
@@ -27,14 +27,14 @@ describe.each(table)('%s', (name, rule) => {
     expect(names(wgsl, /@compute [^\n]*\nfn (\w+)\(/g)).toEqual([name]);
   });
 
-  test('opens with the same formula in all three languages', () => {
+  test('begins with the same formula in all three languages', () => {
     const formula = (text: string): string => text.slice(0, text.search(/^(?!\/\/)/m));
     expect(formula(plain)).toMatch(/^(\/\/.*\n){5,}$/);
     expect(formula(assembly)).toBe(formula(plain));
     expect(formula(wgsl)).toBe(formula(assembly));
   });
 
-  test('has its scalars in the same order, each an f32', () => {
+  test('has its scalars in the same order, all f32', () => {
     const expected = rule.scalars.map((scalar) => [scalar, 'f32']);
     const ofClass = /@unmanaged\s+class \w+Scalars \{([^}]*)\}/.exec(assembly)![1];
     const ofStruct = /struct \w+Scalars \{([^}]*)\}/.exec(wgsl)![1];
@@ -52,7 +52,7 @@ describe.each(table)('%s', (name, rule) => {
     expect(bindings.map(([, binding, array]) => [Number(binding), array])).toEqual([...arraysOf(rule).entries()]);
   });
 
-  test('is exported by the compiled module with so many arguments', async () => {
+  test('is exported by the compiled module with the right number of arguments', async () => {
     const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
     expect(WebAssembly.Module.imports(module)).toEqual([{ module: 'env', name: 'memory', kind: 'memory' }]);
     const memory = new WebAssembly.Memory({ initial: 1 });
@@ -60,18 +60,18 @@ describe.each(table)('%s', (name, rule) => {
     expect(exports[name]).toHaveLength(arraysOf(rule).length + 2);
   });
 
-  test('is alone in the module that the default entry loads', async () => {
+  test('is the only kernel in the module that the default entry loads', async () => {
     const { hex } = (await import(new URL(`../dist/wasm-${name}.js`, import.meta.url).href)) as { hex: string };
     const module = await WebAssembly.compile(Buffer.from(hex, 'hex'));
     const functions = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
     expect(functions).toEqual([{ name, kind: 'function' }]);
   });
 
-  test.each(['vec4', 'scalar'])('compiles without a word in the variant %s', (variant) => compiles(variant, name));
+  test.each(['vec4', 'scalar'])('compiles without warnings in the variant %s', (variant) => compiles(variant, name));
 });
 
-describe.each(['accumulate', 'norm'])('%s, which is no rule,', (name) => {
-  test.each(['vec4', 'scalar'])('compiles without a word in the variant %s', (variant) => compiles(variant, name));
+describe.each(['accumulate', 'norm'])('%s, which is not a rule,', (name) => {
+  test.each(['vec4', 'scalar'])('compiles without warnings in the variant %s', (variant) => compiles(variant, name));
 });
 
 async function compiles(variant: string, entryPoint: string): Promise<void> {
@@ -83,13 +83,13 @@ async function compiles(variant: string, entryPoint: string): Promise<void> {
   await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint } });
 }
 
-test('the module exports the table, and nothing else', async () => {
+test('the module exports only the rules of the table', async () => {
   const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
   const functions = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
   expect(functions.map(({ name }) => name).toSorted()).toEqual(table.map(([name]) => name).toSorted());
 });
 
-test('the package’s own pipelines compile on the null backend, in both variants', async () => {
+test('the package’s pipelines compile on the null backend, in both variants', async () => {
   const device = await openNullDevice();
   for (const amsgrad of [false, true]) {
     const optimizer = await adamw(tensors([1, 4], 1), { backend: 'webgpu', device, amsgrad });
@@ -110,7 +110,7 @@ const plan = (lengths: number[]): Tensor[] =>
   }));
 
 describe('the layout', () => {
-  test('starts every array and every tensor on 256 bytes, and none overlap', () => {
+  test('aligns every array and tensor to 256 bytes without overlap', () => {
     const groups = [[1, 67, 0, 64], [1000], []].map((lengths) => ({
       rule: rules.adam_amsgrad,
       tensors: plan(lengths),
@@ -127,7 +127,7 @@ describe('the layout', () => {
     expect(groups[0].tensors.map(({ offset }) => offset)).toEqual([0, 256, 768, 768]);
   });
 
-  test('packs into arenas of the given size, a larger tensor alone', () => {
+  test('packs tensors into arenas of the given size; a larger tensor gets its own', () => {
     const packed = plan([64, 64, 1000, 1, 64, 64]);
     const arenas = pack(packed, 512);
     expect(arenas.map((arena) => arena.tensors.length)).toEqual([2, 1, 2, 1]);
@@ -143,7 +143,7 @@ describe('padding stays zero', () => {
   const stepped = plan(lengths);
   const [arena] = pack(stepped);
 
-  /** Of one array of the arena: every float behind a tensor is zero, and the tensors themselves are not. */
+  /** Expects zeros after each tensor in an array of the arena, and no zeros in the tensors. */
   function expectPadded(floats: Float32Array): void {
     expect(floats).toHaveLength(arena.bytes / 4);
     const isData = new Set(stepped.flatMap(({ offset, length }) => Array.from({ length }, (_, i) => offset / 4 + i)));
@@ -151,7 +151,7 @@ describe('padding stays zero', () => {
     expect([...isData].some((i) => floats[i] === 0)).toBe(false);
   }
 
-  test.each(['wasm', 'reference'] as const)('on %s, in every array, beside NaN', async (backend) => {
+  test.each(['wasm', 'reference'] as const)('on %s, in every array, next to NaN', async (backend) => {
     const optimizer = await adamw(tensors(lengths, 1), { ...options, backend });
     for (let t = 0; t < 5; t++) {
       const grads = tensors(lengths, 2 + t);

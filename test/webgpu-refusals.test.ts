@@ -1,4 +1,4 @@
-// What WebGPU refuses: a sentence, and nothing changed.
+// Tests refusals with WebGPU: errors are sentences, and nothing changes.
 
 import { adam, adamwScheduleFree, ema, lookahead } from 'twinstep';
 import { checkpointStream, saveCheckpoint } from 'twinstep/checkpoint';
@@ -7,7 +7,7 @@ import { openDevice } from '../tools/dawn.js';
 import { COPY_DST, COPY_SRC, STORAGE, any, buffer, device, expectClose } from './support/gpu.js';
 import { array, difference } from './support/numbers.js';
 
-describe('is refused', () => {
+describe('refuses', () => {
   const ok = (): GPUBuffer => buffer(array(12, 1));
 
   test('a parameter without STORAGE usage', async () => {
@@ -17,7 +17,7 @@ describe('is refused', () => {
     );
   });
 
-  test('a parameter of no whole number of floats, or outside its buffer', async () => {
+  test('a parameter whose size is not a multiple of 4, or that exceeds its buffer', async () => {
     const w = device.createBuffer({ size: 49 + 2, usage: STORAGE });
     await expect(adam({ w }, { device })).rejects.toThrow(
       'Expected the size of parameter "w" to be a multiple of 4 bytes, got 51.',
@@ -38,12 +38,12 @@ describe('is refused', () => {
     );
   });
 
-  test('one part of a buffer under two names', async () => {
+  test('overlapping parameters', async () => {
     const w = ok();
     await expect(adam({ w, v: { buffer: w, size: 16 } }, { device })).rejects.toThrow('"w", "v" overlap.');
   });
 
-  test('parameters on both sides', async () => {
+  test('parameters on the CPU and on the GPU together', async () => {
     await expect(adam(any({ w: ok(), v: array(1, 1) }), { device })).rejects.toThrow(
       'Expected all parameters in one kind of memory, got "w" on the GPU and "v" on the CPU.',
     );
@@ -97,7 +97,7 @@ describe('is refused', () => {
     expect(() => uploaded.step({ w: uploaded.params.w })).toThrow('The gradient of "w" overlaps the parameter itself.');
   });
 
-  test('a gradient that is another parameter, wherever that lies in its buffer', async () => {
+  test('a gradient that is another parameter, at any offset of its buffer', async () => {
     const shared = device.createBuffer({ size: 2048, usage: STORAGE | COPY_SRC | COPY_DST });
     const at = (offset: number) => ({ buffer: shared, offset, size: 48 });
     const optimizer = await adam({ w: ok(), late: at(1024), early: at(256) }, { device });
@@ -110,13 +110,13 @@ describe('is refused', () => {
     expect(optimizer.stepOf('w')).toBe(2);
   });
 
-  test('an empty array among buffers', async () => {
+  test('an empty array together with buffers', async () => {
     await expect(adam(any({ w: ok(), e: new Float32Array(0) }), { device })).rejects.toThrow(
       'Expected all parameters in one kind of memory, got "w" on the GPU and "e" on the CPU.',
     );
   });
 
-  describe('what comes to light later', () => {
+  describe('later, when the device reports it,', () => {
     let other: GPUDevice;
     beforeAll(async () => {
       const opened = await openDevice();
@@ -128,7 +128,7 @@ describe('is refused', () => {
     const foreign = (): GPUBuffer => buffer(array(12, 2), STORAGE, other);
     const refused = 'The GPU device refused a step, and did none of it';
 
-    test('a gradient of another device: nothing done, and every call says so until a state dict is loaded', async () => {
+    test('a gradient of another device: nothing changes, and every call throws until a state dict is loaded', async () => {
       const optimizer = await adam({ v: ok(), w: ok() }, { device });
       const start = await optimizer.stateDict();
       optimizer.step({ v: array(12, 2), w: foreign() });
@@ -141,7 +141,7 @@ describe('is refused', () => {
       expectClose(await optimizer.read('w'), (await onCpuAdam()).w, 1);
     });
 
-    test('the same one again, each time', async () => {
+    test('the same bad gradient again', async () => {
       const optimizer = await adam({ w: ok() }, { device });
       const grad = foreign();
       const start = await optimizer.stateDict();
@@ -153,7 +153,7 @@ describe('is refused', () => {
       expect(optimizer.stepOf('w')).toBe(0);
     });
 
-    test('a gradient buffer that was bound before, and destroyed since', async () => {
+    test('a destroyed gradient buffer that was used before', async () => {
       const optimizer = await adam({ w: ok() }, { device });
       const grad = buffer(array(12, 2));
       optimizer.step({ w: grad });
@@ -166,7 +166,7 @@ describe('is refused', () => {
       expectClose(await optimizer.read('w'), (await onCpuAdam()).w, 1);
     });
 
-    test('a change of mode over a parameter buffer that is destroyed', async () => {
+    test('a change of mode with a destroyed parameter buffer', async () => {
       const w = ok();
       const optimizer = await adamwScheduleFree({ w }, { device });
       optimizer.step({ w: array(12, 2) });
@@ -178,7 +178,7 @@ describe('is refused', () => {
       expect(() => optimizer.train()).toThrow(refused);
     });
 
-    test('what is read waits for it, however late it comes', async () => {
+    test('a step, in a read that waits for the device’s answer', async () => {
       const optimizer = await adam({ w: ok() }, { device });
       const pop = device.popErrorScope.bind(device);
       const late = vi.spyOn(device, 'popErrorScope').mockImplementation(async () => {
@@ -193,7 +193,7 @@ describe('is refused', () => {
       expect(() => optimizer.stepOf('w')).toThrow(refused);
     });
 
-    test('a parameter buffer that is destroyed', async () => {
+    test('a destroyed parameter buffer', async () => {
       const w = ok();
       const optimizer = await adam({ w }, { device });
       w.destroy();
@@ -201,7 +201,7 @@ describe('is refused', () => {
       await expect(optimizer.read('w')).rejects.toThrow('The GPU device cannot read "w": ');
     });
 
-    test('a step before a state dict was loaded does not change its counts', async () => {
+    test('a step before loadStateDict(), without changing the loaded counts', async () => {
       const optimizer = await adam({ w: ok() }, { device });
       const saved = await adam({ w: array(12, 1) });
       for (let t = 0; t < 5; t++) saved.step({ w: array(12, 2) });
@@ -213,7 +213,7 @@ describe('is refused', () => {
       expect(optimizer.stepOf('w')).toBe(5);
     });
 
-    test('a gradient of another implementation: found at once, and nothing begun', async () => {
+    test('a gradient of another implementation, but at once', async () => {
       const optimizer = await adam([{ params: { v: ok() } }, { params: { w: ok() } }], { device });
       const fake = { size: 48, usage: STORAGE, mapState: 'unmapped', getMappedRange: () => {} };
       expect(() => optimizer.step({ v: buffer(array(12, 2)), w: any(fake) })).toThrow(TypeError);
@@ -231,7 +231,7 @@ describe('is refused', () => {
     return optimizer.params;
   };
 
-  test('reading a buffer that cannot be copied from', async () => {
+  test('reading a buffer without COPY_SRC usage', async () => {
     const w = buffer(array(4, 1), STORAGE);
     const optimizer = await adam({ w }, { device });
     await expect(optimizer.read('w')).rejects.toThrow(
@@ -240,11 +240,11 @@ describe('is refused', () => {
   });
 });
 
-describe('what throws at once: nothing is done, no error scope is left, and the next call works', () => {
-  const off = new Error('the layer is off');
+describe('after an exception nothing has changed, no error scope is open, and the next call works:', () => {
+  const failure = new Error('the layer is off');
   const make = () => adamwScheduleFree({ w: array(70, 1) }, { device, backend: 'webgpu', lr: 0.1 });
   const grads = () => ({ w: buffer(array(70, 2)) });
-  /** The same, except that some of its methods are others. */
+  /** Replaces some methods of an object. */
   const wrapped = <Wrapped extends object>(target: Wrapped, others: Record<string, () => unknown>): Wrapped =>
     new Proxy(target, {
       get(_, name) {
@@ -254,10 +254,10 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
       },
     });
   const thrown = (): never => {
-    throw off;
+    throw failure;
   };
 
-  /** Two steps, and what was tried before the second has changed nothing. */
+  /** Takes two steps, and checks that `attempt` before the second changed nothing. */
   async function expectUntouched(attempt: (optimizer: Awaited<ReturnType<typeof make>>) => unknown): Promise<void> {
     const [optimizer, plain] = await Promise.all([make(), make()]);
     for (const each of [optimizer, plain]) each.step(grads());
@@ -275,13 +275,13 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     await expectUntouched((optimizer) => {
       const encoder = device.createCommandEncoder();
       const beginComputePass = () => wrapped(encoder.beginComputePass(), { [method]: thrown });
-      expect(() => optimizer.encode(wrapped(encoder, { beginComputePass }), grads())).toThrow(off);
+      expect(() => optimizer.encode(wrapped(encoder, { beginComputePass }), grads())).toThrow(failure);
     });
   });
 
-  test('beginComputePass of the caller’s encoder, or one that gives no pass', async () => {
+  test('beginComputePass of the caller’s encoder throws or returns no pass', async () => {
     for (const [beginComputePass, error] of [
-      [thrown, off],
+      [thrown, failure],
       [() => undefined, "Expected the encoder's pass to be a GPUComputePassEncoder, got undefined."],
       [() => ({}), "Expected the encoder's pass to be a GPUComputePassEncoder, got an Object."],
     ] as const) {
@@ -292,20 +292,20 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     }
   });
 
-  test('an encoder of which the first pass went well', async () => {
+  test('end() of every pass throws', async () => {
     await expectUntouched((optimizer) => {
       const encoder = device.createCommandEncoder();
       const end = vi.fn(thrown);
       const beginComputePass = () => wrapped(encoder.beginComputePass(), { end });
       for (let i = 0; i < 3; i++) {
-        expect(() => optimizer.encode(wrapped(encoder, { beginComputePass }), grads())).toThrow(off);
+        expect(() => optimizer.encode(wrapped(encoder, { beginComputePass }), grads())).toThrow(failure);
       }
-      // A pass is ended once.
+      // Each pass is ended once.
       expect(end).toHaveBeenCalledTimes(3);
     });
   });
 
-  /** Lookahead of two steps, one of which is made, and the same again. */
+  /** Makes two Lookahead optimizers with k = 2, after one step. */
   const makeAhead = async () => {
     const made = await Promise.all(
       [0, 1].map(async () =>
@@ -336,10 +336,10 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     const encoder = device.createCommandEncoder();
     let count = 0;
     const failing = (...args: never[]): unknown => {
-      if (++count === nth) throw off;
+      if (++count === nth) throw failure;
       return (encoder as unknown as Record<string, (...given: never[]) => unknown>)[method](...args);
     };
-    expect(() => ahead.encode(wrapped(encoder, { [method]: failing }), ofBoth())).toThrow(off);
+    expect(() => ahead.encode(wrapped(encoder, { [method]: failing }), ofBoth())).toThrow(failure);
     expect(counts(ahead)).toEqual([1, 1, 0]);
     expect(await ahead.stateDict()).toEqual(before);
     for (const each of [ahead, plain]) for (let t = 0; t < 3; t++) submitStep(each);
@@ -347,18 +347,18 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
     expect(await ahead.optimizer.read('w')).toEqual(await plain.optimizer.read('w'));
   });
 
-  // At the first call the optimizer's own step is refused, at the next the slow weights', and then the copy.
+  // The first submit is the optimizer's step, the second that of the slow weights, the third the copy.
   test.each([1, 2, 3])('submit of the device at call %d, in Lookahead', async (nth) => {
     const [ahead, plain] = await makeAhead();
     const submit = device.queue.submit.bind(device.queue);
     let count = 0;
     const spy = vi.spyOn(device.queue, 'submit').mockImplementation((...args) => {
-      if (++count === nth) throw off;
+      if (++count === nth) throw failure;
       return submit(...args);
     });
-    expect(() => ahead.step(ofBoth())).toThrow(off);
+    expect(() => ahead.step(ofBoth())).toThrow(failure);
     spy.mockRestore();
-    // A step that was made is counted, and what is left of its turn is done by the next call.
+    // A completed step counts, and the next call finishes the synchronization.
     const made = nth === 1 ? 1 : 2;
     expect(counts(ahead).slice(0, 2)).toEqual([made, made]);
     for (let t = made; t < 5; t++) ahead.step(ofBoth());
@@ -394,25 +394,25 @@ describe('what throws at once: nothing is done, no error scope is left, and the 
       const on: Record<string, () => never> = any(method in device.queue ? device.queue : device);
       const spy = vi.spyOn(on, method).mockImplementation(thrown);
       const outcome = (async () => call(optimizer))();
-      await expect(outcome).rejects.toThrow(off);
+      await expect(outcome).rejects.toThrow(failure);
       spy.mockRestore();
     });
   });
 });
 
-describe('a state dict that cannot be written is not taken over', () => {
+describe('loadStateDict()', () => {
   const destroyed = (): GPUBuffer => {
-    const gone = buffer(array(12, 3));
-    gone.destroy();
-    return gone;
+    const result = buffer(array(12, 3));
+    result.destroy();
+    return result;
   };
   const saved = async () => {
     const optimizer = await adam({ v: array(12, 1), w: array(12, 1) });
     for (let t = 0; t < 5; t++) optimizer.step({ v: array(12, 2), w: array(12, 2) });
     return { dict: await optimizer.stateDict(), params: { v: array(12, 4), w: array(12, 5) } };
   };
-  /** After a step, buffers of which `spoil` makes one unwritable. */
-  async function spoilt(spoil: (w: GPUBuffer) => unknown, usage = STORAGE | COPY_SRC) {
+  /** Makes an optimizer, takes a step, and calls `spoil`, which may make the buffer of w unwritable. */
+  async function spoiled(spoil: (w: GPUBuffer) => unknown, usage = STORAGE | COPY_SRC) {
     const [v, w] = [buffer(array(12, 1)), buffer(array(12, 1), usage)];
     const optimizer = await adam({ v, w }, { device, lr: 0.5 });
     optimizer.step({ v: array(12, 2), w: array(12, 2) });
@@ -424,9 +424,9 @@ describe('a state dict that cannot be written is not taken over', () => {
 
   test.each<[string, (w: GPUBuffer) => unknown]>([
     ['a destroyed buffer', (w) => w.destroy()],
-    ['one that is destroyed while it is asked for', (w) => void Promise.resolve().then(() => w.destroy())],
-  ])('into %s', async (_, spoil) => {
-    const { optimizer, before, values } = await spoilt(spoil);
+    ['a buffer that is destroyed during the probe', (w) => void Promise.resolve().then(() => w.destroy())],
+  ])('rejects and changes nothing with %s', async (_, spoil) => {
+    const { optimizer, before, values } = await spoiled(spoil);
     const { dict, params } = await saved();
     const sentence = 'The GPU device cannot write "w": ';
     await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(sentence);
@@ -434,13 +434,13 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect(await optimizer.stateDict()).toEqual(before);
     expect(difference(await optimizer.read('v'), values)).toBeUndefined();
     expect([optimizer.stepOf('v'), optimizer.completedSteps, optimizer.groups[0].lr]).toEqual([1, 1, 0.5]);
-    // What is written alone can be.
+    // Without values for w, the state can be loaded.
     await optimizer.loadStateDict(dict);
     expect([optimizer.stepOf('v'), optimizer.groups[0].lr]).toEqual([5, 1e-3]);
   });
 
-  test('in Lookahead neither by the optimizer nor by the slow weights', async () => {
-    const { optimizer, values } = await spoilt(() => undefined);
+  test('of Lookahead rejects and changes neither optimizer nor slow weights', async () => {
+    const { optimizer, values } = await spoiled(() => undefined);
     const ahead = await lookahead(optimizer, { k: 2 });
     const dict = await ahead.stateDict();
     dict.state[0].slow_param = array(12, 6);
@@ -452,8 +452,8 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect(difference(await ahead.optimizer.read('v'), values)).toBeUndefined();
   });
 
-  test('where the optimizer is stepped meanwhile: the step stays', async () => {
-    const { optimizer } = await spoilt(() => undefined);
+  test('rejects if the optimizer steps meanwhile, and keeps the step', async () => {
+    const { optimizer } = await spoiled(() => undefined);
     const { dict, params } = await saved();
     const loading = optimizer.loadStateDict(dict, { params });
     optimizer.step({ v: array(12, 2) });
@@ -461,8 +461,8 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect([optimizer.stepOf('v'), optimizer.groups[0].lr]).toEqual([2, 0.5]);
   });
 
-  test('where an option is assigned meanwhile: the assignment stays', async () => {
-    const { optimizer, before } = await spoilt(() => undefined);
+  test('rejects if an option is assigned meanwhile, and keeps the assignment', async () => {
+    const { optimizer, before } = await spoiled(() => undefined);
     const { dict, params } = await saved();
     for (const options of ['saved', 'current'] as const) {
       const loading = optimizer.loadStateDict(dict, { params, options });
@@ -477,8 +477,8 @@ describe('a state dict that cannot be written is not taken over', () => {
   });
 
   type Sides = Readonly<Record<'optimizer' | 'slow', { freeze(name: string): void; unfreeze(name: string): void }>>;
-  test.each(['slow', 'optimizer'] as const)('in Lookahead where the %s changes meanwhile', async (which) => {
-    const { optimizer } = await spoilt(() => undefined);
+  test.each(['slow', 'optimizer'] as const)('of Lookahead rejects if its %s changes meanwhile', async (which) => {
+    const { optimizer } = await spoiled(() => undefined);
     const ahead = await lookahead(optimizer, { k: 2 });
     const { dict, params } = await saved();
     const other = await lookahead(await adam({ v: array(12, 1), w: array(12, 1) }), { k: 2 });
@@ -494,8 +494,8 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect(optimizer.completedSteps).toBe(5);
   });
 
-  test('as it was when it was handed over, whatever becomes of it meanwhile', async () => {
-    const { optimizer } = await spoilt(() => undefined);
+  test('loads the dict as it was at the call', async () => {
+    const { optimizer } = await spoiled(() => undefined);
     const { dict, params } = await saved();
     const expected = structuredClone({ dict, params });
     const loading = optimizer.loadStateDict(dict, { params });
@@ -507,12 +507,12 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect(difference(await optimizer.read('v'), expected.params.v)).toBeUndefined();
   });
 
-  test('but where the device refuses it after all, every call says so until one is loaded', async () => {
-    const { optimizer } = await spoilt(() => undefined);
+  test('rejects if the device refuses the writes, and every call throws until a state dict is loaded', async () => {
+    const { optimizer } = await spoiled(() => undefined);
     const { dict, params } = await saved();
     const pop = device.popErrorScope.bind(device);
     const spy = vi.spyOn(device, 'popErrorScope');
-    // Two scopes for the question, two for the writes.
+    // Two error scopes for the probe, two for the writes.
     for (let i = 0; i < 3; i++) spy.mockImplementationOnce(pop);
     spy.mockImplementationOnce(async () => {
       await pop();
@@ -531,20 +531,20 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect(optimizer.stepOf('v')).toBe(6);
   });
 
-  test('and where the device throws midway, likewise', async () => {
-    const { optimizer, before } = await spoilt(() => undefined);
+  test('rejects if the device throws, and after the first write every call throws until a state dict is loaded', async () => {
+    const { optimizer, before } = await spoiled(() => undefined);
     const { dict, params } = await saved();
     const write = vi.spyOn(device.queue, 'writeBuffer');
-    const off = new Error('the layer is off');
+    const failure = new Error('the layer is off');
     const thrown = (): never => {
-      throw off;
+      throw failure;
     };
     write.mockImplementationOnce(thrown);
-    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(off);
-    // At the first nothing was written yet.
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(failure);
+    // Nothing was written before the first error.
     expect(await optimizer.stateDict()).toEqual(before);
     write.mockImplementationOnce(() => undefined).mockImplementationOnce(thrown);
-    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(off);
+    await expect(optimizer.loadStateDict(dict, { params })).rejects.toThrow(failure);
     write.mockRestore();
     await expect(device.popErrorScope()).rejects.toThrow();
     await expect(optimizer.stateDict()).rejects.toThrow('Part of a state dict was written');
@@ -552,8 +552,8 @@ describe('a state dict that cannot be written is not taken over', () => {
     expect(await optimizer.stateDict()).toEqual(dict);
   });
 
-  test('a step that was refused before is of no matter once a state is loaded', async () => {
-    const { optimizer } = await spoilt(() => undefined);
+  test('clears the error of an earlier step', async () => {
+    const { optimizer } = await spoiled(() => undefined);
     const { dict, params } = await saved();
     optimizer.step({ v: destroyed() });
     await optimizer.loadStateDict(dict, { params });
@@ -561,33 +561,33 @@ describe('a state dict that cannot be written is not taken over', () => {
   });
 });
 
-describe('tensors are removed once steps are done or refused', () => {
+describe('removeParams() waits for the results of steps', () => {
   const names = ['a', 'b', 'c'];
   const grad = () => buffer(array(12, 5));
-  const refused = (): GPUBuffer => {
-    const gone = grad();
-    gone.destroy();
-    return gone;
+  const destroyed = (): GPUBuffer => {
+    const result = grad();
+    result.destroy();
+    return result;
   };
   const make = () => adam(Object.fromEntries(names.map((name, i) => [name, buffer(array(12, i))])), { device });
 
-  test('nothing is removed after a refused one', async () => {
+  test('and rejects after a refused one', async () => {
     const optimizer = await make();
     optimizer.step({ a: grad() });
     const dict = await optimizer.stateDict();
-    optimizer.step({ b: refused() });
+    optimizer.step({ b: destroyed() });
     await expect(optimizer.removeParams(['a'])).rejects.toThrow('did none of it');
     await optimizer.loadStateDict(dict);
     expect(Object.keys(optimizer.params)).toEqual(names);
     expect([optimizer.completedSteps, optimizer.stepOf('b')]).toEqual([1, 0]);
   });
 
-  test('with those that come meanwhile, and what they forbid', async () => {
+  test('including steps that are taken meanwhile', async () => {
     const optimizer = await make();
     optimizer.step({ a: grad() });
     const dict = await optimizer.stateDict();
     const removing = optimizer.removeParams(['a']);
-    optimizer.step({ a: grad(), b: refused() });
+    optimizer.step({ a: grad(), b: destroyed() });
     await expect(removing).rejects.toThrow('did none of it');
     await optimizer.loadStateDict(dict);
     await optimizer.removeParams(['a']);
@@ -603,7 +603,7 @@ describe('tensors are removed once steps are done or refused', () => {
     await first;
   });
 
-  test('from Lookahead, too', async () => {
+  test('of Lookahead', async () => {
     const ahead = await lookahead(await make(), { k: 1 });
     ahead.step({ a: grad(), b: grad(), c: grad() });
     const removing = ahead.optimizer.removeParams(['a']);
@@ -617,7 +617,7 @@ describe('tensors are removed once steps are done or refused', () => {
   });
 });
 
-test('what was made is destroyed if a later parameter cannot be taken', async () => {
+test('a failed creation destroys the buffers that it made', async () => {
   const [first, second] = [array(12, 1), array(12, 2)];
   const made = vi.spyOn(device, 'createBuffer');
   const write = vi.spyOn(device.queue, 'writeBuffer').mockImplementation((_buffer, _offset, values) => {
@@ -638,7 +638,7 @@ test('what was made is destroyed if a later parameter cannot be taken', async ()
   }
 });
 
-describe('a device that is lost', () => {
+describe('with a lost device', () => {
   const open = async (): Promise<GPUDevice> => {
     const opened = await openDevice();
     if (typeof opened === 'string') throw new Error(opened);
@@ -665,7 +665,7 @@ describe('a device that is lost', () => {
     ['loadStateDict of values', (optimizer, dict) => optimizer.loadStateDict(dict, { params: { w: array(64, 1) } })],
   ];
 
-  test.each(promises)('%s, under way or later', async (_, call) => {
+  test.each(promises)('%s rejects, pending or later', async (_, call) => {
     const on = await open();
     const optimizer = await make(on);
     optimizer.step(grads);
@@ -674,7 +674,7 @@ describe('a device that is lost', () => {
     on.destroy();
     await expect(pending).rejects.toThrow(lost);
     await expect(call(optimizer, any(dict))).rejects.toThrow(lost);
-    // Again, since it is so for ever.
+    // The error is permanent.
     await expect(call(optimizer, any(dict))).rejects.toThrow(lost);
     optimizer.dispose();
   });
@@ -691,7 +691,7 @@ describe('a device that is lost', () => {
     ['lazyStateDict', (optimizer) => optimizer.lazyStateDict()],
   ];
 
-  test.each(calls)('%s', async (_, call) => {
+  test.each(calls)('%s throws', async (_, call) => {
     const on = await open();
     const [optimizer, encoder] = [await make(on), on.createCommandEncoder()];
     optimizer.step(grads);
@@ -701,7 +701,7 @@ describe('a device that is lost', () => {
     optimizer.dispose();
   });
 
-  test('a step at once after it cannot know: the next call says so', async () => {
+  test('a step directly after the loss does not throw, but the next call does', async () => {
     const on = await open();
     const optimizer = await make(on);
     optimizer.step(grads);
@@ -713,13 +713,13 @@ describe('a device that is lost', () => {
     await expect(optimizer.read('w')).rejects.toThrow(lost);
     expect(() => optimizer.step(grads)).toThrow(lost);
     await new Promise((resolve) => setTimeout(resolve, 50));
-    // What was counted can still be told, with the step that the device lost.
+    // Counters can still be read. They include the lost step.
     expect([optimizer.stepOf('w'), optimizer.completedSteps]).toEqual([2, 2]);
     expect([Object.keys(optimizer.params), optimizer.device]).toEqual([['w'], on]);
     expect(() => optimizer.step(grads)).toThrow(lost);
   });
 
-  test('while an optimizer is made on it, or before', async () => {
+  test('creation rejects, if it was lost before or meanwhile', async () => {
     const on = await open();
     const pending = make(on);
     on.destroy();
@@ -727,7 +727,7 @@ describe('a device that is lost', () => {
     await expect(make(on)).rejects.toThrow('The GPU device was lost: device was destroyed.');
   });
 
-  test('without a word of why', async () => {
+  test('without a message, the error gives the reason', async () => {
     for (const [reason, why] of [
       ['destroyed', 'it was destroyed'],
       ['unknown', 'no reason was given'],
@@ -738,7 +738,7 @@ describe('a device that is lost', () => {
     }
   });
 
-  test('which it says a little after it refuses', async () => {
+  test('a read waits until the loss is reported', async () => {
     const on = await open();
     let lose: (info: { reason: string; message: string }) => void = () => {};
     Object.defineProperty(on, 'lost', { value: new Promise((resolve) => (lose = resolve)) });

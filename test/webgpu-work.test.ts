@@ -1,4 +1,4 @@
-// Sizes beyond the limits of a device, and how much is made and submitted.
+// Tests sizes beyond the limits of a device, and counts submits, dispatches and created objects.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { adam, adamw } from 'twinstep';
@@ -8,9 +8,9 @@ import { buffer, device, expectClose, onCpu } from './support/gpu.js';
 import { array } from './support/numbers.js';
 
 describe('limits', () => {
-  test('arrays longer than a binding may be, and than one dimension of workgroups', async () => {
-    // 34 million floats are 136 MB: more than the 128 MiB of a binding that every device has, in pieces of which each
-    // takes more than 65,535 workgroups. The odd end goes to the scalar kernel.
+  test('steps arrays longer than a binding and than one dimension of workgroups', async () => {
+    // 34 million floats are 136 MB: more than the 128 MiB that every device allows for a binding. They are bound in
+    // pieces, each of which takes more than 65,535 workgroups. The scalar kernel updates the odd end.
     const length = 34_000_003;
     expect(length * 4).toBeGreaterThan(device.limits.maxStorageBufferBindingSize);
     const w = new Float32Array(length).map((_, i) => (i % 1009) / 1009);
@@ -25,7 +25,7 @@ describe('limits', () => {
     for (const each of [mine, gradient]) each.destroy();
   });
 
-  test('tensors of more than one buffer together are in several arenas', async () => {
+  test('puts tensors that exceed one buffer into several arenas', async () => {
     const lengths = { a: 20_000_000, b: 20_000_001, c: 3 };
     const params = Object.fromEntries(
       Object.entries(lengths).map(([name, length]) => [name, new Float32Array(length).fill(0.5)]),
@@ -46,7 +46,7 @@ describe('limits', () => {
     optimizer.dispose();
   });
 
-  test('a tensor that no buffer holds', async () => {
+  test('refuses a tensor that exceeds a buffer', async () => {
     const small = await openDevice();
     if (typeof small === 'string') throw new Error(small);
     const length = small.device.limits.maxBufferSize / 4 + 1;
@@ -69,7 +69,7 @@ describe('work', () => {
       .map((text) => [text.slice(0, text.indexOf('(')), text] as const),
   );
 
-  // Arrays may share a buffer, for all that a compiler knows: what is loaded after a store is loaded anew.
+  // A compiler must assume that arrays may share a buffer, so a load after a store would read memory again.
   test.each(functions.filter(([name]) => name !== 'norm'))(
     '%s loads each array once, before it stores any',
     (_, text) => {
@@ -86,7 +86,7 @@ describe('work', () => {
     },
   );
 
-  test('a step is one submit and one dispatch for all tensors of a group, and makes nothing anew', async () => {
+  test('a step takes one submit and one dispatch for all tensors of a group, and creates no objects', async () => {
     const names = Array.from({ length: 200 }, (_, i) => `w${i}`);
     const params = Object.fromEntries(names.map((name, i) => [name, array(5 + i, i)]));
     const optimizer = await adamw(params, { device, backend: 'webgpu' });
@@ -104,7 +104,7 @@ describe('work', () => {
     for (const spy of [...spies, dispatch]) spy.mockRestore();
   });
 
-  test('over the caller’s buffers a step is one submit, one pass, a dispatch for each, and one pipeline', async () => {
+  test('with the caller’s buffers a step takes one submit, one pass, one pipeline, and a dispatch for each', async () => {
     const made = (seed: number) =>
       Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`w${i}`, buffer(array(64, seed + i))]));
     const optimizer = await adamw(made(1), { device });
@@ -132,7 +132,7 @@ describe('work', () => {
     create.mockRestore();
   });
 
-  test('and so are the two halves of one buffer, in turn', async () => {
+  test('two halves of one buffer are bound once, even if they alternate', async () => {
     const w = array(70, 1);
     const optimizer = await adamw({ w: buffer(w) }, { device });
     const [even, odd] = [array(70, 2), array(70, 3)];
@@ -147,7 +147,7 @@ describe('work', () => {
     expectClose(await optimizer.read('w'), (await onCpu({ w }, steps)).w, 12);
   });
 
-  test('a state dict is one submit', async () => {
+  test('a state dict takes one submit', async () => {
     const params = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`w${i}`, array(i, i)]));
     const optimizer = await adamw(params, { device, backend: 'webgpu' });
     optimizer.step(params);
@@ -157,7 +157,7 @@ describe('work', () => {
     submit.mockRestore();
   });
 
-  test('a mask makes two dispatches of a group, whatever the order of names', async () => {
+  test('a mask makes two dispatches of a group, with any order of names', async () => {
     const params = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`w${i}`, array(5, i)]));
     const decayMask = (name: string): boolean => Number(name.slice(1)) % 2 === 0;
     const optimizer = await adamw(params, { device, backend: 'webgpu', decayMask });
@@ -168,7 +168,7 @@ describe('work', () => {
     dispatch.mockRestore();
   });
 
-  test('pipelines are made once per device', async () => {
+  test('pipelines are created once per device', async () => {
     const create = vi.spyOn(device, 'createComputePipelineAsync');
     await adamw({ w: array(4, 1) }, { device, backend: 'webgpu' });
     await adam({ w: array(4, 1) }, { device, backend: 'webgpu' });

@@ -1,4 +1,4 @@
-// What only WebGPU has: the caller's buffers and encoders.
+// Tests what only WebGPU has: the caller's buffers and encoders.
 
 import { adam, adamw, adamwScheduleFree } from 'twinstep';
 import { wgslKernel } from 'twinstep/kernels';
@@ -10,7 +10,7 @@ import { readAll, same } from './support/tensors.js';
 
 describe('the caller’s buffers', () => {
   test.each([1, 2, 3, 4, 5, 63, 64, 65, 67, 128, 1001, 4099])(
-    'of %i elements are stepped in place, whatever the gradients are in',
+    'of %i elements are stepped in place, with gradients in buffers, arrays and parts of buffers',
     async (length) => {
       const [w, g1, g2, g3] = [1, 2, 3, 4].map((seed) => array(length, seed));
       const mine = buffer(w);
@@ -27,7 +27,7 @@ describe('the caller’s buffers', () => {
     },
   );
 
-  test('may all be parts of one, gradients included, and what lies between is left alone', async () => {
+  test('may be parts of one buffer, also with gradients, and the rest of it is not changed', async () => {
     const all = array(512, 1);
     const one = buffer(all);
     const part = (offset: number, length: number) => ({ buffer: one, offset: offset * 4, size: length * 4 });
@@ -43,7 +43,7 @@ describe('the caller’s buffers', () => {
     expect(difference(after.slice(128), slice(128, 384))).toBeUndefined();
   });
 
-  test('step apart where one has no gradient, each by its own count', async () => {
+  test('have their own step counts if gradients are missing', async () => {
     const params = { a: array(70, 1), b: array(70, 2) };
     const optimizer = await adamw({ a: buffer(params.a), b: buffer(params.b) }, { device });
     const grads = [{ a: array(70, 3), b: array(70, 4) }, { b: array(70, 5) }, { a: array(70, 6), b: array(70, 7) }];
@@ -56,7 +56,7 @@ describe('the caller’s buffers', () => {
     expect([optimizer.stepOf('a'), optimizer.stepOf('b')]).toEqual([2, 3]);
   });
 
-  test('hold gradients of some tensors, while the others’ are uploaded', async () => {
+  test('may have gradients of some tensors, while those of others are uploaded', async () => {
     const params = { a: array(70, 1), b: array(9, 2), c: array(64, 3), d: array(5, 4) };
     const optimizer = await adamw(params, { device, backend: 'webgpu' });
     const grads = { a: array(70, 5), b: array(9, 6), c: array(64, 7), d: array(5, 8) };
@@ -66,14 +66,14 @@ describe('the caller’s buffers', () => {
     for (const name of Object.keys(params)) expectClose(await optimizer.read(name), expected[name], 2);
   });
 
-  test('outlive the optimizer', async () => {
+  test('are not destroyed by dispose()', async () => {
     const mine = buffer(array(8, 1));
     const optimizer = await adam({ w: mine }, { device });
     optimizer.dispose();
     expect(difference(await contents(mine), array(8, 1))).toBeUndefined();
   });
 
-  test('state goes from them to the CPU and back', async () => {
+  test('load and save the same state dicts as the CPU', async () => {
     const optimizer = await adam({ w: buffer(array(67, 1)) }, { device });
     optimizer.step({ w: array(67, 2) });
     const cpu = await adam({ w: array(67, 1) });
@@ -86,10 +86,10 @@ describe('the caller’s buffers', () => {
 });
 
 test.each(['clone', 'extra', 'WORKGROUP'])(
-  'a property %s of Object.prototype is no constant of a pipeline',
+  'a property %s of Object.prototype does not become a constant of a pipeline',
   async (name) => {
     const [w, g] = [array(70_001, 1), array(70_001, 2)];
-    // Not the tests' own, whose pipelines are there already.
+    // A new device: that of the tests has its pipelines already.
     const opened = await openDevice();
     if (typeof opened === 'string') throw new Error(opened);
     const { device: own } = opened;
@@ -114,7 +114,7 @@ test.each(['clone', 'extra', 'WORKGROUP'])(
     const constants: string[] = [];
     try {
       given = await run(own).catch(String);
-      // eslint-disable-next-line guard-for-in -- As WebGPU reads a record.
+      // eslint-disable-next-line guard-for-in -- WebGPU reads a record like this.
       for (const key in wgslKernel('adam').constants) constants.push(key);
     } finally {
       Reflect.deleteProperty(plain, name);
@@ -141,7 +141,7 @@ describe('encode', () => {
     expectClose(await optimizer.read('w'), (await onCpu({ w }, [{ w: array(67, 2) }])).w, 1);
   });
 
-  test('300 steps recorded before the first submit are each told their own scalars', async () => {
+  test('gives each of 300 steps its own scalars, recorded before the first submit', async () => {
     const w = array(64, 1);
     const optimizer = await adamw({ w: buffer(w) }, { device, schedule: (t) => 1 / (1 + t) });
     const values = [array(64, 2), array(64, 3)];
@@ -154,7 +154,7 @@ describe('encode', () => {
     expectClose(await optimizer.read('w'), expected.w, 300);
   });
 
-  test('takes the optimizer’s own gradient memory, and steps of both kinds follow each other', async () => {
+  test('takes gradients in optimizer.grads, alternating with step()', async () => {
     const w = array(67, 1);
     const optimizer = await adamw({ w }, { device, backend: 'webgpu' });
     const { buffer: own, offset = 0 } = optimizer.grads.w;
@@ -191,7 +191,7 @@ describe('gradients that overlap', () => {
     const optimizer = await adamw({ a: buffer(a), b: buffer(b), c: buffer(array(n, 3)) }, { device });
     return { optimizer, all: buffer(array(512, 4)) };
   };
-  /** All that takes gradients, of which each encoder is left alone. */
+  /** All methods that take gradients. The encoders are not submitted. */
   const ways: Record<string, (optimizer: Awaited<ReturnType<typeof make>>['optimizer'], grads: never) => unknown> = {
     step: (optimizer, grads) => optimizer.step(grads),
     encode: (optimizer, grads) => optimizer.encode(device.createCommandEncoder(), grads),
@@ -200,27 +200,27 @@ describe('gradients that overlap', () => {
   };
   const overlapping: [string, (all: GPUBuffer) => unknown, string][] = [
     [
-      'a whole buffer for two tensors',
+      'one buffer for two tensors',
       (all) => ({ a: all, b: all }),
       '"a" and "b" overlap, got bytes 0 to 256 and 0 to 280',
     ],
     [
-      'a whole one for two of one length',
+      'one buffer for two tensors of the same length',
       (all) => ({ a: all, c: all }),
       '"a" and "c" overlap, got bytes 0 to 256 and 0 to 256',
     ],
     [
-      'a whole one and a part of it for two of one length',
+      'a buffer and a part of it for two tensors of the same length',
       (all) => ({ a: all, c: { buffer: all, offset: 0, size: n * 4 } }),
       '"a" and "c" overlap, got bytes 0 to 256 and 0 to 256',
     ],
     [
-      'the rest of one for two of one length',
+      'the rest of a buffer for two tensors of the same length',
       (all) => ({ a: { buffer: all, offset: 256 }, c: { buffer: all, offset: 256 } }),
       '"a" and "c" overlap, got bytes 256 to 512 and 256 to 512',
     ],
     [
-      'parts of which one reaches into the next',
+      'a part that reaches into the next one',
       (all) => ({ a: { buffer: all, offset: 256 }, b: { buffer: all, offset: 0, size: m * 4 } }),
       '"b" and "a" overlap, got bytes 0 to 280 and 256 to 512',
     ],
@@ -230,7 +230,7 @@ describe('gradients that overlap', () => {
       '"a" and "b" overlap, got bytes 0 to 256 and 0 to 280',
     ],
     [
-      'a third that overlaps with the first of two',
+      'a third part that overlaps the first of two',
       (all) => ({ b: all, a: { buffer: all, offset: 512, size: n * 4 }, c: { buffer: all, offset: 256, size: n * 4 } }),
       '"b" and "c" overlap, got bytes 0 to 280 and 256 to 512',
     ],
@@ -239,13 +239,13 @@ describe('gradients that overlap', () => {
     test.each(overlapping)('refuses %s', async (...[, grads, message]) => {
       const { optimizer, all } = await make();
       const call = async (given: unknown): Promise<unknown> => ways[way](optimizer, any(given));
-      const apart = {
+      const separate = {
         a: { buffer: all, size: n * 4 },
         b: { buffer: all, offset: 512, size: m * 4 },
         c: { buffer: all, offset: 256 },
       };
-      // In a set of its own, and after one that was sound.
-      for (const first of [{}, apart]) {
+      // As the first gradients, and after valid ones.
+      for (const first of [{}, separate]) {
         await call(first);
         const dict = way === 'accumulate' ? undefined : await optimizer.stateDict();
         const params = await readAll(optimizer, { a: 0, b: 0, c: 0 });
@@ -255,13 +255,13 @@ describe('gradients that overlap', () => {
           expect(await optimizer.stateDict()).toEqual(dict);
           continue;
         }
-        // Batches have no state dict, which says how many there are.
-        const batches = first === apart ? 2 : 1;
+        // With accumulated batches there is no state dict; its error has the number of batches.
+        const batches = first === separate ? 2 : 1;
         await expect(optimizer.stateDict()).rejects.toThrow(`There are accumulated gradients (batches: ${batches})`);
       }
     });
 
-    test('takes what is meant', async () => {
+    test('accepts tied and adjacent parts, and one buffer in separate calls', async () => {
       const { optimizer, all } = await make();
       const call = async (given: unknown): Promise<unknown> => ways[way](optimizer, any(given));
       const tied = { buffer: all, offset: 256, size: n * 4 };
@@ -270,13 +270,13 @@ describe('gradients that overlap', () => {
       await call({ a: all, b: { buffer: all, offset: 256 } });
       const whole = buffer(array(n, 6));
       await call({ a: whole, c: whole });
-      // One after another each may have the same buffer.
+      // In separate calls tensors may use the same buffer.
       await call({ a: all });
       await call({ b: all });
     });
   });
 
-  test('but what a frozen tensor is given is passed over', async () => {
+  test('ignores gradients of frozen tensors', async () => {
     const { optimizer, all } = await make();
     optimizer.freeze('b');
     optimizer.step({ a: all, b: all });
@@ -285,7 +285,7 @@ describe('gradients that overlap', () => {
     expect([optimizer.stepOf('a'), optimizer.stepOf('b')]).toEqual([1, 0]);
   });
 
-  test('and no buffer is kept alive to tell', async () => {
+  test('keeps no gradient buffer alive', async () => {
     const { optimizer } = await make();
     const ref = await (async () => {
       const grads = { a: buffer(array(n, 5)) };

@@ -1,5 +1,5 @@
-// enableWideSimd(): what it says, and that it takes nothing on trust. That wide kernels give the same bits where there
-// are any, in Node 24 and newer, is a row of `npm run test:matrix`.
+// Tests enableWideSimd(): its answers, and that it checks the wide kernels. `npm run test:matrix` tests in Node 24 and
+// later that wide kernels give the same bits.
 
 import { readFileSync } from 'node:fs';
 import v8 from 'node:v8';
@@ -14,7 +14,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** Has this engine look like one that has the flag, and gives the flags that are set. */
+/** Makes this engine look like the given version of V8, and returns the flags that are set. */
 function pretend(version: string): string[] {
   const flags: string[] = [];
   vi.spyOn(v8, 'setFlagsFromString').mockImplementation((flag) => void flags.push(flag));
@@ -27,14 +27,14 @@ function pretend(version: string): string[] {
   return flags;
 }
 
-/** Runs three steps, in bits. */
+/** Takes three steps and returns the parameters. */
 async function train(twinstep: typeof import('twinstep'), wasm?: WebAssembly.Module): Promise<Float32Array> {
   const optimizer = await twinstep.adamw({ w: array(1000, 1) }, { backend: 'wasm', wasm });
   for (let t = 0; t < 3; t++) optimizer.step({ w: array(1000, t) });
   return optimizer.params.w.slice();
 }
 
-test('wide or not, the bits are the same', async () => {
+test('gives the same bits, wide or not', async () => {
   const twinstep = await fresh();
   const before = await train(twinstep);
   const answer = twinstep.enableWideSimd(core);
@@ -47,16 +47,16 @@ test('wide or not, the bits are the same', async () => {
   expect(difference(await train(twinstep, answer.wasm), before)).toBeUndefined();
 });
 
-test('no kernel calls a function: V8 of Node 26 dies of one that it compiles before it has run', () => {
+test('kernels call no functions, with which V8 of Node 26 crashes if it compiles them before they have run', () => {
   const module = new WebAssembly.Module(core);
   let at = 8;
-  // Sections of one byte each for id, size and, first of all, the number of functions; the third is that of functions.
+  // Finds section 3, which begins with the number of functions. Each section begins with one byte for id and for size.
   while (core[at] !== 3) at += 2 + core[at + 1];
   const kernels = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
   expect(core[at + 2]).toBe(kernels.length);
 });
 
-test('an engine that is too old is not touched', async () => {
+test('sets no flags of an engine that is too old', async () => {
   const twinstep = await fresh();
   const flags = pretend('12.4.254.21-node.57');
   expect(twinstep.enableWideSimd(core)).toEqual({
@@ -66,7 +66,7 @@ test('an engine that is too old is not touched', async () => {
   expect(flags).toEqual([]);
 });
 
-test('nor is one that has no such flags', async () => {
+test('reports an engine without node:v8', async () => {
   const twinstep = await fresh();
   vi.stubGlobal('process', undefined);
   expect(twinstep.enableWideSimd(core).reason).toBe(
@@ -74,13 +74,13 @@ test('nor is one that has no such flags', async () => {
   );
 });
 
-test('where nothing is gained, nothing is changed, and flags are as they were', async () => {
+test('restores the flags if wide kernels are not faster', async () => {
   const twinstep = await fresh();
   const flags = pretend('13.6');
   expect(twinstep.enableWideSimd(core).reason).toMatch(
     /^The kernels stay as they are: widening them gains nothing here \(\d\.\d\d\)\.$/,
   );
-  // The process was started with --no-liftoff, which is therefore nobody's to take back.
+  // The process was started with --no-liftoff, so that flag must stay.
   const set = ['--experimental-wasm-revectorize', '--no-wasm-lazy-compilation'];
   const unset = ['--no-experimental-wasm-revectorize', '--wasm-lazy-compilation'];
   const [narrow, wide] = [
@@ -90,32 +90,29 @@ test('where nothing is gained, nothing is changed, and flags are as they were', 
   expect(flags.toSorted()).toEqual([...narrow, ...wide].toSorted());
 });
 
-// Of the additions of all kernels some in each: which loop they are of, no name tells.
+// Changes every sixth addition, so that each kernel has some.
 const additions = readAdditions();
-test.each(additions.filter((_, i) => i % 6 === 0))(
-  'kernels that give other bits are not taken: byte %i',
-  async (at) => {
-    const twinstep = await fresh();
-    pretend('13.6');
-    const { Module } = WebAssembly;
-    vi.stubGlobal(
-      'WebAssembly',
-      Object.assign(Object.create(WebAssembly) as typeof WebAssembly, {
-        Module: function compile(bytes: Uint8Array<ArrayBuffer>) {
-          const isWide = String.fromCharCode(...bytes.subarray(-4)) === 'wide';
-          // An f32x4.add becomes f32x4.sub.
-          return new Module(isWide ? bytes.with(at, 0xe5) : bytes);
-        },
-      }),
-    );
-    Object.assign(WebAssembly.Module, { exports: Module.exports });
-    const { enabled, reason, wasm } = twinstep.enableWideSimd(core);
-    expect(reason).toMatch(/^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/);
-    expect([enabled, wasm]).toEqual([false, undefined]);
-  },
-);
+test.each(additions.filter((_, i) => i % 6 === 0))('does not use kernels that give other bits: byte %i', async (at) => {
+  const twinstep = await fresh();
+  pretend('13.6');
+  const { Module } = WebAssembly;
+  vi.stubGlobal(
+    'WebAssembly',
+    Object.assign(Object.create(WebAssembly) as typeof WebAssembly, {
+      Module: function compile(bytes: Uint8Array<ArrayBuffer>) {
+        const isWide = String.fromCharCode(...bytes.subarray(-4)) === 'wide';
+        // An f32x4.add becomes f32x4.sub.
+        return new Module(isWide ? bytes.with(at, 0xe5) : bytes);
+      },
+    }),
+  );
+  Object.assign(WebAssembly.Module, { exports: Module.exports });
+  const { enabled, reason, wasm } = twinstep.enableWideSimd(core);
+  expect(reason).toMatch(/^The kernels stay as they are: the wide kernel \w+ gives other bits\.$/);
+  expect([enabled, wasm]).toEqual([false, undefined]);
+});
 
-/** Where core.wasm adds. */
+/** Returns the offsets of f32x4.add in core.wasm. */
 function readAdditions(): number[] {
   const isAddition = (at: number): boolean => core[at] === 0xe4 && core[at - 1] === 0xfd && core[at + 1] === 1;
   return Array.from(core.keys()).filter(isAddition);
@@ -125,7 +122,7 @@ test.each([
   [undefined, "Expected core to be the bytes of the package's core.wasm, got undefined."],
   [new WebAssembly.Module(core), "Expected core to be the bytes of the package's core.wasm, got a WebAssembly.Module."],
   [Uint8Array.of(60, 104), 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got Uint8Array(2).'],
-])('what has no bytes of WebAssembly is refused: %s', async (given, sentence) => {
+])('refuses %s', async (given, sentence) => {
   const twinstep = await fresh();
   expect(() => twinstep.enableWideSimd(given as never)).toThrow(sentence);
 });

@@ -1,4 +1,4 @@
-// examples/worker in Node, over Durable Objects that are played; `npm run test:matrix` has it in workerd.
+// Tests examples/worker in Node with simulated Durable Objects. `npm run test:matrix` tests it in workerd.
 
 import { createHmac } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -9,7 +9,7 @@ const inAnHour = Math.floor(Date.now() / 1000) + 3600;
 const sign = (user: string, expires = inAnHour, secret = SECRET): string =>
   `Bearer ${expires}.${createHmac('sha256', secret).update(`${user}.${expires}`).digest('hex')}`;
 
-/** As much of Durable Objects as the example uses: their storage copies, and takes a moment. */
+/** Simulates the part of Durable Objects that the example uses. The storage is asynchronous and copies values. */
 class Models {
   readonly objects = new Map<string, UserModel>();
   readonly stored = new Map<string, unknown>();
@@ -23,11 +23,11 @@ class Models {
 
   create(name: string): UserModel {
     const { stored } = this;
-    const moment = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));
+    const delay = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1));
     const storage = {
-      get: (key: string) => moment().then(() => structuredClone(stored.get(`${name}/${key}`))),
+      get: (key: string) => delay().then(() => structuredClone(stored.get(`${name}/${key}`))),
       put: (key: string, value: unknown) =>
-        moment().then(() => void stored.set(`${name}/${key}`, structuredClone(value))),
+        delay().then(() => void stored.set(`${name}/${key}`, structuredClone(value))),
       setAlarm: async (time: number) => void (this.alarm = time),
       deleteAlarm: async () => void (this.alarm = 0),
       deleteAll: async () =>
@@ -56,7 +56,7 @@ interface Answer {
   readonly body: any;
 }
 
-/** POSTs, or GETs without a body; with a token for ann. */
+/** Sends a POST request, or GET without a body, with a token for ann. */
 async function ask(path: string, body?: BodyInit, init: RequestInit = {}, env = { SECRET }): Promise<Answer> {
   const method = body === undefined ? 'GET' : 'POST';
   const options = { method, body, duplex: 'half', headers: { authorization: sign('ann') }, ...init };
@@ -67,7 +67,7 @@ async function ask(path: string, body?: BodyInit, init: RequestInit = {}, env = 
 
 const click = (features: unknown = { a: 1 }): string => JSON.stringify({ features, clicked: true });
 
-describe('a nested body is the client’s error, however deep', () => {
+describe('a deeply nested body gives status 400:', () => {
   const nested: [string, (depth: number) => string][] = [
     ['lists', (n) => '['.repeat(n) + ']'.repeat(n)],
     ['records', (n) => '{"a":'.repeat(n) + '1' + '}'.repeat(n)],
@@ -89,7 +89,7 @@ describe('a nested body is the client’s error, however deep', () => {
     expect(models.objects.size).toBe(0);
   });
 
-  test('up to the longest body there may be', async () => {
+  test('the longest allowed body', async () => {
     const answer = await ask('/users/ann/clicks', '['.repeat(32_768) + ']'.repeat(32_768));
     expect(answer.body).toEqual({
       error: 'Expected item 0 of the body to be a record with exactly features and clicked, got [[…]].',
@@ -97,7 +97,7 @@ describe('a nested body is the client’s error, however deep', () => {
   });
 });
 
-test('a client that leaves is no error in the log, and nothing is learned', async () => {
+test('an aborted request logs no error and learns nothing', async () => {
   for (const parts of [[], ['{"fea'], [click()]]) {
     const rest = parts.map((part) => new TextEncoder().encode(part));
     const body = new ReadableStream({
@@ -116,14 +116,14 @@ test('a client that leaves is no error in the log, and nothing is learned', asyn
   expect(models.objects.size).toBe(0);
 });
 
-describe('who may', () => {
+describe('refuses requests', () => {
   const refused: [string, string | undefined, string][] = [
-    ['nobody without a token', undefined, 'none'],
-    ['no other scheme', sign('ann').replace('Bearer', 'Basic'), 'something else'],
-    ['no other user', sign('bob'), 'one that is not signed for this user'],
-    ['nobody with another secret', sign('ann', inAnHour, `${SECRET}.`), 'one that is not signed for this user'],
-    ['nobody who changes the time', sign('ann').replace(`${inAnHour}`, `${inAnHour + 1}`), 'one that is not signed'],
-    ['nobody too late', sign('ann', 1e9), 'one that expired at 2001-09-09T01:46:40.000Z'],
+    ['without a token', undefined, 'none'],
+    ['with another scheme', sign('ann').replace('Bearer', 'Basic'), 'something else'],
+    ['with a token of another user', sign('bob'), 'one that is not signed for this user'],
+    ['signed with another secret', sign('ann', inAnHour, `${SECRET}.`), 'one that is not signed for this user'],
+    ['with a changed time', sign('ann').replace(`${inAnHour}`, `${inAnHour + 1}`), 'one that is not signed'],
+    ['with an expired token', sign('ann', 1e9), 'one that expired at 2001-09-09T01:46:40.000Z'],
   ];
   test.each(refused)('%s', async (...[, token, got]) => {
     const headers: HeadersInit = token === undefined ? [] : [['authorization', token]];
@@ -142,8 +142,7 @@ describe('who may', () => {
     expect(console.error).not.toHaveBeenCalled();
   });
 
-  test.each(['', 'short', undefined])('nobody where SECRET is %s, and the log says why', async (secret) => {
-    // No key can be made of no secret.
+  test.each(['', 'short', undefined])('if SECRET is %s, and logs why', async (secret) => {
     const headers = { authorization: sign('ann', inAnHour, secret) };
     const answer = await ask('/users/ann/clicks', click(), { headers }, { SECRET: secret as string });
     expect([answer.status, answer.body]).toEqual([500, { error: 'The Worker failed; see its log.' }]);
@@ -153,7 +152,7 @@ describe('who may', () => {
   });
 });
 
-test('20 clicks at once are 20 steps, and each is told its own', async () => {
+test('20 concurrent clicks are 20 steps, and each answer has its own count', async () => {
   const answers = await Promise.all(Array.from({ length: 20 }, () => ask('/users/ann/clicks', click())));
   const steps = answers.map(({ body }) => body.steps).toSorted((a, b) => a - b);
   expect(steps).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
@@ -161,7 +160,7 @@ test('20 clicks at once are 20 steps, and each is told its own', async () => {
   expect([...models.stored.keys()]).toEqual(['ann/clicks-1']);
 });
 
-test('a model is forgotten 90 days after the last click', async () => {
+test('deletes a model 90 days after the last click', async () => {
   await ask('/users/ann/clicks', click());
   expect(models.alarm / 1000 - Date.now() / 1000).toBeCloseTo(90 * 24 * 3600, -2);
   await models.objects.get('ann')!.alarm();
@@ -169,7 +168,7 @@ test('a model is forgotten 90 days after the last click', async () => {
   expect((await ask('/users/ann')).status).toBe(404);
 });
 
-test('names that objects have are features like others', async () => {
+test('accepts names of Object.prototype as features', async () => {
   const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', '', 'a/b', '%2F', '\ud800', 'ä'];
   for (const [i, name] of names.entries()) {
     const body = `{"features":{${JSON.stringify(name)}:1},"clicked":true}`;
@@ -180,7 +179,7 @@ test('names that objects have are features like others', async () => {
   }
 });
 
-test('whatever the body, the answer is a sentence, and the log stays empty', async () => {
+test('answers any body with status 200 or a sentence, and logs nothing', async () => {
   const pieces = [
     '[',
     ']',

@@ -1,6 +1,6 @@
-"""Writes averages.json: what torch.optim.swa_utils makes of the weights of an AdamW run.
+"""Writes averages.json: averages by torch.optim.swa_utils of the weights of an AdamW run.
 
-Run in this folder with torch, the output into averages.json; the committed file was written by torch 2.13.0.
+Run in this folder with torch, and redirect the output to averages.json. torch 2.13.0 wrote the committed file.
 """
 
 import json

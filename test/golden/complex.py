@@ -1,6 +1,6 @@
 """Writes the golden cases of complex parameters: PyTorch over complex64 and complex128, as interleaved pairs.
 
-Run in this folder with torch; the committed files were written by torch 2.13.0.
+Run in this folder with torch. torch 2.13.0 wrote the committed files.
 """
 
 import json
@@ -31,7 +31,7 @@ def trajectory(create, options, init, grads, dtype):
 
 
 def save(path, metadata, tensors):
-    """safetensors, without the package: the parts of a complex number as two numbers, torch.view_as_real."""
+    """Writes a safetensors file without that package. Complex numbers become pairs, as in torch.view_as_real."""
     header, data = {'__metadata__': metadata}, b''
     for name, tensor in tensors.items():
         pairs = torch.view_as_real(tensor).contiguous()

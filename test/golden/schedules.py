@@ -1,4 +1,4 @@
-"""Writes test/golden/schedules.json: what the schedulers that people trust give, step by step.
+"""Writes test/golden/schedules.json: the values of other libraries' schedulers, step by step.
 
     pip install torch==2.13.0 optax==0.2.8 transformers==5.18.0 mpmath
     python test/golden/schedules.py
@@ -22,12 +22,12 @@ import torch.optim.lr_scheduler as schedulers
 import transformers
 import transformers.optimization as hugging_face
 
-# We ask schedulers, and do not train.
+# The schedulers step without an optimizer step, which warns.
 warnings.filterwarnings("ignore", category=UserWarning)
 
 
 def call(name, *args):
-    """A call of ours as data: arguments are options, lists, and calls."""
+    """Returns a call of ours as data: arguments are options, lists, and calls."""
     return {"call": name, "args": list(args)}
 
 
@@ -36,7 +36,7 @@ def optimizer(lr=1.0, **options):
 
 
 def follow(make, steps):
-    """The learning rates of a torch scheduler, and the beta1 that goes with each."""
+    """Returns the learning rates of a torch scheduler, and the beta1 at each."""
     adamw = optimizer()
     scheduler = make(adamw)
     group = adamw.param_groups[0]
@@ -58,7 +58,7 @@ def case(ours, source, values, **more):
 
 
 def snake(name):
-    # The names that PyTorch spells otherwise. With an lr of 1 a fraction of lr is an absolute one.
+    # Names that differ in PyTorch. With an lr of 1, a fraction of lr equals an absolute lr.
     special = {"tMax": "T_max", "t0": "T_0", "tMult": "T_mult", "minLrRate": "eta_min"}
     return special.get(name, "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
 
@@ -213,7 +213,7 @@ of_hugging_face(
     num_training_steps=25,
 )
 
-# reduceOnPlateau: metrics, and after each of them the lr and the counters.
+# reduceOnPlateau: metrics, and after each the lr and the counters.
 random = np.random.default_rng(5)
 falling = [float(np.float32(1 / (1 + 0.3 * t) + 0.2 * random.standard_normal())) for t in range(60)]
 plateaus = []
@@ -233,7 +233,7 @@ for options, metrics in (
     scheduler = schedulers.ReduceLROnPlateau(adamw, **arguments)
     states = []
     for metric in metrics:
-        # JSON has no NaN: null stands for it.
+        # null stands for NaN, which JSON does not have.
         scheduler.step(math.nan if metric is None else metric)
         best = scheduler.best if math.isfinite(scheduler.best) else None
         counters = [scheduler.num_bad_epochs, scheduler.cooldown_counter, scheduler.last_epoch]
@@ -243,7 +243,7 @@ for options, metrics in (
 
 
 def train(dtype, length=5, steps=50):
-    """AdamW with OneCycleLR: the parameters after every tenth step."""
+    """Trains AdamW with OneCycleLR and returns the parameters after every tenth step."""
     random = np.random.default_rng(7)
     init = random.standard_normal(length).astype(np.float32)
     grads = random.standard_normal((steps, length)).astype(np.float32)
@@ -270,7 +270,7 @@ training = {
     "params64": params64,
 }
 
-# cos(pi*x), the nearest number.
+# The nearest number to cos(pi*x).
 mpmath.mp.prec = 200
 xs = [k / 64 for k in range(0, 257)] + [float(x) for x in random.uniform(0, 2, 200)] + [1 / 3, 2 / 3, 1e-9, 0.5 + 1e-9, 1e6 + 1 / 3]
 cos_pi = [[x, float(mpmath.cospi(mpmath.mpf(x)))] for x in xs]
@@ -280,7 +280,7 @@ parts = {"versions": versions, "cases": cases, "plateaus": plateaus, "training":
 
 
 def lines(value):
-    """Readable in a diff: a line for every part, or item of a list."""
+    """Formats JSON for readable diffs: a line for every part or list item."""
     if not isinstance(value, list):
         return json.dumps(value)
     return "[\n" + ",\n".join(f"    {json.dumps(item)}" for item in value) + "\n  ]"

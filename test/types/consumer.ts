@@ -1,4 +1,4 @@
-// What a strict consumer without lib.dom may write, and what the types must refuse.
+// Code that must compile in strict mode without lib.dom, and code that the types must refuse.
 
 import { adam, adamw, nadam, type Gradient, type Optimizer, type StateDict } from 'twinstep';
 import {
@@ -49,25 +49,25 @@ plateau.step(0.5);
 const schedule: Schedule = linearWarmup({ totalIters: 10 }, plateau);
 await adam({ w }, { schedule, betas: (t) => [1 - 1 / (t + 2), 0.99] });
 
-// @ts-expect-error an option in PyTorch's spelling
+// @ts-expect-error an option with PyTorch's name
 await adamw({ w }, { weight_decay: 0.1 });
 // @ts-expect-error a path
 await loadCheckpoint(cpu, 'run.safetensors');
-// @ts-expect-error metadata that is not in metadata
+// @ts-expect-error metadata outside of the option metadata
 await saveCheckpoint(cpu, { epoch: 3 });
-// @ts-expect-error an option of a schedule in PyTorch's spelling
+// @ts-expect-error a schedule option with PyTorch's name
 cosineAnnealing({ T_max: 10 });
-// @ts-expect-error an option that has no default
+// @ts-expect-error a missing option without a default
 cosineAnnealing({});
-// @ts-expect-error a function for betas, which NAdam has no arithmetic for
+// @ts-expect-error a function for betas, which NAdam does not support
 await nadam({ w }, { betas: cycle.betas(0.999) });
 // @ts-expect-error one beta
 await adamw({ w }, { betas: [0.9] });
 // @ts-expect-error a plain array
 await adamw({ w: [1, 2, 3] });
-// @ts-expect-error what a group is made of cannot be assigned
+// @ts-expect-error params of a group are read-only
 cpu.groups[0]!.params = names;
-// @ts-expect-error encode uploads nothing
+// @ts-expect-error encode takes only GPU buffers
 gpu.encode(device.createCommandEncoder(), { w });
 
 declare function structuredCloneOf<T>(value: T): T;

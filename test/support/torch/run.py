@@ -2,8 +2,9 @@
 
     python run.py FOLDER
 
-For every case in FOLDER/cases.json: all steps in torch; the second half from what twinstep saved after the first, by
-tools/torch_checkpoint.py; and the first half, saved for twinstep to go on. Gradients are in FOLDER/<case>.grads.
+For every case in FOLDER/cases.json it runs: all steps in torch; the second half, from twinstep's checkpoint after the
+first half, converted by tools/torch_checkpoint.py; and the first half, saved for twinstep to continue. Gradients are in
+FOLDER/<case>.grads.
 """
 
 import contextlib
@@ -40,7 +41,7 @@ class Model(torch.nn.Module):
 
 
 def read_tensors(path):
-    """A safetensors file of float32."""
+    """Reads a safetensors file of float32 tensors."""
     data = path.read_bytes()
     begin = 8 + int.from_bytes(data[:8], 'little')
     tensors = {}
@@ -52,7 +53,7 @@ def read_tensors(path):
 
 
 class Run:
-    """A model and its optimizer, on the way through a case's steps."""
+    """A model and its optimizer, which take the steps of a case."""
 
     def __init__(self, case, tensors, saved=None):
         self.case, self.tensors = case, tensors
@@ -76,11 +77,11 @@ class Run:
                 self.resume(saved)
 
     def resume(self, saved):
-        """As the tool says what to do about a scheduler."""
+        """Resumes the scheduler as the tool's notice says."""
         if 'lr_scheduler' in saved:
             return self.scheduler.load_state_dict(saved['lr_scheduler'])
         with warnings.catch_warnings():
-            # It has not seen the steps that were taken elsewhere.
+            # The scheduler warns because it has not seen the steps taken in twinstep.
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
             for _ in range(self.case['half']):
                 self.scheduler.step()
@@ -106,27 +107,27 @@ class Run:
         return torch.load(path, weights_only=True)
 
     def result(self):
-        """The parameters, and where there is one the average."""
+        """Returns the parameters and, in eval mode, the average."""
         result = {f'param/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
         self.switch('eval')
         return result | {f'average/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
 
 
 def noticed(work):
-    """What it gives, and what it says on stderr."""
-    with contextlib.redirect_stderr(io.StringIO()) as said:
-        return work(), said.getvalue()
+    """Returns the result of `work` and what it prints to stderr."""
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        return work(), stderr.getvalue()
 
 
 def refusals(folder):
-    """What is said to a dict without an equivalent, by the name of the change."""
-    said = {}
+    """Returns the tool's message for each file or state dict that it may refuse, by the name of the case."""
+    messages = {}
 
     def attempt(name, convert_it):
         try:
-            said[name] = 'taken. ' + noticed(convert_it)[1]
+            messages[name] = 'taken. ' + noticed(convert_it)[1]
         except SystemExit as refusal:
-            said[name] = str(refusal)
+            messages[name] = str(refusal)
 
     for path in folder.glob('*.refused'):
         attempt(path.stem, lambda: convert.to_torch(*convert.read_file(path)))
@@ -137,12 +138,12 @@ def refusals(folder):
 
     ours, theirs = ((folder / f'adam.{kind}').read_bytes() for kind in ('ours', 'theirs.pt'))
     attempt('ours, missing', lambda: convert.read_file(folder / 'missing'))
-    attempt('ours, cut', lambda: convert.read_file(written('cut', ours[:-1])))
+    attempt('ours, truncated', lambda: convert.read_file(written('cut', ours[:-1])))
     attempt('ours, shorter', lambda: convert.read_file(written('cut', ours[:5])))
     attempt("ours, PyTorch's", lambda: convert.read_file(folder / 'adam.theirs.pt'))
-    attempt('ours, of another', lambda: convert.read_file(folder / 'adam.grads'))
+    attempt('ours, another format', lambda: convert.read_file(folder / 'adam.grads'))
     attempt('theirs, missing', lambda: convert.load(folder / 'missing'))
-    attempt('theirs, cut', lambda: convert.load(written('cut', theirs[:-100])))
+    attempt('theirs, truncated', lambda: convert.load(written('cut', theirs[:-100])))
     attempt('theirs, ours', lambda: convert.load(folder / 'adam.ours'))
     torch.save({'model': Model()}, folder / 'whole.pt')
     attempt('theirs, a model', lambda: convert.load(folder / 'whole.pt'))
@@ -167,37 +168,37 @@ def refusals(folder):
     for kind in ('SGD', 'Adagrad', 'RMSprop', 'Adadelta', 'Adamax', 'ASGD', 'Rprop', 'LBFGS', 'Adafactor'):
         attempt(kind, lambda: convert.from_torch(of(kind, lr=0.1), 'adam' if kind == 'Adamax' else None))
     attempt('a list', lambda: convert.from_torch([1]))
-    attempt('a model alone', lambda: convert.from_torch(of('Adam')['model']))
+    attempt('only a model', lambda: convert.from_torch(of('Adam')['model']))
     attempt('no optimizer', changed('adam', lambda saved, *_: saved.pop('optimizer')))
     attempt('a bare optimizer', changed('adam', lambda saved, *_: saved.update(optimizer=saved['optimizer']['state'])))
     attempt('the tutorial', changed('adam', lambda saved, *_: rename(saved)))
     attempt('by name', changed('adam', lambda saved, *_: saved.update(optimizer=convert.by_name(saved['optimizer']))))
-    attempt('beside', changed('adam', lambda saved, *_: saved.update(epoch=3, scheduler={}, metadata={'epoch': 3})))
+    attempt('other keys', changed('adam', lambda saved, *_: saved.update(epoch=3, scheduler={}, metadata={'epoch': 3})))
     attempt('a scheduler', changed('adam-multi-step', lambda *_: None))
     attempt('swa', changed('adam', lambda saved, group, state: group.update(swa_lr=0.1, base_momentum=0.8)))
     attempt('half', changed('adam', lambda saved, group, state: saved['model'].update(late=torch.zeros(3).half())))
-    attempt('beside, nan', lambda: convert.write_file(folder / 'nan', {}, {}, {'loss': float('nan')}))
+    attempt('other keys, nan', lambda: convert.write_file(folder / 'nan', {}, {}, {'loss': float('nan')}))
 
     def forget(group):
         del group['decoupled_weight_decay']
 
     attempt('older', changed('adamw', lambda saved, group, state: forget(group)))
-    attempt('older, told', changed('adamw', lambda saved, group, state: forget(group), 'adamw'))
-    attempt('told otherwise', changed('adamw', lambda *_: None, 'adam'))
-    attempt('told so', changed('adamw', lambda *_: None, 'adamw'))
-    attempt('stranger', changed('radam', lambda saved, group, state: group.update(cautious=True)))
-    attempt('stranger, off', changed('radam', lambda saved, group, state: group.update(cautious=False)))
+    attempt('older, with --algorithm', changed('adamw', lambda saved, group, state: forget(group), 'adamw'))
+    attempt('wrong --algorithm', changed('adamw', lambda *_: None, 'adam'))
+    attempt('right --algorithm', changed('adamw', lambda *_: None, 'adamw'))
+    attempt('unknown option', changed('radam', lambda saved, group, state: group.update(cautious=True)))
+    attempt('unknown option, off', changed('radam', lambda saved, group, state: group.update(cautious=False)))
     attempt('bfloat16', changed('adam', lambda saved, group, state: state[0].update(exp_avg=state[0]['exp_avg'].bfloat16())))
     attempt('shape', changed('adam', lambda saved, group, state: state[2].update(exp_avg=torch.zeros(35))))
-    attempt('half a step', changed('adam', lambda saved, group, state: state[0].update(step=torch.tensor(2.5))))
+    attempt('fractional step', changed('adam', lambda saved, group, state: state[0].update(step=torch.tensor(2.5))))
     attempt('mu_product', changed('nadam', lambda saved, group, state: state[0].update(mu_product=torch.tensor(0.5))))
     attempt('more tensors', changed('adam-unnamed', lambda saved, group, state: saved['model'].update(mean=torch.zeros(2))))
     attempt('fewer tensors', changed('adam', lambda saved, group, state: saved['model'].pop('late')))
-    return said
+    return messages
 
 
 def is_loaded_by_name(case, tensors, unbroken):
-    """Whether torch.distributed's loader takes the dict with names for indices."""
+    """Returns whether torch.distributed's loader accepts the dict with names instead of indices."""
     fresh, saved = Run(case, tensors), unbroken.optimizer.state_dict()
     options = StateDictOptions(full_state_dict=True)
     saved['param_groups'][0]['initial_lr'] = 0.01
@@ -218,7 +219,7 @@ def main(folder):
             by_name = is_loaded_by_name(case, tensors, unbroken)
         convert.write_file(path('unbroken'), unbroken.result(), {}, None)
 
-        ours, told = noticed(lambda: convert.to_torch(*convert.read_file(path('ours'))))
+        ours, notice = noticed(lambda: convert.to_torch(*convert.read_file(path('ours'))))
         torch.save(ours, path('ours.pt'))
         resumed = Run(case, tensors, torch.load(path('ours.pt'), weights_only=True))
         resumed.steps(half, end)
@@ -227,9 +228,9 @@ def main(folder):
         first = Run(case, tensors)
         first.steps(0, half)
         first.switch(case['mode'])
-        theirs, told_back = noticed(lambda: convert.from_torch(first.save(path('theirs.pt'))))
+        theirs, notice_back = noticed(lambda: convert.from_torch(first.save(path('theirs.pt'))))
         convert.write_file(path('theirs'), *theirs)
-        notices[case['name']] = [told, told_back]
+        notices[case['name']] = [notice, notice_back]
     versions = {'python': platform.python_version(), 'torch': torch.__version__, 'schedulefree': SCHEDULEFREE}
     versions['platform'] = f'{platform.system()} {platform.machine()}'
     print(json.dumps({'versions': versions, 'refusals': refusals(folder), 'byName': by_name, 'notices': notices}))

@@ -1,7 +1,7 @@
 """Schedule-Free (arXiv 2405.15682) in plain torch, with the state and the options of the package schedulefree.
 
-Where that package is not installed, test/support/torch/run.py takes this in its place: written from the paper and from
-what upstream's optimizers do, one operation for one of theirs, so that float32 rounds alike.
+test/support/torch/run.py uses it if that package is not installed. It follows the paper and upstream's optimizers,
+operation by operation, so that float32 rounds the same.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 
 
 class ScheduleFree(torch.optim.Optimizer):
-    """What the three have in common. `beta` is the weight of x in y."""
+    """The base class of the three. `beta` is the weight of x in y."""
 
     def __init__(self, params, **options):
         shared = {'r': 0.0, 'weight_lr_power': 2.0, 'weight_decay': 0, 'foreach': True}
