@@ -93,6 +93,8 @@ const chunks = {
   calibration: /^src\/backends\/calibration/,
   reference: /^src\/(backends\/cpu\/reference|rules\/(?!scalars|table|rule\.))/,
   threads: /^src\/backends\/cpu\/threads/,
+  wide: /^src\/backends\/cpu\/wide/,
+  node: /^src\/backends\/cpu\/(node|shared)/,
   wgsl: /wgsl\/|^src\/backends\/webgpu\/(shaders|buffers)/,
   webgpu: /^src\/backends\/webgpu/,
   f32: /^src\/math\/f32/,

@@ -1,6 +1,5 @@
 // twinstep's optimizers on the CPU as contenders, with each way of passing gradients.
 
-import { readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
 import { coefficients, kernels, type AlgorithmName, type KernelDescription } from 'twinstep/kernels';
 import type { Model, System } from './contender.js';
@@ -66,8 +65,7 @@ export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
 
 /** Runs the 256-bit kernels. Throws if the engine does not support them. */
 export function wide(name: OptimizerName): System {
-  const core = readFileSync(new URL(import.meta.resolve('twinstep/core.wasm')));
-  const { wasm, reason } = twinstep.enableWideSimd(core);
+  const { wasm, reason } = twinstep.enableWideSimd();
   if (wasm === undefined) throw new Error(reason);
   return inPlace(name, { backend: 'wasm', wasm });
 }

@@ -37,7 +37,9 @@ export function nodeRows(folder: string): Row[] {
       rows.push({ runtime, version: versionOf(from), loading: `${loading}, ${how}`, backend: 'wasm', reason, run });
     };
     add('`threads: 2`', { threads: 2 }, 'WebAssembly SIMD on 2 threads');
-    if (WIDE.has(from)) add('wide SIMD', { wide: true }, 'times as fast in cache, with the same bits.');
+    if (!WIDE.has(from)) continue;
+    add('wide SIMD', { wide: true }, 'WebAssembly SIMD, ');
+    add('wide SIMD, `threads: 2`', { wide: true, threads: 2 }, 'WebAssembly SIMD on 2 threads');
   }
   const deno = runtimes.find(({ runtime }) => runtime === 'Deno')!;
   rows.push({

@@ -66,7 +66,7 @@ export const firstStep = async (options = {}) => (await run(adamw, options, 1)).
 
 /**
  * Returns the report: the backend and its reason, the bits of all parameters after the training, and the milliseconds
- * from `started` to the end of the first step. `wide`: the bytes of core.wasm, to use the kernels of enableWideSimd().
+ * from `started` to the end of the first step. With `wide`, the kernels are those of enableWideSimd().
  */
 export async function train({ wide, ...given } = {}, started = performance.now()) {
   let coldStart;

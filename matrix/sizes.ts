@@ -18,7 +18,7 @@ const BUDGETS: Readonly<Record<string, { readonly cpu: number; readonly all: num
 };
 
 /** Names of rules and algorithms that `adamw` does not use. The late chunks with all shaders are not searched. */
-const UNUSED = ['schedulefree_', 'ScheduleFree', 'NAdam', 'radam', 'extrapolate', 'slow_param'];
+const UNUSED = ['schedulefree_', 'ScheduleFree', 'NAdam', 'radam', 'extrapolate', 'slow_param', 'revectorize'];
 
 const PROGRAM = `
 import { adamw } from 'twinstep';
@@ -50,6 +50,13 @@ export async function checkSizes(folder: string): Promise<string[]> {
     for (const name of UNUSED) {
       if (code.includes(name)) problems.push(`Expected no ${name} in a bundle by ${bundler} of adamw alone.`);
     }
+  }
+  // Bundlers may copy files that the code names.
+  for (const bundler of Object.keys(bundlers)) {
+    const out = join(folder, `files-${bundler}`);
+    await bundlers[bundler](join(folder, 'adamw.mjs'), out);
+    const others = (await readdir(out, { recursive: true })).filter((name) => /\.(?!js$)\w+$/.test(name));
+    if (others.length > 0) problems.push(`Expected only JavaScript in a bundle by ${bundler} of adamw, got ${others}.`);
   }
   return problems;
 }

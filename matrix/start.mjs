@@ -3,12 +3,6 @@
 const { program, options, without = [] } = JSON.parse(process.argv.at(-1));
 for (const name of without) delete globalThis[name];
 
-// wide: pass the bytes of core.wasm.
-if (options?.wide) {
-  const { readFile } = await import('node:fs/promises');
-  options.wide = await readFile(new URL(import.meta.resolve('twinstep/core.wasm')));
-}
-
 const started = performance.now();
 const { train } = await import(program);
 console.log(JSON.stringify(await train(options, started)));

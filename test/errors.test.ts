@@ -871,7 +871,7 @@ describe('unknown options and extra arguments', () => {
       ema: [ema, optimizer, {}],
       lookahead: [lookahead, optimizer, {}],
       debiasedDecay: [debiasedDecay, 0.1, 0.9],
-      enableWideSimd: [enableWideSimd, new Uint8Array(8)],
+      enableWideSimd: [enableWideSimd, new Uint8Array(8), {}],
       coefficients: [coefficients, 'adam', {}, { step: 0 }],
       next: [free.next],
       scalars: [free.scalars, {}],

@@ -1,12 +1,19 @@
 // Tests the option threads: any number of threads gives the same bits.
 
 import { readFileSync, readdirSync } from 'node:fs';
-import { adamw, ema } from 'twinstep';
+import { adamw, ema, type Optimizer } from 'twinstep';
 import { decodeCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { algorithms } from './support/algorithms.js';
 import { array, difference, random, special } from './support/numbers.js';
 import { entry, run } from './support/program.js';
+
+const core = readFileSync(new URL('../dist/core.wasm', import.meta.url));
+/** The same kernels, compiled for shared memory: only the limits of the import differ, and the length of its section. */
+const coreOfShared = Buffer.from(
+  core.toString('hex').replace('020f0103656e76066d656d6f7279020000', '02120103656e76066d656d6f7279020300808004'),
+  'hex',
+);
 
 /** Some tensors are long enough to be split between threads. The lengths are odd. */
 const lengths = [40_001, 3, 131_071, 7];
@@ -116,6 +123,40 @@ describe('with threads', () => {
   });
 });
 
+describe('with kernels of the caller', () => {
+  const grads = { w: array(40_001, 2) };
+  const train = async (options: object): Promise<Optimizer<Float32Array>> => {
+    const optimizer = await adamw({ w: array(40_001, 1) }, { backend: 'wasm', ...options });
+    for (let t = 0; t < 5; t++) optimizer.step(grads);
+    return optimizer;
+  };
+
+  test.each([
+    ['core.wasm', core],
+    ['core.wasm for shared memory', coreOfShared],
+    ['core.wasm for shared memory, compiled', new WebAssembly.Module(coreOfShared)],
+  ])('%s', async (_, wasm) => {
+    const expected = (await train({})).params.w;
+    const optimizer = await train({ wasm, threads: 3 });
+    expect(optimizer.backend.reason).toBe('WebAssembly SIMD on 3 threads, asked for by name.');
+    expect(difference(optimizer.params.w, expected)).toBeUndefined();
+    optimizer.dispose();
+  });
+
+  test('kernels for shared memory run on one thread, too, also for averages', async () => {
+    const wasm = new WebAssembly.Module(coreOfShared);
+    const expected = (await train({})).params.w;
+    const optimizer = await train({ wasm });
+    expect(optimizer.backend.reason).toBe('WebAssembly SIMD, asked for by name.');
+    expect(optimizer.params.w.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(difference(optimizer.params.w, expected)).toBeUndefined();
+    const average = await ema(optimizer, { decay: 0.5 });
+    average.step(optimizer.params);
+    expect(average.backend.reason).toBe('WebAssembly SIMD, asked for by name.');
+    expect(average.params.w.buffer).toBeInstanceOf(SharedArrayBuffer);
+  });
+});
+
 describe('backend.reason says why only one thread runs:', () => {
   const reasonOf = async (options: object): Promise<string> => {
     const optimizer = await adamw({ w: array(8, 1) }, { threads: 4, ...options });
@@ -144,11 +185,11 @@ describe('backend.reason says why only one thread runs:', () => {
     );
   });
 
-  test('the kernels are compiled already', async () => {
-    const wasm = readFileSync(new URL('../dist/core.wasm', import.meta.url));
-    expect(await reasonOf({ backend: 'wasm', wasm })).toBe('WebAssembly SIMD on 4 threads, asked for by name.');
-    expect(await reasonOf({ backend: 'wasm', wasm: await WebAssembly.compile(wasm) })).toBe(
-      'WebAssembly SIMD, asked for by name. One thread, not 4: the kernels are compiled already, and not of that kind.',
+  test('the module is compiled for memory that is not shared', async () => {
+    const wasm = await WebAssembly.compile(core);
+    expect(await reasonOf({ backend: 'wasm', wasm })).toBe(
+      'WebAssembly SIMD, asked for by name. One thread, not 4: wasm is compiled for memory that is not shared; pass ' +
+        'its bytes, or what enableWideSimd returns for threads.',
     );
   });
 

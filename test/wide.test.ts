@@ -1,20 +1,22 @@
-// Tests enableWideSimd(): its answers, and that it checks the wide kernels. `npm run test:matrix` tests in Node 24 and
-// later that wide kernels give the same bits.
+// Tests enableWideSimd(): the kernels that it returns, its reasons, and that it checks the bits and the speed. Node 24 and
+// later have wide kernels; the tests expect them there, and elsewhere the reason why not.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import v8 from 'node:v8';
-import { afterEach, expect, test, vi } from 'vitest';
-import { fresh } from './support/fresh.js';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { fresh, freshFolder } from './support/fresh.js';
 import { array, difference } from './support/numbers.js';
 
 const core = readFileSync(new URL('../dist/core.wasm', import.meta.url));
 
-afterEach(() => {
+function restore(): void {
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
-});
+}
 
-/** Makes this engine look like the given version of V8, and returns the flags that are set. */
+afterEach(restore);
+
+/** Makes this engine look like one that has the flag. Returns the list of the flags that are set, which have no effect. */
 function pretend(version: string): string[] {
   const flags: string[] = [];
   vi.spyOn(v8, 'setFlagsFromString').mockImplementation((flag) => void flags.push(flag));
@@ -27,24 +29,126 @@ function pretend(version: string): string[] {
   return flags;
 }
 
-/** Takes three steps and returns the parameters. */
-async function train(twinstep: typeof import('twinstep'), wasm?: WebAssembly.Module): Promise<Float32Array> {
-  const optimizer = await twinstep.adamw({ w: array(1000, 1) }, { backend: 'wasm', wasm });
-  for (let t = 0; t < 3; t++) optimizer.step({ w: array(1000, t) });
-  return optimizer.params.w.slice();
+/** Makes this engine look like one that has the flag, and on which it doubles the speed. */
+function pretendGain(): void {
+  pretend('13.6');
+  let now = 0;
+  let calls = 0;
+  // The start and the end of a kernel of 128 bits, then of a wide one.
+  vi.spyOn(performance, 'now').mockImplementation(() => (now += [0, 2, 0, 1][calls++ % 4]));
 }
 
-test('gives the same bits, wide or not', async () => {
+type Arguments = Parameters<typeof import('twinstep').enableWideSimd>;
+type Options = Parameters<typeof import('twinstep').adamw>[1];
+
+/** Runs three steps, on so many numbers that threads share them. Returns the parameters and the backend's reason. */
+async function train(
+  { adamw }: typeof import('twinstep'),
+  options?: Options,
+): Promise<{ w: Float32Array; reason: string }> {
+  const optimizer = await adamw({ w: array(50_001, 1) }, { backend: 'wasm', ...options });
+  for (let t = 0; t < 3; t++) optimizer.step({ w: array(50_001, t) });
+  const { params, backend } = optimizer;
+  const result = { w: (params.w as Float32Array).slice(), reason: backend.reason };
+  optimizer.dispose();
+  return result;
+}
+
+const isOld = parseInt(process.versions.v8, 10) < 13;
+
+/** Whether this engine has wide kernels. */
+function isWideHere(): boolean {
+  const hasAvx2 = process.platform !== 'linux' || readFileSync('/proc/cpuinfo', 'utf8').includes(' avx2 ');
+  return !isOld && process.arch === 'x64' && hasAvx2;
+}
+
+/** What `reason` says in this engine. */
+function reasonHere(): RegExp {
+  if (isWideHere()) return /^The kernels are \d\.\d times as fast in cache, with the same bits\.$/;
+  if (isOld) return /^The kernels stay as they are: V8 \S+ cannot widen them, V8 13\.6 of Node 24 can\.$/;
+  return /^The kernels stay as they are: widening them gains nothing here \(\d\.\d\d\)\.$/;
+}
+
+const one = 'WebAssembly SIMD, asked for by name.';
+const two = 'WebAssembly SIMD on 2 threads, asked for by name.';
+
+test.each<[string, Arguments, Options, string]>([
+  ['without an argument', [], {}, one],
+  ['by bytes', [core], {}, one],
+  ['by an ArrayBuffer', [new Uint8Array(core).buffer], {}, one],
+  ['for threads', [undefined, { threads: true }], { threads: 2 }, two],
+  ['for threads, by bytes', [core, { threads: true }], { threads: 2 }, two],
+])('gives the same bits, wide or not: %s', async (_, given, options, reason) => {
   const twinstep = await fresh();
-  const before = await train(twinstep);
-  const answer = twinstep.enableWideSimd(core);
-  expect(answer.reason).toMatch(
-    answer.enabled
-      ? /^The kernels are \d\.\d times as fast in cache, with the same bits\.$/
-      : /^The kernels stay as they are: /,
+  const usual = await train(twinstep);
+  const answer = twinstep.enableWideSimd(...given);
+  expect(answer.reason).toMatch(reasonHere());
+  expect(answer.enabled).toBe(isWideHere());
+  expect(answer.wasm !== undefined).toBe(isWideHere());
+  const wide = await train(twinstep, { ...options, wasm: answer.wasm });
+  expect(wide.reason).toBe(reason);
+  expect(difference(wide.w, usual.w)).toBeUndefined();
+});
+
+describe('if wide kernels are faster', () => {
+  test.each([
+    ['without an argument', []],
+    ['by bytes', [core]],
+  ] as const)('returns the module: %s', async (_, given) => {
+    const twinstep = await fresh();
+    pretendGain();
+    const { enabled, reason, wasm } = twinstep.enableWideSimd(...given);
+    expect([enabled, reason]).toEqual([true, 'The kernels are 2.0 times as fast in cache, with the same bits.']);
+    restore();
+    const usual = await train(twinstep);
+    const wide = await train(twinstep, { wasm });
+    expect(wide.reason).toBe(one);
+    expect(difference(wide.w, usual.w)).toBeUndefined();
+    // Threads cannot use it.
+    expect((await train(twinstep, { wasm, threads: 2 })).reason).toContain(
+      'One thread, not 2: wasm is compiled for memory that is not shared',
+    );
+  });
+
+  test.each([
+    ['without bytes', undefined],
+    ['by bytes', core],
+  ])('returns a module for threads: %s', async (_, given) => {
+    const twinstep = await fresh();
+    pretendGain();
+    const { enabled, wasm } = twinstep.enableWideSimd(given, { threads: true });
+    expect(enabled).toBe(true);
+    restore();
+    const usual = await train(twinstep);
+    // Also on one thread: averages of an optimizer with threads have its module.
+    for (const threads of [1, 2]) {
+      const wide = await train(twinstep, { wasm, threads });
+      expect(wide.reason).toBe([one, two][threads - 1]);
+      expect(difference(wide.w, usual.w)).toBeUndefined();
+    }
+  });
+});
+
+test('asks for the bytes without core.wasm beside it, as in a bundle', async () => {
+  const folder = freshFolder();
+  rmSync(new URL('core.wasm', folder));
+  const { enableWideSimd } = (await import(new URL('index.js', folder).href)) as typeof import('twinstep');
+  pretendGain();
+  const { enabled, reason } = enableWideSimd();
+  expect(enabled).toBe(false);
+  expect(reason).toMatch(
+    /^The kernels stay as they are: core\.wasm cannot be read beside this code \(Error: ENOENT: .*core\.wasm'\); its bytes may be passed\.$/,
   );
-  expect(answer.wasm !== undefined).toBe(answer.enabled);
-  expect(difference(await train(twinstep, answer.wasm), before)).toBeUndefined();
+  expect(enableWideSimd(core).enabled).toBe(true);
+});
+
+test("does not use another module than the package's", async () => {
+  const { enableWideSimd } = await fresh();
+  pretendGain();
+  expect(enableWideSimd(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0))).toEqual({
+    enabled: false,
+    reason: 'The kernels stay as they are: the module has no kernel adam.',
+  });
 });
 
 test('kernels call no functions, with which V8 of Node 26 crashes if it compiles them before they have run', () => {
@@ -59,7 +163,7 @@ test('kernels call no functions, with which V8 of Node 26 crashes if it compiles
 test('sets no flags of an engine that is too old', async () => {
   const twinstep = await fresh();
   const flags = pretend('12.4.254.21-node.57');
-  expect(twinstep.enableWideSimd(core)).toEqual({
+  expect(twinstep.enableWideSimd()).toEqual({
     enabled: false,
     reason: 'The kernels stay as they are: V8 12.4.254.21-node.57 cannot widen them, V8 13.6 of Node 24 can.',
   });
@@ -69,7 +173,7 @@ test('sets no flags of an engine that is too old', async () => {
 test('reports an engine without node:v8', async () => {
   const twinstep = await fresh();
   vi.stubGlobal('process', undefined);
-  expect(twinstep.enableWideSimd(core).reason).toBe(
+  expect(twinstep.enableWideSimd().reason).toBe(
     'The kernels stay as they are: there is no node:v8 to set flags of V8 by.',
   );
 });
@@ -77,7 +181,8 @@ test('reports an engine without node:v8', async () => {
 test('restores the flags if wide kernels are not faster', async () => {
   const twinstep = await fresh();
   const flags = pretend('13.6');
-  expect(twinstep.enableWideSimd(core).reason).toMatch(
+  // With a custom section, so that V8 does not reuse the wide code of the tests above.
+  expect(twinstep.enableWideSimd(Uint8Array.from([...core, 0, 2, 1, 0x78])).reason).toMatch(
     /^The kernels stay as they are: widening them gains nothing here \(\d\.\d\d\)\.$/,
   );
   // The process was started with --no-liftoff, so that flag must stay.
@@ -118,11 +223,19 @@ function readAdditions(): number[] {
   return Array.from(core.keys()).filter(isAddition);
 }
 
-test.each([
-  [undefined, "Expected core to be the bytes of the package's core.wasm, got undefined."],
-  [new WebAssembly.Module(core), "Expected core to be the bytes of the package's core.wasm, got a WebAssembly.Module."],
-  [Uint8Array.of(60, 104), 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got Uint8Array(2).'],
-])('refuses %s', async (given, sentence) => {
-  const twinstep = await fresh();
-  expect(() => twinstep.enableWideSimd(given as never)).toThrow(sentence);
+test.each<[unknown[], string]>([
+  [[null], "Expected core to be the bytes of the package's core.wasm, got null."],
+  [[{ threads: true }], "Expected core to be the bytes of the package's core.wasm, got an Object."],
+  [
+    [new WebAssembly.Module(core)],
+    "Expected core to be the bytes of the package's core.wasm, got a WebAssembly.Module.",
+  ],
+  [[Uint8Array.of(60, 104)], 'Expected wasm to be a WebAssembly.Module, or the bytes of one, got Uint8Array(2).'],
+  [[core, null], 'Expected the options of enableWideSimd to be a record, got null.'],
+  [[core, { threads: 4 }], 'Expected threads to be true or false, got 4.'],
+  [[core, { thread: true }], 'Unknown option "thread"; enableWideSimd has "threads". Did you mean threads?'],
+])('refuses other arguments: %#', async (given, sentence) => {
+  const { enableWideSimd } = await fresh();
+  pretendGain();
+  expect(() => enableWideSimd(...(given as never[]))).toThrow(sentence);
 });

@@ -1,5 +1,5 @@
-// The compiled kernels of assembly/. Runtimes differ in whether a module may be compiled from bytes, and how one comes
-// by it otherwise: each entry of the package (src/entries/) brings its own.
+// The compiled kernels of assembly/. Some runtimes forbid compiling from bytes: each entry of the package (src/entries/)
+// provides the kernels as its runtime can load them.
 
 import { gone } from '../memory.js';
 import { expect, show } from '../../errors.js';
@@ -7,21 +7,21 @@ import type { Rule } from '../../rules/rule.js';
 import { Unavailable, type WasmSource } from '../backend.js';
 
 /** Rewrites a module's bytes before they are compiled. */
-export type Change = (bytes: Uint8Array) => Uint8Array<ArrayBuffer>;
+export type Change = (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
 
-/** Gives the kernel of a rule, or all kernels. */
-type Bring = (rule: string) => WasmSource | Promise<WasmSource>;
+/** Returns the kernel of a rule, or all kernels. */
+type Loader = (rule: string) => WasmSource | Promise<WasmSource>;
 
-let bring: Bring = () => {
+let loader: Loader = () => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
 };
 
-/** Sets what gives the kernels when they are needed. */
-export function provideKernels(own: Bring): void {
-  bring = own;
+/** Sets the function that loads the kernels. */
+export function provideKernels(load: Loader): void {
+  loader = load;
 }
 
-/** Compiled so far, by what was changed in them, and by rule. */
+/** Modules compiled so far, by change and rule. */
 const compiled = /* @__PURE__ */ new Map<Change | undefined, Map<string, WebAssembly.Module>>();
 
 function compiledBy(change: Change | undefined): Map<string, WebAssembly.Module> {
@@ -38,25 +38,28 @@ export function compileKernel(rule: string, source: WasmSource, change?: Change)
   return module;
 }
 
-/** Where the kernels of rules come from. */
+/** The compiled kernels of rules. */
 export interface Modules {
-  /** Loads and compiles what rules need, if that has not been done. */
+  /** Whether they import shared memory. */
+  readonly shared: boolean;
+  /** Loads and compiles the kernels of rules, unless they are compiled. */
   load(rules: readonly Rule[]): Promise<void>;
-  /** The module with the kernel of a rule that was loaded. */
+  /** Returns the module with the kernel of a rule that was loaded. */
   of(rule: Rule): WebAssembly.Module;
 }
 
-/** The caller's own module, or those of the package. */
-export function modulesOf(own: WasmSource | undefined, change?: Change): Modules {
+/** Returns the caller's own module, or the package's. `shareMemory` changes bytes so that they import shared memory. */
+export function modulesOf(own: WasmSource | undefined, shareMemory?: Change): Modules {
   if (own !== undefined) {
-    const module = compile(own, change);
-    return { load: async () => {}, of: () => module };
+    const module = compile(own, shareMemory);
+    return { shared: importsShared(module), load: async () => {}, of: () => module };
   }
-  const modules = compiledBy(change);
+  const modules = compiledBy(shareMemory);
   return {
+    shared: shareMemory !== undefined,
     async load(rules) {
       const missing = [...new Set(rules.map(({ name }) => name))].filter((name) => !modules.has(name));
-      await Promise.all(missing.map(async (name) => compileKernel(name, await loadKernel(name), change)));
+      await Promise.all(missing.map(async (name) => compileKernel(name, await loadKernel(name), shareMemory)));
     },
     of: ({ name }) => modules.get(name)!,
   };
@@ -64,18 +67,28 @@ export function modulesOf(own: WasmSource | undefined, change?: Change): Modules
 
 async function loadKernel(rule: string): Promise<WasmSource> {
   try {
-    return await bring(rule);
+    return await loader(rule);
   } catch (error) {
     if (error instanceof Unavailable) throw error;
     throw new Unavailable(`its kernels cannot be loaded here (${error})`);
   }
 }
 
-/** A copy of the bytes, which the caller may change later; a compiled module as it is. */
+/** Whether a module imports shared memory. Only an instance tells: engines do not show the type of an import. */
+function importsShared(module: WebAssembly.Module): boolean {
+  try {
+    instantiate(module, new WebAssembly.Memory({ initial: 0, maximum: 0, shared: true }));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Returns a copy of bytes, since the caller may change them later; a compiled module is returned itself. */
 export const keep = (source: WasmSource): WasmSource =>
   isModule(source) ? source : bytesOf(source as BufferSource).slice();
 
-/** Throws unless `value` is undefined, or kernels. It does not ask for the class, so a module of another realm passes. */
+/** Throws unless `value` is undefined, a module (of any realm) or the bytes of one. */
 export function checkWasm(value: unknown): asserts value is WasmSource | undefined {
   const isOne = value === undefined || isModule(value) || (isBytes(value) && isWasm(bytesOf(value as BufferSource)));
   expect(isOne, 'wasm', 'a WebAssembly.Module, or the bytes of one', value);
@@ -97,12 +110,12 @@ export const isBytes = (value: unknown): boolean => ArrayBuffer.isView(value) ||
 const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module';
 const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-/** Synchronously: the module is a few kB. (Chromium before 114 allows 4 kB on a page: there the reference takes over.) */
+/**
+ * Compiles bytes, synchronously, since they are a few kB; returns a compiled module itself. Chromium before 114 compiles
+ * at most 4 kB synchronously on a page: there the reference backend is used.
+ */
 export function compile(source: WasmSource, change?: Change): WebAssembly.Module {
-  if (isModule(source)) {
-    if (change === undefined) return source as WebAssembly.Module;
-    throw new Unavailable('the kernels are compiled already, and not of that kind');
-  }
+  if (isModule(source)) return source as WebAssembly.Module;
   const bytes = change === undefined ? source : change(bytesOf(source as BufferSource));
   try {
     return new WebAssembly.Module(bytes as BufferSource);
@@ -112,10 +125,10 @@ export function compile(source: WasmSource, change?: Change): WebAssembly.Module
   }
 }
 
-/** Addresses of the scalars and of each array, then the bytes of each. */
+/** Arguments: the addresses of the scalars and of each array, then the bytes of each array. */
 export type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
 
-/** The kernels over a memory, by name. Throws an Error where the module is some other, before anything of it runs. */
+/** Binds the kernels to a memory. The function returned throws a TypeError for a kernel that the module lacks. */
 export function bind(module: WebAssembly.Module, memory: WebAssembly.Memory): (name: string) => Kernel {
   const names = new Set(WebAssembly.Module.exports(module).map(({ name }) => name));
   let kernels: Record<string, Kernel> | undefined;
@@ -137,7 +150,7 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): We
 }
 
 /**
- * Kernels that are in a file of JavaScript, for runtimes which may compile from bytes. As hex and not as base64: a byte
- * that recurs does so as the same two letters, and compressed the file is three quarters as long.
+ * Decodes kernels from a file of JavaScript. Hex instead of base64: equal bytes are equal letters, so the compressed
+ * file is a quarter shorter.
  */
 export const bytesOfHex = (hex: string): Uint8Array => Uint8Array.from(hex.match(/../g)!, (byte) => parseInt(byte, 16));

@@ -1,10 +1,15 @@
-// What Node has, and Deno and Bun have of it, where this is such a runtime: without an import of theirs, which bundlers
-// for browsers would stumble over, and without their types, which the package does without.
+// Node APIs, if present (also in Deno and Bun). Reached without `import`, which would break browser bundles. The types are
+// written here, since the package does not depend on Node's.
 
 export interface NodeProcess {
   readonly versions?: { readonly v8?: string };
   readonly execArgv?: readonly string[];
   getBuiltinModule?(name: string): unknown;
+}
+
+/** node:fs. */
+export interface NodeFs {
+  readFileSync(path: URL): Uint8Array<ArrayBuffer>;
 }
 
 /** node:v8. */
@@ -25,13 +30,13 @@ interface Port {
 
 export interface NodeWorker extends Port {
   terminate(): void;
-  /** Lets the process end while the thread is there. */
+  /** Lets the process end before the thread does. */
   unref(): void;
 }
 
-/** Its `process`, if any. */
+/** Returns `process`, if any. */
 export const nodeProcess = (): NodeProcess | undefined => (globalThis as { process?: NodeProcess }).process;
 
-/** Its threads, if any. */
+/** Returns node:worker_threads, if any. */
 export const nodeThreads = (): NodeThreads | undefined =>
   nodeProcess()?.getBuiltinModule?.('node:worker_threads') as NodeThreads | undefined;

@@ -13,14 +13,13 @@ const MAX_PAGES = 65536;
 export const overMemories =
   (
     modules: Modules,
-    shared: boolean,
     share: (alone: RunKernel, call: Call, module: WebAssembly.Module, memory: WebAssembly.Memory) => RunKernel,
   ): Machine['open'] =>
   (bytes) => {
     const pages = Math.ceil(bytes / PAGE);
     if (pages > MAX_PAGES)
       throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
-    const memory = allocate(pages, shared);
+    const memory = allocate(pages, modules.shared);
     const bound = new Map<WebAssembly.Module, (name: string) => Kernel>();
     return {
       buffer: memory.buffer,
@@ -43,7 +42,7 @@ function allocate(pages: number, shared: boolean): WebAssembly.Memory {
   }
 }
 
-/** On as many threads as are asked for, or on one, and with a remark on why. */
+/** Opens WebAssembly on as many threads as asked for; if it cannot, on one, with a remark that says why. */
 export async function openWasm(request: Request): Promise<Backend> {
   const { threads, wasm } = request;
   let remark: string | undefined;
@@ -56,6 +55,6 @@ export async function openWasm(request: Request): Promise<Backend> {
     }
   }
   const modules = modulesOf(wasm);
-  const open = overMemories(modules, false, (alone) => alone);
+  const open = overMemories(modules, (alone) => alone);
   return openCpu(request, { load: modules.load, open, threads: 1, remark });
 }

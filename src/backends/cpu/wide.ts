@@ -1,43 +1,58 @@
-// Wide SIMD: V8 can make one operation of 256 bits of two of 128, for which the kernels are written as it likes them.
-// It is an experiment of V8's behind a flag, so nothing is taken on trust: not the bits, and not the speed.
+// Wide SIMD: V8 can join two operations of 128 bits into one of 256. The kernels are written so that it can.
+// This is an experiment behind a flag of V8, so the bits and the speed are tested before a module is returned.
 
 import { Unavailable } from '../backend.js';
 import { bytesOf, checkWasm, isBytes } from './module.js';
-import { nodeProcess, type NodeV8 } from './node.js';
-import { expect, expectArguments } from '../../errors.js';
+import { nodeProcess, type NodeFs, type NodeV8 } from './node.js';
+import { importSharedMemory } from './shared.js';
+import { expect, expectArguments, expectOptions, ownOf } from '../../errors.js';
 
-/** Whether the kernels can be wide, and why, in plain words. */
+/** The result of `enableWideSimd`. */
 export interface WideSimd {
+  /** Whether this engine has wide kernels. */
   readonly enabled: boolean;
+  /** Why, as a sentence. */
   readonly reason: string;
   /** The wide kernels, for the option `wasm` of optimizers; undefined unless `enabled`. */
   readonly wasm?: WebAssembly.Module;
 }
 
 const WIDEN = '--experimental-wasm-revectorize';
-/** All functions by the optimizing compiler, before anything runs: what is tested is what will run. */
+/** Compile all functions at once with the optimizing compiler, so that the tested code is the code that runs. */
 const EAGER = ['--no-liftoff', '--no-wasm-lazy-compilation'];
-/** The first version of V8 that can, and the least gain that is worth an experiment. */
+/** The first version of V8 that can widen, and the least gain that is worth an experiment. */
 const V8 = 13;
 const LEAST_GAIN = 1.2;
 
 /**
- * Compiles kernels of 256 bits from the bytes of the package's core.wasm, if the engine can (Node 24 and newer, on x64
- * with AVX2). They have the same bits, and are up to twice as fast while all data fit the cache. Pass `wasm` as the option
- * `wasm` of an optimizer. It is undefined if the engine cannot widen, gives other bits or gains nothing: `reason` says
- * why. V8's flags are as before when it returns. Throws a TypeError for anything but such bytes.
+ * Compiles the kernels for operations of 256 bits, if the engine can (Node 24 and newer, on x64 with AVX2). They have the
+ * same bits, and are up to twice as fast while all data fit the cache. Pass `wasm` as the option `wasm` of an optimizer.
+ * It is undefined if the engine cannot widen, gives other bits or gains nothing: `reason` says why. V8's flags are as
+ * before when it returns.
+ *
+ * `core` is the bytes of the package's core.wasm; without it, the file beside this code is read, which a bundle may lack.
+ * With `threads: true` the kernels import shared memory, as optimizers with `threads` need; with them an optimizer has
+ * shared memory on one thread, too. Throws a TypeError for other arguments.
  */
-export function enableWideSimd(core: ArrayBuffer | ArrayBufferView): WideSimd {
-  expectArguments(arguments.length, 1, 'enableWideSimd');
-  expect(isBytes(core), 'core', "the bytes of the package's core.wasm", core);
+export function enableWideSimd(
+  core?: ArrayBuffer | ArrayBufferView,
+  options: { readonly threads?: boolean } = {},
+): WideSimd {
+  expectArguments(arguments.length, 2, 'enableWideSimd');
+  expect(core === undefined || isBytes(core), 'core', "the bytes of the package's core.wasm", core);
   checkWasm(core);
+  expectOptions(options, 'enableWideSimd', ['threads']);
+  const { threads: shared = false } = ownOf(options);
+  expect(typeof shared === 'boolean', 'threads', 'true or false', shared);
   try {
     const setFlag = flagsOfV8();
+    const bytes = core === undefined ? readCore() : bytesOf(core as BufferSource);
+    const source = shared ? importSharedMemory(bytes) : bytes;
     const make = (flags: readonly string[], tag: string): WebAssembly.Module =>
-      withFlags([...flags, ...EAGER], setFlag, () => new WebAssembly.Module(tagged(core as BufferSource, tag)));
+      withFlags([...flags, ...EAGER], setFlag, () => new WebAssembly.Module(tagged(source, tag)));
     const narrow = make([], 'narrow');
     const wasm = make([WIDEN], 'wide');
-    const gain = compare(narrow, wasm);
+    const gain = compare(narrow, wasm, shared);
     const reason = `The kernels are ${gain.toFixed(1)} times as fast in cache, with the same bits.`;
     return { enabled: true, reason, wasm };
   } catch (error) {
@@ -46,7 +61,18 @@ export function enableWideSimd(core: ArrayBuffer | ArrayBufferView): WideSimd {
   }
 }
 
-/** The function that sets a flag of V8. */
+/** Reads the core.wasm beside this file. */
+function readCore(): Uint8Array<ArrayBuffer> {
+  try {
+    const fs = nodeProcess()!.getBuiltinModule!('node:fs') as NodeFs;
+    // webpack copies the file for programs that call `enableWideSimd`. Vite would copy it for all, hence the comment.
+    return fs.readFileSync(new URL(/* @vite-ignore */ './core.wasm', import.meta.url));
+  } catch (error) {
+    throw new Unavailable(`core.wasm cannot be read beside this code (${error}); its bytes may be passed`);
+  }
+}
+
+/** Returns the function that sets a flag of V8. */
 function flagsOfV8(): (flag: string) => void {
   const node = nodeProcess();
   const v8 = node?.getBuiltinModule?.('node:v8') as NodeV8 | undefined;
@@ -57,7 +83,7 @@ function flagsOfV8(): (flag: string) => void {
   return (flag) => v8.setFlagsFromString!(flag);
 }
 
-/** Does something under flags, of which those that the process was not started with are taken back. */
+/** Runs `work` with flags set, then resets those that the process was not started with. */
 function withFlags<Result>(flags: readonly string[], set: (flag: string) => void, work: () => Result): Result {
   const given = nodeProcess()?.execArgv ?? [];
   const ours = flags.filter((flag) => !given.includes(flag));
@@ -69,28 +95,30 @@ function withFlags<Result>(flags: readonly string[], set: (flag: string) => void
   }
 }
 
-/** With a custom section that does nothing: V8 gives the code that it has for bytes which it has seen before. */
-function tagged(source: BufferSource, tag: string): Uint8Array<ArrayBuffer> {
+/** Appends a custom section, which has no effect: for bytes that it has compiled before, V8 reuses the code. */
+function tagged(bytes: Uint8Array, tag: string): Uint8Array<ArrayBuffer> {
   const name = new TextEncoder().encode(tag);
-  return Uint8Array.from([...bytesOf(source), 0, name.length + 1, name.length, ...name]);
+  return Uint8Array.from([...bytes, 0, name.length + 1, name.length, ...name]);
 }
 
 type Kernel = (...args: number[]) => void;
 type Kernels = Readonly<Record<string, Kernel>>;
-/** Of each array to compare, and of the scalars before them; and of each array to measure. */
+/** Numbers in each array to compare, and in the scalars before them. */
 const FEW = 64;
+/** Numbers in each array to measure. */
 const MANY = 1024;
-/** So many draws of scalars reach each loop of each kernel several times: there are some for scalars of 0, and of 1. */
+/** Enough draws of scalars to run each loop of each kernel several times: some loops are for scalars of 0 or 1. */
 const DRAWS = 1200;
 
-/** How much faster the wide kernels are; throws unless they are, and give the same bits. */
-function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module): number {
-  const memories = [narrow, wide].map(() => new WebAssembly.Memory({ initial: 1 }));
+/** Returns how many times as fast the wide kernels are. Throws unless they are faster and give the same bits. */
+function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module, shared: boolean): number {
+  const memories = [narrow, wide].map(() => new WebAssembly.Memory({ initial: 1, maximum: 1, shared }));
   const floats = memories.map(({ buffer }) => new Float32Array(buffer));
   const [narrowKernels, wideKernels] = [narrow, wide].map((module, i) => {
     return new WebAssembly.Instance(module, { env: { memory: memories[i] } }).exports as unknown as Kernels;
   });
   const names = Object.keys(narrowKernels).filter((name) => typeof narrowKernels[name] === 'function');
+  if (!names.includes('adam')) throw new Unavailable('the module has no kernel adam');
   const compared = floats.map((each) => each.subarray(0, 7 * FEW));
   const drawn = new Float32Array(7 * FEW);
   for (let seed = 0; seed < DRAWS; seed++) {
@@ -103,9 +131,9 @@ function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module): number {
       throw new Unavailable(`the wide kernel ${name} gives other bits`);
     }
   }
-  // Adam's, with no L2 term, its second scalar, and no flush, its eighth.
+  // Adam without an L2 term (the second scalar) and without a flush (the eighth).
   for (const each of floats) each.fill(0.5)[1] = each[7] = 0;
-  const gain = best(narrowKernels.adam) / best(wideKernels.adam);
+  const gain = measureGain(narrowKernels.adam, wideKernels.adam);
   if (gain < LEAST_GAIN) throw new Unavailable(`widening them gains nothing here (${gain.toFixed(2)})`);
   return gain;
 }
@@ -113,8 +141,8 @@ function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module): number {
 const specials = [0, -0, 1e-40, 3e38, Infinity, -Infinity, NaN];
 
 /**
- * Scalars, of which two or four in five are 0 or 1, as loops that know their scalars want them; then arrays: numbers of
- * all magnitudes, and of odd seeds some that are none.
+ * Fills scalars, then arrays. Two or four in five scalars are 0 or 1, since some loops are for those. Arrays are numbers
+ * of all magnitudes, for odd seeds with infinities, NaN and other special values among them.
  */
 function fill(floats: Float32Array, seed: number): void {
   let state = Math.imul(seed + 1, 2654435761) >>> 0;
@@ -128,20 +156,22 @@ function fill(floats: Float32Array, seed: number): void {
   }
 }
 
-/** Calls a kernel, which has as many arrays as it has arguments between the scalars' and the length. */
+/** Calls a kernel, with an array for each argument between the first (scalars) and the last (length). */
 function run(kernel: Kernel, floats: number, times: number): void {
   const bytes = 4 * floats;
   const args = [0, ...Array.from({ length: kernel.length - 2 }, (_, k) => (k + 1) * bytes), bytes];
   for (let i = 0; i < times; i++) kernel(...args);
 }
 
-/** The shortest time that a kernel took for many calls. */
-function best(kernel: Kernel): number {
-  let least = Infinity;
+/** Returns how many times as fast the second kernel is: both are timed in turns, and the best times compared. */
+function measureGain(...kernels: readonly [Kernel, Kernel]): number {
+  const least = [Infinity, Infinity];
   for (let round = 0; round < 30; round++) {
-    const begun = performance.now();
-    run(kernel, MANY, 100);
-    least = Math.min(least, performance.now() - begun);
+    for (const [i, kernel] of kernels.entries()) {
+      const begun = performance.now();
+      run(kernel, MANY, 100);
+      least[i] = Math.min(least[i], performance.now() - begun);
+    }
   }
-  return least;
+  return least[0] / least[1];
 }
