@@ -42,7 +42,11 @@ export interface Comparison {
 const optimizers = Object.keys(firstUpdate) as OptimizerName[];
 
 /** Returns what is measured in the same rounds: the contenders of an optimizer, their limits, and the baseline. */
-function contendersOf(optimizer: OptimizerName, size: number, available: readonly Available[]): readonly Available[] {
+function measuredTogether(
+  optimizer: OptimizerName,
+  size: number,
+  available: readonly Available[],
+): readonly Available[] {
   const fitting = available.filter(({ sizeLimit }) => size <= sizeLimit.size);
   const own = fitting.filter(({ contender, isChosen }) => isChosen && contender.optimizer === optimizer);
   if (own.length === 0) return [];
@@ -53,7 +57,7 @@ function contendersOf(optimizer: OptimizerName, size: number, available: readonl
 /** Upper bound of the number of measurements. */
 export const countOf = (available: readonly Available[], { sizes, rounds }: BenchSettings): number =>
   optimizers
-    .flatMap((optimizer) => sizes.map((size) => rounds * contendersOf(optimizer, size, available).length))
+    .flatMap((optimizer) => sizes.map((size) => rounds * measuredTogether(optimizer, size, available).length))
     .reduce((sum, count) => sum + count, 0);
 
 export async function compare(
@@ -77,10 +81,10 @@ export async function compare(
     for (const each of leaving) processes.delete(each);
   };
   for (const optimizer of optimizers) {
-    const needed = new Set(sizes.flatMap((size) => contendersOf(optimizer, size, available)));
+    const needed = new Set(sizes.flatMap((size) => measuredTogether(optimizer, size, available)));
     await Promise.all([...needed].filter((each) => !processes.has(each)).map(start));
     for (const size of sizes) {
-      const running = contendersOf(optimizer, size, available).map((each): RunningContender => {
+      const running = measuredTogether(optimizer, size, available).map((each): RunningContender => {
         return { name: each.contender.name, process: processes.get(each)! };
       });
       const times = await measure(running, size, settings, progress, omissions);

@@ -42,7 +42,7 @@ const cpuLimits = (name: OptimizerName): Contender['limits'] => ({
   roof: [trafficName(slotsOf(name)), ...(divides(name) ? [DIVIDER] : [])],
 });
 
-/** Runs any of our optimizers. */
+/** A backend of twinstep with options, from which each of our optimizers becomes a contender. */
 interface Machine {
   readonly name: string;
   readonly system: (optimizer: OptimizerName) => Promise<System>;

@@ -63,7 +63,7 @@ export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
   },
 });
 
-/** Runs the 256-bit kernels. Throws if the engine does not support them. */
+/** Runs the 256-bit kernels. Throws the reason if enableWideSimd() does not enable them. */
 export function wide(name: OptimizerName): System {
   const { wasm, reason } = twinstep.enableWideSimd();
   if (wasm === undefined) throw new Error(reason);

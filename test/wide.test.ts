@@ -154,7 +154,7 @@ test("does not use another module than the package's", async () => {
 test('kernels call no functions, with which V8 of Node 26 crashes if it compiles them before they have run', () => {
   const module = new WebAssembly.Module(core);
   let at = 8;
-  // Finds section 3, which begins with the number of functions. Each section begins with one byte for id and for size.
+  // Find section 3, which has the number of functions first. Each section begins with its id and size, a byte each.
   while (core[at] !== 3) at += 2 + core[at + 1];
   const kernels = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
   expect(core[at + 2]).toBe(kernels.length);
