@@ -4,8 +4,9 @@ import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorit
 import type { WasmSource } from './backends/backend.js';
 import { checkWasm, keep } from './backends/cpu/module.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
-import { readGroups, type Params } from './inputs/groups.js';
-import type { GpuMemory } from './backends/memory.js';
+import { gpuMemory, loaded } from './backends/lazy.js';
+import { hasOnlyArrays, nothing, readGroups, type Params } from './inputs/groups.js';
+import { locateArray, type GpuMemory } from './backends/memory.js';
 import { Optimizer } from './optimizer.js';
 import type { Modes } from './step/state.js';
 import { expect, expectArguments, isCount, isRecord, ownOf } from './errors.js';
@@ -87,7 +88,9 @@ export function creator<Options extends GroupOptions>(made: Algorithm<Options>, 
     const ours = Object.fromEntries(
       Object.entries(common).map(([name, of]) => [name, Array.isArray(of) ? [...of] : of]),
     );
-    const { specs, added } = readGroups(algorithm, params, ours);
+    // GPU buffers are recognized by code that is loaded late.
+    const locate = hasOnlyArrays(params) ? locateArray : (await loaded(gpuMemory)).locate;
+    const { specs, added } = readGroups(algorithm, params, ours, { ...nothing, locate });
     const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
       const making = { algorithm, modes, common: ours, memory: added.memory, keepGrads, wasm, ...opened };

@@ -1,6 +1,7 @@
 // nadam() and radam(), as in torch.optim, on the kernel `nadam`.
 
-import { power, raise, vanishes, type Powers } from '../math/power.js';
+import { power, vanishes, type Powers } from '../math/power.js';
+import { raise, raised } from '../math/raise.js';
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import {
@@ -118,7 +119,7 @@ export const nadam: Algorithm<NadamOptions> = {
     const { momentumDecay, eps } = options;
     const { betas, powers } = at;
     const beta1 = betas[0];
-    const base = powers.raise(BASE, momentumDecay);
+    const base = raised(powers, BASE, momentumDecay);
     const rest = powers.decayed(base, at.step);
     const mu = momentum(beta1, rest);
     const next = momentum(beta1, rest * base);

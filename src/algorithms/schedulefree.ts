@@ -1,6 +1,7 @@
 // Schedule-Free AdamW, RAdam and SGD (arXiv 2405.15682), as in github.com/facebookresearch/schedule_free.
 
-import { raise, type Powers } from '../math/power.js';
+import type { Powers } from '../math/power.js';
+import { raise } from '../math/raise.js';
 import * as rules from '../rules/table.js';
 import type { ScalarsOf } from '../rules/rule.js';
 import { isCount, unexpected } from '../errors.js';

@@ -1,7 +1,7 @@
 // What Lookahead does with the state of its optimizer and of the slow weights: loading a state dict into both, and removing
 // slow weights.
 
-import { bufferOf } from '../backends/memory.js';
+import { bufferOf } from '../backends/webgpu/locate.js';
 import { checkUsage } from '../backends/webgpu/buffers.js';
 import { copyValues, ownProperties } from '../state/capture.js';
 import type { StateDict, TensorState } from '../state/dict.js';

@@ -63,6 +63,8 @@ export interface Backend {
   scalars(section: number, k: number): Float32Array;
   /** Throws an Error unless `grad` can be the gradient of `tensor` in this kind of step; changes nothing. */
   check(tensor: Tensor, grad: unknown, encoded: boolean): void;
+  /** Whether a gradient that has passed `check` is the optimizer's own memory for it. */
+  isOwn(tensor: Tensor, grad: unknown): boolean;
   /** Throws if two gradients of one step overlap. Each of them has passed `check`. */
   checkTogether?(entries: ReadonlyMap<string, TensorEntry>): void;
   /**

@@ -4,6 +4,7 @@
 import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import type { Machine } from './cpu/cpu.js';
+import type { Locate } from './memory.js';
 import type { Arrays, Rule } from '../rules/rule.js';
 
 /** Code, once it is loaded, and how to load it. */
@@ -17,6 +18,8 @@ export const reference: Lazy<{
   apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void;
 }> = {};
 export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = {};
+/** Tells GPU buffers from anything else. */
+export const gpuMemory: Lazy<{ locate: Locate }> = {};
 export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = {};
 export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {};
 

@@ -1,6 +1,5 @@
-// Tells CPU memory from GPU memory, and finds a tensor's bytes in it.
+// Ranges of bytes in memory of the CPU or the GPU.
 
-import { ALIGNMENT, FLOAT } from './layout.js';
 import { list, show, unexpected } from '../errors.js';
 
 /** GPU memory as a caller names it: a buffer, or a part of one. */
@@ -17,21 +16,6 @@ export interface ByteRange {
 // Checks the internal tag: instanceof fails for objects of another realm, and accepts a Proxy.
 const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
 export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
-
-// Checks properties: not every WebGPU implementation names the class GPUBuffer.
-const isBuffer = (value: unknown): value is GPUBuffer =>
-  typeof value === 'object' && value !== null && 'getMappedRange' in value && 'usage' in value;
-const isBinding = (value: unknown): value is GPUBufferBinding =>
-  typeof value === 'object' &&
-  value !== null &&
-  Object.hasOwn(value, 'buffer') &&
-  isBuffer((value as { buffer: unknown }).buffer);
-
-/** The buffer that `value` is, or is a part of; undefined if it is anything else. */
-export function bufferOf(value: unknown): GPUBuffer | undefined {
-  if (isBuffer(value)) return value;
-  return isBinding(value) ? value.buffer : undefined;
-}
 
 /** The error for an array or buffer that has lost its memory: transferred to a Worker, say, or cut off as a buffer shrank. */
 export const gone = (what: string): TypeError =>
@@ -51,38 +35,19 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
   }
 }
 
-/**
- * Returns where `memory` lies. Throws an Error about `role` and `name` unless it is an array that has its memory, or a
- * range inside a GPU buffer. The WebGPU backend checks whether the buffer can be used.
- */
-export function locate(memory: unknown, role: 'parameter' | 'gradient', name: string): ByteRange {
-  if (isFloat32Array(memory)) {
-    checkThere(memory, role, name);
-    return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
-  }
-  const whole = isBuffer(memory);
-  if (!whole && !isBinding(memory)) {
+/** Returns where a tensor lies. Throws an Error about `role` and `name` for what is no memory. */
+export type Locate = (memory: unknown, role: 'parameter' | 'gradient', name: string) => ByteRange;
+
+/** Returns where an array lies. Throws unless it is one and has its memory. */
+export const locateArray: Locate = (memory, role, name) => {
+  if (!isFloat32Array(memory)) {
     throw unexpected(`${role} ${show(name)}`, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
   }
-  const buffer = whole ? memory : memory.buffer;
-  const offset = (whole ? undefined : memory.offset) ?? 0;
-  const size = (whole ? undefined : memory.size) ?? Math.max(buffer.size - offset, 0);
-  const isSound = isSize(offset, ALIGNMENT) && isSize(size, FLOAT) && offset + size <= buffer.size;
-  if (!isSound) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
-  return { kind: 'GPU', buffer, offset, bytes: size };
-}
+  checkThere(memory, role, name);
+  return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
+};
 
-const isSize = (value: number, unit: number): boolean => Number.isInteger(value) && value >= 0 && value % unit === 0;
-
-function whatIsWrong(buffer: GPUBuffer, offset: number, size: number, what: string): Error {
-  if (!isSize(offset, ALIGNMENT))
-    return unexpected(`the offset of ${what}`, `a multiple of ${ALIGNMENT} bytes`, offset);
-  if (!isSize(size, FLOAT)) return unexpected(`the size of ${what}`, `a multiple of ${FLOAT} bytes`, size);
-  const bytes = `bytes ${offset} to ${offset + size}`;
-  return new RangeError(`Expected ${what} to lie inside its GPUBuffer of ${buffer.size} bytes, got ${bytes}.`);
-}
-
-export const overlap = (a: ByteRange, b: ByteRange): boolean =>
+const overlap = (a: ByteRange, b: ByteRange): boolean =>
   a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 
 const overlapping = (...names: string[]): TypeError =>

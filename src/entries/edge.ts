@@ -3,11 +3,13 @@
 import { lateLookahead } from '../averages/lazy.js';
 import * as lookaheadState from '../averages/lookahead-state.js';
 import { apply, openReference } from '../backends/cpu/reference.js';
-import { reference } from '../backends/lazy.js';
+import { gpuMemory, reference } from '../backends/lazy.js';
+import { locate } from '../backends/webgpu/locate.js';
 import { lateState } from '../state/lazy.js';
 import * as state from '../state/late.js';
 
 reference.code = { apply, openReference };
+gpuMemory.code = { locate };
 lateState.code = state;
 lateLookahead.code = lookaheadState;
 

@@ -2,7 +2,7 @@
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import { FLOAT, type Tensor } from '../backends/layout.js';
-import { checkSeparate, isFloat32Array, locate, type Located, type ByteRange } from '../backends/memory.js';
+import { checkSeparate, isFloat32Array, type ByteRange, type Locate, type Located } from '../backends/memory.js';
 import type { NewTensors, Section } from '../backends/section.js';
 import { resolve } from './options.js';
 import { expect, isRecord, list, ownOf, show } from '../errors.js';
@@ -33,9 +33,11 @@ export interface Existing extends Located {
   has(name: string): boolean;
   /** Whether it has, or had, a tensor of that name. */
   knows(name: string): boolean;
+  readonly locate: Locate;
 }
 
-const nothing: Existing = {
+/** For an optimizer that is being made. */
+export const nothing: Omit<Existing, 'locate'> = {
   groups: 0,
   sections: 0,
   tensors: 0,
@@ -44,12 +46,20 @@ const nothing: Existing = {
   at: () => undefined,
 };
 
+/** Whether all tensors are arrays. False also for what is malformed, which `readGroups` refuses. */
+export function hasOnlyArrays(params: unknown): boolean {
+  const records: unknown[] = Array.isArray(params)
+    ? params.map((group?: { params?: unknown }) => group?.params)
+    : [params];
+  return records.every((record) => isRecord(record) && Object.values(record).every(isFloat32Array));
+}
+
 /** Reads what `adamw(params, common)` was given, or, as a list, groups that are added to `existing` ones. */
 export function readGroups(
   algorithm: AnyAlgorithm,
   params: unknown,
   common: Record<string, unknown>,
-  existing = nothing,
+  existing: Existing,
 ): { specs: GroupSpec[]; added: NewTensors } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
@@ -88,7 +98,7 @@ export function readTensors(
       expect(!/\p{Surrogate}/u.test(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
       if (existing.has(name) || ranges.has(name))
         throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
-      ranges.set(name, locate(tensors[name], 'parameter', name));
+      ranges.set(name, existing.locate(tensors[name], 'parameter', name));
     }
     return { names, record: tensors };
   });

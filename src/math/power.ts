@@ -51,7 +51,8 @@ export class Powers {
   /** The latest powers of decay rates, and the index of the one to replace next. */
   readonly #latest: readonly Power[] = Array.from({ length: 4 }, () => ({ base: NaN, exponent: 0, high: 1, low: 0 }));
   #oldest = 0;
-  readonly #raised = { base: NaN, exponent: NaN, value: NaN };
+  /** The latest power that `raised` returned. */
+  readonly latestRaised = { base: NaN, exponent: NaN, value: NaN };
 
   /**
    * Returns base**exponent for a base of at most 1, or 0 if 1 - base**exponent is 1 in f64. Consecutive exponents take
@@ -85,17 +86,6 @@ export class Powers {
   complement(base: number, exponent: number): number {
     return 1 - this.decayed(base, exponent);
   }
-
-  /** Returns `raise(base, exponent)`, from the cache if both are those of the last call. */
-  raise(base: number, exponent: number): number {
-    const raised = this.#raised;
-    if (raised.base !== base || raised.exponent !== exponent) {
-      raised.value = raise(base, exponent);
-      raised.base = base;
-      raised.exponent = exponent;
-    }
-    return raised.value;
-  }
 }
 
 const isBefore = (found: Power, base: number, start: number, exponent: number): boolean =>
@@ -114,22 +104,4 @@ function roundedOff(a: number, b: number, product: number): number {
 function upperHalf(a: number): number {
   const scaled = a * (2 ** 27 + 1);
   return scaled - (scaled - a);
-}
-
-/** Returns base**exponent for an exponent >= 0. If the exponent is not whole, the base must be >= 0. */
-export function raise(base: number, exponent: number): number {
-  // A fast path for Schedule-Free's default exponents.
-  if (exponent === 0) return 1;
-  if (exponent === 2) return base * base;
-  const whole = Math.floor(exponent);
-  return whole === exponent ? power(base, exponent) : power(base, whole) * part(Math.sqrt(base), exponent - whole);
-}
-
-/**
- * Returns (root*root)**exponent for 0 <= exponent < 1, from the exponent's last binary digit to its first. Each square
- * root halves the error so far, so that the result has the error of two roundings for any number of digits.
- */
-function part(root: number, exponent: number): number {
-  if (exponent === 0) return 1;
-  return exponent < 0.5 ? Math.sqrt(part(root, 2 * exponent)) : root * Math.sqrt(part(root, 2 * exponent - 1));
 }

@@ -1,9 +1,10 @@
 // Schedules that follow half a cosine wave (SGDR, arXiv 1608.03983).
 
-import { raise } from '../math/power.js';
+import { raise } from '../math/raise.js';
 import { notNegative, read, whole } from './checks.js';
 import { cosineFall } from '../math/cospi.js';
-import { schedule, type Schedule } from '../algorithms/schedule.js';
+import type { Schedule } from '../algorithms/schedule.js';
+import { schedule } from './schedule.js';
 
 const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(x);
 

@@ -1,9 +1,11 @@
 // Schedules with one formula each.
 
-import { power, raise } from '../math/power.js';
+import { power } from '../math/power.js';
+import { raise } from '../math/raise.js';
 import { countAtMost } from '../math/search.js';
 import { notNegative, positive, read, share, whole, wholes } from './checks.js';
-import { between, schedule, type Schedule } from '../algorithms/schedule.js';
+import type { Schedule } from '../algorithms/schedule.js';
+import { between, schedule } from './schedule.js';
 
 export interface ConstantOptions {
   /** The multiplier of the first `totalIters` steps, from 0 to 1. Default 1/3. */

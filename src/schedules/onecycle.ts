@@ -4,7 +4,8 @@
 import { expect, expectArguments } from '../errors.js';
 import { flag, oneOf, positive, rate, read, share, whole } from './checks.js';
 import { cosineFall } from '../math/cospi.js';
-import { between, schedule, type Schedule } from '../algorithms/schedule.js';
+import type { Schedule } from '../algorithms/schedule.js';
+import { between, schedule } from './schedule.js';
 
 export interface OneCycleOptions {
   /** The number of steps of the cycle, at least 1. */

@@ -4,7 +4,8 @@ import { expect, expectArguments } from '../errors.js';
 import { expectSchedule, notNegative, oneOf, read, share, whole, wholes } from './checks.js';
 import { cosineFall } from '../math/cospi.js';
 import { countAtMost } from '../math/search.js';
-import { between, schedule, withMemoryOf, type Schedule } from '../algorithms/schedule.js';
+import type { Schedule } from '../algorithms/schedule.js';
+import { between, schedule, withMemoryOf } from './schedule.js';
 
 export interface LinearWarmupOptions {
   /** The number of steps of the warm-up. 0: no warm-up. */

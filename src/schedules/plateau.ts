@@ -2,7 +2,8 @@
 
 import { canCount, countFrom, expect, expectArguments, isRecord, list } from '../errors.js';
 import { notNegative, oneOf, rate, read, share, whole, type Check } from './checks.js';
-import { schedule, type Schedule, type ScheduleMemory } from '../algorithms/schedule.js';
+import type { Schedule, ScheduleMemory } from '../algorithms/schedule.js';
+import { schedule } from './schedule.js';
 
 export interface ReduceOnPlateauOptions {
   /** Whether a lower ('min') or a higher metric is better. Default 'min'. */

@@ -1,6 +1,7 @@
 // Adds groups and tensors to a running optimizer, and removes tensors. The others keep their memory and state.
 
 import { namesOf, Unavailable, type Removed } from '../backends/backend.js';
+import { locate } from '../backends/webgpu/locate.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
 import { checkUsable, checkWhole, entryOf, groupOf, register, takeGroup, type OptimizerState } from '../step/state.js';
@@ -134,5 +135,6 @@ function existing(state: OptimizerState): Existing {
     has: (name) => entries.has(name),
     knows: (name) => entries.has(name) || removed.has(name),
     at: (range) => backend.paramAt?.(range),
+    locate,
   };
 }

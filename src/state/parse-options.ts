@@ -3,7 +3,8 @@
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import type { GroupSpec } from '../inputs/groups.js';
 import { camelCase, checked, checkTogether, snakeCase } from '../inputs/options.js';
-import { copyMemory, hasMemory } from '../algorithms/schedule.js';
+import { copyMemory } from '../algorithms/schedule-state.js';
+import { hasMemory } from '../algorithms/schedule.js';
 import { list, show } from '../errors.js';
 import { copyNames } from './capture.js';
 import { savedOptions } from './dict.js';

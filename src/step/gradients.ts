@@ -1,7 +1,7 @@
 // Gradients on their way to a step.
 
 import type { ArrayOf } from '../backends/backend.js';
-import { locate, overlap, type GpuMemory } from '../backends/memory.js';
+import type { GpuMemory } from '../backends/memory.js';
 import { checkFinished, checkTraining, entryOf, forgetSums, settle, type OptimizerState } from './state.js';
 import { OWN, type TensorEntry } from '../backends/plan.js';
 import { expect, isRecord, show } from '../errors.js';
@@ -93,9 +93,10 @@ export function accumulate(state: OptimizerState, grads: unknown): void {
     take(state, grads);
     const added = [...entries.values()].filter(({ grad }) => grad !== undefined);
     for (const { tensor, grad } of added) {
-      const { name } = tensor;
-      if (!overlap(locate(grad, 'gradient', name), locate(backend.grads[name], 'gradient', name))) continue;
-      throw new TypeError(`The gradient of ${show(name)} is that of optimizer.grads, to which it would be added.`);
+      if (!backend.isOwn(tensor, grad)) continue;
+      throw new TypeError(
+        `The gradient of ${show(tensor.name)} is that of optimizer.grads, to which it would be added.`,
+      );
     }
     backend.accumulate(added);
     for (const entry of added) entry.hasSum = true;

@@ -178,6 +178,10 @@ class CpuBackend implements Backend {
     throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
   }
 
+  isOwn({ index, length }: Tensor, grad: unknown): boolean {
+    return length > 0 && isAt(grad as Float32Array, this.#gradOf[index]);
+  }
+
   run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void {
     if (encoder !== undefined) {
       throw new TypeError('encode() records GPU commands, and the parameters are in CPU memory; call step().');

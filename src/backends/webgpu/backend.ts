@@ -2,7 +2,8 @@
 
 import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
-import { isFloat32Array, locate, type ByteRange } from '../memory.js';
+import { isFloat32Array, type ByteRange } from '../memory.js';
+import { locate } from './locate.js';
 import { checkBindable, checkUsage } from './buffers.js';
 import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
@@ -124,12 +125,17 @@ export class WebGPU implements Backend {
       const whose = under === name ? 'itself' : show(under);
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
     }
-    const shown = this.#shown.get(name);
-    const isOwn = shown !== undefined && buffer === shown.buffer && offset === shown.offset;
-    if (!isOwn && this.#own.has(buffer)) {
+    if (!this.isOwn(tensor, grad) && this.#own.has(buffer)) {
       throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
     }
     this.#gradientRanges.note(tensor, range);
+  }
+
+  isOwn({ name }: Tensor, grad: unknown): boolean {
+    const shown = this.#shown.get(name);
+    if (shown === undefined || isFloat32Array(grad)) return false;
+    const { buffer, offset } = placeOf(grad);
+    return buffer === shown.buffer && offset === shown.offset;
   }
 
   checkTogether(entries: ReadonlyMap<string, TensorEntry>): void {
