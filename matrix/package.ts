@@ -12,8 +12,8 @@ import { installed, output } from './row.js';
 const forbiddenNames = new Set(['eval', 'Function', 'require', 'process']);
 
 /**
- * Finds code that a runtime may forbid or lack. A method named `eval` is fine: Schedule-Free has one. Only wide.js may have
- * `import.meta`: bundles that do not call `enableWideSimd` lack that file (matrix/sizes.ts).
+ * Finds code that a runtime may forbid or lack. A method named `eval` is fine: Schedule-Free has one. Only wide.js may
+ * have `import.meta`: bundles that do not call `enableWideSimd` lack that file (matrix/sizes.ts).
  */
 const forbidden = (file: string, node: any, parent: any): boolean =>
   (node.type === 'MetaProperty' && node.meta.name === 'import' && file !== 'wide.js') ||

@@ -81,8 +81,8 @@ export function creator<Options extends GroupOptions>(made: Algorithm<Options>, 
     checkWasm(given);
     const wasm = given && keep(given);
     expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
-    const isTeam = isCount(threads, 1) && threads <= MOST_THREADS;
-    expect(isTeam, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
+    const isInRange = isCount(threads, 1) && threads <= MOST_THREADS;
+    expect(isInRange, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
 
     // What groups that are added later begin with.
     const ours = Object.fromEntries(

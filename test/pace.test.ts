@@ -14,7 +14,7 @@ function learn(alone: (job: number) => number, shared: (job: number) => number, 
   let later = 0;
   for (let job = 0; job < jobs; job++) {
     const isShared = pace.prefersShared(BYTES);
-    pace.took(BYTES, isShared, (isShared ? shared : alone)(job));
+    pace.record(BYTES, isShared, (isShared ? shared : alone)(job));
     if (job >= jobs / 2 && isShared) later += 1;
   }
   return later / (jobs / 2);

@@ -9,7 +9,9 @@ import { array, difference, random, special } from './support/numbers.js';
 import { entry, run } from './support/program.js';
 
 const core = readFileSync(new URL('../dist/core.wasm', import.meta.url));
-/** The same kernels, compiled for shared memory: only the limits of the import differ, and the length of its section. */
+/**
+ * The same kernels, compiled for shared memory: only the limits of the import differ, and the length of its section.
+ */
 const coreOfShared = Buffer.from(
   core.toString('hex').replace('020f0103656e76066d656d6f7279020000', '02120103656e76066d656d6f7279020300808004'),
   'hex',

@@ -1,5 +1,5 @@
-// Tests enableWideSimd(): the kernels that it returns, its reasons, and that it checks the bits and the speed. Node 24 and
-// later have wide kernels; the tests expect them there, and elsewhere the reason why not.
+// Tests enableWideSimd(): the kernels that it returns, its reasons, and that it checks the bits and the speed. Node 24
+// and later have wide kernels; the tests expect them there, and elsewhere the reason why not.
 
 import { readFileSync, rmSync } from 'node:fs';
 import v8 from 'node:v8';
@@ -16,7 +16,9 @@ function restore(): void {
 
 afterEach(restore);
 
-/** Makes this engine look like one that has the flag. Returns the list of the flags that are set, which have no effect. */
+/**
+ * Makes this engine look like one that has the flag. Returns the list of the flags that are set, which have no effect.
+ */
 function pretend(version: string): string[] {
   const flags: string[] = [];
   vi.spyOn(v8, 'setFlagsFromString').mockImplementation((flag) => void flags.push(flag));

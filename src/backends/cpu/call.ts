@@ -1,16 +1,18 @@
-// The call of a compiled kernel over arrays that stand somewhere in a memory: each thread makes its own.
+// Calls a compiled kernel with the addresses of its arrays. Each thread makes a call of its own.
 
 import type { Kernel } from './module.js';
 import type { RunKernel } from './cpu.js';
 
-/** A kernel by name, and where its arrays begin, but for the gradient, which may pass elsewhere. */
+/**
+ * The name of a kernel and the addresses of its arrays, except for the gradient, which may be elsewhere at each call.
+ */
 export interface Call {
   readonly name: string;
   readonly arrays: readonly number[];
   readonly takesGrad: boolean;
 }
 
-/** A call with its arguments written out: a spread one costs 40 times as much. */
+/** Returns a function that calls the kernel. Arguments are written out: a spread call takes 40 times as long. */
 export function makeCall(kernel: Kernel, { arrays, takesGrad }: Call): RunKernel {
   const [a, b, c, d] = arrays;
   switch (takesGrad ? arrays.length : -arrays.length) {

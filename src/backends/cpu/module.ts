@@ -1,5 +1,5 @@
-// The compiled kernels of assembly/. Some runtimes forbid compiling from bytes: each entry of the package (src/entries/)
-// provides the kernels as its runtime can load them.
+// The compiled kernels of assembly/. Some runtimes forbid compiling from bytes: each entry of the package
+// (src/entries/) provides the kernels as its runtime can load them.
 
 import { gone } from '../memory.js';
 import { expect, show } from '../../errors.js';
@@ -111,8 +111,8 @@ const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module
 const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
 /**
- * Compiles bytes, synchronously, since they are a few kB; returns a compiled module itself. Chromium before 114 compiles
- * at most 4 kB synchronously on a page: there the reference backend is used.
+ * Compiles bytes, synchronously, since they are a few kB; returns a compiled module itself. Chromium before 114
+ * compiles at most 4 kB synchronously on a page: there the reference backend is used.
  */
 export function compile(source: WasmSource, change?: Change): WebAssembly.Module {
   if (isModule(source)) return source as WebAssembly.Module;

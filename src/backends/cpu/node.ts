@@ -1,5 +1,5 @@
-// Node APIs, if present (also in Deno and Bun). Reached without `import`, which would break browser bundles. The types are
-// written here, since the package does not depend on Node's.
+// Node APIs, if present (also in Deno and Bun). Reached without `import`, which would break browser bundles. The types
+// are written here, since the package does not depend on Node's.
 
 export interface NodeProcess {
   readonly versions?: { readonly v8?: string };

@@ -1,6 +1,9 @@
 // The import of shared memory, which is all that differs in kernels for threads.
 
-/** Changes the import of the memory to shared memory. Bytes that do not import memory as core.wasm does stay as they are. */
+/**
+ * Changes the import of the memory to shared memory. Bytes that do not import memory as core.wasm does stay as they
+ * are.
+ */
 export function importSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const encoder = new TextEncoder();
   const names = [3, ...encoder.encode('env'), 6, ...encoder.encode('memory')];

@@ -25,14 +25,14 @@ const V8 = 13;
 const LEAST_GAIN = 1.2;
 
 /**
- * Compiles the kernels for operations of 256 bits, if the engine can (Node 24 and newer, on x64 with AVX2). They have the
- * same bits, and are up to twice as fast while all data fit the cache. Pass `wasm` as the option `wasm` of an optimizer.
- * It is undefined if the engine cannot widen, gives other bits or gains nothing: `reason` says why. V8's flags are as
- * before when it returns.
+ * Compiles the kernels for operations of 256 bits, if the engine can (Node 24 and newer, on x64 with AVX2). They have
+ * the same bits, and are up to twice as fast while all data fit the cache. Pass `wasm` as the option `wasm` of an
+ * optimizer. It is undefined if the engine cannot widen, gives other bits or gains nothing: `reason` says why. V8's
+ * flags are as before when it returns.
  *
- * `core` is the bytes of the package's core.wasm; without it, the file beside this code is read, which a bundle may lack.
- * With `threads: true` the kernels import shared memory, as optimizers with `threads` need; with them an optimizer has
- * shared memory on one thread, too. Throws a TypeError for other arguments.
+ * `core` is the bytes of the package's core.wasm; without it, the file beside this code is read, which a bundle may
+ * lack. With `threads: true` the kernels import shared memory, as optimizers with `threads` need; with them an
+ * optimizer has shared memory on one thread, too. Throws a TypeError for other arguments.
  */
 export function enableWideSimd(
   core?: ArrayBuffer | ArrayBufferView,
@@ -141,8 +141,8 @@ function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module, shared: b
 const specials = [0, -0, 1e-40, 3e38, Infinity, -Infinity, NaN];
 
 /**
- * Fills scalars, then arrays. Two or four in five scalars are 0 or 1, since some loops are for those. Arrays are numbers
- * of all magnitudes, for odd seeds with infinities, NaN and other special values among them.
+ * Fills scalars, then arrays. Two or four in five scalars are 0 or 1, since some loops are for those. Arrays are
+ * numbers of all magnitudes, for odd seeds with infinities, NaN and other special values among them.
  */
 function fill(floats: Float32Array, seed: number): void {
   let state = Math.imul(seed + 1, 2654435761) >>> 0;

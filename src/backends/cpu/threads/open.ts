@@ -5,7 +5,7 @@ import { modulesOf } from '../module.js';
 import type { Machine } from '../cpu.js';
 import { importSharedMemory } from '../shared.js';
 import { overMemories } from '../wasm.js';
-import { Team } from './team.js';
+import { ThreadPool } from './pool.js';
 
 /** Starts the threads. Throws Unavailable, if the caller's module is for unshared memory or threads cannot start. */
 export async function openThreads({ threads, wasm }: Request): Promise<Machine> {
@@ -15,12 +15,12 @@ export async function openThreads({ threads, wasm }: Request): Promise<Machine> 
       'wasm is compiled for memory that is not shared; pass its bytes, or what enableWideSimd returns for threads',
     );
   }
-  const team = await Team.start(threads);
+  const pool = await ThreadPool.start(threads);
   return {
     threads,
     load: modules.load,
-    open: overMemories(modules, (...call) => team.share(...call)),
-    drop: (buffer) => team.drop(buffer),
-    close: () => team.end(),
+    open: overMemories(modules, (...call) => pool.share(...call)),
+    drop: (buffer) => pool.drop(buffer),
+    close: () => pool.end(),
   };
 }

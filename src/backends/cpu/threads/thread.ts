@@ -1,5 +1,5 @@
-// Starting a thread: worker_threads where they are, else a Web Worker. Its code is a text in this file, since a file
-// beside it is what not every bundler keeps.
+// Starts a thread: of worker_threads if there are any, else a Web Worker. Its code is a string in this file, since some
+// bundlers do not keep a file beside it.
 
 import { nodeThreads, type NodeThreads } from '../node.js';
 import code from './worker.js?text';
@@ -10,7 +10,7 @@ export interface Thread {
   end(): void;
 }
 
-/** Rejects with the reason why it cannot run. */
+/** Starts a thread. Rejects with the reason if it cannot run. */
 export function startThread(): Promise<Thread> {
   const threads = nodeThreads();
   return threads === undefined ? startWebWorker() : startNodeWorker(threads);
@@ -18,7 +18,7 @@ export function startThread(): Promise<Thread> {
 
 function startNodeWorker({ Worker }: NodeThreads): Promise<Thread> {
   return new Promise((resolve, reject) => {
-    // Without the flags of this process, which may be such as to load a test runner.
+    // Without the flags of this process, which may load a test runner.
     const worker = new Worker(code, { eval: true, execArgv: [] });
     worker.on('message', () => {
       worker.unref();

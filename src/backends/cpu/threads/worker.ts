@@ -1,33 +1,32 @@
-// What each further thread runs. Rollup makes one text of this file and those that it imports.
+// The code of each thread except the main one. Rollup bundles it, with its imports, into a string.
 
 import { makeCall, type Call } from '../call.js';
 import type { Kernel } from '../module.js';
 import type { RunKernel } from '../cpu.js';
 import { nodeThreads } from '../node.js';
-import { Board } from './board.js';
+import { Jobs } from './jobs.js';
 
-/** What the main thread sends. */
+/** A message of the main thread: the shared memory of jobs, a call to add, or a call to remove. */
 export type Message =
-  | { readonly board: SharedArrayBuffer; readonly size: number; readonly thread: number }
+  | { readonly jobs: SharedArrayBuffer; readonly size: number; readonly thread: number }
   | {
       readonly index: number;
       readonly call: Call;
       readonly module: WebAssembly.Module;
       readonly memory: WebAssembly.Memory;
     }
-  /** To forget a call. */
   | { readonly index: number };
 
 const parent = nodeThreads()?.parentPort;
 const port = parent ?? globalThis;
 const runs: RunKernel[] = [];
-let board: Board | undefined;
+let jobs: Jobs | undefined;
 let thread = 0;
 let read = 0;
 
 function receive(message: Message): void {
-  if ('board' in message) {
-    board = new Board(message.board, message.size);
+  if ('jobs' in message) {
+    jobs = new Jobs(message.jobs, message.size);
     thread = message.thread;
   } else if (!('call' in message)) {
     delete runs[message.index];
@@ -37,7 +36,7 @@ function receive(message: Message): void {
     runs[index] = makeCall(exports[call.name] as Kernel, call);
   }
   read += 1;
-  board!.serve(thread, runs, read);
+  jobs!.runUntilMessage(thread, runs, read);
 }
 
 if (parent) parent.on('message', receive);
