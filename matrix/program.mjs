@@ -70,7 +70,8 @@ export const firstStep = async (options = {}) => (await run(adamw, options, 1)).
  */
 export async function train({ wide, ...given } = {}, started = performance.now()) {
   let coldStart;
-  const widened = wide && enableWideSimd(wide);
+  const widened = wide && enableWideSimd(undefined, { threads: given.threads > 1 });
+  if (widened?.enabled === false) throw new Error(widened.reason);
   const options = { ...given, wasm: widened?.wasm };
   const trained = await run(adamw, options, STEPS, async (optimizer) => {
     if (coldStart !== undefined) return;
@@ -89,7 +90,7 @@ export async function train({ wide, ...given } = {}, started = performance.now()
   for (const optimizer of [trained, averaged]) optimizer.dispose();
   return {
     name,
-    reason: [reason, widened?.reason].join(' ').trimEnd(),
+    reason,
     bits,
     coldStart,
     adapter: name === 'webgpu' ? await adapterName() : undefined,
