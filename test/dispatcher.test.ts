@@ -15,7 +15,7 @@ afterEach(() => vi.unstubAllGlobals());
 test('Float32Arrays run on WASM, even with a device', async () => {
   const reason =
     'WebAssembly SIMD, for parameters in CPU memory. ' +
-    'Not WebGPU: parameters in CPU memory are stepped there, unless it is asked for by name.';
+    'Not WebGPU: parameters in CPU memory are updated on the CPU, unless WebGPU is asked for by name.';
   expect((await adamw(params)).backend).toEqual({ name: 'wasm', reason });
   expect((await adamw(params, { backend: 'auto', device: webgpu?.device })).backend.name).toBe('wasm');
 });
@@ -68,7 +68,7 @@ describe('if WebAssembly cannot run', () => {
     });
     const { name, reason } = (await adamw(params)).backend;
     expect(name).toBe('reference');
-    expect(reason).toContain('Not WebAssembly SIMD: WebAssembly got no memory of 65536 bytes (RangeError: could not');
+    expect(reason).toContain('Not WebAssembly SIMD: WebAssembly cannot allocate 65536 bytes (RangeError: could not');
   });
 });
 

@@ -103,7 +103,7 @@ describe('if not all backends can run', () => {
       console.log(backend.name, backend.reason);`;
     expect(run(program, 'fastly.js')).toContain(
       'reference Plain JavaScript, for parameters in CPU memory. ' +
-        'Not by measurement: this build of twinstep, of an edge runtime, has none. Not WebGPU: ',
+        'Not by measurement: this build of twinstep, for edge runtimes, lacks the code. Not WebGPU: ',
     );
   });
 

@@ -170,8 +170,8 @@ describe('backend.reason says why only one thread runs:', () => {
   test('there is no SharedArrayBuffer', async () => {
     vi.stubGlobal('SharedArrayBuffer', undefined);
     expect(await reasonOf({ backend: 'wasm' })).toBe(
-      'WebAssembly SIMD, asked for by name. One thread, not 4: there is no SharedArrayBuffer, which a page has under ' +
-        'cross-origin isolation.',
+      'WebAssembly SIMD, asked for by name. One thread, not 4: there is no SharedArrayBuffer ' +
+        '(a page needs cross-origin isolation).',
     );
   });
 
@@ -182,7 +182,7 @@ describe('backend.reason says why only one thread runs:', () => {
       return new Memory(descriptor);
     });
     expect(await reasonOf({ backend: 'wasm' })).toBe(
-      'WebAssembly SIMD, asked for by name. One thread, not 4: WebAssembly got no memory of 65536 bytes ' +
+      'WebAssembly SIMD, asked for by name. One thread, not 4: WebAssembly cannot allocate 65536 bytes ' +
         '(RangeError: could not allocate memory).',
     );
   });
@@ -197,7 +197,7 @@ describe('backend.reason says why only one thread runs:', () => {
 
   test('the backend is not WebAssembly', async () => {
     expect(await reasonOf({ backend: 'reference' })).toBe(
-      'Plain JavaScript, asked for by name. Threads are for WebAssembly alone.',
+      'Plain JavaScript, asked for by name. Only WebAssembly uses threads.',
     );
   });
 
@@ -207,7 +207,7 @@ describe('backend.reason says why only one thread runs:', () => {
       const wasm = readFileSync(new URL(${JSON.stringify(entry('core.wasm'))}));
       console.log((await adamw({ w: new Float32Array(8) }, { threads: 4, backend: 'wasm', wasm })).backend.reason);`;
     expect(run(program, 'fastly.js')).toContain(
-      'One thread, not 4: this build of twinstep, of an edge runtime, has none.',
+      'One thread, not 4: this build of twinstep, for edge runtimes, lacks the code.',
     );
   });
 });

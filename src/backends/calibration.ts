@@ -1,5 +1,5 @@
-// backend: 'fastest'. Which backend is that depends on the machine, on the sizes, and on where the data are: so it is
-// tried, with gradients handed over and parameters taken back, as a caller does whose data are in CPU memory.
+// Measures the backends for `backend: 'fastest'`. The result depends on the machine, the sizes and where the data are.
+// Each trial step uploads gradients and reads parameters back, as a caller with data in CPU memory does.
 
 import type { Section } from './section.js';
 import type { Tensor } from './layout.js';
@@ -12,33 +12,34 @@ export interface Candidate {
   open(request: Request): Promise<Backend>;
 }
 
-/** Candidates that can serve, the fastest first, why the first is first, and why the others cannot. */
+/** The candidates that work, fastest first; the reason for this order; and why the others do not work. */
 export interface Ranking {
   readonly order: readonly Candidate[];
   readonly cause: string;
   readonly obstacles: readonly string[];
 }
 
-/** Milliseconds that all may take, with some to spare. Loading code and asking for a GPU device are not counted. */
+/** The milliseconds for all measurements. Loading code and requesting a GPU device are not counted. */
 const BUDGET = 50;
-/** Parameters of a first look, and the most that are tried: beyond, time grows with the number. */
+/** The number of parameters in the first trial, and the most in any. For more, the time is extrapolated linearly. */
 const FEW = 2 ** 14;
 const MANY = 2 ** 20;
-/** The most tensors of a section that are tried, and the ratio that no pattern among them follows. */
+/** The most tensors of a section in a trial. */
 const TENSORS = 512;
+/** The golden ratio: multiples of it modulo 1 are spread evenly and have no period. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
-/** Scalars as a step has them that has become routine; any number will do for the others. */
-const routine: Readonly<Record<string, number>> = { grad_scale: 1, l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
+/** Typical values of scalars that kernels branch on. The values of the others do not affect the time. */
+const typical: Readonly<Record<string, number>> = { grad_scale: 1, l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
 
 const rankings = new Map<string, Promise<Ranking>>();
-const numbers = new WeakMap<object, number>();
-let latest = 0;
+const ids = new WeakMap<object, number>();
+let lastId = 0;
 
-/** The ranking for such a request. It is measured once, as long as the process lives. */
+/** Resolves to the ranking for a request. The process measures each kind of request once. */
 export function rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
   const { device, wasm, sections, threads, keepGrads } = request;
   const sizes = sections.map(({ rule, tensors }) => [rule.name, ...tensors.map(({ length }) => length)]);
-  const key = JSON.stringify([sizes, threads, keepGrads, numberOf(device), numberOf(wasm)]);
+  const key = JSON.stringify([sizes, threads, keepGrads, idOf(device), idOf(wasm)]);
   let ranking = rankings.get(key);
   if (ranking === undefined) {
     ranking = measureAll(request, candidates);
@@ -48,10 +49,10 @@ export function rank(request: Request, candidates: readonly Candidate[]): Promis
   return ranking;
 }
 
-/** Tells objects apart. */
-function numberOf(object: object | undefined): number | undefined {
-  if (object !== undefined && !numbers.has(object)) numbers.set(object, ++latest);
-  return object && numbers.get(object);
+/** Returns a number that identifies the object. */
+function idOf(object: object | undefined): number | undefined {
+  if (object !== undefined && !ids.has(object)) ids.set(object, ++lastId);
+  return object && ids.get(object);
 }
 
 async function measureAll(request: Request, candidates: readonly Candidate[]): Promise<Ranking> {
@@ -64,7 +65,7 @@ async function measureAll(request: Request, candidates: readonly Candidate[]): P
       results.push({ candidate, ...result });
       left -= result.spent;
     } catch (error) {
-      // A mistake of the caller's; whatever else it is, another one may serve.
+      // A TypeError is the caller's mistake. After other errors, another candidate may work.
       if (error instanceof TypeError) throw error;
       obstacles.push(`${candidate.title}: ${String((error as Error).message).replace(/\.$/, '')}`);
     }
@@ -79,11 +80,13 @@ async function measureAll(request: Request, candidates: readonly Candidate[]): P
   return { order: results.map(({ candidate }) => candidate), cause, obstacles };
 }
 
-/** Milliseconds of a step on a candidate, and those that it took to find out. */
+/** The result of measuring a candidate. */
 interface Result {
+  /** The time of a step. */
   readonly milliseconds: number;
+  /** The time of the measurement, in milliseconds. */
   readonly spent: number;
-  /** Whether the step was one of fewer parameters. */
+  /** Whether fewer parameters were measured, and the time was extrapolated. */
   readonly isEstimate: boolean;
 }
 
@@ -98,16 +101,17 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
     return { milliseconds, spent: performance.now() - begun, isEstimate: size < total };
   };
   try {
-    const least = await few.time(budget / 4);
-    // As many as a few steps of them are likely to leave time for.
-    const affordable = (few.size * budget) / (8 * least);
+    const fewTime = await few.time(budget / 4);
+    // Eight steps of this size are likely to take the budget.
+    const affordable = (few.size * budget) / (8 * fewTime);
     const size = Math.min(most, MANY, affordable);
-    if (size <= few.size) return result((least * total) / Math.max(few.size, 1), few.size);
+    if (size <= few.size) return result((fewTime * total) / Math.max(few.size, 1), few.size);
     const many = await Trial.open({ ...picked, device: device ?? request.device }, open, size);
     try {
-      const more = await many.time(budget - (performance.now() - begun));
-      const rate = more > least ? (more - least) / (many.size - few.size) : more / many.size;
-      return result(more + rate * Math.max(0, total - many.size), many.size);
+      const manyTime = await many.time(budget - (performance.now() - begun));
+      const isSlower = manyTime > fewTime;
+      const rate = isSlower ? (manyTime - fewTime) / (many.size - few.size) : manyTime / many.size;
+      return result(manyTime + rate * Math.max(0, total - many.size), many.size);
     } finally {
       many.backend.dispose();
     }
@@ -116,10 +120,11 @@ async function measure(request: Request, { open }: Candidate, budget: number): P
   }
 }
 
+/** Returns the number of parameters. */
 const count = ({ sections }: Pick<Request, 'sections'>): number =>
-  sections.reduce((sum, { tensors }) => tensors.reduce((of, { length }) => of + length, sum), 0);
+  sections.reduce((sum, { tensors }) => tensors.reduce((part, { length }) => part + length, sum), 0);
 
-/** The request for some of its tensors: of many in a section, those at unequal distances, since layers repeat themselves. */
+/** Reduces each section to at most `TENSORS` tensors. Their distances vary, since layers repeat with a fixed period. */
 function pick(request: Request): Request {
   const sections = request.sections.map((section) => {
     const { tensors } = section;
@@ -134,16 +139,16 @@ function pick(request: Request): Request {
 
 const always = (): boolean => true;
 
-/** A backend over tensors as those that are asked for, but smaller ones. */
+/** A backend with smaller tensors than the request's. */
 class Trial {
   readonly backend: Backend;
-  /** How many elements there are. */
+  /** The number of parameters. */
   readonly size: number;
-  /** One for each section, of one run. */
+  /** One plan per section, of one run. */
   readonly #plans: readonly Plan[];
   readonly #params: readonly ArrayOf[];
 
-  /** Over `most` elements in all. */
+  /** Opens a backend with about `most` parameters. */
   static async open(request: Request, open: Candidate['open'], most: number): Promise<Trial> {
     const { sections, grads } = shrink(request, most);
     return new Trial(await open({ ...request, sections, sources: grads }), sections, grads);
@@ -158,7 +163,7 @@ class Trial {
       const plan = new SectionPlan(group, section, (k) => backend.scalars(index, k));
       for (const entry of plan.entries) entry.grad = grads.get(entry.tensor);
       plan.find(always, always);
-      for (const [k, name] of rule.scalars.entries()) plan.runs[0].scalars[k] = routine[name] ?? 1e-3;
+      for (const [k, name] of rule.scalars.entries()) plan.runs[0].scalars[k] = typical[name] ?? 1e-3;
       return { rule, sections: [plan] };
     });
     this.#params = filled.flatMap(({ index, tensors }) =>
@@ -166,9 +171,9 @@ class Trial {
     );
   }
 
-  /** Milliseconds of a step, the fastest of those that the budget has room for. */
+  /** Resolves to the milliseconds of the fastest step. Runs steps for `budget` milliseconds, from 2 to 50 of them. */
   async time(budget: number): Promise<number> {
-    // What is compiled at first use, and memory that is not there before.
+    // The first steps compile code and touch memory for the first time.
     for (let warmUp = 0; warmUp < 2; warmUp++) await this.#step();
     const times: number[] = [];
     for (const end = performance.now() + budget; times.length < 2 || (performance.now() < end && times.length < 50);) {
@@ -182,7 +187,7 @@ class Trial {
   async #step(): Promise<void> {
     const { backend } = this;
     backend.run(this.#plans, undefined);
-    // On the CPU the parameters are where their reader is.
+    // On the CPU, the caller reads parameters in place.
     if (backend.device === undefined) return;
     try {
       await backend.read(this.#params);
@@ -192,7 +197,7 @@ class Trial {
   }
 }
 
-/** The tensors, scaled so that there are `most` elements in all, and a gradient for each. */
+/** Scales the tensors to about `most` parameters. Returns them with a gradient for each. */
 function shrink(request: Request, most: number): { sections: Section[]; grads: Map<Tensor, Float32Array> } {
   const scale = Math.min(1, most / Math.max(count(request), 1));
   const grads = new Map<Tensor, Float32Array>();

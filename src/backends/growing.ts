@@ -1,6 +1,6 @@
 // The records behind `optimizer.params` and `optimizer.grads`.
 
-/** A frozen record to which entries can be added: rebuilt at the next read, so that adding costs only what is added. */
+/** A frozen record that can grow. It is rebuilt when next read, so the cost of adding does not depend on its size. */
 export class GrowingRecord<Entry, Value = Entry> {
   readonly #make: (entries: Iterable<[string, Entry]>) => Readonly<Record<string, Value>>;
   #entries: [string, Entry][] = [];

@@ -15,18 +15,18 @@ const backends: readonly Candidate[] = [
   },
 ];
 
-/** Where to run: a backend by name, the best in order, or the fastest as it is measured. */
+/** The option `backend`: a name, 'auto' for the first that works on the parameters' memory, or 'fastest' as measured. */
 export type Wanted = BackendName | 'auto' | 'fastest';
 
 export const backendNames: readonly string[] = ['auto', 'fastest', ...backends.map(({ name }) => name)];
 
-/** Which backend runs an optimizer, and why, in plain words. */
+/** The backend that runs an optimizer, and the reason as sentences. */
 export interface Choice {
   readonly name: BackendName;
   readonly reason: string;
 }
 
-/** Those to be tried, in order. */
+/** Returns the backends to try, in order. */
 async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking> {
   const { memory } = request;
   if (wanted !== 'auto' && wanted !== 'fastest') {
@@ -43,11 +43,11 @@ async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking>
       obstacles.push(`by measurement: ${error.message}`);
     }
   }
-  obstacles.push('WebGPU: parameters in CPU memory are stepped there, unless it is asked for by name');
+  obstacles.push('WebGPU: parameters in CPU memory are updated on the CPU, unless WebGPU is asked for by name');
   return { order: backends.filter(({ name }) => name !== 'webgpu'), cause, obstacles };
 }
 
-/** Opens the backend asked for; with 'auto' the best one that can step the parameters where they are. */
+/** Opens the first backend that works. Throws an Error with all reasons if none does. */
 export async function choose(request: Request, wanted: Wanted): Promise<{ backend: Backend; choice: Choice }> {
   const { order, cause, obstacles: before } = await candidatesFor(request, wanted);
   const obstacles = [...before];
@@ -55,10 +55,10 @@ export async function choose(request: Request, wanted: Wanted): Promise<{ backen
     try {
       const backend = await open(request);
       const { threads = 1, remark = [] } = backend;
-      const manner = threads > 1 ? `${title} on ${threads} threads` : title;
+      const how = threads > 1 ? `${title} on ${threads} threads` : title;
       const others = obstacles.map((obstacle) => `Not ${obstacle}.`);
-      const ignored = request.threads > 1 && name !== 'wasm' ? 'Threads are for WebAssembly alone.' : [];
-      const reason = [`${manner}, ${cause}.`, remark, ignored, ...others].flat().join(' ');
+      const ignored = request.threads > 1 && name !== 'wasm' ? 'Only WebAssembly uses threads.' : [];
+      const reason = [`${how}, ${cause}.`, remark, ignored, ...others].flat().join(' ');
       return { backend, choice: { name, reason } };
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;

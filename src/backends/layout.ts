@@ -1,8 +1,8 @@
-// From the table to byte addresses: the only file that lays out the memory of tensors.
+// Computes the byte addresses of tensors: the only file that lays out their memory.
 //
-// The arrays of a rule (parameter, gradient, slots) are laid out alike: a tensor is at the same offset in each, so one
-// kernel call can run over neighbouring tensors. Every array starts on 256 bytes, WebGPU's offset alignment and a
-// multiple of what a kernel takes in one turn: padding replaces tails. It is zero, stays zero, and is never shown.
+// All arrays of a rule (parameter, gradient, slots) have the same layout: a tensor has the same offset in each, so one
+// kernel call can run over neighbouring tensors. Each tensor starts at a multiple of 256 bytes, as WebGPU's bindings
+// must. Kernels need no loop for a tail: each iteration handles a divisor of 256 bytes. Padding is zero and stays zero.
 
 import type { Rule } from '../rules/rule.js';
 
@@ -13,30 +13,30 @@ export const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * A
 export const elements = (bytes: number): number => bytes / FLOAT;
 export const alignDown = (bytes: number): number => Math.floor(bytes / ALIGNMENT) * ALIGNMENT;
 
-/** A parameter tensor, flattened. */
+/** A flattened parameter tensor. */
 export interface Tensor {
   readonly name: string;
-  /** Its place among all tensors of the optimizer. */
+  /** Its index among all tensors of the optimizer. */
   readonly index: number;
-  /** Elements. */
+  /** The number of elements. */
   readonly length: number;
   readonly decays: boolean;
-  /** Whether its gradients are passed over. */
+  /** Whether its gradients are ignored. */
   isFrozen: boolean;
-  /** Completed steps; where groups count, since it began or was loaded. */
+  /** The number of completed steps; if the group counts steps, of those since it was added or loaded. */
   step: number;
-  /** Its arena, and where it starts there in every array, in bytes. Set by `pack`. */
+  /** Its arena, and its byte offset in each array of the arena. Set by `pack`. */
   arena: number;
   offset: number;
 }
 
-/** Tensors whose arrays lie one behind the other; `bytes` is the length of one such array. */
+/** Consecutive tensors in arrays of `bytes` bytes each. */
 export interface Arena {
   readonly tensors: Tensor[];
   bytes: number;
 }
 
-/** Places tensors, in order, into as few arenas as hold at most `capacity` bytes; a larger tensor has its own. */
+/** Packs tensors, in order, into arenas of at most `capacity` bytes. A larger tensor gets an arena of its own. */
 export function pack(tensors: readonly Tensor[], capacity = Infinity): Arena[] {
   const arenas: Arena[] = [];
   for (const tensor of tensors) {
@@ -52,30 +52,30 @@ export function pack(tensors: readonly Tensor[], capacity = Infinity): Arena[] {
   return arenas;
 }
 
-/** Where tensors that stand side by side in one arena begin and end in each of its arrays, in bytes. */
+/** The byte range of neighbouring tensors in each array of their arena. */
 export const begin = (first: Tensor): number => first.offset;
 export const end = (last: Tensor): number => last.offset + align(last.length * FLOAT);
 
-/** The names of a rule's arrays in their fixed order, which is the order of kernel arguments and of bindings. */
+/** Returns the names of a rule's arrays, in the order of the bindings and of a kernel's arguments. */
 export const arraysOf = ({ slots, takesGrad = true }: Rule): string[] => [
   'param',
   ...(takesGrad ? ['grad'] : []),
   ...slots,
 ];
 
-/** Where a section lies in its memory of a CPU backend, in bytes. */
+/** The byte addresses of a section in the memory of a CPU backend. */
 export interface Block {
-  /** Where the scalars of run k start: a section of n tensors has at most n runs. */
+  /** The address of the scalars of each run. A section of n tensors has at most n runs. */
   readonly scalars: readonly number[];
-  /** Where each array of the rule starts, by name. */
+  /** The address of each array of the rule, by name. */
   readonly arrays: Readonly<Record<string, number>>;
-  /** The length of each of these arrays. */
+  /** The length of each array. */
   readonly bytes: number;
 }
 
 /**
- * Lays out sections in one memory, from byte `from` on, to byte `bytes`. Byte 0 stays unused, so that no address
- * is null. Where gradients are not kept, all share one array, as long as the largest tensor.
+ * Lays out sections in one memory, from byte `from` to byte `bytes`. Byte 0 stays unused, so that no address is null.
+ * If gradients are not kept, all share one array, as long as the largest tensor.
  */
 export function layout(
   sections: readonly { rule: Rule; tensors: readonly Tensor[] }[],

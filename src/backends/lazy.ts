@@ -1,5 +1,6 @@
-// Code that is loaded at its first use: a step on one thread of WebAssembly needs none of it. The entries of the package
-// (src/entries/) say how; those of edge runtimes import some of it statically, and have no WebGPU and no threads.
+// Code that is loaded when it is first used: a step on one thread of WebAssembly needs none of it. The entries of the
+// package (src/entries/) set `load`, or `code` if they import it statically. Those for edge runtimes have no WebGPU and
+// no threads.
 
 import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
@@ -7,7 +8,7 @@ import type { Machine } from './cpu/cpu.js';
 import type { Locate } from './memory.js';
 import type { Arrays, Rule } from '../rules/rule.js';
 
-/** Code, once it is loaded, and how to load it. */
+/** Code that may be loaded already, and the function that loads it. */
 export interface Lazy<Code> {
   code?: Code;
   load?: () => Promise<Code>;
@@ -18,15 +19,15 @@ export const reference: Lazy<{
   apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void;
 }> = {};
 export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = {};
-/** Tells GPU buffers from anything else. */
+/** Recognizes GPU buffers. */
 export const gpuMemory: Lazy<{ locate: Locate }> = {};
 export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = {};
 export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {};
 
-/** Loads the code, once. Rejects with Unavailable if there is none. */
+/** Loads the code, once. Rejects with Unavailable if it cannot. */
 export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {
   if (lazy.code !== undefined) return lazy.code;
-  if (lazy.load === undefined) throw new Unavailable('this build of twinstep, of an edge runtime, has none');
+  if (lazy.load === undefined) throw new Unavailable('this build of twinstep, for edge runtimes, lacks the code');
   try {
     return (lazy.code = await lazy.load());
   } catch (error) {

@@ -1,8 +1,8 @@
-// Ranges of bytes in memory of the CPU or the GPU.
+// Byte ranges in CPU or GPU memory, and checks of the caller's memory.
 
 import { list, show, unexpected } from '../errors.js';
 
-/** GPU memory as a caller names it: a buffer, or a part of one. */
+/** GPU memory of the caller: a buffer, or a part of one. */
 export type GpuMemory = GPUBuffer | GPUBufferBinding;
 
 /** A range of bytes in an ArrayBuffer or GPUBuffer. */
@@ -13,11 +13,11 @@ export interface ByteRange {
   readonly bytes: number;
 }
 
-// Checks the internal tag: instanceof fails for objects of another realm, and accepts a Proxy.
+// Reads the internal tag: `instanceof` fails for objects of another realm, and accepts a Proxy.
 const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
 export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
 
-/** The error for an array or buffer that has lost its memory: transferred to a Worker, say, or cut off as a buffer shrank. */
+/** Returns the error for an array whose buffer was transferred (to a Worker, say) or has shrunk. */
 export const gone = (what: string): TypeError =>
   new TypeError(`Expected ${what} to have its memory, got a buffer that was transferred or has shrunk.`);
 
@@ -25,7 +25,7 @@ export function checkThere(array: Float32Array, role: string, name: string): voi
   if (!isThere(array)) throw gone(`${role} ${show(name)}`);
 }
 
-/** Whether an array has its memory. One without has no length, as an empty one has, but cannot be copied. */
+/** Returns whether an array has its memory. Without memory its length is 0, and it cannot be copied. */
 export function isThere(array: Float32Array | Uint8Array): boolean {
   try {
     if (array.length === 0) void new Uint8Array(array);
@@ -35,10 +35,10 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
   }
 }
 
-/** Returns where a tensor lies. Throws an Error about `role` and `name` for what is no memory. */
+/** Returns the byte range of `memory`. Throws an Error about `role` and `name` if it is not memory. */
 export type Locate = (memory: unknown, role: 'parameter' | 'gradient', name: string) => ByteRange;
 
-/** Returns where an array lies. Throws unless it is one and has its memory. */
+/** Returns the byte range of a Float32Array. Throws if `memory` is something else, or has lost its memory. */
 export const locateArray: Locate = (memory, role, name) => {
   if (!isFloat32Array(memory)) {
     throw unexpected(`${role} ${show(name)}`, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
@@ -53,15 +53,15 @@ const overlap = (a: ByteRange, b: ByteRange): boolean =>
 const overlapping = (...names: string[]): TypeError =>
   new TypeError(`Expected every parameter in memory of its own, but ${list(names)} overlap.`);
 
-/** Tensors that have their memory already. */
+/** The tensors that an optimizer already has. */
 export interface Located {
-  /** One of them, and the kind of memory that all of them came from. */
+  /** The name of one of them, and the kind of memory that all of them came from. */
   readonly one?: readonly [name: string, kind: ByteRange['kind']];
-  /** The tensor that has some of these bytes, if any. */
+  /** Returns the name of a tensor that overlaps these bytes, if any. */
   at(range: ByteRange): string | undefined;
 }
 
-/** Throws unless the named ranges, and those of `existing`, are all of one kind and no two of them share a byte. */
+/** Throws if the ranges, or those of `existing`, are in more than one kind of memory, or if two of them overlap. */
 export function checkSeparate(ranges: ReadonlyMap<string, ByteRange>, existing: Located): void {
   const entries = [...ranges];
   if (entries.length === 0) return;

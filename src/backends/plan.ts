@@ -1,43 +1,43 @@
-// What a step runs: the runs of each section of a group. All that a step needs is allocated here, once.
+// The plan of a group's steps: the runs of each section. Steps reuse it, so that they allocate nothing.
 
 import type { Rule } from '../rules/rule.js';
 import type { Tensor } from './layout.js';
 import type { Section } from './section.js';
 
-/** Neighbours in `section.tensors`, from `first` to `last` inclusive, that take this step with the same scalars. */
+/** Neighbours in `section.tensors`, from index `first` to `last` inclusive, that have the same scalars in this step. */
 export interface Run {
   first: number;
   last: number;
   readonly scalars: Float32Array;
 }
 
-/** Stands for the gradient in the optimizer's own memory. */
+/** The gradient is in the optimizer's own memory. */
 export const OWN = true;
 
-/** A tensor, and the gradient that it takes this step with: the caller's, `OWN`, or undefined for none. */
+/** A tensor, and its gradient in this step: the caller's, `OWN`, or undefined if it has none. */
 export interface TensorEntry {
   readonly group: number;
   readonly section: number;
   readonly tensor: Tensor;
   grad: unknown;
-  /** Whether an earlier call of an unfinished step had its gradient. */
+  /** Whether an earlier call of the same step (`more: true`) had its gradient. */
   isDone: boolean;
-  /** Whether gradients of it were accumulated since the last step. */
+  /** Whether gradients were accumulated for it since the last step. */
   hasSum: boolean;
 }
 
 /** The runs of a section. */
 export class SectionPlan {
   readonly section: Section;
-  /** One for each of the section's tensors, in the same order. */
+  /** One per tensor of the section, in the same order. */
   readonly entries: readonly TensorEntry[];
   readonly runs: readonly Run[];
-  /** How many of `runs` this step has. */
+  /** The number of runs in this step: the first `count` of `runs`. */
   count = 0;
-  /** How many entries are not removed. Removed ones stay in `entries`, which keeps the indices, and never take part. */
+  /** The number of entries not removed. Removed ones stay in `entries`, so that indices stay valid, and are skipped. */
   left: number;
 
-  /** Run k has its scalars in `scalars(k)`. */
+  /** `scalars(k)` returns the array for the scalars of run `k`. */
   constructor(group: number, section: Section, scalars: (k: number) => Float32Array) {
     const { index, tensors } = section;
     this.section = section;
@@ -53,7 +53,7 @@ export class SectionPlan {
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: scalars(k) }));
   }
 
-  /** Finds the runs: neighbours among the entries that take part, if they share their scalars. */
+  /** Sets the runs of this step. Each is of neighbours that take part and share their scalars. */
   find(takesPart: (entry: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
     const { entries, runs } = this;
     let count = 0;
@@ -71,7 +71,7 @@ export class SectionPlan {
   }
 }
 
-/** What a backend runs for a group: its sections, by one rule. */
+/** The sections of a group, and the rule that a backend runs on them. */
 export interface Plan {
   readonly rule: Rule;
   readonly sections: readonly SectionPlan[];

@@ -1,33 +1,33 @@
-// Tensors that came together, as a backend gets them.
+// Tensors that were added together, as a backend gets them.
 
 import type { Rule } from '../rules/rule.js';
 import type { Tensor } from './layout.js';
 import type { ByteRange } from './memory.js';
 
-/** Tensors of one group that came together: a backend lays them out as one block. */
+/** Tensors that were added to a group together. A backend lays them out as one block. */
 export interface Section {
-  /** Its place among all sections of the optimizer. */
+  /** Its index among all sections of the optimizer. */
   readonly index: number;
   readonly rule: Rule;
-  /** All rules that run over its arrays: `rule`, and that of a change of mode. */
+  /** All rules that run on its arrays: `rule`, and the one that changes the mode. */
   readonly rules: readonly Rule[];
   /** Names in the caller's order. */
   readonly names: readonly string[];
-  /** Those that decay first: tensors that share their scalars lie side by side. */
+  /** Tensors that decay come first, so that tensors with the same scalars are neighbours. */
   readonly tensors: readonly Tensor[];
 }
 
-/** Where each tensor comes from, an array or GPU memory: only needed while its memory is made, and not kept. */
+/** The initial values of each tensor, in an array or in GPU memory. Only used while memory is allocated. */
 export type Sources = ReadonlyMap<Tensor, Float32Array | ByteRange>;
 
-/** New tensors, and where they come from. */
+/** New tensors, and their initial values. */
 export interface NewTensors {
   readonly sections: readonly Section[];
   readonly sources: Sources;
   readonly memory: ByteRange['kind'];
 }
 
-/** Something for each tensor by name, in the order in which the caller listed them. */
+/** Calls `make` for each tensor. Returns the results by name, in the caller's order. */
 export function byName<Value>(
   sections: readonly Section[],
   make: (section: number, tensor: Tensor) => Value,

@@ -126,7 +126,7 @@ export function compile(source: WasmSource, change?: Change): WebAssembly.Module
 }
 
 /** Arguments: the addresses of the scalars and of each array, then the bytes of each array. */
-export type Kernel = (by: number, ...arraysAndBytes: number[]) => void;
+export type Kernel = (scalars: number, ...arraysAndBytes: number[]) => void;
 
 /** Binds the kernels to a memory. The function returned throws a TypeError for a kernel that the module lacks. */
 export function bind(module: WebAssembly.Module, memory: WebAssembly.Memory): (name: string) => Kernel {

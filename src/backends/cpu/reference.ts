@@ -1,15 +1,15 @@
-// The plain reference: the rules as src/rules/ states them, element by element. The law for the other backends, and
-// what runs where WebAssembly cannot.
+// The reference backend: runs the rules of src/rules/ as plain JavaScript. The other backends must agree with it. Used
+// if there is no WebAssembly.
 
 import { arraysOf, elements } from '../layout.js';
-import * as laws from '../../rules/index.js';
+import * as updates from '../../rules/index.js';
 import type { Arrays, Rule, Update } from '../../rules/rule.js';
 import { scalarsOf } from '../../rules/scalars.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { openCpu, type Machine } from './cpu.js';
 
-/** The law of a rule. */
-const updateOf = ({ name }: Rule): Update<Rule> => (laws as unknown as Record<string, Update<Rule>>)[name];
+/** Returns the update function of a rule. */
+const updateOf = ({ name }: Rule): Update<Rule> => (updates as unknown as Record<string, Update<Rule>>)[name];
 
 const open: Machine['open'] = (bytes) => {
   const buffer = allocate(bytes);
@@ -20,7 +20,7 @@ const open: Machine['open'] = (bytes) => {
       const view = (name: string, start: number, length: number): Float32Array =>
         new Float32Array(buffer, arrays[name] + start, elements(length));
       const whole = views(rule, (name) => view(name, 0, size));
-      // Where gradients are not kept, the one that passes lies at another offset than its tensor.
+      // If gradients are not kept, a gradient has another offset than its tensor. So each tensor has views of its own.
       const single = new Map<number, Arrays>();
       const update = updateOf(rule);
       const { by, values } = scalarsOf(rule);
@@ -41,7 +41,7 @@ const open: Machine['open'] = (bytes) => {
 const views = (rule: Rule, view: (name: string) => Float32Array): Arrays =>
   Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
 
-/** A rule may go over its elements more than once: so many of them stay in the nearest cache meanwhile. */
+/** Elements per call: few enough to stay in the L1 cache, since a rule may read them more than once. */
 const BLOCK = 1024;
 
 // prettier-ignore
@@ -55,12 +55,13 @@ function allocate(bytes: number): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);
   } catch (error) {
-    throw new Unavailable(`there is no memory of ${bytes} bytes (${error})`);
+    throw new Unavailable(`cannot allocate ${bytes} bytes (${error})`);
   }
 }
 
 export const openReference = (request: Request): Promise<Backend> => openCpu(request, { open, threads: 1 });
-/** Runs a rule over whole arrays, in place, by scalars that are rounded as a kernel's. */
+
+/** Runs a rule over whole arrays, in place. Rounds the scalars to f32, as kernels do. */
 export function apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void {
   const by = Object.fromEntries(rule.scalars.map((name) => [name, Math.fround(scalars[name])]));
   updateOf(rule)(0, arrays.param.length, arrays, by);

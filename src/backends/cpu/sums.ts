@@ -1,8 +1,8 @@
-// What the CPU does with whole arrays beside the step. wgsl/accumulate.wgsl and wgsl/norm.wgsl do it on the GPU.
+// Sums over arrays on the CPU. On the GPU: wgsl/accumulate.wgsl and wgsl/norm.wgsl.
 
 const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
-/** Adds each value to the sum of those before: at most the largest f32 where both are finite. */
+/** Adds `values` to `sum`. Finite numbers whose sum would overflow give the largest f32. */
 export function accumulate(sum: Float32Array, values: Float32Array): void {
   for (let i = 0; i < sum.length; i++) {
     const total = sum[i] + values[i];
@@ -10,7 +10,7 @@ export function accumulate(sum: Float32Array, values: Float32Array): void {
   }
 }
 
-/** The L2 norm, in f64: no square of an f32 leaves its range. */
+/** Returns the L2 norm. Computed in f64, in which the square of an f32 cannot overflow. */
 export function norm(values: Float32Array): number {
   let squares = 0;
   for (let i = 0; i < values.length; i++) squares += values[i] * values[i];

@@ -1,4 +1,4 @@
-// WebAssembly SIMD: the kernels of assembly/, over a WebAssembly.Memory of the optimizer's own.
+// WebAssembly SIMD: runs the kernels of assembly/ on a WebAssembly.Memory of the optimizer's own.
 
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { makeCall, type Call } from './call.js';
@@ -9,7 +9,7 @@ import { loaded, threads as lateThreads } from '../lazy.js';
 const PAGE = 65536;
 const MAX_PAGES = 65536;
 
-/** Opens memories and binds kernels to them. `share` wraps each call, for threads to take part in it. */
+/** Returns a function that opens memories and binds kernels to them. `share` wraps each call, to run it on threads. */
 export const overMemories =
   (
     modules: Modules,
@@ -18,7 +18,7 @@ export const overMemories =
   (bytes) => {
     const pages = Math.ceil(bytes / PAGE);
     if (pages > MAX_PAGES)
-      throw new Unavailable(`it takes ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
+      throw new Unavailable(`it needs ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
     const memory = allocate(pages, modules.shared);
     const bound = new Map<WebAssembly.Module, (name: string) => Kernel>();
     return {
@@ -38,11 +38,11 @@ function allocate(pages: number, shared: boolean): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
   } catch (error) {
-    throw new Unavailable(`WebAssembly got no memory of ${pages * PAGE} bytes (${error})`);
+    throw new Unavailable(`WebAssembly cannot allocate ${pages * PAGE} bytes (${error})`);
   }
 }
 
-/** Opens WebAssembly on as many threads as asked for; if it cannot, on one, with a remark that says why. */
+/** Opens WebAssembly on the requested number of threads; if that fails, on one, with a remark that says why. */
 export async function openWasm(request: Request): Promise<Backend> {
   const { threads, wasm } = request;
   let remark: string | undefined;

@@ -1,13 +1,13 @@
-// Errors that the device reports late. The first one is final: every later call throws it, until the state is replaced.
+// Keeps the first error that the device reports late. Every later call throws it, until the state is replaced.
 
 import type { Kernels } from './kernels.js';
 
 export class Failure {
   readonly #kernels: Kernels;
-  /** Resolves once the outcome of everything so far is known. */
+  /** Resolves when the outcome of all work so far is known. */
   #settled: Promise<unknown> | undefined;
   #error: Error | undefined;
-  /** How often the state was replaced as a whole: errors of work from before are ignored. */
+  /** Incremented when the state is replaced. Errors of earlier work are ignored. */
   #replaced = 0;
 
   constructor(kernels: Kernels) {
@@ -19,11 +19,11 @@ export class Failure {
     return this.#error;
   }
 
-  /** Keeps the error that work turns out to have, if it is the first. */
+  /** Keeps the error that `outcome` resolves to, if it is the first. */
   watch(outcome: Promise<Error | undefined>): void {
     const replaced = this.#replaced;
     const settled = outcome.then((error) => {
-      // The loss of the device is an error of its own.
+      // The loss of the device is reported separately.
       if (error !== undefined && replaced === this.#replaced && this.#kernels.lost === undefined) this.set(error);
     });
     this.#settled = Promise.all([this.#settled, settled]).then(() => undefined);
@@ -35,13 +35,13 @@ export class Failure {
     this.#error ??= new Error(message, { cause: error });
   }
 
-  /** Resolves once the outcome of everything so far is known; rejects with the error, if there is one. */
+  /** Resolves when all work so far is done. Rejects with the error, if any. */
   async settled(): Promise<void> {
     await this.#settled;
     if (this.#error !== undefined) throw this.#error;
   }
 
-  /** Forgets the error, and ignores those of earlier work: the state was replaced. */
+  /** Clears the error, and ignores later reports about earlier work: the state was replaced. */
   clear(): void {
     this.#replaced += 1;
     this.#error = undefined;

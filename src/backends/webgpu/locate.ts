@@ -1,4 +1,4 @@
-// Finds a tensor's bytes in memory of the CPU or the GPU.
+// Finds the byte range of a tensor in CPU or GPU memory.
 
 import { ALIGNMENT, FLOAT } from '../layout.js';
 import { locateArray, type Locate } from '../memory.js';
@@ -13,15 +13,15 @@ const isBinding = (value: unknown): value is GPUBufferBinding =>
   Object.hasOwn(value, 'buffer') &&
   isBuffer((value as { buffer: unknown }).buffer);
 
-/** The buffer that `value` is, or is a part of; undefined if it is anything else. */
+/** Returns the buffer of a GPUBuffer or a GPUBufferBinding; undefined for other values. */
 export function bufferOf(value: unknown): GPUBuffer | undefined {
   if (isBuffer(value)) return value;
   return isBinding(value) ? value.buffer : undefined;
 }
 
 /**
- * Returns where `memory` lies: an array that has its memory, or a range inside a GPU buffer. The WebGPU backend checks
- * whether the buffer can be used.
+ * Returns the byte range of `memory`. Throws an Error unless it is a Float32Array that has its memory, or a valid range
+ * of a GPU buffer. Does not check whether the buffer can be used.
  */
 export const locate: Locate = (memory, role, name) => {
   const whole = isBuffer(memory);
@@ -29,8 +29,8 @@ export const locate: Locate = (memory, role, name) => {
   const buffer = whole ? memory : memory.buffer;
   const offset = (whole ? undefined : memory.offset) ?? 0;
   const size = (whole ? undefined : memory.size) ?? Math.max(buffer.size - offset, 0);
-  const isSound = isSize(offset, ALIGNMENT) && isSize(size, FLOAT) && offset + size <= buffer.size;
-  if (!isSound) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
+  const isValid = isSize(offset, ALIGNMENT) && isSize(size, FLOAT) && offset + size <= buffer.size;
+  if (!isValid) throw whatIsWrong(buffer, offset, size, `${role} ${show(name)}`);
   return { kind: 'GPU', buffer, offset, bytes: size };
 };
 

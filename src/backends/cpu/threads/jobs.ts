@@ -50,11 +50,11 @@ export class Jobs {
   }
 
   /** Runs `runs[call]` over all bytes, on the main thread and on the other threads that wake in time. */
-  run(runs: readonly RunKernel[], call: number, by: number, start: number, bytes: number, grad: number): void {
+  run(runs: readonly RunKernel[], call: number, scalars: number, start: number, bytes: number, grad: number): void {
     const words = this.#words;
     const size = this.#size;
     words[JOB] = call;
-    words[JOB + 1] = by;
+    words[JOB + 1] = scalars;
     words[JOB + 2] = start;
     words[JOB + 3] = bytes;
     words[JOB + 4] = grad;
@@ -101,7 +101,7 @@ export class Jobs {
     const words = this.#words;
     const size = this.#size;
     const run = runs[words[JOB]];
-    const by = words[JOB + 1];
+    const scalars = words[JOB + 1];
     const start = words[JOB + 2];
     const bytes = words[JOB + 3] >>> 0;
     const grad = words[JOB + 4];
@@ -113,7 +113,7 @@ export class Jobs {
       const end = Math.floor((pieces * (range + 1)) / size);
       for (let i; (i = first + Atomics.add(words, NEXT + range * LINE, 1)) < end;) {
         const at = i * piece;
-        run(by, start + at, Math.min(piece, bytes - at), grad + at);
+        run(scalars, start + at, Math.min(piece, bytes - at), grad + at);
       }
     }
   }

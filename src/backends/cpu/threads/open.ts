@@ -1,4 +1,4 @@
-// WebAssembly on several threads: the same kernels over memory that the threads share, so the bits are the same.
+// WebAssembly on several threads. They run the same kernels on shared memory, so the bits are the same.
 
 import { Unavailable, type Request } from '../../backend.js';
 import { modulesOf } from '../module.js';
@@ -7,7 +7,7 @@ import { importSharedMemory } from '../shared.js';
 import { overMemories } from '../wasm.js';
 import { ThreadPool } from './pool.js';
 
-/** Starts the threads. Throws Unavailable, if the caller's module is for unshared memory or threads cannot start. */
+/** Starts the threads. Rejects with Unavailable if they cannot start or the caller's module is for unshared memory. */
 export async function openThreads({ threads, wasm }: Request): Promise<Machine> {
   const modules = modulesOf(wasm, importSharedMemory);
   if (!modules.shared) {

@@ -9,7 +9,7 @@ import { Pace } from './pace.js';
 import { startThread, type Thread } from './thread.js';
 import type { Message } from './worker.js';
 
-/** Below this many bytes per array, the main thread is done before others start. */
+/** The fewest bytes per array to share: for less, the main thread is done before others start. */
 const LEAST_BYTES = 65536;
 
 export class ThreadPool {
@@ -23,7 +23,7 @@ export class ThreadPool {
   /** Starts all threads except the main one. If one of them fails, ends the others and throws Unavailable. */
   static async start(size: number): Promise<ThreadPool> {
     if (typeof SharedArrayBuffer === 'undefined') {
-      throw new Unavailable('there is no SharedArrayBuffer, which a page has under cross-origin isolation');
+      throw new Unavailable('there is no SharedArrayBuffer (a page needs cross-origin isolation)');
     }
     const started = await Promise.allSettled(Array.from({ length: size - 1 }, startThread));
     const threads = started.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
@@ -52,12 +52,12 @@ export class ThreadPool {
     const jobs = this.#jobs;
     const runs = this.#runs;
     const pace = new Pace();
-    return (by, start, bytes, grad) => {
-      if (bytes < LEAST_BYTES) return alone(by, start, bytes, grad);
+    return (scalars, start, bytes, grad) => {
+      if (bytes < LEAST_BYTES) return alone(scalars, start, bytes, grad);
       const isShared = pace.prefersShared(bytes);
       const begun = performance.now();
-      if (isShared) jobs.run(runs, index, by, start, bytes, grad);
-      else alone(by, start, bytes, grad);
+      if (isShared) jobs.run(runs, index, scalars, start, bytes, grad);
+      else alone(scalars, start, bytes, grad);
       pace.record(bytes, isShared, performance.now() - begun);
     };
   }
