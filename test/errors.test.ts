@@ -388,7 +388,7 @@ describe.each(backends)('%s: a refusal changes nothing:', (...[, backend]) => {
     [
       'with a duplicate name',
       dict({ params: [0, 1, 2], param_names: ['w', 'b', 'b'] }),
-      'The parameter "b" is listed twice in param_groups[0].',
+      'The parameter "b" is listed twice in the state dict, again in param_groups[0].',
     ],
     ['that is null', null, 'Expected the state dict to be a record with state and param_groups, got null.'],
     ['without groups', { state: {}, param_groups: [] }, 'Expected the number of param_groups to be 1, got 0.'],

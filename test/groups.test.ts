@@ -150,7 +150,9 @@ describe.each(backends)('%s', (...[, backend]) => {
     );
     const dict = await optimizer.stateDict();
     dict.param_groups[0].frozen = ['x'];
-    await expect(optimizer.loadStateDict(dict)).rejects.toThrow('no parameter "x" to be frozen in param_groups[0]');
+    await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
+      'There is no parameter "x", listed as frozen in param_groups[0]; there are "w3", "w64".',
+    );
   });
 
   test('a gradient for a frozen tensor is checked', async () => {
@@ -449,7 +451,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     const options = { lr: 0.5, eps: 1e-4, weightDecay: 0.25, decayMask: (name: string) => name === 'w3', schedule };
     const run = await adamw(tensors(lengths, 1), { ...backend, ...options });
     await expect(run.loadStateDict(dict)).rejects.toThrow(
-      `saved with functions as "betas" in param_groups[0]: make the optimizer with them, none is saved. With options: 'current' those of this run stay.`,
+      `saved with functions as "betas" in param_groups[0]: make the optimizer with them, none is saved. To keep the optimizer's options, load with options: 'current'.`,
     );
     run.freeze('w64');
     expect(await run.loadStateDict(dict, { options: 'current' })).toEqual({ missing: [], unexpected: [] });
@@ -531,7 +533,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     for (let t = 0; t < 2; t++) to.step({ fresh });
     const { state } = await to.stateDict();
     await expect(to.loadStateDict(dict)).rejects.toThrow(
-      'Expected the number of param_groups to be 3, got 2. With strict',
+      'Expected the number of param_groups to be 3, got 2. To load only the tensors that both have, load with strict',
     );
     const names = await to.loadStateDict(dict, { strict: false });
     expect(names).toEqual({ missing: ['fresh', 'late'], unexpected: ['old'] });
@@ -587,7 +589,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     const dict = await from.stateDict();
     const to = await adamw({ a: x(), b: x() }, { ...backend, lr: 0.125 });
     await expect(to.loadStateDict(dict, { strict: false })).rejects.toThrow(
-      'Group 0 has "a", "b", which the state dict has in param_groups[0] and in param_groups[1]: make the groups as the dict has them, or (except for Schedule-Free) load with options: \'current\'.',
+      'Group 0 has "a", "b", which the state dict has in param_groups[0] and in param_groups[1]: create the same groups as the state dict has, or (except for Schedule-Free) load with options: \'current\'.',
     );
     await to.loadStateDict(dict, { strict: false, options: 'current' });
     expect([to.groups[0].lr, to.stepOf('a'), to.stepOf('b'), to.completedSteps]).toEqual([0.125, 1, 1, 1]);

@@ -3,13 +3,13 @@
 
 import { bufferOf } from '../backends/webgpu/locate.js';
 import { checkUsage } from '../backends/webgpu/buffers.js';
-import { copyValues, ownProperties } from '../state/capture.js';
+import { copyValues } from '../state/capture.js';
 import type { StateDict, TensorState } from '../state/dict.js';
 import { load, takeOver } from '../state/load.js';
+import { readDict } from '../state/match.js';
 import { saveLazily } from '../state/save.js';
-import { readGroup } from '../state/saved-group.js';
 import { busily, checkIdle, type OptimizerState } from '../step/state.js';
-import { canCount, countFrom, expect, isRecord, show } from '../errors.js';
+import { canCount, countFrom, expect, ownOf, show } from '../errors.js';
 import type { Memory } from './ema.js';
 import type { IncompatibleNames } from '../state/how.js';
 
@@ -29,7 +29,7 @@ export async function loadBoth(
   options: unknown,
   taken: (steps: number | undefined) => void,
 ): Promise<IncompatibleNames> {
-  const { own, slow: slowOf, steps } = part(dict);
+  const { own, slow: slowOf, steps } = split(dict);
   const { dict: counts, params } = saveLazily(slow);
   const given = params.filter(({ name }) => slowOf.has(name));
   const values = given.map(({ name, length }): [string, Float32Array] => {
@@ -59,28 +59,22 @@ export function join({ state, param_groups: groups }: StateDict, steps: number):
   );
 }
 
-/** Splits what `join` joined: the optimizer's own state dict, the slow weights by name, and the steps. */
-function part(dict: unknown): { own: StateDict; slow: Map<string, unknown>; steps: number | undefined } {
-  const wanted = 'a record with state and param_groups';
-  const { state: given, param_groups: groups } = ownProperties(dict, 'the state dict', wanted);
-  expect(isRecord(given) && Array.isArray(groups), 'the state dict', wanted, dict);
-  const own = { state: ownProperties(given, 'state', 'a record') as StateDict['state'], param_groups: [] as unknown[] };
-  const ofIndex = new Map<string, unknown>();
-  for (const [index, each] of Object.entries(own.state)) {
-    const { [SLOT]: values, ...rest } = ownProperties(each, `the state of ${index}`, 'a record');
-    ofIndex.set(index, values);
-    if (Object.keys(rest).length > 0) own.state[index as unknown as number] = rest as TensorState;
-    else delete own.state[index as unknown as number];
-  }
+/** Splits what `join` joined: returns the optimizer's own state dict, the slow weights by name, and the steps. */
+function split(dict: unknown): { own: StateDict; slow: Map<string, unknown>; steps: number | undefined } {
+  const { state, groups, byName } = readDict(dict);
   const slow = new Map<string, unknown>();
+  for (const [name, { index, state: each = {} }] of byName) {
+    const { [SLOT]: values, ...rest } = ownOf(each);
+    slow.set(name, values);
+    if (Object.keys(rest).length > 0) state[index] = rest;
+    else delete state[index];
+  }
   let steps: number | undefined;
-  for (let g = 0, { length } = groups; g < length; g++) {
-    const { own: group, names, indices } = readGroup(groups[g], g, undefined);
-    own.param_groups.push({ ...group, params: indices, param_names: names });
-    for (const [i, name] of names.entries()) slow.set(name, ofIndex.get(String(indices[i])));
+  for (const { own: group, where } of groups) {
     const { lookahead_step: step } = group;
-    expect(step === undefined || canCount(step), `lookahead_step in param_groups[${g}]`, countFrom(0), step);
+    expect(step === undefined || canCount(step), `lookahead_step${where}`, countFrom(0), step);
     steps ??= step;
   }
-  return { own: own as unknown as StateDict, slow, steps };
+  const ownGroups = groups.map(({ own: group, indices, names }) => ({ ...group, params: indices, param_names: names }));
+  return { own: { state, param_groups: ownGroups } as unknown as StateDict, slow, steps };
 }

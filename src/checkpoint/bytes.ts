@@ -1,16 +1,13 @@
 // Checks and joins the bytes that callers pass.
 
 import { gone, isThere } from '../backends/memory.js';
-import { expect } from '../errors.js';
+import { expect, tagOf } from '../errors.js';
 
-const isBytes = (value: unknown): value is Uint8Array =>
-  Object.prototype.toString.call(value) === '[object Uint8Array]' && ArrayBuffer.isView(value);
+const isBytes = (value: unknown): value is Uint8Array => ArrayBuffer.isView(value) && tagOf(value) === 'Uint8Array';
+const isBuffer = (value: unknown): value is ArrayBuffer => tagOf(value) === 'ArrayBuffer';
 
 /** Whether a value is bytes and not a stream of them. */
 export const isBinary = (value: unknown): boolean => ArrayBuffer.isView(value) || isBuffer(value);
-
-const isBuffer = (value: unknown): value is ArrayBuffer =>
-  Object.prototype.toString.call(value) === '[object ArrayBuffer]';
 
 export function asBytes(value: unknown, what = 'the bytes', wanted = 'a Uint8Array or an ArrayBuffer'): Uint8Array {
   try {

@@ -3,18 +3,11 @@
 import { checkThere, isFloat32Array } from '../backends/memory.js';
 import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../errors.js';
 import type { StateDict } from '../state/dict.js';
-import { asBytes } from './bytes.js';
+import { readDict } from '../state/match.js';
+import { asBytes, bytesOf, concatenate } from './bytes.js';
 import { toFloats } from './floats.js';
 import type { HeaderBounds } from './header.js';
-import {
-  isSlot,
-  readOutline,
-  statesOf,
-  writeOutline,
-  type CheckpointOptions,
-  type Outline,
-  type Part,
-} from './outline.js';
+import { isSlot, readOutline, writeOutline, type CheckpointOptions, type Outline, type Part } from './outline.js';
 import { readFile } from './safetensors.js';
 
 /** The contents of a checkpoint. */
@@ -46,10 +39,8 @@ export function encodeCheckpoint(
     checkThere(array, 'parameter', name);
     given.push({ slot: 'param', name, length: array.length, array });
   }
-  const states = statesOf(stateDict);
-  const dict = ownOf(stateDict);
-  const state = ownOf(dict.state);
-  for (const [name, { index, state: each }] of states) {
+  const { state, byName } = readDict(stateDict);
+  for (const [name, { index, state: each }] of byName) {
     if (each === undefined) continue;
     const others = Object.entries(each).filter(([slot, value]) => {
       if (!isFloat32Array(value)) return true;
@@ -60,17 +51,9 @@ export function encodeCheckpoint(
     });
     state[index] = Object.fromEntries(others);
   }
-  const { header, parts } = writeOutline({ ...dict, state }, given, options);
-  const elements = parts.reduce((sum, { length }) => sum + length, 0);
-  const bytes = new Uint8Array(header.length + elements * Float32Array.BYTES_PER_ELEMENT);
-  bytes.set(header);
-  const data = new Float32Array(bytes.buffer, header.length);
-  let at = 0;
-  for (const { array, length } of parts) {
-    data.set(array, at);
-    at += length;
-  }
-  return bytes;
+  const { header, parts } = writeOutline({ ...stateDict, state: state as StateDict['state'] }, given, options);
+  const data = parts.map(({ array }) => bytesOf(array));
+  return concatenate(header, data);
 }
 
 /** Returns the contents of a checkpoint; its arrays are copies. Throws an Error unless the checkpoint is valid. */
@@ -90,13 +73,12 @@ export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
 }
 
 /** Returns the checkpoint of an outline and of the arrays of its parts. */
-export function assemble({ dict, metadata, parts }: Outline, arrays: readonly Float32Array[]): Checkpoint {
-  const states = statesOf(dict);
+export function assemble({ dict, byName, metadata, parts }: Outline, arrays: readonly Float32Array[]): Checkpoint {
   const params: [string, Float32Array][] = [];
   const shapes: [string, readonly number[]][] = [];
   for (const [i, { slot, name, shape }] of parts.entries()) {
     if (slot !== 'param') {
-      states.get(name)!.state![slot] = arrays[i];
+      byName.get(name)!.state![slot] = arrays[i];
       continue;
     }
     params.push([name, arrays[i]]);

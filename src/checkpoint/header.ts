@@ -141,14 +141,10 @@ export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
   reader.end();
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let end = 0;
-  for (const entry of entries) {
-    if (entry.begin !== end)
-      throw unexpected(
-        `the data of ${show(entry.name)}`,
-        `directly after the data before, at byte ${end}`,
-        entry.begin,
-      );
-    end = entry.end;
+  for (const { name, begin, end: next } of entries) {
+    const wanted = 'directly after the data before, at byte';
+    if (begin !== end) throw unexpected(`the data of ${show(name)}`, `${wanted} ${end}`, begin);
+    end = next;
   }
   return { metadata, entries };
 }

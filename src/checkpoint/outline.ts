@@ -3,8 +3,9 @@
 // The tensors are `param/<name>` and `<slot>/<name>`, with PyTorch's names of slots. A name may have a slash, a slot not. In
 // `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
-import { expect, expectOptions, isCount, isRecord, list, ownOf, show, unexpected } from '../errors.js';
-import type { StateDict, TensorState } from '../state/dict.js';
+import { expect, expectOptions, isRecord, list, noParameter, ownOf, show, unexpected } from '../errors.js';
+import type { StateDict } from '../state/dict.js';
+import { readDict, type SourceDict } from '../state/match.js';
 import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 
@@ -18,6 +19,7 @@ export interface Part {
 export interface Outline {
   /** Without its arrays. */
   readonly dict: StateDict;
+  readonly byName: SourceDict['byName'];
   readonly metadata: unknown;
   /** In the order of their data. */
   readonly parts: readonly (Part & { readonly shape: readonly number[] })[];
@@ -52,40 +54,6 @@ export function readOptions(options: unknown): CheckpointOptions {
   return ownOf<CheckpointOptions>(options);
 }
 
-/** The state of one tensor in a dict; undefined if it has not stepped. */
-interface IndexedState {
-  readonly index: number;
-  readonly state: TensorState | undefined;
-}
-
-/** Returns the states in a dict, by name. Throws an Error unless names, indices and states match. */
-export function statesOf(dict: unknown): Map<string, IndexedState> {
-  const { state, param_groups: groups } = ownOf<Record<string, unknown>>(isRecord(dict) ? dict : {});
-  const isDict = isRecord(state) && Array.isArray(groups);
-  expect(isDict, 'the state dict', 'a record with state and param_groups', dict);
-  const states = new Map<string, IndexedState>();
-  const indices = new Set<unknown>();
-  for (const [g, group] of (groups as unknown[]).entries()) {
-    const where = `param_groups[${g}]`;
-    expect(isRecord(group), where, 'a record', group);
-    const { params, param_names: names } = ownOf<Record<string, unknown>>(group);
-    const isNamed = Array.isArray(params) && Array.isArray(names) && params.length === names.length;
-    expect(isNamed, `params and param_names of ${where}`, 'arrays of the same length', names);
-    for (const [i, name] of (names as unknown[]).entries()) {
-      const index: unknown = (params as unknown[])[i];
-      if (typeof name !== 'string') throw unexpected(`param_names[${i}] of ${where}`, 'a string', name);
-      if (!isCount(index) || Object.is(index, -0)) throw unexpected(`params[${i}] of ${where}`, 'an index', index);
-      if (states.has(name) || indices.has(index))
-        throw new TypeError(`Parameter ${show(name)}, or its index ${index}, is listed twice in the state dict.`);
-      indices.add(index);
-      const each: unknown = Object.hasOwn(state, index) ? state[index] : undefined;
-      if (each !== undefined && !isRecord(each)) throw unexpected(`the state of ${show(name)}`, 'a record', each);
-      states.set(name, { index, state: each as TensorState | undefined });
-    }
-  }
-  return states;
-}
-
 /** Returns the header of a checkpoint, and its arrays in the order of their data. Checks names and indices. */
 export function writeOutline<Given extends Part>(
   dict: StateDict,
@@ -96,7 +64,7 @@ export function writeOutline<Given extends Part>(
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
   const unknown = Object.keys(shapes).filter((name) => !order.has(name));
-  if (unknown.length > 0) throw new TypeError(`There is a shape of ${list(unknown)}, but no such parameter.`);
+  if (unknown.length > 0) throw new TypeError(noParameter(unknown, ', listed in shapes', [...order.keys()]));
   const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
   const ranked = given.map((part) => ({ part, rank: rank(part) }));
   const parts = ranked.toSorted((a, b) => a.rank - b.rank).map(({ part }) => part);
@@ -153,14 +121,14 @@ export function readOutline({
   const [state, own] = [metadata.get('state'), metadata.get('metadata')];
   expect(state !== undefined, 'state in __metadata__', 'JSON', state);
   const dict = readJson(state, 'the state dict') as StateDict;
-  const states = statesOf(dict);
+  const { byName } = readDict(dict);
   const shapeOf = new Map<string, readonly number[]>();
   const parts = entries.map(({ name: key, dtype, shape }) => {
     if (dtype !== 'F32') throw unexpected(`dtype of ${show(key)}`, '"F32"', dtype);
     const slash = key.indexOf('/');
     const [slot, name] = [key.slice(0, Math.max(slash, 0)), key.slice(slash + 1)];
     if (!isSlot(slot)) throw unexpected('the name of a tensor', '"param/" or a slot and "/" before a parameter', key);
-    const known = states.get(name);
+    const known = byName.get(name);
     const isParam = slot === 'param';
     const isKnown = isParam ? known !== undefined : known?.state !== undefined;
     if (!isKnown) throw new TypeError(`The state dict does not have the tensor ${show(key)}.`);
@@ -169,7 +137,7 @@ export function readOutline({
     if (isParam) shapeOf.set(name, shape);
     return { slot, name, shape, length: count(shape) };
   });
-  const missing = [...states.keys()].filter((name) => !shapeOf.has(name));
+  const missing = [...byName.keys()].filter((name) => !shapeOf.has(name));
   if (missing.length > 0) throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.`);
   for (const { slot, name, shape } of parts) {
     const expected = shapeOf.get(name)!;
@@ -177,7 +145,7 @@ export function readOutline({
     if (!isAlike)
       throw unexpected(`the shape of ${slot} of ${show(name)}`, `the parameter's, [${expected.join()}]`, shape);
   }
-  return { dict, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
+  return { dict, byName, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
 }
 
 /** Whether this is a word, so neither "__proto__" nor empty. */

@@ -1,6 +1,6 @@
 // safetensors files of any tensors (https://huggingface.co/docs/safetensors): the header, then the data.
 
-import { expect, expectArguments, expectKeys, expectOptions, isRecord, ownOf, show } from '../errors.js';
+import { expect, expectArguments, expectKeys, expectOptions, isRecord, ownOf, show, tagOf } from '../errors.js';
 import { asBytes, concatenate } from './bytes.js';
 import { checkFloats, toFloats } from './floats.js';
 import {
@@ -98,7 +98,7 @@ export function serializeSafetensors(
 }
 
 function checkMap(map: unknown, what: string): void {
-  expect(Object.prototype.toString.call(map) === '[object Map]', what, 'a Map by name', map);
+  expect(tagOf(map) === 'Map', what, 'a Map by name', map);
   for (const name of (map as ReadonlyMap<unknown, unknown>).keys()) {
     expect(typeof name === 'string', `a name in ${what}`, 'a string', name);
   }

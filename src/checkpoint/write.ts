@@ -1,8 +1,8 @@
 // Saves an optimizer to a checkpoint, and loads it.
 
 import type { Optimizer } from '../optimizer.js';
-import { expect, expectArguments, list, ownOf, show } from '../errors.js';
-import { LOOSELY, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
+import { expect, expectArguments, list, noParameter, ownOf, show } from '../errors.js';
+import { TO_LOAD_COMMON, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
 import { asBytes, bytesOf, isBinary } from './bytes.js';
 import { assemble, decode, encodeCheckpoint, type Checkpoint } from './codec.js';
 import type { HeaderBounds } from './header.js';
@@ -144,13 +144,12 @@ function checkFits({ parts }: Outline, optimizer: AnyOptimizer, strict: boolean)
   for (const { slot, name, length } of parts) {
     const own = lengths.get(name);
     if (own === undefined && !strict) continue;
-    if (own === undefined)
-      throw new TypeError(`There is no parameter ${show(name)}; there is ${list([...lengths.keys()])}.${LOOSELY}`);
+    if (own === undefined) throw new TypeError(noParameter([name], '', [...lengths.keys()]) + TO_LOAD_COMMON);
     if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
   }
   const given = new Set(parts.map(({ name }) => name));
   const missing = [...lengths.keys()].filter((name) => !given.has(name));
   if (strict && missing.length > 0)
-    throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.${LOOSELY}`);
+    throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.${TO_LOAD_COMMON}`);
   return (name) => lengths.has(name);
 }

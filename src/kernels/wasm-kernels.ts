@@ -2,7 +2,7 @@
 
 import { Unavailable, type WasmSource } from '../backends/backend.js';
 import { bind, checkWasm, compile, compileKernel } from '../backends/cpu/module.js';
-import { expect, expectArguments, expectOptions, ownOf } from '../errors.js';
+import { expect, expectArguments, expectOptions, ownOf, tagOf } from '../errors.js';
 import { kernels, type KernelName } from './table.js';
 
 /**
@@ -34,8 +34,7 @@ export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSo
   expectArguments(arguments.length, 2, 'wasmKernels');
   expectOptions(options, 'wasmKernels', ['wasm']);
   const { wasm } = ownOf(options);
-  const isMemory = Object.prototype.toString.call(memory) === '[object WebAssembly.Memory]';
-  expect(isMemory, 'the memory', 'a WebAssembly.Memory', memory);
+  expect(tagOf(memory) === 'WebAssembly.Memory', 'the memory', 'a WebAssembly.Memory', memory);
   expect(memory.buffer instanceof ArrayBuffer, 'the memory', 'not shared', memory.buffer);
   checkWasm(wasm);
   const own = wasm && bind(compile(wasm), memory);

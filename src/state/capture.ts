@@ -10,30 +10,28 @@ export function ownProperties(value: unknown, what: string, wanted: string): Rec
   return ownOf(value);
 }
 
-/** A list of names, `key` of a group. A hole is refused at once, so that a long sparse array costs nothing. */
+/** Returns a copy of `key` of a group, a list of names. */
 export const copyNames = (value: unknown, key: string, where: string): string[] =>
-  copyList(value, key, where, 'an array of names', 'a string', (item) => typeof item === 'string') as string[];
+  copyList(value, key, where, 'a string', (item) => typeof item === 'string');
 
-/** A list of indices, `key` of a group. */
+/** Returns a copy of `key` of a group, a list of indices. */
 export const copyIndices = (value: unknown, key: string, where: string): number[] =>
-  copyList(value, key, where, 'an array of indices', 'a whole number of at least 0', (item) => {
-    return isCount(item) && !Object.is(item, -0);
-  }) as number[];
+  copyList(value, key, where, 'a whole number of at least 0', (item) => isCount(item) && !Object.is(item, -0));
 
-function copyList(
+function copyList<Item>(
   value: unknown,
   key: string,
   where: string,
   wanted: string,
-  wantedItem: string,
-  accepts: (item: unknown) => boolean,
-): unknown[] {
-  expect(Array.isArray(value), key + where, wanted, value);
-  const copy: unknown[] = [];
+  isItem: (item: unknown) => boolean,
+): Item[] {
+  expect(Array.isArray(value), key + where, `an array, each item ${wanted}`, value);
+  const copy: Item[] = [];
   for (let i = 0, { length } = value; i < length; i++) {
     const item: unknown = value[i];
-    expect(accepts(item), `${key}[${i}]${where}`, wantedItem, item);
-    copy.push(item);
+    // Also refuses the first hole of a long sparse array.
+    expect(isItem(item), `${key}[${i}]${where}`, wanted, item);
+    copy.push(item as Item);
   }
   return copy;
 }

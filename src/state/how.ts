@@ -27,10 +27,10 @@ export interface IncompatibleNames {
 }
 
 /** What to do about options that differ. */
-export const KEEPING = " With options: 'current' those of this run stay.";
+export const TO_KEEP_OPTIONS = " To keep the optimizer's options, load with options: 'current'.";
 
 /** What to do about tensors that only one side has. */
-export const LOOSELY = ' With strict: false those that both have are taken over.';
+export const TO_LOAD_COMMON = ' To load only the tensors that both have, load with strict: false.';
 
 /** Reads the options of `what`, each once; it may have `others`. */
 export function readHow<Other extends string = never>(

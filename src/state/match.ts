@@ -1,56 +1,68 @@
-// Which groups and tensors of a state dict are those of the optimizer.
+// Reads the groups of a state dict, and finds which of them has which tensor.
 
-import { expect, list, show } from '../errors.js';
+import { expect, isRecord, list, ownOf, show, unexpected } from '../errors.js';
 import type { Group } from '../step/group.js';
-import { readGroup, type Saved } from './saved-group.js';
-import { LOOSELY } from './how.js';
+import { ownProperties } from './capture.js';
+import { readGroup, type SourceGroup } from './saved-group.js';
+import { TO_LOAD_COMMON } from './how.js';
 
-/** Where a dict has a tensor. */
-export interface Place {
-  readonly saved: Saved;
+/** Where a state dict has a tensor. */
+interface Place {
+  readonly saved: SourceGroup;
   /** Its key in the dict's `state`. */
-  readonly index: string;
+  readonly index: number;
+  /** Undefined if it has not stepped yet. */
+  readonly state: Record<string, unknown> | undefined;
 }
 
-/** The groups of a dict, and where it has which tensor, by name. */
-export interface Places {
-  readonly groups: readonly Saved[];
+/** A state dict, read once. Its options and arrays are not checked yet. */
+export interface SourceDict {
+  readonly state: Record<string, unknown>;
+  readonly groups: readonly SourceGroup[];
   readonly byName: ReadonlyMap<string, Place>;
 }
 
-/** Reads the groups of a dict: with `isStrict` one for each of the optimizer's, of the same names; else any. */
-export function readPlaces(given: unknown, groups: readonly Group[], isStrict: boolean): Places {
-  expect(Array.isArray(given), 'param_groups', isStrict ? `an array of ${groups.length}` : 'an array', given);
+/** Reads a state dict. `expected`: the names of the tensors in each group; undefined accepts any groups. */
+export function readDict(dict: unknown, expected?: readonly (readonly string[])[]): SourceDict {
+  const wanted = 'a record with state and param_groups';
+  const { state: states, param_groups: given } = ownProperties(dict, 'the state dict', wanted);
+  expect(isRecord(states), 'the state dict', wanted, dict);
+  const state = ownOf(states);
+  expect(Array.isArray(given), 'param_groups', 'an array', given);
   const { length } = given;
-  if (isStrict && length !== groups.length) {
-    throw new TypeError(`Expected the number of param_groups to be ${groups.length}, got ${length}.${LOOSELY}`);
+  if (expected !== undefined && length !== expected.length) {
+    const what = `the number of param_groups to be ${expected.length}`;
+    throw new TypeError(`Expected ${what}, got ${length}.${TO_LOAD_COMMON}`);
   }
-  const savedGroups: Saved[] = [];
+  const groups: SourceGroup[] = [];
   const byName = new Map<string, Place>();
   const indices = new Set<number>();
   for (let g = 0; g < length; g++) {
-    const saved = readGroup(given[g], g, isStrict ? groups[g].names : undefined);
-    savedGroups.push(saved);
+    const saved = readGroup(given[g], g, expected?.[g]);
+    groups.push(saved);
     for (const [i, name] of saved.names.entries()) {
       const index = saved.indices[i];
       const again = indices.has(index) ? `Parameter ${index}` : byName.has(name) ? `The parameter ${show(name)}` : '';
       if (again !== '') throw new TypeError(`${again} is listed twice in the state dict, again${saved.where}.`);
       indices.add(index);
-      byName.set(name, { saved, index: String(index) });
+      const each = state[index];
+      if (each !== undefined && !isRecord(each)) throw unexpected(`the state of ${show(name)}`, 'a record', each);
+      byName.set(name, { saved, index, state: each });
     }
   }
-  return { groups: savedGroups, byName };
+  return { state, groups, byName };
 }
 
 /**
- * The group of the dict that has the tensors of a group of the optimizer; undefined if none has any. Throws if several
- * have some and `needsOne`: options, for example, can come from one group only.
+ * Returns the group of the state dict that has tensors of `group`; undefined if none has. Throws if several have some and
+ * `needsOne`: options, for example, can come from one group only.
  */
-export function sourceOf({ names, index }: Group, { byName }: Places, needsOne: boolean): Saved | undefined {
+export function sourceOf({ names, index }: Group, { byName }: SourceDict, needsOne: boolean): SourceGroup | undefined {
   const [first, second] = new Set(names.flatMap((name) => byName.get(name)?.saved ?? []));
   if (second === undefined || !needsOne) return first;
   const both = list([first, second].map(({ names: of }) => of.find((name) => names.includes(name))!));
-  const how = "make the groups as the dict has them, or (except for Schedule-Free) load with options: 'current'";
+  const how =
+    "create the same groups as the state dict has, or (except for Schedule-Free) load with options: 'current'";
   const which = `the state dict has${first.where} and${second.where}`;
   throw new TypeError(`Group ${index} has ${both}, which ${which}: ${how}.`);
 }

@@ -8,8 +8,8 @@ import { hasMemory } from '../algorithms/schedule.js';
 import { list, show } from '../errors.js';
 import { copyNames } from './capture.js';
 import { savedOptions } from './dict.js';
-import type { Saved } from './saved-group.js';
-import { KEEPING } from './how.js';
+import type { SourceGroup } from './saved-group.js';
+import { TO_KEEP_OPTIONS } from './how.js';
 
 /**
  * Options in dicts of PyTorch and of upstream's Schedule-Free that not every algorithm has. Such dicts do not name their
@@ -26,7 +26,7 @@ const telling: ReadonlySet<string> = new Set([
 ]);
 
 /** Throws for a group of another algorithm, or one that is not in PyTorch's words. */
-export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: Saved): void {
+export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: SourceGroup): void {
   const keys = Object.keys(own);
   const isOption = (key: string): boolean => Object.hasOwn(algorithm.defaults, camelCase(key));
   const unknown = keys.filter((key) => telling.has(key) && !isOption(key) && !Object.hasOwn(algorithm.identity, key));
@@ -47,7 +47,7 @@ export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: Saved): 
 }
 
 /** The options that are to be taken over; those that are functions here stay what they are. */
-export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, saved: Saved): GroupOptions {
+export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, saved: SourceGroup): GroupOptions {
   const { where } = saved;
   checkFunctions(options, saved);
   const loaded = readOptions(algorithm, options, saved);
@@ -55,7 +55,7 @@ export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, sa
     const mine = options[name as keyof GroupOptions];
     if (algorithm.fixed.includes(name as keyof GroupOptions) && value !== mine) {
       throw new TypeError(
-        `This optimizer was made with ${name} = ${show(mine)}, got ${show(value)}${where}.${KEEPING}`,
+        `This optimizer was made with ${name} = ${show(mine)}, got ${show(value)}${where}.${TO_KEEP_OPTIONS}`,
       );
     }
   }
@@ -67,7 +67,7 @@ export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, sa
 export function readOptions(
   algorithm: AnyAlgorithm,
   options: Readonly<GroupOptions>,
-  { own, where }: Saved,
+  { own, where }: SourceGroup,
 ): GroupOptions {
   const entries = savedOptions(algorithm).flatMap((name) => {
     const value = own[snakeCase(name)];
@@ -85,7 +85,7 @@ const copyPair = (value: readonly unknown[]): unknown[] =>
   Array.from({ length: Math.min(value.length, 3) }, (_, i) => value[i]);
 
 /** Throws where the dict was saved with a function that is not given anew: without it training would go another way. */
-function checkFunctions(options: GroupOptions, { own, where }: Saved): void {
+function checkFunctions(options: GroupOptions, { own, where }: SourceGroup): void {
   const saved = own.functions === undefined ? [] : copyNames(own.functions, 'functions', where);
   const values = options as Readonly<Record<string, unknown>>;
   const isGiven = (name: string): boolean =>
@@ -94,7 +94,7 @@ function checkFunctions(options: GroupOptions, { own, where }: Saved): void {
   if (missing.length === 0) return;
   const what = `${list(missing)}${where}`;
   throw new TypeError(
-    `The state dict was saved with functions as ${what}: make the optimizer with them, none is saved.${KEEPING}`,
+    `The state dict was saved with functions as ${what}: make the optimizer with them, none is saved.${TO_KEEP_OPTIONS}`,
   );
 }
 
@@ -117,7 +117,7 @@ export function checkAverage(
 }
 
 /** The memory of a schedule, as a copy; undefined where the dict has none. */
-export function parseMemory(schedule: CommonOptions['schedule'], { own, where }: Saved): unknown {
+export function parseMemory(schedule: CommonOptions['schedule'], { own, where }: SourceGroup): unknown {
   if (own.schedule === undefined) return undefined;
   if (hasMemory(schedule)) return copyMemory(own.schedule, `schedule${where}`);
   const how = 'make this optimizer with such a schedule, or reduceOnPlateau anew';

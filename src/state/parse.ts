@@ -7,12 +7,12 @@ import type { Tensor } from '../backends/layout.js';
 import type { Rule } from '../rules/rule.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { hasMemory } from '../algorithms/schedule.js';
-import { canCount, countFrom, expect, isRecord, list, noParameter, show, unexpected } from '../errors.js';
+import { canCount, countFrom, expect, list, noParameter, ownOf, show, unexpected } from '../errors.js';
 import type { Group } from '../step/group.js';
 import { copyValues, ownProperties } from './capture.js';
-import { checkNoDecay, completedOf, frozenOf, parseState, type Saved } from './saved-group.js';
-import { LOOSELY, type IncompatibleNames, type LoadOptions } from './how.js';
-import { readPlaces, sourceOf, type Places } from './match.js';
+import { checkNoDecay, completedOf, namesIn, parseState, type SourceGroup } from './saved-group.js';
+import { TO_LOAD_COMMON, type IncompatibleNames, type LoadOptions } from './how.js';
+import { readDict, sourceOf, type SourceDict } from './match.js';
 import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } from './parse-options.js';
 
 /** What a dict says of one group of the optimizer, checked. */
@@ -51,20 +51,16 @@ export function parse(
   dict: unknown,
   { options, strict }: Required<LoadOptions>,
 ): Parsed {
-  const wanted = 'a record with state and param_groups';
-  const own = ownProperties(dict, 'the state dict', wanted);
-  expect(isRecord(own.state), 'the state dict', wanted, dict);
-  const state = ownProperties(own.state, 'state', 'a record');
-  const places = readPlaces(own.param_groups, groups, strict);
+  const source = readDict(dict, strict ? groups.map(({ names }) => names) : undefined);
   const loaded = groups.flatMap((group, g): Loaded[] => {
     const isOne = options === 'saved' || algorithm.group !== undefined;
-    const saved = strict ? places.groups[g] : sourceOf(group, places, isOne);
-    return saved === undefined ? [] : [parseGroup(algorithm, group, saved, places, state, options === 'current')];
+    const saved = strict ? source.groups[g] : sourceOf(group, source, isOne);
+    return saved === undefined ? [] : [parseGroup(algorithm, group, saved, source, options === 'current')];
   });
-  const indices = new Set([...places.byName.values()].map(({ index }) => index));
-  const unknown = Object.keys(state).filter((index) => !indices.has(index));
+  const indices = new Set(Array.from(source.byName.values(), ({ index }) => String(index)));
+  const unknown = Object.keys(source.state).filter((index) => !indices.has(index));
   if (unknown.length > 0) throw new TypeError(`The state dict has state for ${list(unknown)}, which is in no group.`);
-  const said = places.groups.flatMap((saved) => completedOf(saved) ?? []);
+  const said = source.groups.flatMap((saved) => completedOf(saved) ?? []);
   // Dicts of other systems have no completed_steps: then it is the largest counter of the groups, or of the tensors.
   const counts = loaded.flatMap(({ remembered: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
   const names = groups.flatMap((group) => group.names);
@@ -75,17 +71,16 @@ export function parse(
       (most: number | undefined, count) => Math.max(most ?? 0, count),
       undefined,
     ),
-    missing: names.filter((name) => !places.byName.has(name)),
-    unexpected: [...places.byName.keys()].filter((name) => !known.has(name)),
+    missing: names.filter((name) => !source.byName.has(name)),
+    unexpected: [...source.byName.keys()].filter((name) => !known.has(name)),
   };
 }
 
 function parseGroup(
   algorithm: AnyAlgorithm,
   group: Group,
-  saved: Saved,
-  { byName }: Places,
-  state: Readonly<Record<string, unknown>>,
+  saved: SourceGroup,
+  { byName }: SourceDict,
   keepsOptions: boolean,
 ): Loaded {
   const { spec, entries, rule } = group;
@@ -95,12 +90,12 @@ function parseGroup(
   const { remembered, isTraining } = parseState(algorithm, options, saved);
   const hasSchedule = !keepsOptions || hasMemory(options.schedule);
   const memory = hasSchedule ? parseMemory(options.schedule, saved) : undefined;
-  const frozen = keepsOptions ? undefined : frozenOf(saved);
+  const frozen = keepsOptions ? undefined : namesIn(saved, 'frozen');
   if (!keepsOptions) checkNoDecay(saved, group);
   const found = entries.filter(({ tensor }) => byName.has(tensor.name));
   const tensors = found.map((entry): LoadedTensor => {
     const { name, isFrozen } = entry.tensor;
-    const each = parseTensor(algorithm, state[byName.get(name)!.index], entry.tensor, rule);
+    const each = parseTensor(algorithm, byName.get(name)!.state, entry.tensor, rule);
     return { entry, isFrozen: frozen?.has(name) ?? isFrozen, ...each };
   });
   const parsed = { group, where: saved.where, options: loaded, remembered, isTraining, memory, tensors };
@@ -109,7 +104,11 @@ function parseGroup(
 }
 
 /** Throws if parameters would be taken for those of another mode, or of another beta1 or momentum in train mode. */
-function checkAverages(algorithm: AnyAlgorithm, saved: Saved, { group, options, isTraining, tensors }: Loaded): void {
+function checkAverages(
+  algorithm: AnyAlgorithm,
+  saved: SourceGroup,
+  { group, options, isTraining, tensors }: Loaded,
+): void {
   const { spec, entries } = group;
   const next = { ...spec.options, ...options };
   const isLoaded = tensors.some(({ slots }) => slots !== undefined);
@@ -137,7 +136,7 @@ export function parseParams(
   const entries = groups.flatMap((group) => group.entries);
   const names = new Set(entries.map(({ tensor }) => tensor.name));
   const unknown = Object.keys(own).filter((name) => !names.has(name));
-  if (strict && unknown.length > 0) throw new TypeError(noParameter(unknown, '', [...names]) + LOOSELY);
+  if (strict && unknown.length > 0) throw new TypeError(noParameter(unknown, '', [...names]) + TO_LOAD_COMMON);
   const isMissing = (name: string): boolean => !strict && own[name] === undefined;
   const missing = [...names].filter(isMissing);
   const given = entries.filter(({ tensor }) => !isMissing(tensor.name));
@@ -150,13 +149,13 @@ export function parseParams(
 
 function parseTensor(
   algorithm: AnyAlgorithm,
-  state: unknown,
+  state: Readonly<Record<string, unknown>> | undefined,
   { name: tensor, length }: Tensor,
   rule: Rule,
 ): Pick<LoadedTensor, 'step' | 'slots'> {
   if (state === undefined) return { step: 0, slots: undefined };
   const what = `state of ${show(tensor)}`;
-  const own = ownProperties(state, `the ${what}`, 'a record');
+  const own = ownOf(state);
   const { step } = own;
   if (algorithm.group === undefined) expect(canCount(step, 1), `step in the ${what}`, countFrom(1), step);
   const known = new Set(['step', ...rule.slots, ...Object.keys(algorithm.derived ?? {})]);

@@ -2,13 +2,13 @@
 
 import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
-import { canCount, countFrom, expect, list, noParameter, show } from '../errors.js';
+import { canCount, countFrom, expect, list, noParameter } from '../errors.js';
 import type { Group } from '../step/group.js';
 import { copyIndices, copyNames, ownProperties } from './capture.js';
-import { KEEPING, LOOSELY } from './how.js';
+import { TO_KEEP_OPTIONS, TO_LOAD_COMMON } from './how.js';
 
 /** A group of a state dict, read once. */
-export interface Saved {
+export interface SourceGroup {
   /** Where errors say that it is: " in param_groups[0]". */
   readonly where: string;
   readonly own: Readonly<Record<string, unknown>>;
@@ -18,53 +18,53 @@ export interface Saved {
 }
 
 /**
- * Reads group `g` of a dict. Its names have to be `expected`, or with undefined may be any. PyTorch saves names only of
- * named parameters: without them the order tells.
+ * Reads group `g` of a dict. Its tensors must be those named in `expected`, in any order; undefined accepts any. PyTorch
+ * saves names only of named parameters: without names they are in the order of `expected`.
  */
-export function readGroup(group: unknown, g: number, expected: readonly string[] | undefined): Saved {
+export function readGroup(group: unknown, g: number, expected: readonly string[] | undefined): SourceGroup {
   const where = ` in param_groups[${g}]`;
   const own = ownProperties(group, `param_groups[${g}]`, 'a record with params');
   const indices = copyIndices(own.params, 'params', where);
   const names = own.param_names === undefined ? expected : copyNames(own.param_names, 'param_names', where);
   if (names === undefined)
     throw new TypeError(`Expected param_names${where}, by which its tensors are found, got none.`);
-  const known = new Set(expected ?? names);
-  const rest = new Set(expected);
-  const seen = new Set<string>();
-  for (const name of names) {
-    if (!known.has(name)) throw new TypeError(noParameter([name], where, [...known]) + LOOSELY);
-    if (seen.has(name)) throw new TypeError(`The parameter ${show(name)} is listed twice${where}.`);
-    seen.add(name);
-    rest.delete(name);
-  }
-  if (rest.size > 0) throw new TypeError(`The state dict lacks the parameter ${list([...rest])}${where}.${LOOSELY}`);
+  if (expected !== undefined) checkNames(names, expected, where);
   expect(indices.length === names.length, `the number of params${where}`, String(names.length), indices.length);
   return { where, own, names, indices };
 }
 
-/** The names that `key` of a saved group lists; undefined if it has no such key. */
-function someOf({ own, names, where }: Saved, key: string, what: string): ReadonlySet<string> | undefined {
-  if (own[key] === undefined) return undefined;
-  const some = copyNames(own[key], key, where);
-  const known = new Set(names);
-  const unknown = some.filter((name) => !known.has(name));
-  if (unknown.length > 0) throw new TypeError(`There is no parameter ${list(unknown)} to be ${what}${where}.`);
-  return new Set(some);
+function checkNames(names: readonly string[], expected: readonly string[], where: string): void {
+  const [given, known] = [new Set(names), new Set(expected)];
+  const unknown = names.filter((name) => !known.has(name));
+  if (unknown.length > 0) throw new TypeError(noParameter(unknown, where, expected) + TO_LOAD_COMMON);
+  const missing = expected.filter((name) => !given.has(name));
+  if (missing.length === 0) return;
+  throw new TypeError(`The state dict lacks the parameter ${list(missing)}${where}.${TO_LOAD_COMMON}`);
 }
 
-/** Which tensors are to be frozen; PyTorch's dicts do not say. */
-export const frozenOf = (saved: Saved): ReadonlySet<string> | undefined => someOf(saved, 'frozen', 'frozen');
+/** Returns the names in the list `key` of a saved group; undefined for dicts without it, such as PyTorch's. */
+export function namesIn(
+  { own, names, where }: SourceGroup,
+  key: 'frozen' | 'no_decay',
+): ReadonlySet<string> | undefined {
+  if (own[key] === undefined) return undefined;
+  const listed = copyNames(own[key], key, where);
+  const known = new Set(names);
+  const unknown = listed.filter((name) => !known.has(name));
+  if (unknown.length > 0) throw new TypeError(noParameter(unknown, `, listed as ${key}${where}`, names));
+  return new Set(listed);
+}
 
-/** Throws where the dict spares other tensors from decay than the optimizer's mask does. */
-export function checkNoDecay(saved: Saved, { entries }: Group): void {
-  const spared = someOf(saved, 'no_decay', 'spared');
+/** Throws if the optimizer's decay mask disagrees with the dict. */
+export function checkNoDecay(saved: SourceGroup, { entries }: Group): void {
+  const spared = namesIn(saved, 'no_decay');
   if (spared === undefined) return;
   const shared = new Set(saved.names);
   const others = entries.filter(({ tensor: { name, decays } }) => shared.has(name) && decays === spared.has(name));
   if (others.length === 0) return;
   const which = list(others.map(({ tensor }) => tensor.name));
   throw new TypeError(
-    `The decay mask of this optimizer disagrees on ${which} with the state dict${saved.where}.${KEEPING}`,
+    `The decay mask of this optimizer disagrees on ${which} with the state dict${saved.where}.${TO_KEEP_OPTIONS}`,
   );
 }
 
@@ -72,7 +72,7 @@ export function checkNoDecay(saved: Saved, { entries }: Group): void {
 export function parseState(
   { group, average }: AnyAlgorithm,
   options: Readonly<GroupOptions>,
-  { own, where }: Saved,
+  { own, where }: SourceGroup,
 ): { remembered: GroupState; isTraining: boolean } {
   const remembered: GroupState = {};
   for (const [name, first] of Object.entries(group?.first ?? {})) {
@@ -96,7 +96,7 @@ export function parseState(
 }
 
 /** How many steps schedules have counted, where the dict says so. */
-export function completedOf(saved: Saved): number | undefined {
+export function completedOf(saved: SourceGroup): number | undefined {
   const { completed_steps: completed } = saved.own;
   const isGood = completed === undefined || canCount(completed);
   expect(isGood, `completed_steps${saved.where}`, countFrom(0), completed);

@@ -2,7 +2,7 @@
 // (src/entries/) provides the kernels as its runtime can load them.
 
 import { gone } from '../memory.js';
-import { expect, show } from '../../errors.js';
+import { expect, show, tagOf } from '../../errors.js';
 import type { Rule } from '../../rules/rule.js';
 import { Unavailable, type WasmSource } from '../backend.js';
 
@@ -106,9 +106,8 @@ export function bytesOf(source: BufferSource): Uint8Array<ArrayBuffer> {
 /** Checks the wasm magic number (an HTML error page lacks it). */
 const isWasm = (bytes: Uint8Array): boolean => [0x00, 0x61, 0x73, 0x6d].every((byte, i) => bytes[i] === byte);
 
-export const isBytes = (value: unknown): boolean => ArrayBuffer.isView(value) || tag(value) === 'ArrayBuffer';
-const isModule = (value: unknown): boolean => tag(value) === 'WebAssembly.Module';
-const tag = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+export const isBytes = (value: unknown): boolean => ArrayBuffer.isView(value) || tagOf(value) === 'ArrayBuffer';
+const isModule = (value: unknown): boolean => tagOf(value) === 'WebAssembly.Module';
 
 /**
  * Compiles bytes, synchronously, since they are a few kB; returns a compiled module itself. Chromium before 114
