@@ -11,12 +11,9 @@ import { installed, output } from './row.js';
 
 const forbiddenNames = new Set(['eval', 'Function', 'require', 'process']);
 
-/**
- * Finds code that a runtime may forbid or lack. A method named `eval` is fine: Schedule-Free has one. Only wide.js may
- * have `import.meta`: bundles that do not call `enableWideSimd` lack that file (matrix/sizes.ts).
- */
-const forbidden = (file: string, node: any, parent: any): boolean =>
-  (node.type === 'MetaProperty' && node.meta.name === 'import' && file !== 'wide.js') ||
+/** Finds code that a runtime may forbid or lack. A method named `eval` is fine: Schedule-Free has one. */
+const forbidden = (node: any, parent: any): boolean =>
+  (node.type === 'MetaProperty' && node.meta.name === 'import') ||
   (node.type === 'Identifier' && forbiddenNames.has(node.name) && parent.key !== node && parent.property !== node);
 
 export async function checkPackage(tarball: string, folder: string): Promise<string[]> {
@@ -40,7 +37,7 @@ export async function checkPackage(tarball: string, folder: string): Promise<str
     const code = await readFile(path, 'utf8');
     walk(parseAst(code), {
       enter(node: any, parent: any) {
-        if (forbidden(name, node, parent)) problems.push(`dist/${name} has ${code.slice(parent.start, parent.end)}.`);
+        if (forbidden(node, parent)) problems.push(`dist/${name} has ${code.slice(parent.start, parent.end)}.`);
       },
     });
     await bundles(path).catch((error) => problems.push(`dist/${name}: ${error}`));

@@ -9,7 +9,7 @@ export interface NodeProcess {
 
 /** node:fs. */
 export interface NodeFs {
-  readFileSync(path: URL): Uint8Array<ArrayBuffer>;
+  readFileSync(path: URL | string): Uint8Array<ArrayBuffer>;
 }
 
 /** node:v8. */

@@ -65,10 +65,25 @@ export function enableWideSimd(
 function readCore(): Uint8Array<ArrayBuffer> {
   try {
     const fs = nodeProcess()!.getBuiltinModule!('node:fs') as NodeFs;
-    // webpack copies the file for programs that call `enableWideSimd`. Vite would copy it for all, hence the comment.
-    return fs.readFileSync(new URL(/* @vite-ignore */ './core.wasm', import.meta.url));
+    const core = ownAddress().replace(/[^/\\]*$/, 'core.wasm');
+    return fs.readFileSync(core.startsWith('file:') ? new URL(core) : core);
   } catch (error) {
     throw new Unavailable(`core.wasm cannot be read beside this code (${error}); its bytes may be passed`);
+  }
+}
+
+/**
+ * Returns the URL or path of this file, from V8's stack traces. Not from `import.meta`: engines without modules refuse files
+ * that have it, and bundlers would copy core.wasm for every program.
+ */
+function ownAddress(): string {
+  const v8 = Error as { prepareStackTrace?: (error: Error, calls: { getFileName(): string }[]) => unknown };
+  const { prepareStackTrace } = v8;
+  try {
+    v8.prepareStackTrace = (_, [here]) => here.getFileName();
+    return new Error('here').stack!;
+  } finally {
+    v8.prepareStackTrace = prepareStackTrace;
   }
 }
 
