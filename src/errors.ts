@@ -1,17 +1,20 @@
-// What error messages are made of. Every refusal is a sentence with the offending value in it.
+// Builds error messages: each is a sentence that contains the offending value.
 
-/** Throws unless `ok`. In a step, where even a string costs, ask first and throw `unexpected` yourself. */
+/**
+ * Throws unless `ok`. A step must not allocate: where `what` or `wanted` is built, test first and throw `unexpected`.
+ */
 export function expect(ok: boolean, what: string, wanted: string, value: unknown): asserts ok {
   if (!ok) throw unexpected(what, wanted, value);
 }
 
+/** Returns the TypeError for a bad value. */
 export const unexpected = (what: string, wanted: string, value: unknown): TypeError =>
   new TypeError(`Expected ${what} to be ${wanted}, got ${show(value)}.`);
 
-/** A record: an object with named properties, as opposed to an array, a Map, a Promise or anything else of a class. */
+/** Returns whether `value` is an object with named properties: not an array, a Map, a Promise or another built-in. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   try {
-    // Whole, since a part of it would be a new string, and a step asks this.
+    // Compare the whole string: a slice would allocate a string in each step.
     return Object.prototype.toString.call(value) === '[object Object]';
   } catch {
     // A revoked Proxy, or a tag that throws.
@@ -19,10 +22,10 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   }
 }
 
-/** 'Map' for a Map. */
+/** Returns 'Map' for a Map. */
 export const tagOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
 
-/** Throws unless the options of `what` are a record, of these names alone. */
+/** Throws unless `options` is a record that has only these names. `what` is the function that takes it. */
 export function expectOptions(
   options: unknown,
   what: string,
@@ -32,18 +35,18 @@ export function expectOptions(
   expectKeys(options, what, names, 'option');
 }
 
-/** Throws unless a record has own keys of these names alone; `kind` is what it calls them. */
+/** Throws unless all own keys of a record are among `names`. The message calls a key a `kind`. */
 export function expectKeys(record: object, what: string, names: readonly string[], kind = 'key'): void {
   const unknown = Object.keys(record).filter((name) => !names.includes(name));
   if (unknown.length === 0) return;
   throw new TypeError(`Unknown ${kind} ${list(unknown)}; ${what} has ${list(names)}.${suggest(unknown[0], names)}`);
 }
 
-/** What to say of names that no parameter has. */
+/** Returns the message for names that no parameter has. */
 export const noParameter = (unknown: readonly string[], where: string, known: readonly string[]): string =>
   `There is no parameter ${list(unknown)}${where}; there are ${list(known)}.${suggest(unknown[0], known)}`;
 
-/** Throws for more arguments than `what` takes: an option outside of the record of options would act on nothing. */
+/** Throws for more than `most` arguments: an option that is not in the options record would have no effect. */
 export function expectArguments(given: number, most: number, what: string): void {
   if (given > most) throw tooMany(given, most, what);
 }
@@ -51,14 +54,14 @@ export function expectArguments(given: number, most: number, what: string): void
 const tooMany = (given: number, most: number, what: string): TypeError =>
   unexpected(`the number of arguments of ${what}`, `at most ${most}`, given);
 
-/** Not null as a prototype, since engines read an object without any more slowly. */
-const bare = /* @__PURE__ */ Object.create(null) as object;
+/** An empty prototype. Engines read an object whose prototype is null more slowly. */
+const emptyPrototype = /* @__PURE__ */ Object.create(null) as object;
 
-/** A copy of a record's own properties, which has no others: pages may have given `Object.prototype` some. */
+/** Returns a copy of a record without inherited properties: a page may have added some to `Object.prototype`. */
 export const ownOf = <Values extends object>(record: Values): Values =>
-  Object.assign(Object.create(bare) as object, record) as Values;
+  Object.assign(Object.create(emptyPrototype) as object, record) as Values;
 
-/** Names of our options in other libraries, in lower case. */
+/** What other libraries call our options, in lower case. */
 const synonyms: Readonly<Record<string, string>> = {
   learningrate: 'lr',
   alpha: 'lr',
@@ -71,27 +74,27 @@ const synonyms: Readonly<Record<string, string>> = {
 };
 
 /**
- * " Did you mean lr?", if `name` is another word for one of `names`, nearly one, or has one in it; else "". One edit is
- * near in 3 letters of the longer word, two are in 5.
+ * Returns " Did you mean lr?" if one of `names` is a synonym of `name`, differs by a few edits, or contains it or is
+ * contained in it; else "". The longer word has at least 3 letters for one edit, and at least 5 for two.
  */
 export function suggest(name: string, names: readonly string[]): string {
   if (names.includes(name)) return '';
-  const word = plain(name);
-  const ways = [
+  const word = normalize(name);
+  const matches = [
     (each: string) => Object.hasOwn(synonyms, word) && synonyms[word] === each,
     ...[0, 1, 2].map((edits) => (each: string) => {
-      return edits * 5 <= 2 * Math.max(word.length, plain(each).length) && isNear(word, plain(each), edits);
+      return edits * 5 <= 2 * Math.max(word.length, normalize(each).length) && isNear(word, normalize(each), edits);
     }),
-    (each: string) => [plain(each), word].every((part) => part.length > 3) && isWithin(plain(each), word),
+    (each: string) => [normalize(each), word].every((part) => part.length > 3) && isWithin(normalize(each), word),
   ];
-  for (const way of ways) {
-    const near = names.find(way);
+  for (const match of matches) {
+    const near = names.find(match);
     if (near !== undefined) return ` Did you mean ${near}?`;
   }
   return '';
 }
 
-const plain = (word: string): string =>
+const normalize = (word: string): string =>
   word
     .slice(0, 80)
     .toLowerCase()
@@ -99,7 +102,7 @@ const plain = (word: string): string =>
 
 const isWithin = (a: string, b: string): boolean => a.includes(b) || b.includes(a);
 
-/** Whether `a` becomes `b` when at most so many letters are changed, left out, added, or swapped with the next. */
+/** Returns whether at most `edits` edits turn `a` into `b`: to change, remove, add, or swap letters. */
 function isNear(a: string, b: string, edits: number): boolean {
   let same = 0;
   while (same < a.length && a[same] === b[same]) same++;
@@ -111,48 +114,48 @@ function isNear(a: string, b: string, edits: number): boolean {
   );
 }
 
-/** A whole number, small enough to be exact, of at least `least`. */
+/** Returns whether `value` is a whole number of at least `least` that f64 represents exactly. */
 export function isCount(value: unknown, least = 0): value is number {
   return Number.isSafeInteger(value) && (value as number) >= least;
 }
 
-/** A count of at least `least` to which the next step can add. */
+/** Returns whether `value` is a count of at least `least` that can still be incremented. */
 export const canCount = (value: unknown, least = 0): value is number =>
   isCount(value, least) && value < Number.MAX_SAFE_INTEGER && !Object.is(value, -0);
 
-/** What `canCount` accepts, in words. */
+/** Describes what `canCount` accepts. */
 export const countFrom = (least: number): string => `a whole number of at least ${least}, less than 2^53 - 1`;
 
-/** A value as a message shows it: short, and telling a string or a bigint from a number. Never throws. */
+/** Returns a short text for a value in a message. Distinguishes strings and bigints from numbers. Never throws. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(cut(value));
-  // Writing a long bigint in decimals takes the square of its length.
+  if (typeof value === 'string') return JSON.stringify(truncate(value));
+  // Converting a bigint to decimals takes time quadratic in its length.
   if (typeof value === 'bigint') return BigInt.asIntN(128, value) === value ? `${value}n` : 'a bigint of over 128 bits';
   if (typeof value === 'function') return 'a function';
-  if (typeof value !== 'object' || value === null) return cut(String(value));
+  if (typeof value !== 'object' || value === null) return truncate(String(value));
   try {
-    return cut(showObject(value));
+    return truncate(showObject(value));
   } catch {
     return 'an object that throws when it is read';
   }
 }
 
-const cut = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+const truncate = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
 function showObject(value: object): string {
   if (Array.isArray(value) && value.length <= 4) {
-    // By index: an array of the caller's may have another iterator.
+    // By index: the caller's array may have its own iterator.
     const items = Array.from({ length: value.length }, (_, i): unknown => value[i]);
     if (!items.some(Array.isArray)) return `[${items.map(show).join(', ')}]`;
   }
-  // A record's own `constructor` may be anything.
+  // A record may have a property `constructor` of any type.
   const isNamed = isRecord(value) && typeof value.constructor === 'function';
-  const name = cut(String(isNamed ? value.constructor.name : tagOf(value)));
+  const name = truncate(String(isNamed ? value.constructor.name : tagOf(value)));
   const length = Array.isArray(value) || ArrayBuffer.isView(value) ? (value as { length?: number }).length : undefined;
   return length !== undefined ? `${name}(${length})` : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
 }
 
-/** "a", "b" and 3 more. */
+/** Returns `"a", "b" and 3 more`. */
 export function list(names: readonly string[], most = 8): string {
   const shown = names.slice(0, most).map(show);
   return shown.join(', ') + (names.length > most ? ` and ${names.length - most} more` : '');

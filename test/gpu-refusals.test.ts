@@ -101,6 +101,6 @@ test('encode() refuses accumulated gradients, since the next batch could run bef
   const optimizer = await make();
   optimizer.accumulate({ a: gradient(3) });
   const encoder = device.createCommandEncoder();
-  expect(() => optimizer.encode(encoder)).toThrow('Accumulated gradients are taken by step()');
+  expect(() => optimizer.encode(encoder)).toThrow('Accumulated gradients need step()');
   optimizer.step();
 });

@@ -63,7 +63,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
     given.step(another);
     same(await readAll(own, params()), await readAll(given, params()));
     const passing = await adamw(params(), { ...backend, keepGrads: false });
-    expect(() => passing.step(passing.grads)).toThrow('keeps no gradients (keepGrads: false): hand them over.');
+    expect(() => passing.step(passing.grads)).toThrow('keeps no gradients (keepGrads: false): pass them to the call.');
   });
 
   test('a batch may lack gradients, and a tensor without any is not stepped', async () => {
@@ -112,26 +112,30 @@ describe.each(backends)('%s', (...[name, backend]) => {
     const grads = tensors(lengths, 2);
     optimizer.accumulate(grads);
     const own = { w3: optimizer.grads.w3, w1: grads.w1 };
-    expect(() => optimizer.accumulate(own)).toThrow('"w3" is that of optimizer.grads, to which it would be added.');
+    expect(() => optimizer.accumulate(own)).toThrow(
+      'The gradient of "w3" is in optimizer.grads: cannot add it to itself.',
+    );
     expect(() => optimizer.accumulate({ w1: grads.w1, w3: grads.w1 })).toThrow('Expected 3 gradient values for "w3"');
     expect(() => optimizer.accumulate({ w1: grads.w1, x: grads.w1 })).toThrow('There is no parameter "x"');
     expect(() => optimizer.accumulate(any(undefined))).toThrow('Expected gradients to be a record by name');
     expect(() => optimizer.step(grads)).toThrow(
-      'There are accumulated gradients (batches: 1): step() takes their mean',
+      'There are accumulated gradients (batches: 1): step() uses their mean, zeroGrad() drops them.',
     );
     optimizer.step();
     const plain = await adamw(params(), backend);
     plain.step(grads);
     same(await readAll(optimizer, params()), await readAll(plain, params()));
     const passing = await adamw(params(), { ...backend, keepGrads: false });
-    expect(() => passing.accumulate(grads)).toThrow('keeps no gradients (keepGrads: false): none can be accumulated.');
+    expect(() => passing.accumulate(grads)).toThrow(
+      'keeps no gradients (keepGrads: false): it cannot accumulate them.',
+    );
   });
 
   test('state dicts cannot be saved or loaded while gradients are accumulated', async () => {
     const optimizer = await adamw(params(), backend);
     const dict = await optimizer.stateDict();
     optimizer.accumulate(tensors(lengths, 2));
-    const sentence = 'There are accumulated gradients (batches: 1), and they are no part of the state: step() takes';
+    const sentence = 'There are accumulated gradients (batches: 1), which are not part of the state: step() uses';
     await expect(optimizer.stateDict()).rejects.toThrow(sentence);
     await expect(optimizer.loadStateDict(dict)).rejects.toThrow(sentence);
     expect(() => optimizer.lazyStateDict()).toThrow(sentence);
@@ -211,7 +215,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       const made = await make();
       const { hooks, optimizer, dict } = made;
       hooks.act = () => calls[method](optimizer, dict);
-      const refused = `${method}() was called in the midst of another call: a schedule must not call its own optimizer.`;
+      const refused = `${method}() was called during another call: a schedule must not call its own optimizer.`;
       expect(() => optimizer.step(grads)).toThrow(refused);
       // The call has no effect even if the schedule catches the error.
       hooks.act = () => {
@@ -241,7 +245,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       for (const method of ['step', 'eval']) {
         const made = await make();
         made.hooks.act = () => calls[method](made.optimizer, made.dict);
-        await expect((async () => others[where](made))()).rejects.toThrow(`${method}() was called in the midst of`);
+        await expect((async () => others[where](made))()).rejects.toThrow(`${method}() was called during another call`);
         await expectUndisturbed(made);
       }
     });

@@ -87,7 +87,7 @@ describe.each(backends)('%s', (...[backendName, backend]) => {
       run(optimizer, 0, 3);
       optimizer.eval();
       const x = await readAll(optimizer, names);
-      expect(() => run(optimizer, 3, 4)).toThrow('Gradients came in eval mode');
+      expect(() => run(optimizer, 3, 4)).toThrow('Cannot use gradients in eval mode');
       same(await readAll(optimizer, names), x);
       expect(optimizer.stepOf('w1')).toBe(3);
     });
@@ -361,7 +361,7 @@ test.each(refused)('refuses %s', async (...[, create, message]) => {
 
 test('refuses assigning innerMomentum, and a beta1 of 0 also by assignment', async () => {
   const optimizer = await adamwScheduleFree(w);
-  expect(() => (optimizer.groups[0].innerMomentum = 0.9)).toThrow('innerMomentum decides the optimizer');
+  expect(() => (optimizer.groups[0].innerMomentum = 0.9)).toThrow('innerMomentum is fixed at creation');
   expect(() => (optimizer.groups[0].betas = [0, 0.9])).toThrow('Schedule-Free divides by the first of betas');
   expect(optimizer.groups[0].betas).toEqual([0.9, 0.999]);
 });

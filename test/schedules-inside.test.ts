@@ -291,7 +291,7 @@ test.each([
   const make = create as unknown as typeof adamw;
   const betas = oneCycle({ totalSteps: 5 }).betas(0.9);
   const message = `${why}, so betas must be two numbers, got a function.`;
-  await expect(make(tensors(lengths, 1), { betas })).rejects.toThrow(`Cannot take the options: ${message}`);
+  await expect(make(tensors(lengths, 1), { betas })).rejects.toThrow(`Cannot combine the options: ${message}`);
   const optimizer = await make(tensors(lengths, 1));
   expect(() => (optimizer.groups[0].betas = betas)).toThrow(message);
   expect(optimizer.groups[0].betas).toEqual([0.9, 0.999]);

@@ -33,7 +33,7 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
     const has = 'ema has "decay", and runs where its optimizer does';
     throw new TypeError(`Unknown option ${show(given)}, got ${show((options as MachineOptions)[given])}; ${has}.`);
   }
-  const { backend, wasm } = Optimizer.use(optimizer);
+  const { backend, wasm } = Optimizer.stateOf(optimizer);
   const { device } = backend;
   const names = Object.keys(optimizer.params);
   const copies = await Promise.all(names.map((name) => optimizer.read(name)));

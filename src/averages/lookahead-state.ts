@@ -8,7 +8,7 @@ import type { StateDict, TensorState } from '../state/dict.js';
 import { load, takeOver } from '../state/load.js';
 import { readDict } from '../state/match.js';
 import { saveLazily } from '../state/save.js';
-import { busily, checkIdle, type OptimizerState } from '../step/state.js';
+import { checkIdle, whileBusy, type OptimizerState } from '../step/state.js';
 import { canCount, countFrom, expect, ownOf, show } from '../errors.js';
 import type { Memory } from './ema.js';
 import type { IncompatibleNames } from '../state/how.js';
@@ -36,7 +36,7 @@ export async function loadBoth(
     return [name, copyValues(slowOf.get(name), length, `${SLOT} of ${show(name)}`)];
   });
   checkIdle(optimizer, 'loadStateDict');
-  const loading = busily(optimizer, () => load(optimizer, own, options));
+  const loading = whileBusy(optimizer, () => load(optimizer, own, options));
   // The slow weights' own state is only counts.
   const slowLoading = load(slow, counts, { params: Object.fromEntries(values), strict: false });
   await takeOver([loading, slowLoading], () => taken(steps));

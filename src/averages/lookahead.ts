@@ -107,11 +107,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
     expectArguments(rest.length + 1, 3, 'encode');
     this.#enter();
-    const state = Optimizer.use(this.optimizer);
+    const state = Optimizer.stateOf(this.optimizer);
     checkIdle(state, 'encode');
     encode(state, encoder, rest, (completed) => {
       if (!this.#isTurn(completed)) return;
-      encode(Optimizer.use(this.slow), encoder, [this.#unfrozen() as EncodeArguments[0]], () => this.#restart(encoder));
+      encode(Optimizer.stateOf(this.slow), encoder, [this.#unfrozen() as EncodeArguments[0]], () =>
+        this.#restart(encoder),
+      );
     });
   }
 
@@ -174,8 +176,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     expectArguments(arguments.length, 2, 'loadStateDict');
     this.#checkKnown();
     return this.#late.loadBoth(
-      Optimizer.use(this.optimizer, true),
-      Optimizer.use(this.slow, true),
+      Optimizer.stateOf(this.optimizer, true),
+      Optimizer.stateOf(this.slow, true),
       dict,
       options,
       (steps) => {
@@ -218,13 +220,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   #restart(encoder?: GPUCommandEncoder): void {
     const names = Object.keys(this.#unfrozen());
     const slow = Object.fromEntries(names.map((name) => [name, this.slow.params[name]]));
-    Optimizer.use(this.optimizer).backend.copyOver(slow, encoder);
+    Optimizer.stateOf(this.optimizer).backend.copyOver(slow, encoder);
   }
 
   /** Throws if the slow weights cannot be stepped; completes what an earlier step left. */
   #enter(): void {
     this.#checkKnown();
-    Optimizer.use(this.slow);
+    Optimizer.stateOf(this.slow);
     this.#finish();
   }
 
@@ -253,7 +255,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     const names = Object.keys(this.slow.params);
     const removed = names.filter((name) => !Object.hasOwn(params, name) || this.#origins.get(name) !== params[name]);
     const dropped = removed.length === names.length ? removed.slice(1) : removed;
-    if (dropped.length > 0) this.#late.removeTensors(Optimizer.use(this.slow), dropped);
+    if (dropped.length > 0) this.#late.removeTensors(Optimizer.stateOf(this.slow), dropped);
     for (const name of dropped) this.#origins.delete(name);
   }
 }

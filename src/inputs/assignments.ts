@@ -7,8 +7,9 @@ interface Owner {
 }
 
 /**
- * Makes assignments throw on objects of a class with `groups`, or with an `optimizer` that has them: to properties that do not exist, and to those that have
- * only a getter. A Proxy around each object would break private fields and slow down calls.
+ * Makes assignments throw on objects of a class with `groups`, or with an `optimizer` that has them: to properties that
+ * do not exist, and to those that have only a getter. A Proxy around each object would break private fields and slow
+ * down calls.
  */
 export function refuseAssignments(prototype: object): void {
   if (Object.getPrototypeOf(prototype) !== Object.prototype) return;

@@ -1,42 +1,47 @@
-// From what the caller hands to `adamw(params, options)` to groups of tensors, checked before anything is made.
+// Reads and checks the groups and tensors that a caller passes, before anything is allocated.
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import { FLOAT, type Tensor } from '../backends/layout.js';
 import { checkSeparate, isFloat32Array, type ByteRange, type Locate, type Located } from '../backends/memory.js';
 import type { NewTensors, Section } from '../backends/section.js';
-import { resolve } from './options.js';
+import { resolveOptions } from './options.js';
 import { expect, isRecord, list, ownOf, show } from '../errors.js';
 
 /** Tensors by name, in the order in which they are listed. */
 export type Tensors<Memory> = Readonly<Record<string, Memory>>;
 
-/** A parameter group: tensors, and the options in which they differ from the others. */
+/** A parameter group: tensors, and options that override those of the optimizer. */
 export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: Tensors<Memory> };
 
-/** What an optimizer is created over: one record of tensors, or an array of groups. */
+/** The parameters of an optimizer: one record of tensors, or an array of groups. */
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
-/** A checked description of a group to be made. */
+/** A checked description of a group. */
 export interface GroupSpec {
   readonly options: GroupOptions;
-  /** Where errors about this group say that they are: "" or " of group 1". */
+  /** Names the group in error messages: "" or " of group 1". */
   readonly where: string;
-  /** The tensors that it began with. */
+  /** The tensors that it is made with. */
   readonly section: Section;
 }
 
-/** What an optimizer has when more is added: queries are about what is added, so that adding costs only that. */
+/**
+ * What an optimizer has when groups or tensors are added. Queries instead of lists, so that the cost depends only on
+ * what is added.
+ */
 export interface Existing extends Located {
+  /** The number of groups, and of sections and tensors that were ever added. */
   readonly groups: number;
   readonly sections: number;
   readonly tensors: number;
+  /** Whether there is a tensor of this name. */
   has(name: string): boolean;
-  /** Whether it has, or had, a tensor of that name. */
+  /** Whether there is, or was, a tensor of this name. */
   knows(name: string): boolean;
   readonly locate: Locate;
 }
 
-/** For an optimizer that is being made. */
+/** What a new optimizer has. */
 export const nothing: Omit<Existing, 'locate'> = {
   groups: 0,
   sections: 0,
@@ -46,7 +51,7 @@ export const nothing: Omit<Existing, 'locate'> = {
   at: () => undefined,
 };
 
-/** Whether all tensors are arrays. False also for what is malformed, which `readGroups` refuses. */
+/** Returns whether all tensors are arrays. Returns false for malformed `params`, which `readGroups` refuses. */
 export function hasOnlyArrays(params: unknown): boolean {
   const records: unknown[] = Array.isArray(params)
     ? params.map((group?: { params?: unknown }) => group?.params)
@@ -54,7 +59,10 @@ export function hasOnlyArrays(params: unknown): boolean {
   return records.every((record) => isRecord(record) && Object.values(record).every(isFloat32Array));
 }
 
-/** Reads what `adamw(params, common)` was given, or, as a list, groups that are added to `existing` ones. */
+/**
+ * Reads the arguments of `adamw(params, common)`. To add groups to those that exist, pass an array. Throws for anything
+ * malformed.
+ */
 export function readGroups(
   algorithm: AnyAlgorithm,
   params: unknown,
@@ -63,41 +71,45 @@ export function readGroups(
 ): { specs: GroupSpec[]; added: NewTensors } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
-  // The first index of each object.
-  const first = new Map(given.map((group, i): [unknown, number] => [group, i]).toReversed());
-  const entries = given.map((group, i) => {
+  const firstIndex = new Map(given.map((group, i): [unknown, number] => [group, i]).toReversed());
+  const groups = given.map((group, i) => {
     const number = existing.groups + i;
     expect(isRecord(group), `group ${number}`, 'a record with params', group);
-    if (first.get(group)! < i) throw new TypeError(`Group ${i} is the same object as group ${first.get(group)}.`);
+    const first = firstIndex.get(group)!;
+    if (first < i) throw new TypeError(`Group ${i} is the same object as group ${first}.`);
     const { params: record, ...ofGroup } = ownOf(group);
     const where = isList ? ` of group ${number}` : '';
-    const options = resolve(algorithm, ofGroup, common, where);
-    return { options, record, where, ownMask: ofGroup.decayMask !== undefined };
+    const options = resolveOptions(algorithm, ofGroup, common, where);
+    return { options, record, where, hasOwnMask: ofGroup.decayMask !== undefined };
   });
-  const added = readTensors(algorithm, entries, existing);
-  if (added.sources.size === 0)
-    throw new TypeError(
-      `Expected at least one parameter, got ${show(given.length === 1 ? entries[0].record : params)}.`,
-    );
-  const specs = entries.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
+  const added = readTensors(algorithm, groups, existing);
+  if (added.sources.size === 0) {
+    const empty = groups.length === 1 ? groups[0].record : params;
+    throw new TypeError(`Expected at least one parameter, got ${show(empty)}.`);
+  }
+  const specs = groups.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
   return { specs, added };
 }
 
-/** Reads a section for each entry: the tensors of `record`, by the options of a group. */
+/**
+ * Reads the tensors in `record` of each group, and describes a section for them. Throws for a bad name, for a tensor
+ * that is not one, and for overlapping memory.
+ */
 export function readTensors(
   algorithm: AnyAlgorithm,
-  entries: readonly { options: GroupOptions; record: unknown; where: string; ownMask?: boolean }[],
+  groups: readonly { options: GroupOptions; record: unknown; where: string; hasOwnMask?: boolean }[],
   existing: Existing,
 ): NewTensors {
   const ranges = new Map<string, ByteRange>();
-  const named = entries.map(({ record, where }) => {
+  const named = groups.map(({ record, where }) => {
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const tensors = ownOf(record);
     const names = Object.keys(tensors);
     for (const name of names) {
       expect(!/\p{Surrogate}/u.test(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
-      if (existing.has(name) || ranges.has(name))
-        throw new TypeError(`There is a parameter ${show(name)} already, another one${where}.`);
+      if (existing.has(name) || ranges.has(name)) {
+        throw new TypeError(`The parameter name ${show(name)}${where} is already in use.`);
+      }
       ranges.set(name, existing.locate(tensors[name], 'parameter', name));
     }
     return { names, record: tensors };
@@ -106,10 +118,10 @@ export function readTensors(
   const isKnown = (name: string): boolean => existing.knows(name) || ranges.has(name);
 
   const sources = new Map<Tensor, Float32Array | ByteRange>();
-  const sections = entries.map(({ options, where, ownMask = false }, i): Section => {
+  const sections = groups.map(({ options, where, hasOwnMask = false }, i): Section => {
     const { names, record } = named[i];
     const own = new Set(names);
-    const decays = readMask(options.decayMask, names, ownMask ? (name) => own.has(name) : isKnown, where);
+    const decays = readMask(options.decayMask, names, hasOwnMask ? (name) => own.has(name) : isKnown, where);
     const tensors = names.map((name, n) => ({
       name,
       index: existing.tensors + sources.size + n,
@@ -133,7 +145,7 @@ export function readTensors(
   return { sections, sources, memory: kind ?? ranges.values().next().value?.kind ?? 'CPU' };
 }
 
-/** Whether each of `names` decays. A record must name them all, and nothing that is not known. */
+/** Returns for each of `names` whether it decays. A mask that is a record must list them all, and only known names. */
 function readMask(
   mask: CommonOptions['decayMask'],
   names: string[],
@@ -145,8 +157,8 @@ function readMask(
   if (!isPredicate) {
     const unknown = Object.keys(mask).filter((name) => !isKnown(name));
     const missing = names.filter((name) => !Object.hasOwn(mask, name));
-    if (unknown.length > 0) throw new TypeError(`decayMask${where} names ${list(unknown)}, which is no parameter.`);
-    if (missing.length > 0) throw new TypeError(`decayMask${where} does not say whether ${list(missing)} decays.`);
+    if (unknown.length > 0) throw new TypeError(`decayMask${where} has unknown names: ${list(unknown)}.`);
+    if (missing.length > 0) throw new TypeError(`decayMask${where} lacks ${list(missing)}.`);
   }
   return names.map((name) => {
     const decays: unknown = isPredicate ? mask(name) : mask[name];

@@ -1,79 +1,83 @@
-// Options at creation and on assignment to a live group, checked by their algorithm's checks.
+// Checks options when an optimizer is made and when they are assigned, by the checks of the algorithm.
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Check } from '../algorithms/checks.js';
 import { expect, list, ownOf, show, suggest, unexpected } from '../errors.js';
 
-/** Names in PyTorch's spelling, and back. */
-export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-export const camelCase = (name: string): string => name.replace(/_./g, ([, letter]) => letter.toUpperCase());
-
-/** The group's whole set of options: what it is given itself, else what the optimizer is given, else the defaults. */
-export function resolve(
+/**
+ * Returns all options of a group: its own, else those of the optimizer, else the defaults. Throws for an unknown option
+ * or a bad value. `where` names the group in error messages: "" or " of group 1".
+ */
+export function resolveOptions(
   algorithm: AnyAlgorithm,
   ofGroup: Record<string, unknown>,
-  ofAll: Record<string, unknown>,
+  ofOptimizer: Record<string, unknown>,
   where: string,
 ): GroupOptions {
   const resolved: Record<string, unknown> = ownOf({});
-  const sources = [ownOf(ofGroup), ownOf(ofAll)];
+  const sources = [ownOf(ofGroup), ownOf(ofOptimizer)];
   for (const source of sources) {
-    for (const name of Object.keys(source)) known(algorithm, name, source[name], where);
+    for (const name of Object.keys(source)) expectKnown(algorithm, name, source[name], where);
   }
   for (const [name, fallback] of Object.entries(algorithm.defaults)) {
-    // As with parameters of functions, `undefined` is an option left out; null is a value, and refused.
+    // `undefined` means the default, as for function parameters. null is a value, and refused.
     const given = sources.map((source) => source[name]).find((value) => value !== undefined);
-    resolved[name] = checked(algorithm, name, given !== undefined ? given : fallback, where);
+    resolved[name] = checkOption(algorithm, name, given !== undefined ? given : fallback, where);
   }
   checkTogether(algorithm, resolved as GroupOptions, where);
   return resolved as GroupOptions;
 }
 
-/** Throws where options, each of them good, cannot stand together. */
+/** Throws if options that are valid alone cannot be combined. */
 export function checkTogether(algorithm: AnyAlgorithm, options: Readonly<GroupOptions>, where: string): void {
   const conflict = algorithm.conflict?.(options);
-  if (conflict !== undefined) throw new TypeError(`Cannot take the options${where}: ${conflict}`);
+  if (conflict !== undefined) throw new TypeError(`Cannot combine the options${where}: ${conflict}`);
 }
 
-/** The options of a running group, as its owner sees them. */
-export interface Live {
-  /** An assignment is checked, takes effect at the next step, and changes nothing when it is refused. */
-  readonly shown: GroupOptions;
-  /** Assigns what has been checked. */
-  take(values: object): void;
-  /** How often an option was assigned by its owner. */
+/** The options of a group, which its owner reads and assigns. */
+export interface LiveOptions {
+  /** The object to show. Assigning to it checks the value, then takes effect at the next step, or throws. */
+  readonly view: GroupOptions;
+  /** Assigns values that were checked. */
+  assign(values: object): void;
+  /** The number of assignments by the owner. */
   readonly assignments: number;
 }
 
-/** Shows `options` with `further` properties, which are read-only: on a copy, since an object with getters is slow to step from. */
-export function live(
+/**
+ * Shows `options` with further, read-only properties, one for each of `getters`. The view is a copy: a step reads
+ * `options`, which is fast because it has no getters.
+ */
+export function showOptions(
   algorithm: AnyAlgorithm,
   options: GroupOptions,
-  further: Readonly<Record<string, () => unknown>>,
+  getters: Readonly<Record<string, () => unknown>>,
   where: string,
-): Live {
+): LiveOptions {
   const values = options as Readonly<Record<string, unknown>>;
   const copy = {} as GroupOptions;
-  for (const [name, get] of Object.entries(further)) {
+  for (const [name, get] of Object.entries(getters)) {
     Object.defineProperty(copy, name, ownOf({ get, enumerable: true }));
   }
-  const take = (taken: object): void => {
-    Object.assign(options, taken);
-    Object.assign(copy, taken);
+  const assign = (assigned: object): void => {
+    Object.assign(options, assigned);
+    Object.assign(copy, assigned);
   };
-  take(options);
+  assign(options);
   let assignments = 0;
   const traps: ProxyHandler<GroupOptions> = {
     set(_, name, value) {
       const key = String(name);
-      if (Object.hasOwn(further, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
-      known(algorithm, key, value, where);
-      const next = checked(algorithm, key, value, where);
+      if (Object.hasOwn(getters, key)) throw new TypeError(`${key} is read-only, got ${show(value)}.`);
+      expectKnown(algorithm, key, value, where);
+      const next = checkOption(algorithm, key, value, where);
       if (next !== values[key] && algorithm.fixed.includes(key as keyof GroupOptions)) {
-        throw new TypeError(`${key} decides the optimizer's memory and is fixed once it is made, got ${show(value)}.`);
+        throw new TypeError(
+          `${key} is fixed at creation, since it decides the optimizer's memory, got ${show(value)}.`,
+        );
       }
       checkTogether(algorithm, { ...options, [key]: next }, where);
-      take({ [key]: next });
+      assign({ [key]: next });
       assignments += 1;
       return true;
     },
@@ -81,8 +85,8 @@ export function live(
     deleteProperty: refuse,
   };
   return {
-    shown: new Proxy(copy, ownOf(traps)),
-    take,
+    view: new Proxy(copy, ownOf(traps)),
+    assign,
     get assignments() {
       return assignments;
     },
@@ -90,24 +94,27 @@ export function live(
 }
 
 function refuse(_: object, name: string | symbol): never {
-  throw new TypeError(`Options of a group are assigned, not redefined or deleted: ${String(name)}.`);
+  throw new TypeError(`Cannot redefine or delete an option of a group, only assign it: ${String(name)}.`);
 }
 
-function known(algorithm: AnyAlgorithm, name: string, value: unknown, where: string): void {
+/** Throws if the algorithm has no option of this name. */
+function expectKnown(algorithm: AnyAlgorithm, name: string, value: unknown, where: string): void {
   if (Object.hasOwn(algorithm.defaults, name)) return;
   const names = Object.keys(algorithm.defaults);
-  const machine = ['backend', 'device', 'threads', 'wasm', 'keepGrads'];
+  const ofOptimizer = ['backend', 'device', 'threads', 'wasm', 'keepGrads'];
   const ofWhole = 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
-  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, [...names, ...machine])}`;
+  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, [...names, ...ofOptimizer])}`;
   throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${has}`);
 }
 
-const isFunction = (value: unknown): value is (completed: number) => unknown => typeof value === 'function';
+/** Returns the value of an option, or a frozen copy if it is an array. Throws if the value is not valid. */
+export function checkOption(algorithm: AnyAlgorithm, name: string, value: unknown, where: string): unknown {
+  const { accepts, wanted } = checkOf(algorithm, name);
+  expect(accepts(value), name + where, wanted, value);
+  return Array.isArray(value) ? Object.freeze([...value]) : value;
+}
 
-/** The check of an option that the algorithm has. */
-const checkOf = ({ checks }: AnyAlgorithm, name: string): Check => checks[name as keyof GroupOptions];
-
-/** An option after `completed` steps: the value, or where that is a function what it returns, checked. */
+/** Returns an option's value after `completed` steps. Calls it if it is a function, and throws if the result is bad. */
 export function valueAt<Value>(
   algorithm: AnyAlgorithm,
   name: string,
@@ -116,15 +123,19 @@ export function valueAt<Value>(
   where: string,
 ): Value {
   if (!isFunction(value)) return value;
-  const answer: unknown = value(completed);
+  const result: unknown = value(completed);
   const { wanted, accepts } = checkOf(algorithm, name).returns!;
-  if (accepts(answer)) return answer as Value;
-  throw unexpected(`${name}(${completed})${where}`, wanted, answer);
+  if (accepts(result)) return result as Value;
+  throw unexpected(`${name}(${completed})${where}`, wanted, result);
 }
 
-/** Returns the value of an option, arrays as a frozen copy. Throws unless the option may have it. */
-export function checked(algorithm: AnyAlgorithm, name: string, value: unknown, where: string): unknown {
-  const { accepts, wanted } = checkOf(algorithm, name);
-  expect(accepts(value), name + where, wanted, value);
-  return Array.isArray(value) ? Object.freeze([...value]) : value;
-}
+const isFunction = (value: unknown): value is (completed: number) => unknown => typeof value === 'function';
+
+/** Returns the check of an option that the algorithm has. */
+const checkOf = ({ checks }: AnyAlgorithm, name: string): Check => checks[name as keyof GroupOptions];
+
+/** Converts 'weightDecay' to 'weight_decay', PyTorch's spelling. */
+export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** Converts 'weight_decay' to 'weightDecay'. */
+export const camelCase = (name: string): string => name.replace(/_./g, ([, letter]) => letter.toUpperCase());

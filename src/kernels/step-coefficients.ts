@@ -3,9 +3,9 @@
 import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../inputs/assignments.js';
-import { Coefficients } from '../step/arithmetic.js';
+import { Coefficients } from '../step/coefficients.js';
 import { averageScalars } from '../step/mode.js';
-import { live, resolve } from '../inputs/options.js';
+import { resolveOptions, showOptions } from '../inputs/options.js';
 import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../errors.js';
 import type { KernelName } from './table.js';
 
@@ -60,7 +60,7 @@ export function coefficients<Name extends AlgorithmName>(
   expect(isRecord(options), `the options of ${name}`, 'a record', options);
   expect(isRecord(state), 'the state', 'a record', state);
   const algorithm = ownOf(algorithms[name]) as unknown as AnyAlgorithm;
-  const resolved = resolve(algorithm, options as Record<string, unknown>, {}, '');
+  const resolved = resolveOptions(algorithm, options as Record<string, unknown>, {}, '');
   const { decayMask } = resolved;
   expect(decayMask === undefined, 'decayMask', 'undefined: use scalars({ decays })', decayMask);
   const arithmetic = new Coefficients(algorithm, resolved, '');
@@ -83,7 +83,7 @@ export function coefficients<Name extends AlgorithmName>(
   let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
   const made: StepCoefficients<OptionsOf<Name>> = {
     kernel: rule.name as KernelName,
-    options: live(algorithm, resolved, {}, '').shown as OptionsOf<Name>,
+    options: showOptions(algorithm, resolved, {}, '').view as OptionsOf<Name>,
     get step() {
       return step;
     },

@@ -4,7 +4,15 @@ import { namesOf, Unavailable, type Removed } from '../backends/backend.js';
 import { locate } from '../backends/webgpu/locate.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
-import { checkUsable, checkWhole, entryOf, groupOf, register, takeGroup, type OptimizerState } from '../step/state.js';
+import {
+  checkUsable,
+  checkBetweenSteps,
+  entryOf,
+  groupOf,
+  registerEntries,
+  registerGroup,
+  type OptimizerState,
+} from '../step/state.js';
 import type { TensorEntry } from '../backends/plan.js';
 import { expect, show } from '../errors.js';
 import { Group } from '../step/group.js';
@@ -17,7 +25,7 @@ export async function addGroup(state: OptimizerState, given: unknown): Promise<v
     const group = new Group(algorithm, specs[0], groups.length, backend);
     // As a rule all groups are in one mode, and no step can be taken before they are. Most algorithms have none.
     group.isTraining = algorithm.average === undefined || groups.every(({ isTraining }) => isTraining);
-    takeGroup(state, group);
+    registerGroup(state, group);
   });
 }
 
@@ -29,14 +37,14 @@ export async function addTensors(state: OptimizerState, index: number, record: u
   const added = readTensors(state.algorithm, [{ options, record, where }], existing(state));
   if (added.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
   await extend(state, added, () => {
-    register(state, group.add(added.sections[0], state.backend));
+    registerEntries(state, group.add(added.sections[0], state.backend));
   });
 }
 
 /** The tensors to remove, by name. Throws where they cannot be removed now. */
 function entriesOf(state: OptimizerState, names: unknown): Map<string, TensorEntry> {
   expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
-  checkWhole(state);
+  checkBetweenSteps(state);
   if (state.isAdding) throw new Error('Parameters are being added: await that first.');
   const gone = new Map<string, TensorEntry>();
   for (let i = 0; i < names.length; i++) {

@@ -1,4 +1,4 @@
-// What is loaded late: taking over a state dict, and growing.
+// Code that is loaded late: loads state dicts, adds and removes tensors.
 
-export { load, takeOver } from './load.js';
-export { addGroup, addTensors, removeParams, removeTensors } from './grow.js';
+export { loadStateDict } from './load.js';
+export { addGroup, addTensors, removeParams } from './grow.js';

@@ -3,7 +3,14 @@
 import type { ArrayOf, Write } from '../backends/backend.js';
 import type { TensorEntry } from '../backends/plan.js';
 import type { Group } from '../step/group.js';
-import { busily, changesOf, checkUsable, checkWhole, endStep, type OptimizerState } from '../step/state.js';
+import {
+  whileBusy,
+  changesOf,
+  checkUsable,
+  checkBetweenSteps,
+  forgetStep,
+  type OptimizerState,
+} from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
 import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
@@ -21,6 +28,18 @@ export interface Loading {
   /** Resolves once it is known to be written. */
   done(): Promise<void>;
   readonly names: IncompatibleNames;
+}
+
+/** Loads a state dict into an optimizer. `before` is the result of `changesOf` when the caller passed the dict. */
+export async function loadStateDict(
+  state: OptimizerState,
+  dict: unknown,
+  options: unknown,
+  before: number | undefined,
+): Promise<IncompatibleNames> {
+  const loading = load(state, dict, options, before);
+  await takeOver([loading]);
+  return loading.names;
 }
 
 /**
@@ -68,7 +87,7 @@ export function load(state: OptimizerState, dict: unknown, given: unknown, befor
     checkReplaceable(state);
     if (changesOf(state) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
   };
-  const withSchedules = (work: () => void): void => busily(state, () => loadSchedules(parsed.groups, work));
+  const withSchedules = (work: () => void): void => whileBusy(state, () => loadSchedules(parsed.groups, work));
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
   const done = async (): Promise<void> => backend.settled?.();
@@ -78,7 +97,7 @@ export function load(state: OptimizerState, dict: unknown, given: unknown, befor
 
 /** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
 function checkReplaceable(state: OptimizerState): void {
-  if (state.backend.failed === undefined) checkWhole(state);
+  if (state.backend.failed === undefined) checkBetweenSteps(state);
 }
 
 /** Writes the arrays, then counters, options and modes. */
@@ -99,9 +118,9 @@ function fromParam({ entries, rule }: Group, stepOf: (entry: TensorEntry) => num
 function takeParsed(state: OptimizerState, parsed: Parsed): void {
   state.changes += 1;
   if (parsed.completed !== undefined) state.completed = parsed.completed;
-  endStep(state);
+  forgetStep(state);
   for (const { group, options, remembered, isTraining, tensors } of parsed.groups) {
-    group.liveOptions.take(options);
+    group.liveOptions.assign(options);
     group.coefficients.load(remembered);
     group.isTraining = isTraining;
     for (const { entry, step, isFrozen } of tensors) Object.assign(entry.tensor, { step, isFrozen });

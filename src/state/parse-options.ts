@@ -2,7 +2,7 @@
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import type { GroupSpec } from '../inputs/groups.js';
-import { camelCase, checked, checkTogether, snakeCase } from '../inputs/options.js';
+import { camelCase, checkOption, checkTogether, snakeCase } from '../inputs/options.js';
 import { copyMemory } from '../algorithms/schedule-state.js';
 import { hasMemory } from '../algorithms/schedule.js';
 import { list, show } from '../errors.js';
@@ -75,7 +75,7 @@ export function readOptions(
     if (typeof value === 'function') {
       throw new TypeError(`Expected a number as ${show(snakeCase(name))}${where}, got a function.`);
     }
-    return [[name, checked(algorithm, name, Array.isArray(value) ? copyPair(value) : value, where)]];
+    return [[name, checkOption(algorithm, name, Array.isArray(value) ? copyPair(value) : value, where)]];
   });
   return Object.fromEntries(entries) as GroupOptions;
 }

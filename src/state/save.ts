@@ -1,7 +1,7 @@
 // State dicts of a running optimizer: taken at once, or array by array.
 
 import type { ArrayOf } from '../backends/backend.js';
-import { checkUsable, checkWhole, settle, type OptimizerState } from '../step/state.js';
+import { awaitRead, checkBetweenSteps, checkUsable, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
@@ -20,16 +20,16 @@ export interface LazyArray extends LazyParam {
 }
 
 export async function save(state: OptimizerState): Promise<StateDict> {
-  checkWhole(state);
+  checkBetweenSteps(state);
   const { dict, arrays } = describe(state);
-  const values = await settle(state, state.backend.read(arrays.map(({ source }) => source)));
+  const values = await awaitRead(state, state.backend.read(arrays.map(({ source }) => source)));
   for (const [i, { state: ofTensor, slot }] of arrays.entries()) ofTensor[slot] = values[i];
   return dict;
 }
 
 /** The dict but for its arrays, these, and the parameters. */
 export function saveLazily(state: OptimizerState): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
-  checkWhole(state);
+  checkBetweenSteps(state);
   const { dict, arrays } = describe(state);
   const { changes } = state;
   const checkUnchanged = (name: string): void => {
@@ -39,7 +39,7 @@ export function saveLazily(state: OptimizerState): { dict: StateDict; params: La
   };
   const read = async (source: ArrayOf): Promise<Float32Array> => {
     checkUnchanged(source.tensor.name);
-    const [values] = await settle(state, state.backend.read([source]));
+    const [values] = await awaitRead(state, state.backend.read([source]));
     checkUnchanged(source.tensor.name);
     return values;
   };

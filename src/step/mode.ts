@@ -1,4 +1,4 @@
-// Train mode and eval mode, of algorithms that evaluate an average of their parameters.
+// Train mode and eval mode, for algorithms that evaluate an average of their parameters (Schedule-Free).
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
@@ -6,16 +6,24 @@ import { arraysOf } from '../backends/layout.js';
 import { loaded, reference } from '../backends/lazy.js';
 import type { Arrays } from '../rules/rule.js';
 import type { Group } from './group.js';
-import { settle, type Modes, type OptimizerState } from './state.js';
+import { awaitRead, type Modes, type OptimizerState } from './state.js';
 
-const hasBegun = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
+/** Switches groups to train mode or to eval mode. Does nothing for groups that are in that mode already. */
+function switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void {
+  const changing = groups.filter((group) => group.isTraining !== isTraining);
+  if (changing.length === 0) return;
+  state.changes += 1;
+  const plans = changing.map((group) => prepare(state, group, !isTraining));
+  state.backend.run(plans, undefined);
+  for (const group of changing) group.isTraining = isTraining;
+}
 
-/** Finds the runs of tensors that have begun, and writes their scalars. Returns what a change of mode runs. */
+/** Finds the runs of tensors that have stepped, and writes their scalars. Returns the plan that switches the group. */
 function prepare({ algorithm }: OptimizerState, group: Group, toAverage: boolean): Plan {
   const { rule } = algorithm.average!;
   const by = averageScalars(algorithm, group.spec.options, toAverage);
   for (const section of group.sections) {
-    section.find(hasBegun, group.shareScalars);
+    section.find(hasStepped, group.shareScalars);
     for (let k = 0; k < section.count; k++) {
       for (const [i, name] of rule.scalars.entries()) section.runs[k].scalars[i] = by[name];
     }
@@ -23,7 +31,9 @@ function prepare({ algorithm }: OptimizerState, group: Group, toAverage: boolean
   return { rule, sections: group.sections };
 }
 
-/** The scalars that take parameters to the average, or back. */
+const hasStepped = ({ tensor }: TensorEntry): boolean => tensor.step > 0;
+
+/** Returns the scalars, by name, of the kernel that moves parameters to the average or back. */
 export function averageScalars(
   { average }: AnyAlgorithm,
   options: Readonly<GroupOptions>,
@@ -34,15 +44,7 @@ export function averageScalars(
   return by;
 }
 
-function switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void {
-  const changing = groups.filter((group) => group.isTraining !== isTraining);
-  if (changing.length === 0) return;
-  state.changes += 1;
-  const plans = changing.map((group) => prepare(state, group, !isTraining));
-  state.backend.run(plans, undefined);
-  for (const group of changing) group.isTraining = isTraining;
-}
-
+/** Resolves to the average of a parameter, in either mode. */
 async function readAverage(state: OptimizerState, { group: index, section, tensor }: TensorEntry) {
   const { algorithm, backend } = state;
   const { rule } = algorithm.average!;
@@ -51,7 +53,7 @@ async function readAverage(state: OptimizerState, { group: index, section, tenso
   const isAverage = !group.isTraining || tensor.step === 0;
   const names = isAverage ? ['param'] : arraysOf(rule);
   const by = averageScalars(algorithm, group.spec.options, true);
-  const values = await settle(state, backend.read(names.map((array) => ({ section, tensor, array }))));
+  const values = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
   if (!isAverage) {
     const { apply } = await loaded(reference);
     apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
@@ -59,5 +61,5 @@ async function readAverage(state: OptimizerState, { group: index, section, tenso
   return values[0];
 }
 
-/** What the optimizers of such an algorithm are made with. */
+/** Passed to `creator` for the algorithms that have these modes. */
 export const modes: Modes = { switchTo, readAverage };

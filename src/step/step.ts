@@ -1,56 +1,64 @@
-// A step. All that can be refused is checked before anything changes. The CPU step must not allocate, so loops are indexed
+// Runs a step. Checks everything before it changes anything. The CPU step must not allocate, so loops are indexed
 // (`for...of` may allocate an iterator) and options are read into fields.
 
 import type { GpuMemory } from '../backends/memory.js';
 import { expect, expectOptions, isRecord } from '../errors.js';
-import { checkGradients, release, take, takeOwn } from './gradients.js';
+import { assignGrads, assignOwnGrads, checkAccumulated, clearGrads } from './gradients.js';
 import { checkTraining, forgetSums, type OptimizerState, type StepRequest } from './state.js';
 
-/** How a step is to be taken. */
+/** The options of a step. */
 export interface StepOptions {
   /**
-   * Whether more of this step's gradients come with the next call. Every call without it completes a step. Default false.
+   * true: this call has only some of the step's gradients, and the next call continues the same step. false: this call
+   * completes the step. Default false.
    */
   more?: boolean;
-  /** The factor of this call's gradients, at least 0, besides the groups' own `gradScale`: to clip, say. Default 1. */
+  /**
+   * Multiplies the gradients of this call, in addition to the groups' own `gradScale`: for clipping, for example. At
+   * least 0. Default 1.
+   */
   gradScale?: number;
 }
 
-/** What is recorded with a step that completes so many: if it throws, the step is not counted. */
-export type Also = (completed: number) => void;
+/** Runs when a step completes, before it is counted, with the new number of steps. If it throws, nothing is counted. */
+export type OnComplete = (completed: number) => void;
 
-/** A step by the gradients handed over; without any, or with `optimizer.grads` itself, by the optimizer's own. */
+/**
+ * Runs a step, or records it into `encoder`. Uses the optimizer's own gradients if `grads` was not passed or is
+ * `optimizer.grads` itself.
+ */
 export function step(
   state: OptimizerState,
-  isHandedOver: boolean,
+  isPassed: boolean,
   grads: unknown,
   encoder: GPUCommandEncoder | undefined,
   options: StepOptions | undefined,
-  also?: Also,
+  onComplete?: OnComplete,
 ): void {
   const { groups, plans, backend, request } = state;
+  const isEncoded = encoder !== undefined;
   state.isBusy = true;
   try {
-    read(request, options);
+    readOptions(request, options);
     checkTraining(state);
-    // 1. Check the gradients, and note each with its tensor.
-    const isGiven = isHandedOver && grads !== backend.grads;
-    checkGradients(state, isGiven, encoder !== undefined);
-    if (isGiven) take(state, grads, encoder !== undefined);
-    else takeOwn(state);
-    // 2. Find the runs of each group, and write their scalars.
+    // 1. Check the gradients, and assign each to its tensor.
+    const isOwn = !isPassed || grads === backend.grads;
+    checkAccumulated(state, isOwn, isEncoded);
+    if (isOwn) assignOwnGrads(state);
+    else assignGrads(state, grads, isEncoded);
+    // 2. Find the runs of each group, write their scalars, and run the kernels.
     const factor = request.gradScale / Math.max(state.batches, 1);
     for (let g = 0; g < groups.length; g++) groups[g].prepare(state.completed, factor);
     state.changes += 1;
     backend.run(plans, encoder);
-    if (!request.more) also?.(state.completed + 1);
+    if (!request.more) onComplete?.(state.completed + 1);
     // 3. Count the step.
     for (let g = 0; g < groups.length; g++) groups[g].count(!request.more);
     state.isUnfinished = request.more;
     if (!request.more) state.completed += 1;
     if (state.batches > 0) forgetSums(state);
   } finally {
-    release(state);
+    clearGrads(state);
     state.isBusy = false;
   }
 }
@@ -61,29 +69,29 @@ export type EncodeArguments = [
   options?: StepOptions | undefined,
 ];
 
-/** A step that is recorded into the caller's encoder. */
+/** Records a step into the caller's encoder. */
 export function encode(
   state: OptimizerState,
   encoder: GPUCommandEncoder,
-  given: Readonly<EncodeArguments>,
-  also?: Also,
+  rest: Readonly<EncodeArguments>,
+  onComplete?: OnComplete,
 ): void {
   expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
-  step(state, given.length > 0, given[0], encoder, given[1], also);
+  step(state, rest.length > 0, rest[0], encoder, rest[1], onComplete);
 }
 
-const names = ['more', 'gradScale'];
+const optionNames = ['more', 'gradScale'];
 
-/** Reads and checks the options of a step, each once: a getter may return another value the next time. */
-function read(request: StepRequest, options: StepOptions | undefined): void {
+/** Reads and checks the options of a step. Reads each once: a getter may return another value the next time. */
+function readOptions(request: StepRequest, options: StepOptions | undefined): void {
   request.more = false;
   request.gradScale = 1;
   if (options === undefined) return;
   const given: StepOptions = options;
   expect(isRecord(options), 'the options of a step', 'a record', options);
-  // By a loop, which allocates nothing.
+  // A for...in loop allocates nothing.
   for (const name in options) {
-    if (Object.hasOwn(options, name) && !names.includes(name)) expectOptions(options, 'a step', names);
+    if (Object.hasOwn(options, name) && !optionNames.includes(name)) expectOptions(options, 'a step', optionNames);
   }
   const more = Object.hasOwn(given, 'more') ? given.more : undefined;
   const gradScale = Object.hasOwn(given, 'gradScale') ? given.gradScale : undefined;

@@ -1,4 +1,4 @@
-// From the options of a group and a count of steps to the scalars of a step: all in f64, and rounded to f32 once.
+// Computes the scalars of each step from a group's options and the step count, in f64. Each is rounded to f32 once.
 
 import type { AnyAlgorithm, Betas, GroupOptions, GroupState, Progress } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
@@ -7,21 +7,22 @@ import type { Rule } from '../rules/rule.js';
 import { scalarsOf, type Scalars } from '../rules/scalars.js';
 import { unexpected } from '../errors.js';
 
-const none: Betas = [0, 0];
+const zeroBetas: Betas = [0, 0];
 
-/** All that a step needs is allocated here, once. */
+/** The scalars of a group, step by step. The constructor allocates all that a step needs. */
 export class Coefficients {
   readonly rule: Rule;
-  /** What the group remembers; empty where tensors count for themselves. */
+  /** The state of the group. Empty if steps are counted per tensor. */
   readonly state: GroupState;
-  /** lr times the multiplier of the latest step; 0 before the first, and once a state was loaded. */
+  /** lr times the schedule's multiplier at the latest step. 0 before the first step and after loading a state. */
   scheduledLr = 0;
 
   readonly #algorithm: AnyAlgorithm;
   readonly #options: Readonly<GroupOptions>;
+  /** The group, for error messages: "" or " of group 1". */
   readonly #where: string;
   readonly #scalars: Scalars;
-  /** `state` after the step that is being made. */
+  /** The value of `state` after the current step. */
   readonly #next: GroupState;
   #weightDecay = 0;
   readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
@@ -35,17 +36,18 @@ export class Coefficients {
     this.#next = { ...this.state };
     this.#scalars = scalarsOf(this.rule);
     const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1 };
-    this.#progress = { ...numbers, isFirst: true, betas: none, group: this.#next, powers: new Powers() };
+    this.#progress = { ...numbers, isFirst: true, betas: zeroBetas, group: this.#next, powers: new Powers() };
   }
 
-  /** Whether steps are counted by group, and not by tensor. */
+  /** Whether steps are counted per group instead of per tensor. */
   get countsByGroup(): boolean {
     return this.#algorithm.group !== undefined;
   }
 
   /**
-   * Begins a step of the optimizer after `completed` ones, by gradients that are multiplied by `gradFactor`. Throws if
-   * one of the caller's functions throws or gives a bad value.
+   * Begins a step: evaluates the options that are functions, and computes the group's next state. `completed` is the
+   * number of steps before this one; `gradFactor` multiplies the gradients. Throws if one of the caller's functions
+   * throws or returns a bad value.
    */
   begin(completed: number, gradFactor: number): void {
     const algorithm = this.#algorithm;
@@ -53,7 +55,7 @@ export class Coefficients {
     const options = this.#options;
     const where = this.#where;
     const progress = this.#progress;
-    const { schedule, weightDecay = 0, betas = none, decay = 0 } = options;
+    const { schedule, weightDecay = 0, betas = zeroBetas, decay = 0 } = options;
     const count = group === undefined ? completed : this.state.k;
     progress.gradFactor = gradFactor;
     progress.eta = schedule === undefined ? 1 : valueAt(algorithm, 'schedule', schedule, count, where);
@@ -65,14 +67,17 @@ export class Coefficients {
     group.advance(this.#next, options, progress.eta, progress.powers);
   }
 
-  /** Writes the scalars of that step for a tensor after so many of its own, or of its group's. Throws if one overflows. */
+  /**
+   * Writes the scalars of the current step for a tensor. `completed` is the number of steps before this one, of the
+   * tensor or of its group. Throws if a scalar overflows.
+   */
   write(scalars: Float32Array, completed: number, isFirst: boolean, decays: boolean): void {
     const progress = this.#progress;
     progress.step = completed + 1;
     progress.isFirst = isFirst;
     progress.decay = decays ? this.#weightDecay : 0;
     this.#algorithm.prepare(this.#scalars.by, this.#options, progress);
-    // Each option is finite, and yet a product of them may not be; a sum of f32 is, in f64.
+    // Options are finite, but products of them may overflow. A sum of finite f32 values is always finite in f64.
     const { values } = this.#scalars;
     let sum = 0;
     for (let k = 0; k < values.length; k++) {
@@ -84,19 +89,19 @@ export class Coefficients {
     throw unexpected(`${this.rule.scalars[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
   }
 
-  /** Tensors have taken the step. */
-  stepped(): void {
+  /** Updates `scheduledLr` after tensors have stepped. */
+  recordLr(): void {
     this.scheduledLr = (this.#options.lr ?? 0) * this.#progress.eta;
   }
 
-  /** The group has taken the step. */
+  /** Updates the group's state after the group has completed the step. */
   commit(): void {
     this.#algorithm.group?.copy(this.state, this.#next);
   }
 
-  /** Goes on from what a state dict has. */
-  load(remembered: Readonly<GroupState>): void {
-    Object.assign(this.state, remembered);
+  /** Loads the group's state from a state dict. */
+  load(saved: Readonly<GroupState>): void {
+    Object.assign(this.state, saved);
     this.scheduledLr = 0;
   }
 }
