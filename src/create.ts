@@ -1,4 +1,4 @@
-// From an algorithm to the function that makes its optimizers.
+// Makes the public function of each algorithm, such as `adamw`, which creates optimizers.
 
 import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { WasmSource } from './backends/backend.js';
@@ -11,48 +11,50 @@ import { Optimizer } from './optimizer.js';
 import type { Modes } from './step/state.js';
 import { expect, expectArguments, isCount, isRecord, ownOf } from './errors.js';
 
-/** Options that belong to the optimizer as a whole. */
+/** Options of the optimizer as a whole. */
 export interface MachineOptions {
   /**
-   * Where to run. 'auto', the default: GPU buffers on their device, Float32Arrays on the best CPU backend. 'fastest':
-   * Float32Arrays where a step is fastest on this machine, gradients in and parameters out, which is measured once for
-   * their sizes, in less than 100 ms; `optimizer.backend.reason` has the times.
+   * The backend that runs the steps. 'auto': GPU buffers run on their device, Float32Arrays on the best CPU backend.
+   * 'fastest': Float32Arrays run on the backend whose step is fastest on this machine, including gradients in and
+   * parameters out. It is measured once for their sizes, in less than 100 ms; `optimizer.backend.reason` has the times.
+   * Default 'auto'.
    */
   backend?: Wanted;
   /**
-   * False for no memory that gradients could be kept in: `optimizer.grads` is empty, and gradients are handed to
-   * `step()`, as a backward pass gives them (arXiv 2306.09782). Default true.
+   * Whether to allocate memory for gradients. false: `optimizer.grads` is empty, and gradients are passed to `step()`,
+   * for example each as soon as a backward pass has computed it (arXiv 2306.09782). Default true.
    */
   keepGrads?: boolean;
   /**
-   * How many threads step on the CPU, the calling one included, where that is WebAssembly; the bits do not depend on it.
-   * Without shared memory and workers it is one, as `optimizer.backend.reason` says. `dispose()` ends them. Default 1.
+   * The number of threads of a step on the WebAssembly backend, including the calling thread, from 1 to 256. Results
+   * have the same bits for any number. Without shared memory and workers one thread runs, as `optimizer.backend.reason`
+   * says. `dispose()` ends the threads. Default 1.
    */
   threads?: number;
-  /** The package's core.wasm, compiled or as bytes, where a runtime is to be given it by hand. */
+  /** core.wasm, compiled or as bytes, for a runtime that cannot load it itself; or what `enableWideSimd` returned. */
   wasm?: WasmSource;
-  /** The device that GPU buffers belong to. Without one, `backend: 'webgpu'` asks `navigator.gpu`. */
+  /** The device of the GPU buffers. Without it, `backend: 'webgpu'` requests a device from `navigator.gpu`. */
   device?: GPUDevice;
 }
 
-/** Where the parameters are, and with that what `optimizer.params` shows, follows from what is handed over. */
+/** Creates an optimizer. The arguments decide where the parameters are, and so the type of `optimizer.params`. */
 export interface Create<Options extends GroupOptions> {
-  /** Float32Arrays, uploaded once and stepped on the GPU. */
+  /** Uploads Float32Arrays once, and steps them on the GPU. */
   (
     params: Params<Float32Array, Options>,
     options: Partial<Options> & MachineOptions & { backend: 'webgpu' },
   ): Promise<Optimizer<GPUBufferBinding, Options>>;
-  /** Float32Arrays, copied once into the optimizer's memory. */
+  /** Copies Float32Arrays once into the optimizer's memory. */
   (
     params: Params<Float32Array, Options>,
     options?: Partial<Options> & MachineOptions & { backend?: 'auto' | 'wasm' | 'reference' },
   ): Promise<Optimizer<Float32Array, Options>>;
-  /** GPU buffers, stepped in place. */
+  /** Steps GPU buffers in place. */
   (
     params: Params<GpuMemory, Options>,
     options: Partial<Options> & MachineOptions & { device: GPUDevice },
   ): Promise<Optimizer<GPUBufferBinding, Options>>;
-  /** Either, where only the running program knows. */
+  /** For arguments whose types are known only at run time. */
   (
     params: Params<Float32Array | GpuMemory, Options>,
     options?: Partial<Options> & MachineOptions,
@@ -62,39 +64,39 @@ export interface Create<Options extends GroupOptions> {
 /** Upper bound, to catch typos. */
 const MOST_THREADS = 256;
 
-/** `modes` is for algorithms that have an `average`. */
-export function creator<Options extends GroupOptions>(made: Algorithm<Options>, modes?: Modes): Create<Options> {
-  const algorithm = ownOf(made) as unknown as AnyAlgorithm;
+/** Returns the public function of an algorithm. Pass `modes` for an algorithm that has an `average`. */
+export function creator<Options extends GroupOptions>(definition: Algorithm<Options>, modes?: Modes): Create<Options> {
+  const algorithm = ownOf(definition) as unknown as AnyAlgorithm;
   async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
     expectArguments(arguments.length, 2, algorithm.name);
     expect(isRecord(options), 'options', 'a record', options);
     const {
       backend: wanted = 'auto',
       device,
-      wasm: given,
+      wasm: source,
       keepGrads = true,
       threads = 1,
-      ...common
+      ...rest
     } = ownOf(options) as Record<string, unknown> & MachineOptions;
     expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
-    checkWasm(given);
-    const wasm = given && keep(given);
+    checkWasm(source);
+    const wasm = source && keep(source);
     expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
     const isInRange = isCount(threads, 1) && threads <= MOST_THREADS;
     expect(isInRange, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
 
-    // What groups that are added later begin with.
-    const ours = Object.fromEntries(
-      Object.entries(common).map(([name, of]) => [name, Array.isArray(of) ? [...of] : of]),
+    // Groups that are added later use these options, too: hence copies of arrays.
+    const common = Object.fromEntries(
+      Object.entries(rest).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
     );
-    // GPU buffers are recognized by code that is loaded late.
+    // The code that recognizes GPU buffers is loaded late.
     const locate = hasOnlyArrays(params) ? locateArray : (await loaded(gpuMemory)).locate;
-    const { specs, added } = readGroups(algorithm, params, ours, { ...nothing, locate });
+    const { specs, added } = readGroups(algorithm, params, common, { ...nothing, locate });
     const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
-      const making = { algorithm, modes, common: ours, memory: added.memory, keepGrads, wasm, ...opened };
-      return new Optimizer<unknown, Options>(making, specs);
+      const setup = { algorithm, modes, common, memory: added.memory, keepGrads, wasm, ...opened };
+      return new Optimizer<unknown, Options>(setup, specs);
     } catch (error) {
       opened.backend.dispose();
       throw error;

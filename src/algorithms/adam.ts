@@ -32,20 +32,20 @@ export interface AdamOptions extends CommonOptions {
   /** Divide by the largest second moment so far (arXiv 1904.09237). Fixed at creation. Default false. */
   amsgrad: boolean;
   /**
-   * How `adamw` scales its decay, where eta is the schedule's multiplier. true: lr*eta*weightDecay, as PyTorch. false:
-   * eta*weightDecay, as the paper, Flux and Optimisers.jl. Has no effect on `adam`'s L2 term. Default true.
+   * How `adamw` scales its decay, where eta is the schedule's multiplier. true: lr*eta*weightDecay, as in PyTorch.
+   * false: eta*weightDecay, as in the paper, Flux and Optimisers.jl. Has no effect on `adam`'s L2 term. Default true.
    */
   couple: boolean;
-  /** Keras' form: eps is added to the root of the uncorrected second moment. Default false. */
+  /** As in Keras: eps is added to the root of the uncorrected second moment. Default false. */
   epsHat: boolean;
   /**
-   * Optax' nesterov: uses the first moment that the next step would have if this gradient came again. Fixed at
+   * As Optax' nesterov: uses the first moment that the next step would have if this gradient came again. Fixed at
    * creation. Default false.
    */
   nesterov: boolean;
   /**
-   * Optax' eps_root, at least 0: added to the bias-corrected second moment under the root. Fixed at creation. Default
-   * 0.
+   * As Optax' eps_root: added to the bias-corrected second moment under the root, at least 0. Fixed at creation.
+   * Default 0.
    */
   epsRoot: number;
 }

@@ -51,7 +51,7 @@ export interface RadamScheduleFreeOptions extends ScheduleFreeOptions {
   betas: Betas;
   /** As in `adamwScheduleFree`. */
   eps: number;
-  /** While rho <= 4, when the second moment is not used yet. true: lr is 0. false: steps are SGD's. Default true. */
+  /** While rho <= 4, when the second moment is not used yet. true: lr is 0. false: steps as SGD does. Default true. */
   silentSgdPhase: boolean;
 }
 
@@ -64,8 +64,8 @@ export interface SgdScheduleFreeOptions extends ScheduleFreeOptions {
 }
 
 /**
- * Updates a group's state for a step: the count, the sum of weights and the lr. Throws if the weight underflows to 0, or
- * if it or the sum is infinite.
+ * Updates a group's state for a step: the count, the sum of weights and the lr. Throws if the weight underflows to 0,
+ * or if it or the sum is infinite.
  */
 function advance(state: GroupState, { r, weightLrPower }: Readonly<ScheduleFreeOptions>, lr: number): void {
   state.k += 1;

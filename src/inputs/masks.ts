@@ -1,16 +1,16 @@
-// Which tensors decay, told by their names.
+// Decides by name which tensors decay.
 
 import { expect } from '../errors.js';
 
-/** What Hugging Face's Trainer spares, matched against the name in lower case. */
-const spared = /bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)/;
+/** Matches the lower-case names that Hugging Face's Trainer excludes from decay. */
+const excluded = /bias|layernorm|rmsnorm|(^|\.)norm($|\.)|_norm($|\.)/;
 
 /**
- * A `decayMask` that spares biases and the weights of norms, by their names as Hugging Face's Trainer does
- * (`get_decay_parameter_names`): whatever has "bias", "layernorm" or "rmsnorm" in it, and modules called "norm" or
- * "..._norm". Where norms go by other names (GPT-2's "ln_1"), write a predicate of your own.
+ * A `decayMask` that excludes biases and the weights of norms. Returns false for names that contain "bias", "layernorm"
+ * or "rmsnorm" and for modules called "norm" or "..._norm", as Hugging Face's Trainer does
+ * (`get_decay_parameter_names`). If your norms have other names (GPT-2's "ln_1"), write a function of your own.
  */
 export function noDecayOnBiasAndNorm(name: string): boolean {
   expect(typeof name === 'string', 'the parameter', 'a name', name);
-  return !spared.test(name.toLowerCase());
+  return !excluded.test(name.toLowerCase());
 }

@@ -5,8 +5,8 @@ import { locate } from '../backends/webgpu/locate.js';
 import type { NewTensors } from '../backends/section.js';
 import { readGroups, readTensors, type Existing } from '../inputs/groups.js';
 import {
-  checkUsable,
   checkBetweenSteps,
+  checkUsable,
   entryOf,
   groupOf,
   registerEntries,

@@ -4,11 +4,11 @@ import type { ArrayOf, Write } from '../backends/backend.js';
 import type { TensorEntry } from '../backends/plan.js';
 import type { Group } from '../step/group.js';
 import {
-  whileBusy,
   changesOf,
-  checkUsable,
   checkBetweenSteps,
+  checkUsable,
   forgetStep,
+  whileBusy,
   type OptimizerState,
 } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
