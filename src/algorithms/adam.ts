@@ -52,7 +52,7 @@ export interface AdamOptions extends CommonOptions {
 
 /** The step arithmetic. In the paper step_size is alpha*sqrt(1 - beta2^t)/(1 - beta1^t), and eps is eps-hat. */
 function prepare(decoupled: boolean) {
-  return (by: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
+  return (scalars: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
     const { step, eta, betas, powers } = at;
     const beta1 = betas[0];
     const beta2 = betas[1];
@@ -61,22 +61,22 @@ function prepare(decoupled: boolean) {
     const correction2 = powers.complement(beta2, step);
     const stepSize = lr * Math.sqrt(correction2);
 
-    by.grad_scale = gradScale(options, at);
-    by.l2 = decoupled ? 0 : at.decay;
-    by.grad_weight = averageWeight(beta1);
-    by.square_weight = averageWeight(beta2);
-    by.step_size = stepSize / correction1;
-    by.eps = denominator(options.epsHat ? options.eps : options.eps * Math.sqrt(correction2));
-    by.decay = decoupled ? at.decay * (options.couple ? lr : eta) : 0;
-    by.flush_below = flushBelow(at);
+    scalars.grad_scale = gradScale(options, at);
+    scalars.l2 = decoupled ? 0 : at.decay;
+    scalars.grad_weight = averageWeight(beta1);
+    scalars.square_weight = averageWeight(beta2);
+    scalars.step_size = stepSize / correction1;
+    scalars.eps = denominator(options.epsHat ? options.eps : options.eps * Math.sqrt(correction2));
+    scalars.decay = decoupled ? at.decay * (options.couple ? lr : eta) : 0;
+    scalars.flush_below = flushBelow(at);
     if (!usesNadam(options)) return;
 
     // The kernel `nadam`: Nesterov's Adam as in optax.scale_by_adam, and eps_root.
-    const extended = by as ScalarsOf<typeof rules.nadam>;
+    const extended = scalars as ScalarsOf<typeof rules.nadam>;
     extended.root_scale = 1;
     extended.eps_root = options.epsRoot * correction2;
     extended.grad_step = options.nesterov ? (stepSize * (1 - beta1)) / correction1 : 0;
-    if (options.nesterov) by.step_size = (stepSize * beta1) / powers.complement(beta1, step + 1);
+    if (options.nesterov) scalars.step_size = (stepSize * beta1) / powers.complement(beta1, step + 1);
   };
 }
 

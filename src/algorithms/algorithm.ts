@@ -110,8 +110,8 @@ export interface Algorithm<Options extends object> {
   /** Returns a sentence saying why these options cannot be combined, if they cannot. Each of them is valid. */
   conflict?(options: Readonly<Options>): string | undefined;
   rule(options: Readonly<Options>): Rule;
-  /** Sets every scalar of the rule in `by`, and nothing else, in f64. Each is rounded to f32 once, afterwards. */
-  prepare(by: Record<string, number>, options: Readonly<Options>, at: Progress): void;
+  /** Sets every scalar of the rule in `scalars`, and nothing else, in f64. Each is rounded to f32 once, afterwards. */
+  prepare(scalars: Record<string, number>, options: Readonly<Options>, at: Progress): void;
   /** For an algorithm with state per group: the initial state, and its change at a step, where lr is times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;
@@ -122,7 +122,7 @@ export interface Algorithm<Options extends object> {
   /** If the parameters to evaluate are not those to train: the rule that moves them there or back, and its scalars. */
   readonly average?: {
     readonly rule: Rule;
-    prepare(by: Record<string, number>, options: Readonly<Options>, toAverage: boolean): void;
+    prepare(scalars: Record<string, number>, options: Readonly<Options>, toAverage: boolean): void;
   };
 }
 

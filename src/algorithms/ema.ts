@@ -23,7 +23,7 @@ export const ema: Algorithm<EmaOptions> = {
   fixed: [],
   identity: {},
   rule: () => rules.ema,
-  prepare(by: ScalarsOf<typeof rules.ema>, { decay }, { isFirst, emaDecay }) {
-    by.weight = averageWeight(isFirst && typeof decay === 'number' ? 0 : emaDecay);
+  prepare(scalars: ScalarsOf<typeof rules.ema>, { decay }, { isFirst, emaDecay }) {
+    scalars.weight = averageWeight(isFirst && typeof decay === 'number' ? 0 : emaDecay);
   },
 };

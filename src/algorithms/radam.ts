@@ -38,20 +38,20 @@ export interface NadamOptions extends RadamOptions {
   momentumDecay: number;
 }
 
-type By = ScalarsOf<typeof rules.nadam>;
+type Scalars = ScalarsOf<typeof rules.nadam>;
 
 /** Sets the scalars that NAdam and RAdam have in common. Returns lr times the schedule's multiplier. */
-function prepareMoments(by: By, options: Readonly<RadamOptions>, at: Progress): number {
+function prepareMoments(scalars: Scalars, options: Readonly<RadamOptions>, at: Progress): number {
   const { eta, decay, betas } = at;
   const lr = options.lr * eta;
   const { decoupledWeightDecay } = options;
-  by.grad_scale = gradScale(options, at);
-  by.l2 = decoupledWeightDecay ? 0 : decay;
-  by.grad_weight = averageWeight(betas[0]);
-  by.square_weight = averageWeight(betas[1]);
-  by.eps_root = 0;
-  by.decay = decoupledWeightDecay ? lr * decay : 0;
-  by.flush_below = flushBelow(at);
+  scalars.grad_scale = gradScale(options, at);
+  scalars.l2 = decoupledWeightDecay ? 0 : decay;
+  scalars.grad_weight = averageWeight(betas[0]);
+  scalars.square_weight = averageWeight(betas[1]);
+  scalars.eps_root = 0;
+  scalars.decay = decoupledWeightDecay ? lr * decay : 0;
+  scalars.flush_below = flushBelow(at);
   return lr;
 }
 
@@ -88,15 +88,15 @@ export const radam: Algorithm<RadamOptions> = {
   fixed,
   identity: {},
   rule: () => rules.nadam,
-  prepare(by: By, options, at) {
+  prepare(scalars: Scalars, options, at) {
     const { betas, step, powers } = at;
-    const stepSize = prepareMoments(by, options, at) / powers.complement(betas[0], step);
+    const stepSize = prepareMoments(scalars, options, at) / powers.complement(betas[0], step);
     const rectified = rectification(powers, betas[1], step, 5);
-    by.step_size =
+    scalars.step_size =
       rectified === undefined ? stepSize : stepSize * rectified * Math.sqrt(powers.complement(betas[1], step));
-    by.grad_step = 0;
-    by.root_scale = rectified === undefined ? 0 : 1;
-    by.eps = rectified === undefined ? 1 : denominator(options.eps);
+    scalars.grad_step = 0;
+    scalars.root_scale = rectified === undefined ? 0 : 1;
+    scalars.eps = rectified === undefined ? 1 : denominator(options.eps);
   },
 };
 
@@ -115,7 +115,7 @@ export const nadam: Algorithm<NadamOptions> = {
     mu_product: ({ betas, momentumDecay }, step) => momentumProduct(betas[0], raise(BASE, momentumDecay), step),
   },
   rule: () => rules.nadam,
-  prepare(by: By, options, at) {
+  prepare(scalars: Scalars, options, at) {
     const { momentumDecay, eps } = options;
     const { betas, powers } = at;
     const beta1 = betas[0];
@@ -126,11 +126,11 @@ export const nadam: Algorithm<NadamOptions> = {
     // Each factor is at most beta1.
     const product = vanishes(beta1, at.step) ? 0 : momentumProduct(beta1, base, at.step);
     const correction = Math.sqrt(powers.complement(betas[1], at.step));
-    const lr = prepareMoments(by, options, at) * correction;
-    by.step_size = (lr * next) / (1 - product * next);
-    by.grad_step = (lr * (1 - mu)) / (1 - product);
-    by.root_scale = 1;
-    by.eps = denominator(eps * correction);
+    const lr = prepareMoments(scalars, options, at) * correction;
+    scalars.step_size = (lr * next) / (1 - product * next);
+    scalars.grad_step = (lr * (1 - mu)) / (1 - product);
+    scalars.root_scale = 1;
+    scalars.eps = denominator(eps * correction);
   },
 };
 

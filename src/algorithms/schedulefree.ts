@@ -104,8 +104,8 @@ const average = <Options extends ScheduleFreeOptions>(
   beta: (options: Readonly<Options>) => number,
 ): Algorithm<Options>['average'] => ({
   rule: rules.extrapolate,
-  prepare(by: ScalarsOf<typeof rules.extrapolate>, options, toAverage) {
-    by.weight = toAverage ? 1 - 1 / beta(options) : 1 - beta(options);
+  prepare(scalars: ScalarsOf<typeof rules.extrapolate>, options, toAverage) {
+    scalars.weight = toAverage ? 1 - 1 / beta(options) : 1 - beta(options);
   },
 });
 
@@ -113,7 +113,7 @@ const average = <Options extends ScheduleFreeOptions>(
  * Sets the scalars of y and z. In the paper average_weight is c_(k+1), z_step gamma, y_step gamma*(1 - beta*(1 - c)).
  */
 function prepareIterates(
-  by: ScalarsOf<typeof rules.schedulefree_sgd>,
+  scalars: ScalarsOf<typeof rules.schedulefree_sgd>,
   options: Readonly<ScheduleFreeOptions>,
   at: Progress,
   beta: number,
@@ -122,13 +122,13 @@ function prepareIterates(
   const { r, weightLrPower, decayAt } = options;
   // Avoid 0/0 while lr is 0: there is nothing to average yet.
   const c = state.weight_sum === 0 ? 0 : weight(state, r, weightLrPower) / state.weight_sum;
-  by.grad_scale = gradScale(options, at);
-  by.z_from_y = isFirst ? 1 : 0;
-  by.decay = decayAt === 'y' ? decay : 0;
-  by.z_decay = decayAt === 'z' ? decay : 0;
-  by.average_weight = c;
-  by.y_step = state.scheduled_lr * (1 - beta * (1 - c));
-  by.z_step = state.scheduled_lr;
+  scalars.grad_scale = gradScale(options, at);
+  scalars.z_from_y = isFirst ? 1 : 0;
+  scalars.decay = decayAt === 'y' ? decay : 0;
+  scalars.z_decay = decayAt === 'z' ? decay : 0;
+  scalars.average_weight = c;
+  scalars.y_step = state.scheduled_lr * (1 - beta * (1 - c));
+  scalars.z_step = state.scheduled_lr;
 }
 
 /**
@@ -136,18 +136,18 @@ function prepareIterates(
  * root/correction multiplies the steps and divides the decays instead.
  */
 function normalizeBy(
-  by: ScalarsOf<typeof rules.schedulefree_adamw>,
+  scalars: ScalarsOf<typeof rules.schedulefree_adamw>,
   root: number,
   correction: number,
   eps: number,
 ): void {
   const factor = root / correction;
-  by.root_scale = 1;
-  by.eps = denominator(eps * root);
-  by.decay /= factor;
-  by.z_decay /= factor;
-  by.y_step *= factor;
-  by.z_step *= factor;
+  scalars.root_scale = 1;
+  scalars.eps = denominator(eps * root);
+  scalars.decay /= factor;
+  scalars.z_decay /= factor;
+  scalars.y_step *= factor;
+  scalars.z_step *= factor;
 }
 
 const defaults: Omit<ScheduleFreeOptions, 'lr'> = /* @__PURE__ */ extend(commonDefaults, {
@@ -193,17 +193,17 @@ export const adamwScheduleFree: Algorithm<AdamwScheduleFreeOptions> = {
   identity: {},
   conflict,
   rule: ({ innerMomentum }) => (innerMomentum > 0 ? rules.schedulefree_adamw_inner : rules.schedulefree_adamw),
-  prepare(by: ScalarsOf<typeof rules.schedulefree_adamw_inner>, options, at) {
+  prepare(scalars: ScalarsOf<typeof rules.schedulefree_adamw_inner>, options, at) {
     const { betas, eps, innerMomentum } = options;
-    prepareIterates(by, options, at, betas[0]);
+    prepareIterates(scalars, options, at, betas[0]);
     // The bias correction of the average of gradients.
     const correction = at.powers.complement(innerMomentum, at.step);
     if (innerMomentum > 0) {
-      by.grad_weight = averageWeight(innerMomentum);
-      by.flush_below = flushBelow(at);
+      scalars.grad_weight = averageWeight(innerMomentum);
+      scalars.flush_below = flushBelow(at);
     }
-    by.square_weight = averageWeight(betas[1]);
-    normalizeBy(by, Math.sqrt(at.powers.complement(betas[1], at.step)), correction, eps);
+    scalars.square_weight = averageWeight(betas[1]);
+    normalizeBy(scalars, Math.sqrt(at.powers.complement(betas[1], at.step)), correction, eps);
   },
   group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
   average: averageByBeta1,
@@ -218,15 +218,15 @@ export const radamScheduleFree: Algorithm<RadamScheduleFreeOptions> = {
   identity: {},
   conflict,
   rule: () => rules.schedulefree_adamw,
-  prepare(by: ScalarsOf<typeof rules.schedulefree_adamw>, options, at) {
+  prepare(scalars: ScalarsOf<typeof rules.schedulefree_adamw>, options, at) {
     const { betas, eps } = options;
-    prepareIterates(by, options, at, betas[0]);
-    by.square_weight = averageWeight(betas[1]);
+    prepareIterates(scalars, options, at, betas[0]);
+    scalars.square_weight = averageWeight(betas[1]);
     if (rectification(at.powers, betas[1], at.step, 4) !== undefined) {
-      normalizeBy(by, Math.sqrt(at.powers.complement(betas[1], at.step)), 1, eps);
+      normalizeBy(scalars, Math.sqrt(at.powers.complement(betas[1], at.step)), 1, eps);
     } else {
-      by.root_scale = 0;
-      by.eps = 1;
+      scalars.root_scale = 0;
+      scalars.eps = 1;
     }
   },
   group: /* @__PURE__ */ group(
@@ -250,8 +250,8 @@ export const sgdScheduleFree: Algorithm<SgdScheduleFreeOptions> = {
   identity: {},
   conflict: ({ momentum }) => needsBeta('momentum', momentum),
   rule: () => rules.schedulefree_sgd,
-  prepare: (by: ScalarsOf<typeof rules.schedulefree_sgd>, options, at) =>
-    prepareIterates(by, options, at, options.momentum),
+  prepare: (scalars: ScalarsOf<typeof rules.schedulefree_sgd>, options, at) =>
+    prepareIterates(scalars, options, at, options.momentum),
   group: /* @__PURE__ */ group(({ warmupSteps }, k) => warmup(k, warmupSteps)),
   average: /* @__PURE__ */ average(({ momentum }) => momentum),
 };

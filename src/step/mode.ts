@@ -21,11 +21,11 @@ function switchTo(state: OptimizerState, groups: readonly Group[], isTraining: b
 /** Finds the runs of tensors that have stepped, and writes their scalars. Returns the plan that switches the group. */
 function prepare({ algorithm }: OptimizerState, group: Group, toAverage: boolean): Plan {
   const { rule } = algorithm.average!;
-  const by = averageScalars(algorithm, group.spec.options, toAverage);
+  const scalars = averageScalars(algorithm, group.spec.options, toAverage);
   for (const section of group.sections) {
     section.find(hasStepped, group.shareScalars);
     for (let k = 0; k < section.count; k++) {
-      for (const [i, name] of rule.scalars.entries()) section.runs[k].scalars[i] = by[name];
+      for (const [i, name] of rule.scalars.entries()) section.runs[k].scalars[i] = scalars[name];
     }
   }
   return { rule, sections: group.sections };
@@ -39,9 +39,9 @@ export function averageScalars(
   options: Readonly<GroupOptions>,
   toAverage: boolean,
 ): Record<string, number> {
-  const by = {};
-  average!.prepare(by, options, toAverage);
-  return by;
+  const scalars = {};
+  average!.prepare(scalars, options, toAverage);
+  return scalars;
 }
 
 /** Resolves to the average of a parameter, in either mode. */
@@ -52,11 +52,11 @@ async function readAverage(state: OptimizerState, { group: index, section, tenso
   // In eval mode, and before its first step, the parameter is the average.
   const isAverage = !group.isTraining || tensor.step === 0;
   const names = isAverage ? ['param'] : arraysOf(rule);
-  const by = averageScalars(algorithm, group.spec.options, true);
+  const scalars = averageScalars(algorithm, group.spec.options, true);
   const values = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
   if (!isAverage) {
     const { apply } = await loaded(reference);
-    apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, by);
+    apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, scalars);
   }
   return values[0];
 }
