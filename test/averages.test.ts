@@ -386,9 +386,11 @@ test('ema() and lookahead() refuse what is not an optimizer; lookahead() refuses
   const free = await adamwScheduleFree(params());
   await expect(lookahead(free)).rejects.toThrow('Expected the optimizer to be one without an average of its own');
   await expect(lookahead(any(undefined))).rejects.toThrow(
-    'Expected what Lookahead is over to be an optimizer, got undefined.',
+    'Expected the first argument of lookahead to be an optimizer, got undefined.',
   );
-  await expect(ema(any(free.params))).rejects.toThrow('Expected what is averaged to be an optimizer, got an Object.');
+  await expect(ema(any(free.params))).rejects.toThrow(
+    'Expected the first argument of ema to be an optimizer, got an Object.',
+  );
   await expect(ema(free, any(0.9))).rejects.toThrow('Expected the options of ema to be a record, got 0.9.');
 });
 

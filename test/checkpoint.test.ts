@@ -509,7 +509,7 @@ describe('loading changes nothing and refuses', () => {
   const rename = (from: string, to: string) => (text: string) => text.replace(JSON.stringify(from), JSON.stringify(to));
 
   const refused: [string, (of: Uint8Array) => unknown, string][] = [
-    ['no bytes', () => new Uint8Array(0), 'This is no safetensors file: expected at least 8 bytes, got 0.'],
+    ['no bytes', () => new Uint8Array(0), 'This is not a safetensors file: expected at least 8 bytes, got 0.'],
     [
       'null',
       () => null,
@@ -621,17 +621,17 @@ describe('loading changes nothing and refuses', () => {
     [
       'a slot with an empty name',
       (of) => edit(of, rename('exp_avg/w', '/w')),
-      'Expected the name of a tensor to be "param/" or a slot',
+      'Expected the name of a tensor to be "param/<parameter>" or "<slot>/<parameter>", got "/w".',
     ],
     [
       'the slot __proto__',
       (of) => edit(of, rename('exp_avg/w', '__proto__/w')),
-      'a slot and "/" before a parameter, got "__proto__/w".',
+      '"<slot>/<parameter>", got "__proto__/w".',
     ],
     [
       'a tensor name without a slash',
       (of) => edit(of, rename('exp_avg/w', 'exp_avg')),
-      'a slot and "/" before a parameter, got "exp_avg".',
+      '"<slot>/<parameter>", got "exp_avg".',
     ],
     [
       'a slot of another shape',
@@ -680,7 +680,7 @@ describe('loading changes nothing and refuses', () => {
       [
         'that ends in the length of the header',
         (of) => [of.subarray(0, 5)],
-        'This is no safetensors file: expected at least 8 bytes, got 5.',
+        'This is not a safetensors file: expected at least 8 bytes, got 5.',
       ],
       ['that ends in the header', (of) => [of.subarray(0, 100)], 'bytes in the stream, got 100.'],
       ['that ends in the data', (of) => [of.subarray(0, -1)], 'bytes in the stream, got'],

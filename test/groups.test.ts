@@ -171,7 +171,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     const dict = await optimizer.stateDict();
     dict.param_groups[0].weightDecay = 0.5;
     await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
-      'State dicts have PyTorch\'s words, "weight_decay", got "weightDecay" in param_groups[0].',
+      'State dicts use PyTorch\'s names: expected "weight_decay", got "weightDecay" in param_groups[0].',
     );
   });
 
@@ -307,10 +307,10 @@ describe.each(backends)('%s: removeParams()', (...[, backend]) => {
     [['w3', 'x'], 'There is no parameter "x"; there are "w1", "w3", "w64", "w130".'],
     [['w3', 'w3'], 'The parameter "w3" is listed twice.'],
     [['w3', 5], 'Expected the parameter to be a name, got 5.'],
-    [[], 'Expected what is removed to be an array of at least one name, got [].'],
-    ['w3', 'Expected what is removed to be an array of at least one name, got "w3".'],
-    [undefined, 'Expected what is removed to be an array of at least one name, got undefined.'],
-    [['w1', 'w3', 'w64', 'w130'], 'Expected some parameters to be left, got the names of all: dispose() lets go'],
+    [[], 'Expected the names to remove to be an array of at least one, got [].'],
+    ['w3', 'Expected the names to remove to be an array of at least one, got "w3".'],
+    [undefined, 'Expected the names to remove to be an array of at least one, got undefined.'],
+    [['w1', 'w3', 'w64', 'w130'], 'Cannot remove all parameters of an optimizer: to free it, call dispose().'],
   ])('refuses %j', async (names, sentence) => {
     const optimizer = await adamw(two(), backend);
     optimizer.step(tensors(all, 2));
@@ -447,7 +447,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     const options = { lr: 0.5, eps: 1e-4, weightDecay: 0.25, decayMask: (name: string) => name === 'w3', schedule };
     const run = await adamw(tensors(lengths, 1), { ...backend, ...options });
     await expect(run.loadStateDict(dict)).rejects.toThrow(
-      `saved with functions as "betas" in param_groups[0]: make the optimizer with them, none is saved. To keep the optimizer's options, load with options: 'current'.`,
+      `saved with functions as "betas" in param_groups[0]: functions are not saved, so pass them when you create the optimizer. To keep the optimizer's options, load with options: 'current'.`,
     );
     run.freeze('w64');
     expect(await run.loadStateDict(dict, { options: 'current' })).toEqual({ missing: [], unexpected: [] });
@@ -561,7 +561,7 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
       [dict, 'Expected 4 values of exp_avg in the state of "w3", got 3.'],
       [
         { ...dict, param_groups: [unnamed, second] },
-        'Expected param_names in param_groups[0], by which its tensors are found',
+        'Expected param_names in param_groups[0], since tensors are matched by name, got none.',
       ],
       [{ ...dict, param_groups: [first, { ...second, param_names: ['w3'] }] }, 'The parameter "w3" is listed twice'],
       [

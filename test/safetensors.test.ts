@@ -99,17 +99,13 @@ describe('the error names the format of another file:', () => {
     ],
     ['a zip whose first bytes are a valid length', text('PK\x03\x04\0\0\0\0\b\0 and more'), /begins like a zip/],
     ['a pickle', text('\x80\x02\x8a\nl\xfc\x9cF\xf9'), /begins like a pickle \(an old PyTorch file\?\)/],
-    [
-      'HTML',
-      text('<!DOCTYPE html><html></html>'),
-      /begins like a page of HTML or XML\. It may be an error or a login page/,
-    ],
-    ['HTML after a line', text('\n\n  <html>'), /begins like a page of HTML/],
+    ['HTML', text('<!DOCTYPE html><html></html>'), /begins like HTML or XML\. It may be an error or a login page/],
+    ['HTML after a line', text('\n\n  <html>'), /begins like HTML/],
     ['a server error', text('Entry not found'), /begins like text, "Entry no"\. It may be an error/],
     [
       'Git LFS',
       text('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'),
-      /Git LFS\. .*git lfs pull\.$/,
+      /begins like a Git LFS pointer\. .*git lfs pull\.$/,
     ],
     ['JSON', text('{"state":{}}'), /begins like JSON/],
     ['JSON after a byte order mark', text('\xef\xbb\xbf{ "weight_map": {} }'), /begins like JSON/],
@@ -124,12 +120,12 @@ describe('the error names the format of another file:', () => {
       /expected a header that begins with a brace, 123, got 1\.$/,
     ],
     ['an empty file', none, /expected at least 8 bytes, got 0\.$/],
-    ['a short file', text('<p>'), /begins like a page of HTML/],
+    ['a short file', text('<p>'), /begins like HTML/],
   ];
   test.each(files)('%s', async (...[, bytes, message]) => {
     const optimizer = await small();
     const before = await snapshot(optimizer);
-    const says = new RegExp(`^This is no safetensors file: .*${message.source}`);
+    const says = new RegExp(`^This is not a safetensors file: .*${message.source}`);
     expect(() => parseSafetensors(bytes)).toThrow(says);
     expect(() => decodeCheckpoint(bytes)).toThrow(says);
     await expect(loadCheckpoint(optimizer, bytes)).rejects.toThrow(says);
@@ -208,7 +204,7 @@ describe('refuses', () => {
     [
       'a header of no bytes',
       joinFile('', none),
-      'This is no safetensors file: expected a header of 2 to 100000000 bytes, got 0.',
+      'This is not a safetensors file: expected a header of 2 to 100000000 bytes, got 0.',
     ],
     [
       'a header beyond the file',
@@ -285,11 +281,23 @@ describe('refuses', () => {
     [
       'a gap before the data',
       file({ a: entry({ data_offsets: [8, 16] }) }, 16),
-      'Expected the data of "a" to be directly after the data before, at byte 0, got 8.',
+      'Expected the data of "a" to be at byte 0, directly after the data before it, got 8.',
     ],
-    ['a gap between tensors', file({ a: entry(), b: entry({ data_offsets: [12, 20] }) }, 20), 'at byte 8, got 12.'],
-    ['overlapping tensors', file({ a: entry(), b: entry({ data_offsets: [4, 12] }) }, 12), 'at byte 8, got 4.'],
-    ['two tensors at the same offsets', file({ a: entry(), b: entry() }), 'at byte 8, got 0.'],
+    [
+      'a gap between tensors',
+      file({ a: entry(), b: entry({ data_offsets: [12, 20] }) }, 20),
+      'at byte 8, directly after the data before it, got 12.',
+    ],
+    [
+      'overlapping tensors',
+      file({ a: entry(), b: entry({ data_offsets: [4, 12] }) }, 12),
+      'at byte 8, directly after the data before it, got 4.',
+    ],
+    [
+      'two tensors at the same offsets',
+      file({ a: entry(), b: entry() }),
+      'at byte 8, directly after the data before it, got 0.',
+    ],
     ['a byte too few', file({ a: entry() }, 7), 'Expected the length of the file to be'],
     ['a byte too many', file({ a: entry() }, 9), 'Expected the length of the file to be'],
     ['metadata of numbers', file({ __metadata__: { a: 1 } }, 0), 'Expected "a" in __metadata__ to be a string, got 1.'],

@@ -124,7 +124,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     const dict = await saved.stateDict();
     expect(dict.param_groups[0]).toMatchObject({ weight_decay: 0.5, betas: [0.5, 0.5] });
     await expect(plain.loadStateDict(dict)).rejects.toThrow(
-      'The state dict was saved with functions as "weight_decay", "betas" in param_groups[0]: make the optimizer with them',
+      'The state dict was saved with functions as "weight_decay", "betas" in param_groups[0]: functions are not saved, so pass them when you create the optimizer.',
     );
     await saved.loadStateDict({
       ...dict,
@@ -221,7 +221,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       const inner = { ...make().stateDict(), num_bad_epochs: -1 };
       dict.param_groups[1].schedule = { schedules: [null, inner] };
       await expect(optimizer.loadStateDict(dict)).rejects.toThrow(
-        'The schedule in param_groups[1] is refused: Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got -1.',
+        'Cannot load the schedule in param_groups[1]: Expected num_bad_epochs in the state of reduceOnPlateau to be a whole number of at least 0, less than 2^53 - 1, got -1.',
       );
       dict.param_groups[1].schedule = { schedules: [null, make().stateDict()] };
       dict.state[1] = { step: -1 };
@@ -239,7 +239,7 @@ describe.each(backends)('%s', (...[, backend]) => {
       await optimizer.loadStateDict(await without.stateDict());
       expect(plateau.stateDict()).toEqual(memory);
       await expect(without.loadStateDict(await optimizer.stateDict())).rejects.toThrow(
-        'The state dict was saved with functions as "schedule" in param_groups[0]: make the optimizer with them, none is saved.',
+        'The state dict was saved with functions as "schedule" in param_groups[0]: functions are not saved, so pass them when you create the optimizer.',
       );
     });
 

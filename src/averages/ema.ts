@@ -1,4 +1,4 @@
-// Averages of the weights of any optimizer. An average is an optimizer itself, whose gradients are those weights.
+// Averages the weights of an optimizer. An average is itself an optimizer, whose gradients are those weights.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
@@ -7,28 +7,28 @@ import { creator, type MachineOptions } from '../create.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, isRecord, show } from '../errors.js';
 
-/** What `optimizer.params` shows. */
+/** The type of the values in `optimizer.params`. */
 export type Memory = Float32Array | GPUBufferBinding;
 
 /** Options that an average takes from its optimizer, or does not have. */
-const ofMachine = ['backend', 'device', 'keepGrads', 'threads', 'wasm'] as const;
+const unavailable = ['backend', 'device', 'keepGrads', 'threads', 'wasm'] as const;
 
 const createEma = /* @__PURE__ */ creator(algorithms.ema);
 
 /**
- * An exponential moving average of the weights of `optimizer`, on the same machine. It begins as a copy of them;
- * `average.step(optimizer.params)` updates it. Its weights are `average.params` and `read`; save and load it as any
- * optimizer, also in checkpoints. It may outlive the optimizer, runs on one thread and keeps no gradients. Rejects with an
- * Error for a `decay` that is not as documented, and for options of the machine.
+ * Creates an exponential moving average of the weights of `optimizer`, on the same backend. It starts as a copy of
+ * them; `average.step(optimizer.params)` updates it. Get its weights from `average.params` or `read`; save and load it
+ * like any optimizer, also in checkpoints. It can outlive the optimizer, runs on one thread and keeps no gradients.
+ * Rejects with an Error for a `decay` that is not as documented, and for options of the backend.
  */
 export async function ema<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
   options: Partial<EmaOptions> = {},
 ): Promise<Optimizer<Shown, EmaOptions>> {
   expectArguments(arguments.length, 2, 'ema');
-  checkOptimizer(optimizer, 'what is averaged');
+  checkOptimizer(optimizer, 'ema');
   expect(isRecord(options), 'the options of ema', 'a record', options);
-  const given = ofMachine.find((option) => Object.hasOwn(options, option));
+  const given = unavailable.find((option) => Object.hasOwn(options, option));
   if (given !== undefined) {
     const has = 'ema has "decay", and runs where its optimizer does';
     throw new TypeError(`Unknown option ${show(given)}, got ${show((options as MachineOptions)[given])}; ${has}.`);
@@ -48,6 +48,6 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   return average as Optimizer<unknown, EmaOptions> as Optimizer<Shown, EmaOptions>;
 }
 
-export function checkOptimizer(value: unknown, what: string): void {
-  expect(value instanceof Optimizer, what, 'an optimizer', value);
+export function checkOptimizer(value: unknown, method: string): void {
+  expect(value instanceof Optimizer, `the first argument of ${method}`, 'an optimizer', value);
 }

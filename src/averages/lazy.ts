@@ -1,4 +1,4 @@
-// What is loaded when a Lookahead is made.
+// The code that is loaded when a Lookahead is created.
 
 import type { Lazy } from '../backends/lazy.js';
 

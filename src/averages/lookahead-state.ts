@@ -1,5 +1,4 @@
-// What Lookahead does with the state of its optimizer and of the slow weights: loading a state dict into both, and removing
-// slow weights.
+// The state of Lookahead: state dicts of its optimizer and slow weights in one, and removing slow weights.
 
 import { bufferOf } from '../backends/webgpu/locate.js';
 import { checkUsage } from '../backends/webgpu/buffers.js';
@@ -19,15 +18,15 @@ export { removeTensors } from '../state/grow.js';
 export const SLOT = 'slow_param';
 
 /**
- * Loads a state dict of Lookahead: into both, or with an error into neither. Calls `taken` with the steps since Lookahead
- * began, which older dicts do not have.
+ * Loads a state dict of Lookahead into both, or, with an error, into neither. Then calls `onLoaded` with the steps
+ * since Lookahead was created, or with undefined for older dicts, which do not have them.
  */
 export async function loadBoth(
   optimizer: OptimizerState,
   slow: OptimizerState,
   dict: unknown,
   options: unknown,
-  taken: (steps: number | undefined) => void,
+  onLoaded: (steps: number | undefined) => void,
 ): Promise<IncompatibleNames> {
   const { own, slow: slowOf, steps } = split(dict);
   const { dict: counts, params } = saveLazily(slow);
@@ -37,13 +36,13 @@ export async function loadBoth(
   });
   checkIdle(optimizer, 'loadStateDict');
   const loading = whileBusy(optimizer, () => load(optimizer, own, options));
-  // The slow weights' own state is only counts.
+  // The own state of the slow weights has only counters, no arrays.
   const slowLoading = load(slow, counts, { params: Object.fromEntries(values), strict: false });
-  await takeOver([loading, slowLoading], () => taken(steps));
+  await takeOver([loading, slowLoading], () => onLoaded(steps));
   return loading.names;
 }
 
-/** Throws for a GPU buffer that cannot be copied from and to. */
+/** Throws for a GPU buffer that lacks COPY_SRC or COPY_DST usage. */
 export function checkUsages(name: string, param: Memory): void {
   const buffer = bufferOf(param);
   if (buffer === undefined) return;
@@ -51,7 +50,9 @@ export function checkUsages(name: string, param: Memory): void {
   checkUsage(buffer, 'COPY_DST', `Lookahead of ${show(name)}`);
 }
 
-/** Adds the steps since Lookahead began. Returns the state of each tensor by name, a new one for those without. */
+/**
+ * Adds the steps since Lookahead was created. Returns the state of each tensor by name. Tensors without one get one.
+ */
 export function join({ state, param_groups: groups }: StateDict, steps: number): Map<string, TensorState> {
   for (const group of groups) group.lookahead_step = steps;
   return new Map(

@@ -1,4 +1,4 @@
-// Lookahead over any optimizer. The slow weights are an average, from which the optimizer continues.
+// Lookahead: an optimizer whose weights are reset every k steps to slow weights, which are an average.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
@@ -19,30 +19,30 @@ type Late = typeof import('./lookahead-state.js');
 
 /** The options of `lookahead`. */
 export interface LookaheadOptions {
-  /** The number of steps between two of the slow weights, at least 1. Default 5. */
+  /** The slow weights step after every `k` steps, at least 1. Default 5. */
   k?: number;
-  /** The share of the way to the optimizer's weights that the slow weights move, at least 2^-53 and at most 1. Default 0.5. */
+  /** The fraction of the way to the optimizer's weights that the slow weights move, from 2^-53 to 1. Default 0.5. */
   alpha?: number;
 }
 
 /**
- * Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself. Every `k` of its completed steps the slow
- * weights move by `alpha` towards its weights, which then continue from there; its moments stay. Step, save and load
- * `lookahead` in place of the optimizer; use `lookahead.optimizer` for everything else, also to add and to remove tensors.
- * Frozen tensors stay as they are. On the GPU the caller's buffers need COPY_SRC and COPY_DST usage. Throws an Error for
- * what is not as documented.
+ * Creates a Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself. After every `k` completed
+ * steps, the slow weights move by `alpha` towards the optimizer's weights, which are then set to them; its moments
+ * stay. Step, save and load the Lookahead instead of the optimizer; use `lookahead.optimizer` for everything else, such
+ * as adding and removing tensors. Frozen tensors do not change. On the GPU, the caller's buffers need COPY_SRC and
+ * COPY_DST usage. Throws an Error for arguments that are not as documented.
  */
 export async function lookahead<Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
   options: LookaheadOptions = {},
 ): Promise<Lookahead<Shown, Options>> {
   expectArguments(arguments.length, 2, 'lookahead');
-  checkOptimizer(optimizer, 'what Lookahead is over');
+  checkOptimizer(optimizer, 'lookahead');
   expectOptions(options, 'lookahead', ['k', 'alpha']);
   const { k = 5, alpha = 0.5 } = ownOf<LookaheadOptions>(options);
   expect(isCount(k, 1), 'k', 'a whole number of at least 1', k);
-  const isShare = Number.isFinite(alpha) && alpha >= 2 ** -53 && alpha <= 1;
-  expect(isShare, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
+  const isFraction = Number.isFinite(alpha) && alpha >= 2 ** -53 && alpha <= 1;
+  expect(isFraction, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
   const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
   const late = await loaded(lateLookahead);
@@ -55,13 +55,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   readonly #optimizer: Optimizer<Shown, Options>;
   readonly #slow: Optimizer<Shown, EmaOptions>;
   readonly #k: number;
-  /** The optimizer's completed steps when Lookahead began. */
-  #begun: number;
-  /** What is left to do after a step that is counted, if the slow weights threw. */
-  #left: (() => void)[] = [];
-  /** The parameters that the slow weights were made of: a tensor that is removed and added again is another one. */
+  /** The optimizer's completed steps when the Lookahead was created. */
+  #start: number;
+  /** What remains to be done for the latest step, if the slow weights threw. */
+  #pending: (() => void)[] = [];
+  /** The parameters that the slow weights were copied from. They tell a tensor that was removed and added again. */
   readonly #origins: Map<string, Shown>;
-  /** The optimizer's `params` when all of them last had slow weights. */
+  /** The latest `params` of the optimizer that all had slow weights. */
   #known: Readonly<Record<string, Shown>>;
   #isFollowing = false;
 
@@ -74,10 +74,10 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.#k = k;
     this.#known = optimizer.params;
     this.#origins = new Map(Object.entries(this.#known));
-    this.#begun = optimizer.completedSteps;
+    this.#start = optimizer.completedSteps;
   }
 
-  /** The optimizer that it was made over. */
+  /** The optimizer that was passed to `lookahead`. */
   get optimizer(): Optimizer<Shown, Options> {
     return this.#optimizer;
   }
@@ -88,25 +88,27 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   /**
-   * One step of the optimizer, and after every k-th step one of the slow weights. Takes the arguments of the optimizer's
-   * `step`, and throws its errors. If the slow weights throw, the optimizer's step is done and counted, and the next call
-   * first completes theirs.
+   * Takes a step of the optimizer, and after every k-th step one of the slow weights. Takes the arguments of the
+   * optimizer's `step`, and throws its errors. If the slow weights throw, the optimizer's step is done and counted, and
+   * the next call first completes theirs.
    */
   step(...rest: [grads?: Gradients, options?: StepOptions]): void {
     expectArguments(rest.length, 2, 'step');
-    this.#enter();
+    this.#checkAndFinish();
     const before = this.optimizer.completedSteps;
     this.optimizer.step(...rest);
     const completed = this.optimizer.completedSteps;
     if (completed === before || !this.#isTurn(completed)) return;
-    this.#left = [() => this.slow.step(this.#unfrozen()), () => this.#restart()];
+    this.#pending = [() => this.slow.step(this.#unfrozen()), () => this.#restart()];
     this.#finish();
   }
 
-  /** The same, recorded into the caller's encoder. If it throws, no step is counted: drop that encoder. */
+  /**
+   * Does the same as `step`, recorded into the caller's encoder. If it throws, no step is counted: drop the encoder.
+   */
   encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
     expectArguments(rest.length + 1, 3, 'encode');
-    this.#enter();
+    this.#checkAndFinish();
     const state = Optimizer.stateOf(this.optimizer);
     checkIdle(state, 'encode');
     encode(state, encoder, rest, (completed) => {
@@ -118,9 +120,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   /**
-   * Makes slow weights of the tensors that were added to the optimizer, as a copy of their parameters: await it after
-   * `lookahead.optimizer.addParams` or `addParamGroup`, before the next step. The slow weights of removed tensors are
-   * dropped without it.
+   * Adds slow weights for the tensors that were added to the optimizer, as copies of their parameters. Await it after
+   * `lookahead.optimizer.addParams` or `addParamGroup`, before the next step. Removing tensors does not need it.
    */
   async follow(): Promise<void> {
     expectArguments(arguments.length, 0, 'follow');
@@ -142,10 +143,10 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     }
   }
 
-  /** The optimizer's state dict, with the slow weights as one more slot, `slow_param`, and `lookahead_step` in its groups. */
+  /** Returns the optimizer's state dict, with a further slot, `slow_param`, and `lookahead_step` in its groups. */
   async stateDict(): Promise<StateDict> {
     expectArguments(arguments.length, 0, 'stateDict');
-    this.#enter();
+    this.#checkAndFinish();
     const names = Object.keys(this.slow.params);
     const steps = this.#steps;
     const [dict, ...values] = await Promise.all([
@@ -157,10 +158,10 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return dict;
   }
 
-  /** The same without its arrays, which are read one at a time, as those of the optimizer's. */
+  /** Returns the same without its arrays, which are read one at a time, as the optimizer's `lazyStateDict` does. */
   lazyStateDict(): ReturnType<Optimizer<Shown, Options>['lazyStateDict']> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
-    this.#enter();
+    this.#checkAndFinish();
     const { dict, params, arrays } = this.optimizer.lazyStateDict();
     const states = this.#late.join(dict, this.#steps);
     const slow = this.slow.lazyStateDict().params;
@@ -168,7 +169,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
 
-  /** Loads what `stateDict()` returned, as the optimizer does: all of it, or with an error nothing. */
+  /** Loads what `stateDict()` returned, as the optimizer does: all of it, or, with an error, nothing. */
   async loadStateDict(
     dict: StateDict,
     options: LoadOptions & { params?: Tensors<Float32Array> } = {},
@@ -181,9 +182,9 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
       dict,
       options,
       (steps) => {
-        // Older dicts have no steps: those counted from the optimizer's first step.
-        this.#begun = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
-        this.#left = [];
+        // Older dicts have no steps. When they were saved, Lookahead counted from the optimizer's first step.
+        this.#start = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
+        this.#pending = [];
       },
     );
   }
@@ -191,24 +192,24 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   /** Disposes of the optimizer, and of the slow weights. */
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
-    // The optimizer first: it throws if its schedule is what calls this.
+    // The optimizer first: it throws if its schedule calls this.
     this.optimizer.dispose();
     this.slow.dispose();
   }
 
   /** Whether the slow weights step after this number of completed steps. */
   #isTurn(completed: number): boolean {
-    return (completed - this.#begun) % this.#k === 0;
+    return (completed - this.#start) % this.#k === 0;
   }
 
-  /** Does what is left to do. If something throws, it and what follows stay left. */
+  /** Runs what is pending. If something throws, it and what follows stay pending. */
   #finish(): void {
-    for (; this.#left.length > 0; this.#left.shift()) this.#left[0]();
+    for (; this.#pending.length > 0; this.#pending.shift()) this.#pending[0]();
   }
 
-  /** Completed steps since it began. */
+  /** Completed steps since the Lookahead was created. */
   get #steps(): number {
-    return this.optimizer.completedSteps - this.#begun;
+    return this.optimizer.completedSteps - this.#start;
   }
 
   #unfrozen(): Readonly<Record<string, Shown>> {
@@ -223,8 +224,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     Optimizer.stateOf(this.optimizer).backend.copyOver(slow, encoder);
   }
 
-  /** Throws if the slow weights cannot be stepped; completes what an earlier step left. */
-  #enter(): void {
+  /** Throws if the slow weights cannot step. Completes an earlier step. */
+  #checkAndFinish(): void {
     this.#checkKnown();
     Optimizer.stateOf(this.slow);
     this.#finish();
@@ -242,7 +243,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     this.#known = params;
   }
 
-  /** Tensors of the optimizer without slow weights. */
+  /** Returns the optimizer's tensors without slow weights. */
   #missing(): string[] {
     return Object.entries(this.optimizer.params).flatMap(([name, param]) => {
       return Object.hasOwn(this.slow.params, name) && this.#origins.get(name) === param ? [] : [name];

@@ -12,7 +12,7 @@ import { readFile } from './safetensors.js';
 
 /** The contents of a checkpoint. */
 export interface Checkpoint {
-  /** By name, flat. An optimizer can be created of them. */
+  /** By name, flat. An optimizer can be created with them. */
   params: Record<string, Float32Array>;
   /** By name. */
   shapes: Record<string, readonly number[]>;
@@ -22,8 +22,8 @@ export interface Checkpoint {
 }
 
 /**
- * Returns the bytes that `saveCheckpoint` would, without an optimizer. Throws an Error if parameters, state dict and
- * shapes are not of the same tensors, and for what JSON cannot hold.
+ * Returns the same bytes as `saveCheckpoint`, without an optimizer. Throws an Error if parameters, state dict and
+ * shapes are not of the same tensors, and for values that JSON cannot hold.
  */
 export function encodeCheckpoint(
   checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions,
@@ -62,7 +62,7 @@ export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
   return decode(asBytes(bytes));
 }
 
-/** The same, for a header within `bounds`. */
+/** Returns the same. Throws for a header that exceeds `bounds`. */
 export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
   const { header, data } = readFile(bytes, bounds);
   const outline = readOutline(header);
@@ -72,7 +72,7 @@ export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
   );
 }
 
-/** Returns the checkpoint of an outline and of the arrays of its parts. */
+/** Returns the contents of a checkpoint, from its outline and the arrays of its parts. */
 export function assemble({ dict, byName, metadata, parts }: Outline, arrays: readonly Float32Array[]): Checkpoint {
   const params: [string, Float32Array][] = [];
   const shapes: [string, readonly number[]][] = [];

@@ -3,14 +3,14 @@
 import { show, unexpected } from '../errors.js';
 import type { Dtype, Entry } from './header.js';
 
-/** Writes the value of an f16 or bf16, given by its bits, to `floats[i]`; `bits` is the same memory. */
+/** Converts the bits of an f16 or bf16. Writes the value to `floats[i]`. `bits` is the same memory. */
 const widen = {
   BF16(half: number, i: number, bits: Uint32Array): void {
     bits[i] = half << 16;
   },
   F16(half: number, i: number, bits: Uint32Array, floats: Float32Array): void {
     const isFinite = (half & 0x7c00) !== 0x7c00;
-    // Exponent and fraction are in their places in an f32. Only the bias differs, by 112; this is right for subnormals, too.
+    // Moves exponent and fraction to their places in an f32. The bias differs by 112, also for subnormals.
     bits[i] = (half & 0x7fff) << 13;
     if (isFinite) floats[i] *= 2 ** 112;
     else bits[i] |= 0x7f800000;

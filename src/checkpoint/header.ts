@@ -1,5 +1,5 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
-// Files may be hostile. Refuses all that the reference implementation refuses; README.md lists what else is refused.
+// Files may be hostile. Refuses what the reference implementation refuses, and more: see README.md.
 
 import { expect, isCount, ownOf, show, unexpected } from '../errors.js';
 import { JsonReader, writeString } from './json.js';
@@ -51,23 +51,22 @@ export interface Header {
 /** Number of bytes before the header. */
 export const PREFIX = 8;
 
-/** Limits of a header. A file beyond them is refused before much of it is read. */
+/** Limits of a header. A larger one is refused before much of the file is read. */
 export interface HeaderBounds {
   readonly bytes: number;
   /** Number of names: of tensors and in `__metadata__`. */
   readonly names: number;
 }
 
-/** The bound of the reference implementation. */
+/** The limit of the reference implementation. */
 const MOST_HEADER_BYTES = 100_000_000;
 
-const LOOSER = 'decodeCheckpoint and `strict: false` accept more';
 const METADATA = '__metadata__';
 const DTYPES = `one of ${Object.keys(bitsOf).join(', ')}`;
-/** More than any tensor has: NumPy's arrays have at most 64. */
+/** More than any real tensor has: NumPy's maximum is 64. */
 const MOST_DIMENSIONS = 256;
 const COUNTS = `an array of at most ${MOST_DIMENSIONS} whole numbers of at least 0`;
-const OFFSETS = 'two whole numbers, none less than the one before';
+const OFFSETS = 'two whole numbers, the second not less than the first';
 
 /** Writes the length and the header, padded so that the data begin on a multiple of 8. */
 export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuffer> {
@@ -98,8 +97,8 @@ export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuff
 }
 
 /**
- * Reads the length of the header from a file's first nine bytes. The ninth is checked since a file of another format may
- * have a valid length by chance. `bounds` are checked besides those of the format.
+ * Reads the length of the header from a file's first nine bytes. Checks the ninth, since a file of another format may
+ * have a valid length by chance. `bounds` are limits besides those of the format.
  */
 export function readHeaderLength(start: Uint8Array, bounds?: HeaderBounds): number {
   if (start.length < PREFIX) throw wrongFile(start, `expected at least ${PREFIX} bytes, got ${start.length}`);
@@ -110,10 +109,14 @@ export function readHeaderLength(start: Uint8Array, bounds?: HeaderBounds): numb
   const isHeader = start.length === PREFIX || '{ \t\n\r'.includes(String.fromCharCode(first));
   if (!isHeader) throw wrongFile(start, `expected a header that begins with a brace, 123, got ${first}`);
   if (bounds !== undefined && length > BigInt(bounds.bytes)) {
-    const how = `all that these tensors and 8 MiB of metadata can need (${LOOSER})`;
-    throw new RangeError(`Expected a header of at most ${bounds.bytes} bytes, ${how}, got ${length}.`);
+    throw tooLarge(`${bounds.bytes} bytes`, '8 MiB of metadata', length);
   }
   return Number(length);
+}
+
+function tooLarge(most: string, metadata: string, got: unknown): RangeError {
+  const how = `the most that these tensors and ${metadata} need (decodeCheckpoint and \`strict: false\` accept more)`;
+  return new RangeError(`Expected a header of at most ${most}, ${how}, got ${got}.`);
 }
 
 export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
@@ -125,9 +128,7 @@ export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
   let free = bounds?.names ?? Infinity;
   const countName = (): void => {
     free -= 1;
-    if (free >= 0) return;
-    const how = `all that these tensors and ${METADATA} can need (${LOOSER})`;
-    throw new RangeError(`Expected a header of at most ${bounds!.names} names, ${how}, got more.`);
+    if (free < 0) throw tooLarge(`${bounds!.names} names`, METADATA, 'more');
   };
   reader.record((key) => {
     reader.checkNew(!names.has(key), key);
@@ -142,8 +143,8 @@ export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let end = 0;
   for (const { name, begin, end: next } of entries) {
-    const wanted = 'directly after the data before, at byte';
-    if (begin !== end) throw unexpected(`the data of ${show(name)}`, `${wanted} ${end}`, begin);
+    const where = 'directly after the data before it';
+    if (begin !== end) throw unexpected(`the data of ${show(name)}`, `at byte ${end}, ${where}`, begin);
     end = next;
   }
   return { metadata, entries };
@@ -151,7 +152,7 @@ export function readHeader(bytes: Uint8Array, bounds?: HeaderBounds): Header {
 
 function decode(bytes: Uint8Array): string {
   try {
-    // A copy, since TextDecoder refuses shared memory. A byte order mark is kept, so that the reader refuses it.
+    // Copies, since TextDecoder refuses shared memory. Keeps a byte order mark, so that the reader refuses it.
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes));
   } catch {
     throw new TypeError(`Expected the header to be UTF-8, got ${bytes.length} bytes that are not.`);
@@ -177,7 +178,7 @@ function readMetadata(reader: JsonReader, countName: () => void): Header['metada
 
 function readEntry(reader: JsonReader, name: string): Entry {
   const fields = ownOf<{ dtype?: string; shape?: number[]; data_offsets?: number[] }>({});
-  // Called only for errors: a header may have a million tensors.
+  // A function, so that the string is built only for an error: a header may have a million tensors.
   const what = (field: string): string => `${field} of tensor ${show(name)}`;
   if (!reader.nextIs('{')) throw reader.unexpected(`tensor ${show(name)}`, 'a record');
   reader.record((field) => {
@@ -189,7 +190,7 @@ function readEntry(reader: JsonReader, name: string): Entry {
       reader.checkNew(fields[field] === undefined, field);
       fields[field] = readCounts(reader, field, what);
     } else {
-      // Ignored, as the reference implementation does.
+      // Ignored, as in the reference implementation.
       reader.count();
       reader.value();
     }
@@ -210,7 +211,7 @@ function checkEntry({ name, dtype, shape, begin, end }: Entry): void {
   if (!isDtype) throw unexpected(`dtype of tensor ${show(name)}`, DTYPES, dtype);
   if (!isShape(shape)) throw unexpected(`shape of tensor ${show(name)}`, COUNTS, shape);
   const size = (count(shape) * bitsOf[dtype]) / 8;
-  // Beyond 2^53 the product is not exact, but no file is that long.
+  // Above 2^53 the product is not exact, but no file is that long.
   if (Number.isSafeInteger(size) && end - begin === size) return;
   throw unexpected(`the data of tensor ${show(name)}`, `${size} bytes long, as its shape says`, end - begin);
 }
@@ -231,7 +232,7 @@ function readCounts(reader: JsonReader, field: 'shape' | 'data_offsets', what: (
   return counts;
 }
 
-/** Copies by index, since the caller's array may have methods of its own; at most one item more than is allowed. */
+/** Copies by index, since the caller's array may override methods. Copies at most one item more than is allowed. */
 export const copyShape = <Shape>(shape: Shape): Shape =>
   Array.isArray(shape)
     ? (Array.from({ length: Math.min(shape.length, MOST_DIMENSIONS + 1) }, (_, i): unknown => shape[i]) as Shape)
@@ -242,6 +243,8 @@ export const isShape = (value: unknown): value is number[] =>
   value.length <= MOST_DIMENSIONS &&
   value.every((item) => isCount(item) && !Object.is(item, -0));
 
-/** Returns the number of elements. The reference implementation multiplies in order, and refuses an overflow before a 0. */
+/**
+ * Returns the number of elements. The reference implementation multiplies in order, and refuses an overflow before a 0.
+ */
 export const count = (shape: readonly number[]): number =>
   shape.reduce((product, size) => (Number.isSafeInteger(product) ? product * size : product), 1);

@@ -1,14 +1,14 @@
-// Strict JSON: refuses to write what would be lost or changed, and to read what JSON.parse would hide.
+// Strict JSON: refuses to write what JSON cannot hold, and to read what JSON.parse would silently drop or change.
 
 import { expect, isRecord, show, unexpected } from '../errors.js';
 
 /** Maximum nesting of arrays and records, as in the reference implementation of safetensors (serde_json). */
 const MOST_LEVELS = 127;
 
-/** Maximum number of keys, strings, arrays and records: a parsed one may take 30 times the memory of its text. */
+/** Maximum number of keys, strings, arrays and records, since parsed JSON may take 30 times the memory of its text. */
 const MOST_VALUES = 2 ** 22;
 
-/** UTF-8 cannot encode them, so other readers refuse or change them. */
+/** UTF-8 cannot encode lone surrogates, so other readers refuse or change them. */
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**
@@ -39,14 +39,16 @@ export function writeString(value: string, what: string): string {
   return JSON.stringify(value);
 }
 
-/** Whether a value is a plain record. An object of a class would be read as something else. */
+/** Whether a value is a plain record. An object of a class would not be read as one. */
 function isPlain(value: unknown): value is Record<string, unknown> {
   if (!isRecord(value) || Object.getOwnPropertySymbols(value).length > 0) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** Parses JSON. Throws an Error for what is not JSON, and for what JSON.parse accepts silently: 1e999, a duplicate key. */
+/**
+ * Parses JSON. Throws an Error for what is not JSON, and for what JSON.parse accepts silently: 1e999, a duplicate key.
+ */
 export function readJson(text: string, what: string): unknown {
   const reader = new JsonReader(text, what);
   reader.value();
@@ -76,7 +78,7 @@ export class JsonReader {
     this.#what = what;
   }
 
-  /** Reads a record; `read` is to read the value of each key. */
+  /** Reads a record. Calls `read` to read the value of each key. */
   record(read: (key: string) => void): void {
     this.#items(BRACE, BRACE_END, () => {
       const key = this.string();
@@ -85,7 +87,7 @@ export class JsonReader {
     });
   }
 
-  /** Reads an array; `read` is to read each item. */
+  /** Reads an array. Calls `read` to read each item. */
   array(read: () => void): void {
     this.#items(BRACKET, BRACKET_END, read);
   }
@@ -145,12 +147,12 @@ export class JsonReader {
     }
   }
 
-  /** Throws unless a key is new in its record: of duplicates, JSON.parse keeps the last one. */
+  /** Throws for a duplicate key in a record: JSON.parse would keep the last one. */
   checkNew(isNew: boolean, key: string): void {
     if (!isNew) throw new TypeError(`The key ${show(key)} is listed twice in ${this.#what}.`);
   }
 
-  /** Counts a value that takes memory. Throws an Error if there are too many. */
+  /** Counts a value that takes memory. Throws an Error for too many. */
   count(): void {
     this.#values += 1;
     if (this.#values <= MOST_VALUES) return;

@@ -1,7 +1,7 @@
-// The contents of a checkpoint's header: the state dict without its arrays, and which tensor of the file is which array.
+// The header of a checkpoint: the state dict without its arrays, and which tensor of the file is which array.
 //
-// The tensors are `param/<name>` and `<slot>/<name>`, with PyTorch's names of slots. A name may have a slash, a slot not. In
-// `__metadata__` are `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
+// The tensors are `param/<name>` and `<slot>/<name>`, with PyTorch's names of slots. A name may have a slash, a slot
+// may not. `__metadata__` has `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
 
 import { expect, expectOptions, isRecord, list, noParameter, ownOf, show, unexpected } from '../errors.js';
 import type { StateDict } from '../state/dict.js';
@@ -9,7 +9,7 @@ import { readDict, type SourceDict } from '../state/match.js';
 import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 
-/** An array of a checkpoint: a parameter, with the slot `param`, or a part of its state. */
+/** An array of a checkpoint: a parameter, with `param` as its slot, or a slot of its state. */
 export interface Part {
   readonly slot: string;
   readonly name: string;
@@ -25,24 +25,31 @@ export interface Outline {
   readonly parts: readonly (Part & { readonly shape: readonly number[] })[];
 }
 
-/** PyTorch's shapes by name of parameter. A parameter without one is flat. */
+/** The shapes of parameters by name. A parameter without one is flat. */
 export type Shapes = Readonly<Record<string, readonly number[]>>;
 
-const FORMAT = 'twinstep';
-const VERSION = '1';
+/** Entries of `__metadata__` that are the same in all checkpoints. */
+const fixed = [
+  ['format', 'twinstep'],
+  ['version', '1'],
+] as const;
 const BYTES = 4;
 
-/** Limits of a header in bytes: for metadata, shapes and options; for each parameter; for each character of its name. */
+/**
+ * Limits of a header in bytes: for metadata, shapes and options, for each parameter, for each character of its name.
+ */
 const METADATA_BYTES = 2 ** 23;
 const TENSOR_BYTES = 2048;
 const NAME_BYTES = 64;
-/** Limits of the number of names: in `__metadata__`, where ours has 4, and for each parameter with its slots. */
+/**
+ * Limits of the number of names: in `__metadata__`, where a checkpoint has 4, and for each parameter with its slots.
+ */
 const METADATA_NAMES = 1024;
 const TENSOR_NAMES = 8;
 
 /** What is saved besides arrays. */
 export interface CheckpointOptions {
-  /** PyTorch's shapes by name, which are only written to the file. A tensor without one is flat. */
+  /** The shapes of parameters by name. They are only written to the file. A parameter without one is flat. */
   shapes?: Shapes;
   /** Any value that JSON can hold, such as the position in the training data. Loading returns it. */
   metadata?: unknown;
@@ -66,8 +73,7 @@ export function writeOutline<Given extends Part>(
   const unknown = Object.keys(shapes).filter((name) => !order.has(name));
   if (unknown.length > 0) throw new TypeError(noParameter(unknown, ', listed in shapes', [...order.keys()]));
   const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
-  const ranked = given.map((part) => ({ part, rank: rank(part) }));
-  const parts = ranked.toSorted((a, b) => a.rank - b.rank).map(({ part }) => part);
+  const parts = given.toSorted((a, b) => rank(a) - rank(b));
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {
@@ -78,13 +84,9 @@ export function writeOutline<Given extends Part>(
     end += length * BYTES;
     return { name: `${slot}/${name}`, dtype: 'F32' as const, shape, begin, end };
   });
-  const strings = new Map([
-    ['format', FORMAT],
-    ['version', VERSION],
-    ['state', writeJson(dict, 'the state dict')],
-  ]);
+  const strings = new Map<string, string>([...fixed, ['state', writeJson(dict, 'the state dict')]]);
   if (metadata !== undefined) strings.set('metadata', writeJson(metadata, 'metadata'));
-  // Check it by reading it.
+  // Check the outline by reading it.
   readOutline({ metadata: strings, entries });
   const header = writeHeader({ metadata: strings, entries });
   const most = boundsOf(order.keys()).bytes;
@@ -96,8 +98,8 @@ export function writeOutline<Given extends Part>(
 }
 
 /**
- * Returns the limits of the header of a checkpoint of these parameters. A name is written at most 5 times as a key, with
- * 6 bytes per character, and 4 times in the state dict, with 7.
+ * Returns the limits of the header of a checkpoint of these parameters. A name is written at most 5 times as a key,
+ * with 6 bytes per character, and 4 times in the state dict, with 7.
  */
 export function boundsOf(params: Iterable<string>): HeaderBounds {
   let [bytes, names] = [METADATA_BYTES, METADATA_NAMES];
@@ -116,8 +118,9 @@ export function readOutline({
   metadata: Header['metadata'];
   entries: readonly Omit<Entry, 'begin' | 'end'>[];
 }): Outline {
-  expect(metadata.get('format') === FORMAT, 'the format in __metadata__', show(FORMAT), metadata.get('format'));
-  expect(metadata.get('version') === VERSION, 'the version in __metadata__', show(VERSION), metadata.get('version'));
+  for (const [key, wanted] of fixed) {
+    expect(metadata.get(key) === wanted, `the ${key} in __metadata__`, show(wanted), metadata.get(key));
+  }
   const [state, own] = [metadata.get('state'), metadata.get('metadata')];
   expect(state !== undefined, 'state in __metadata__', 'JSON', state);
   const dict = readJson(state, 'the state dict') as StateDict;
@@ -127,7 +130,7 @@ export function readOutline({
     if (dtype !== 'F32') throw unexpected(`dtype of ${show(key)}`, '"F32"', dtype);
     const slash = key.indexOf('/');
     const [slot, name] = [key.slice(0, Math.max(slash, 0)), key.slice(slash + 1)];
-    if (!isSlot(slot)) throw unexpected('the name of a tensor', '"param/" or a slot and "/" before a parameter', key);
+    if (!isSlot(slot)) throw unexpected('the name of a tensor', '"param/<parameter>" or "<slot>/<parameter>"', key);
     const known = byName.get(name);
     const isParam = slot === 'param';
     const isKnown = isParam ? known !== undefined : known?.state !== undefined;
@@ -141,12 +144,11 @@ export function readOutline({
   if (missing.length > 0) throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.`);
   for (const { slot, name, shape } of parts) {
     const expected = shapeOf.get(name)!;
-    const isAlike = shape.length === expected.length && shape.every((size, i) => size === expected[i]);
-    if (!isAlike)
+    if (shape.join() !== expected.join())
       throw unexpected(`the shape of ${slot} of ${show(name)}`, `the parameter's, [${expected.join()}]`, shape);
   }
   return { dict, byName, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
 }
 
-/** Whether this is a word, so neither "__proto__" nor empty. */
+/** Whether this is a word: not "__proto__", not empty. */
 export const isSlot = (slot: string): boolean => /^[a-z]\w*$/i.test(slot);

@@ -32,9 +32,9 @@ export function readFile(bytes: Uint8Array, bounds?: HeaderBounds): { header: He
 }
 
 /**
- * Returns the tensors of a file by name, in the order of their data, and the strings of its `__metadata__`. Each tensor is
- * a view of `file`. With `as: 'f32'` each is a Float32Array, always a copy, of F32, F16 or BF16, and `shapes` has the
- * shapes. Throws an Error unless the file is valid, and with `as` for other dtypes.
+ * Returns the tensors of a file by name, in the order of their data, and the strings of its `__metadata__`. Each tensor
+ * is a view of `file`. With `as: 'f32'` each is a Float32Array, always a copy, of F32, F16 or BF16, and `shapes` has
+ * the shapes. Throws an Error unless the file is valid, and with `as` for other dtypes.
  */
 export function parseSafetensors(
   file: Uint8Array | ArrayBuffer,
@@ -72,8 +72,8 @@ export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?:
 }
 
 /**
- * Returns a file of these tensors, in their order. The same input gives the same bytes. Throws an Error if the length of a
- * tensor's bytes does not match its shape, or if a name is not well-formed Unicode.
+ * Returns a file of these tensors, in their order. The same input gives the same bytes. Throws an Error if the length
+ * of a tensor's bytes does not match its shape, or if a name is not well-formed Unicode.
  */
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,

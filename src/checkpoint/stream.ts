@@ -1,11 +1,12 @@
-// Reads a checkpoint from a stream. Allocates no more than what has arrived, or than the optimizer has.
+// Reads a checkpoint from a stream. Allocates no more than has arrived, or than the optimizer's arrays take.
 
 import { expect, show } from '../errors.js';
 import { asBytes, bytesOf, concatenate } from './bytes.js';
+import { assemble, type Checkpoint } from './codec.js';
 import { PREFIX, readHeader, readHeaderLength, type HeaderBounds } from './header.js';
 import { readOutline, type Outline } from './outline.js';
 
-/** The used part of a stream of bytes: fits ReadableStream in the types of the DOM and of Node. */
+/** The part of ReadableStream that is used. Matches the types of both the DOM and Node. */
 export interface ByteStream {
   readonly locked: boolean;
   getReader(): ByteReader;
@@ -19,19 +20,19 @@ interface ByteReader {
 
 const FIRST_BYTES = 2 ** 16;
 
-/** Maximum number of empty chunks in a row, and after how many chunks to yield to the event loop. */
+/** Maximum number of empty chunks in a row. After CHUNKS_PER_YIELD chunks, yields to the event loop. */
 const MOST_EMPTY = 1000;
 const CHUNKS_PER_YIELD = 1000;
 
 /**
- * Reads the outline of a checkpoint, and the arrays of its parts. `accept` gets the outline before any data are read, and
- * returns which names to keep. Throws an Error, and cancels the stream, unless it is exactly one valid checkpoint.
+ * Reads a checkpoint. Calls `accept` with the outline before it reads data: `accept` returns which names to keep.
+ * Throws an Error, and cancels the stream, unless it is exactly one valid checkpoint.
  */
 export async function readStream(
   stream: ByteStream,
   bounds: HeaderBounds | undefined,
   accept: (outline: Outline) => (name: string) => boolean,
-): Promise<{ outline: Outline; arrays: Float32Array[] }> {
+): Promise<Checkpoint> {
   expect(!stream.locked, 'the stream', 'one that is not locked', stream);
   const reader = stream.getReader();
   const source = new Source(reader);
@@ -52,9 +53,9 @@ export async function readStream(
       arrays.push(array);
     }
     await source.finish();
-    return { outline: { ...outline, parts: outline.parts.filter(({ name }) => isWanted(name)) }, arrays };
+    return assemble({ ...outline, parts: outline.parts.filter(({ name }) => isWanted(name)) }, arrays);
   } catch (error) {
-    // Not awaited, since a source may never finish it.
+    // Not awaited: the source may never finish it.
     void reader.cancel(error).catch(() => {});
     throw error;
   } finally {
@@ -75,7 +76,7 @@ class Source {
     this.#reader = reader;
   }
 
-  /** Fills `target` with the next bytes, or with all that are left, and returns how many. */
+  /** Fills `target` with the next bytes, as many as there are, and returns their number. */
   async read(target: Uint8Array): Promise<number> {
     return this.#take(target.length, (part, at) => target.set(part, at));
   }
@@ -107,7 +108,7 @@ class Source {
     throw new TypeError(`Expected at least ${this.#taken + length - got} bytes in the stream, got ${this.#taken}.`);
   }
 
-  /** Returns the next `length` bytes. Allocates as they arrive. */
+  /** Returns the next `length` bytes. Allocates memory as they arrive. */
   async gather(length: number): Promise<Uint8Array> {
     let bytes = new Uint8Array(0);
     while (bytes.length < length) {

@@ -1,11 +1,11 @@
 // Saves an optimizer to a checkpoint, and loads it.
 
 import type { Optimizer } from '../optimizer.js';
-import { expect, expectArguments, list, noParameter, ownOf, show } from '../errors.js';
-import { TO_LOAD_COMMON, readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
+import { expect, expectArguments, ownOf, show } from '../errors.js';
+import { readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
+import { readDict } from '../state/match.js';
 import { asBytes, bytesOf, isBinary } from './bytes.js';
-import { assemble, decode, encodeCheckpoint, type Checkpoint } from './codec.js';
-import type { HeaderBounds } from './header.js';
+import { decode, encodeCheckpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
 import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
 import { readStream, type ByteStream } from './stream.js';
@@ -16,12 +16,12 @@ interface Weights extends Pick<Optimizer<unknown>, 'read'> {
 
 type State = Pick<Optimizer<unknown>, 'stateDict' | 'lazyStateDict' | 'loadStateDict'>;
 
-/** An optimizer of any algorithm, on any backend, or Lookahead over one. */
+/** An optimizer of any algorithm, on any backend, or a Lookahead. */
 export type AnyOptimizer = State & (Weights | { readonly optimizer: Weights });
 
 /**
- * Returns a checkpoint of the optimizer as it is at the call: parameters, state dict and `metadata`, as the bytes of one
- * safetensors file. The same training gives the same bytes.
+ * Returns a checkpoint of the optimizer as it is at the call: the bytes of one safetensors file with parameters, state
+ * dict and `metadata`. The same training gives the same bytes.
  */
 export async function saveCheckpoint(
   optimizer: AnyOptimizer,
@@ -30,12 +30,12 @@ export async function saveCheckpoint(
   expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
   const given = readOptions(options);
-  // Request everything before the first await, so that all of it is of one moment.
+  // Requests everything before the first await, so that all of it is from the same moment.
   const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
   const metadata = copy(given.metadata, 'metadata');
-  // The state dict first: Lookahead may have to complete a step.
+  // The state dict first: a Lookahead may complete a step for it.
   const saving = optimizer.stateDict();
-  const names = namesOf(optimizer);
+  const names = groupsOf(optimizer).flat();
   const reads = names.map((name) => weightsOf(optimizer).read(name));
   const [stateDict, arrays] = await Promise.all([saving, Promise.all(reads)]);
   const params = Object.fromEntries(names.map((name, i) => [name, arrays[i]]));
@@ -43,9 +43,9 @@ export async function saveCheckpoint(
 }
 
 /**
- * Streams the bytes of `saveCheckpoint`. Reads each array only when the stream needs it: a large model is never copied as a
- * whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. Writes of
- * the caller into `optimizer.params` or GPU buffers are not detected: the file may then mix old and new arrays.
+ * Streams the bytes of `saveCheckpoint`. Reads each array only when the stream needs it, so that a large model is never
+ * copied as a whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. It does
+ * not detect that the caller writes to `optimizer.params` or GPU buffers: the file may then mix old and new arrays.
  */
 export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
   expectArguments(arguments.length, 2, 'checkpointStream');
@@ -75,10 +75,10 @@ export interface PartlyLoaded extends IncompatibleNames {
 }
 
 /**
- * Loads a checkpoint's parameters and state dict, from bytes or a stream, and returns its metadata. The options are those
- * of `loadStateDict`; with `strict: false` it also returns the names that only one side has. Throws an Error unless the
- * checkpoint is valid, and of the same tensors and algorithm: then nothing has changed, and a stream is cancelled. The
- * caller's GPU buffers need COPY_DST usage.
+ * Loads a checkpoint's parameters and state dict, from bytes or a stream, and returns its metadata. The options are
+ * those of `loadStateDict`; with `strict: false` it also returns the names that only one side has. Throws an Error
+ * unless the checkpoint is valid, and of the same tensors and algorithm. Then the optimizer has not changed, and a
+ * stream is cancelled. The caller's GPU buffers need COPY_DST usage.
  */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
@@ -98,10 +98,10 @@ export async function loadCheckpoint(
   expectArguments(arguments.length, 3, 'loadCheckpoint');
   checkOptimizer(optimizer, 'loadStateDict');
   const how = readHow(options, 'loadCheckpoint');
-  // A file of more tensors than the optimizer's has a longer header.
-  const bounds = how.strict ? boundsOf(namesOf(optimizer)) : undefined;
+  // Not limited if not strict: the file may have more tensors than the optimizer.
+  const bounds = how.strict ? boundsOf(groupsOf(optimizer).flat()) : undefined;
   const { params, stateDict, metadata } = isStream(source)
-    ? await load(source, optimizer, how.strict, bounds)
+    ? await readStream(source, bounds, (outline) => checkFits(outline, optimizer, how.strict))
     : decode(asBytes(source, 'the checkpoint', SOURCES), bounds);
   const names = await optimizer.loadStateDict(stateDict, { params, ...how });
   return how.strict ? metadata : { metadata, ...names };
@@ -117,7 +117,8 @@ function checkOptimizer(optimizer: unknown, method: keyof State): void {
 
 const weightsOf = (optimizer: AnyOptimizer): Weights => ('optimizer' in optimizer ? optimizer.optimizer : optimizer);
 
-const namesOf = (optimizer: AnyOptimizer): string[] => weightsOf(optimizer).groups.flatMap(({ params }) => params);
+const groupsOf = (optimizer: AnyOptimizer): (readonly string[])[] =>
+  weightsOf(optimizer).groups.map(({ params }) => params);
 
 const copy = (value: unknown, what: string): unknown =>
   value === undefined ? undefined : readJson(writeJson(value, what), what);
@@ -125,31 +126,16 @@ const copy = (value: unknown, what: string): unknown =>
 const isStream = (source: unknown): source is ByteStream =>
   !isBinary(source) && typeof (source as ByteStream | null | undefined)?.getReader === 'function';
 
-async function load(
-  stream: ByteStream,
-  optimizer: AnyOptimizer,
-  strict: boolean,
-  bounds: HeaderBounds | undefined,
-): Promise<Checkpoint> {
-  const { outline, arrays } = await readStream(stream, bounds, (each) => checkFits(each, optimizer, strict));
-  return assemble(outline, arrays);
-}
-
 /**
- * Returns which tensors of a checkpoint are the optimizer's: no others are read. Throws if a length differs, or, with
+ * Returns whether to read the arrays of a name: those that the optimizer has. Throws if a length differs, or, with
  * `strict`, if only one side has a tensor.
  */
-function checkFits({ parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
+function checkFits({ dict, parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
+  if (strict) readDict(dict, groupsOf(optimizer));
   const lengths = new Map(optimizer.lazyStateDict().params.map(({ name, length }) => [name, length]));
   for (const { slot, name, length } of parts) {
-    const own = lengths.get(name);
-    if (own === undefined && !strict) continue;
-    if (own === undefined) throw new TypeError(noParameter([name], '', [...lengths.keys()]) + TO_LOAD_COMMON);
+    const own = lengths.get(name) ?? length;
     if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
   }
-  const given = new Set(parts.map(({ name }) => name));
-  const missing = [...lengths.keys()].filter((name) => !given.has(name));
-  if (strict && missing.length > 0)
-    throw new TypeError(`The checkpoint lacks the parameter ${list(missing)}.${TO_LOAD_COMMON}`);
   return (name) => lengths.has(name);
 }

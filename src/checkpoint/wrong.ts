@@ -9,8 +9,8 @@ const formats: [begin: string, what: string][] = [
     'a zip (a PyTorch file?). Convert a file of torch.save in Python: tools/torch_checkpoint.py from-torch, or safetensors.torch.save_file',
   ],
   ['\x80', 'a pickle (an old PyTorch file?). Load it in Python, and save it by safetensors.torch.save_file'],
-  ['<', 'a page of HTML or XML. It may be an error or a login page from a server'],
-  ['version ', 'a pointer of Git LFS. Fetch the file itself: git lfs pull'],
+  ['<', 'HTML or XML. It may be an error or a login page from a server'],
+  ['version ', 'a Git LFS pointer. Fetch the file itself: git lfs pull'],
   ['{', 'JSON. A safetensors file has 8 bytes before its JSON; an index names the files to read'],
   ['[', 'JSON'],
   ['\x1f\x8b', 'gzip. Decompress it first'],
@@ -24,12 +24,12 @@ const formats: [begin: string, what: string][] = [
 
 const BYTE_ORDER_MARK = '\xef\xbb\xbf';
 
-/** Returns the Error for a file with these first bytes: it names the format, if it is known, or says `why`. */
+/** Returns the Error for a file with these first bytes. It names the format, or says `why` if that is unknown. */
 export function wrongFile(first: Uint8Array, why: string): TypeError {
   const text = String.fromCharCode(...first.subarray(0, 8));
   const begin = (text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text).trimStart();
   const format = formats.find(([each]) => begin.startsWith(each))?.[1];
   const isText = /^[ -~]+$/.test(begin);
   const like = format ?? (isText ? `text, ${show(begin)}. It may be an error from a server` : undefined);
-  return new TypeError(`This is no safetensors file: ${like === undefined ? why : `it begins like ${like}`}.`);
+  return new TypeError(`This is not a safetensors file: ${like === undefined ? why : `it begins like ${like}`}.`);
 }

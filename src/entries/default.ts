@@ -1,5 +1,5 @@
-// The entry of Node, Deno, Bun, browsers and bundlers. Loads at their first use the kernels of the CPU, file by file, and
-// code that few programs need.
+// The entry of Node, Deno, Bun, browsers and bundlers. Loads each file of CPU kernels, and code that few programs need,
+// when it is first used.
 
 import { hex } from '../../assembly?late';
 import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';

@@ -1,4 +1,4 @@
-// The entry of edge-light (Vercel, Next.js), whose bundlers must be told that a file is a module of WebAssembly.
+// The entry of edge-light (Vercel, Next.js). Its bundlers compile WebAssembly that is imported with `?module`.
 
 import core from './core.wasm?module';
 import { provideKernels } from '../backends/cpu/module.js';

@@ -1,4 +1,4 @@
-// What the entries of edge runtimes share: what other entries load late is imported statically here.
+// The common part of the entries of edge runtimes. Imports statically what the default entry loads late.
 
 import { lateLookahead } from '../averages/lazy.js';
 import * as lookaheadState from '../averages/lookahead-state.js';

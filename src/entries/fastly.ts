@@ -1,3 +1,3 @@
-// The entry of Fastly's Compute, which has no WebAssembly to compile: the plain reference runs there.
+// The entry of Fastly Compute, which cannot compile WebAssembly: the reference runs there.
 
 export * from './edge.js';

@@ -1,4 +1,4 @@
-// twinstep/kernels where twinstep is edge-light.ts.
+// The entry twinstep/kernels of the runtimes that load edge-light.ts.
 
 import core from './core.wasm?module';
 import { provideKernelsNow } from '../kernels/wasm-kernels.js';

@@ -1,3 +1,3 @@
-// twinstep/kernels where twinstep is fastly.ts.
+// The entry twinstep/kernels of the runtimes that load fastly.ts.
 
 export * from '../kernels/index.js';

@@ -1,4 +1,4 @@
-// twinstep/kernels where twinstep is workerd.ts.
+// The entry twinstep/kernels of the runtimes that load workerd.ts.
 
 import core from './core.wasm';
 import { provideKernelsNow } from '../kernels/wasm-kernels.js';

@@ -1,4 +1,4 @@
-// twinstep/kernels where twinstep is default.ts: all kernels at once, since `wasmKernels` is synchronous.
+// The entry twinstep/kernels of the runtimes that load default.ts. Has all kernels, since `wasmKernels` is synchronous.
 
 import { hex } from '../../assembly?hex';
 import { provideKernelsNow } from '../kernels/wasm-kernels.js';

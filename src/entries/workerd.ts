@@ -1,4 +1,5 @@
-// The entry of workerd (Cloudflare Workers), which compiles modules when a Worker is uploaded, and none from bytes.
+// The entry of workerd (Cloudflare Workers), which compiles modules when a Worker is uploaded, and cannot compile
+// bytes.
 
 import core from './core.wasm';
 import { provideKernels } from '../backends/cpu/module.js';

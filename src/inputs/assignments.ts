@@ -1,4 +1,4 @@
-// Assignments without effect throw, in sloppy mode too, where engines ignore them.
+// Makes assignments without effect throw. Engines ignore them in sloppy mode.
 
 import { ownOf, show, suggest } from '../errors.js';
 
@@ -7,8 +7,8 @@ interface Owner {
 }
 
 /**
- * Makes assignments throw on objects of a class with `groups`, or with an `optimizer` that has them: to properties that
- * do not exist, and to those that have only a getter. A Proxy around each object would break private fields and slow
+ * Makes assignments to unknown properties, and to properties with only a getter, throw on objects of a class. The
+ * objects have `groups`, or an `optimizer` with them. A Proxy around each object would break private fields and slow
  * down calls.
  */
 export function refuseAssignments(prototype: object): void {
@@ -20,7 +20,7 @@ export function refuseAssignments(prototype: object): void {
     };
     Object.defineProperty(prototype, name, ownOf({ set: refuse }));
   }
-  // The end of the prototype chain: assignments to properties that exist nowhere else come here.
+  // The end of the prototype chain: assignments to unknown properties come here.
   const end = new Proxy(
     {},
     ownOf({
@@ -29,25 +29,24 @@ export function refuseAssignments(prototype: object): void {
         const name = String(key);
         const options = Object.keys(groups[0]);
         const how = options.includes(name) ? `${where}[0].${name}.` : `${where}[0].lr.${suggest(name, options)}`;
-        throw new TypeError(
-          `There is no ${show(name)} to assign, got ${show(value)}; options are in ${where}, as ${how}`,
-        );
+        const what = `Cannot assign ${show(value)} to ${show(name)}, which does not exist`;
+        throw new TypeError(`${what}; options are in ${where}, such as ${how}`);
       },
     }),
   );
   Object.setPrototypeOf(prototype, end);
 }
 
-/** Returns a live view of `target` that refuses changes; `how` says what to do instead. */
+/** Returns a live view of `target` that throws when it is changed. `how` says what to do instead. */
 export function readOnly<Target extends object>(target: Target, what: string, how: string): Target {
   const refuse = (_: object, name: string | symbol, property?: PropertyDescriptor): never => {
     throw new TypeError(`${what}[${show(String(name))}] is read-only, got ${show(property?.value)}; ${how}`);
   };
   const refuseWhole = (): never => {
-    throw new TypeError(`${what} is read-only as it is: it cannot be frozen, sealed or given a prototype; ${how}`);
+    throw new TypeError(`${what} cannot be frozen, sealed or given another prototype; ${how}`);
   };
   const traps: ProxyHandler<Target> = {
-    // Without this trap an assignment to a property with only a getter would be ignored.
+    // Without this trap, an assignment to a property with only a getter would be ignored.
     set: (_, name, value) => refuse(_, name, { value }),
     defineProperty: refuse,
     deleteProperty: refuse,

@@ -1,10 +1,10 @@
-// Copies of what callers hand over. Each property is read once, so that getters, proxies, subclasses and shared memory
-// cannot change a value between its check and its use.
+// Copies what callers pass. Reads each property once, so that getters, proxies, subclasses and shared memory cannot
+// change a value between its check and its use.
 
 import { gone, isFloat32Array } from '../backends/memory.js';
 import { expect, isCount, isRecord, ownOf } from '../errors.js';
 
-/** The own properties of a record, without any that were added to Object.prototype. */
+/** Returns a copy of the own properties of a record, without any that were added to Object.prototype. */
 export function ownProperties(value: unknown, what: string, wanted: string): Record<string, unknown> {
   expect(isRecord(value), what, wanted, value);
   return ownOf(value);
@@ -25,7 +25,7 @@ function copyList<Item>(
   wanted: string,
   isItem: (item: unknown) => boolean,
 ): Item[] {
-  expect(Array.isArray(value), key + where, `an array, each item ${wanted}`, value);
+  expect(Array.isArray(value), key + where, 'an array', value);
   const copy: Item[] = [];
   for (let i = 0, { length } = value; i < length; i++) {
     const item: unknown = value[i];
@@ -36,7 +36,7 @@ function copyList<Item>(
   return copy;
 }
 
-/** A copy of a Float32Array of `length` values, from its internal slots, which no subclass can override. */
+/** Returns a copy of a Float32Array of `length` values. Reads its internal slots, which a subclass cannot override. */
 export function copyValues(value: unknown, length: number, what: string): Float32Array {
   expect(isFloat32Array(value), what, 'a Float32Array', value);
   const values = copyOf(value, what);
@@ -48,7 +48,7 @@ function copyOf(value: Float32Array, what: string): Float32Array {
   try {
     return new Float32Array(value);
   } catch (error) {
-    // A RangeError says that there is no memory for the copy.
+    // A RangeError: there is no memory for the copy.
     if (error instanceof RangeError) throw error;
     throw gone(what);
   }

@@ -1,4 +1,5 @@
-// State dicts in PyTorch's shape and words: numbers, strings and typed arrays, so that structuredClone takes them.
+// State dicts, with PyTorch's structure and names. Their values are numbers, strings and typed arrays, so that
+// structuredClone can copy them.
 
 import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
@@ -7,16 +8,17 @@ import { hasMemory } from '../algorithms/schedule.js';
 import type { OptimizerState } from '../step/state.js';
 
 /**
- * What is remembered of one tensor: an array per slot (`exp_avg`, `exp_avg_sq`, ...), and completed steps as `step`
- * where not the group counts them.
+ * The state of one tensor: an array for each slot (`exp_avg`, `exp_avg_sq`, ...), and its completed steps as `step`,
+ * unless the group counts them.
  */
 export type TensorState = Record<string, number | Float32Array>;
 
 /**
- * The whole state, as torch.optim's `state_dict()` has it: `state` by index over all groups, absent before a tensor's
- * first step, and each group's options in snake_case. Further keys: `param_names` (in the order of `params`), `frozen`,
- * `no_decay` (names that the decay mask spares), `functions` (options that are functions, saved as their present
- * value), `completed_steps` (what schedules count), and `schedule` (the state of one that has any).
+ * The state of an optimizer, structured as torch.optim's `state_dict()`: `state` by index over all groups, without
+ * tensors that have not stepped yet, and the options of each group in snake_case. Each group also has `param_names` (in
+ * the order of `params`), `frozen`, `no_decay` (names without weight decay), `functions` (options that are functions;
+ * their current values are saved), `completed_steps` (the argument of schedules), and `schedule` (the state of a
+ * schedule that has one).
  */
 export interface StateDict {
   state: Record<number, TensorState>;
@@ -31,28 +33,25 @@ export interface SavedGroup extends Record<string, unknown> {
   functions: string[];
 }
 
-/**
- * Options that are code, or decide memory by name: given anew when an optimizer is made, and not part of its state, but
- * for the memory of a schedule that has one.
- */
+/** Options that are not saved, since they are code or list names. The state of a schedule is saved separately. */
 const notSaved: ReadonlySet<string> = new Set(['schedule', 'decayMask']);
 
 export const savedOptions = ({ defaults }: AnyAlgorithm): string[] =>
   Object.keys(defaults).filter((name) => !notSaved.has(name));
 
-/** An array that belongs into a dict. */
-interface Missing {
+/** An array of a dict, which is still to be read from the backend. */
+interface UnreadArray {
   readonly source: ArrayOf;
   readonly state: TensorState;
   readonly slot: string;
 }
 
-/** The dict but for its arrays, and which arrays these are. */
-export function describe({ algorithm, groups, completed }: OptimizerState): { dict: StateDict; arrays: Missing[] } {
+/** Returns the dict without its arrays, and which arrays to read into it. */
+export function describe({ algorithm, groups, completed }: OptimizerState): { dict: StateDict; arrays: UnreadArray[] } {
   const dict: StateDict = { state: {}, param_groups: [] };
-  const arrays: Missing[] = [];
+  const arrays: UnreadArray[] = [];
   let index = 0;
-  for (const { spec, rule, entries, names, frozen, state: remembered, isTraining } of groups) {
+  for (const { spec, rule, entries, names, frozen, state: groupState, isTraining } of groups) {
     const { options } = spec;
     const values = options as Readonly<Record<string, unknown>>;
     const isCounted = algorithm.group === undefined;
@@ -60,23 +59,23 @@ export function describe({ algorithm, groups, completed }: OptimizerState): { di
       (name) => name !== 'decayMask' && typeof values[name] === 'function',
     );
     const saved = savedOptions(algorithm).flatMap((name) => {
-      const value = presentValue(algorithm, values[name], name, isCounted ? completed : remembered.k);
+      const value = currentValue(algorithm, values[name], name, isCounted ? completed : groupState.k);
       return value === undefined ? [] : [[snakeCase(name), Array.isArray(value) ? [...value] : value]];
     });
-    const spared = new Set(entries.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
+    const withoutDecay = new Set(entries.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
     const params = names.map((_, i) => index + i);
     dict.param_groups.push({
       ...Object.fromEntries(saved),
       ...algorithm.identity,
       algorithm: algorithm.name,
-      ...remembered,
+      ...groupState,
       completed_steps: completed,
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,
       param_names: [...names],
       frozen,
-      no_decay: names.filter((name) => spared.has(name)),
+      no_decay: names.filter((name) => withoutDecay.has(name)),
       functions: functions.map(snakeCase),
     });
     const indexOf = new Map(names.map((name, i) => [name, params[i]]));
@@ -93,8 +92,8 @@ export function describe({ algorithm, groups, completed }: OptimizerState): { di
   return { dict, arrays };
 }
 
-/** What an option is at the next step, as PyTorch's dicts have it; nothing where a function does not say. */
-function presentValue(algorithm: AnyAlgorithm, option: unknown, name: string, completed: number): unknown {
+/** Returns the value of an option at the next step; undefined if it is a function that throws. */
+function currentValue(algorithm: AnyAlgorithm, option: unknown, name: string, completed: number): unknown {
   try {
     return valueAt(algorithm, name, option, completed, '');
   } catch {

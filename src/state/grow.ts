@@ -17,13 +17,14 @@ import type { TensorEntry } from '../backends/plan.js';
 import { expect, show } from '../errors.js';
 import { Group } from '../step/group.js';
 
-/** Adds a group, as soon as there is memory for it. */
+/** Adds a group once its memory is allocated. */
 export async function addGroup(state: OptimizerState, given: unknown): Promise<void> {
   const { algorithm, common, groups, backend } = state;
   const { specs, added } = readGroups(algorithm, [given], common, existing(state));
   await extend(state, added, () => {
     const group = new Group(algorithm, specs[0], groups.length, backend);
-    // As a rule all groups are in one mode, and no step can be taken before they are. Most algorithms have none.
+    // Groups are usually in the same mode. If they differ, this one is in eval mode: a step needs all in train mode
+    // anyway.
     group.isTraining = algorithm.average === undefined || groups.every(({ isTraining }) => isTraining);
     registerGroup(state, group);
   });
@@ -41,9 +42,9 @@ export async function addTensors(state: OptimizerState, index: number, record: u
   });
 }
 
-/** The tensors to remove, by name. Throws where they cannot be removed now. */
+/** Returns the tensors to remove, by name. Throws if they cannot be removed now. */
 function entriesOf(state: OptimizerState, names: unknown): Map<string, TensorEntry> {
-  expect(Array.isArray(names) && names.length > 0, 'what is removed', 'an array of at least one name', names);
+  expect(Array.isArray(names) && names.length > 0, 'the names to remove', 'an array of at least one', names);
   checkBetweenSteps(state);
   if (state.isAdding) throw new Error('Parameters are being added: await that first.');
   const gone = new Map<string, TensorEntry>();
@@ -54,18 +55,16 @@ function entriesOf(state: OptimizerState, names: unknown): Map<string, TensorEnt
     gone.set(name, entry);
   }
   if (gone.size === state.entries.size) {
-    throw new TypeError(
-      'Expected some parameters to be left, got the names of all: dispose() lets go of an optimizer.',
-    );
+    throw new TypeError('Cannot remove all parameters of an optimizer: to free it, call dispose().');
   }
   return gone;
 }
 
-/** Removes tensors by name, once no work is in flight. What cannot be removed is refused at once. */
+/** Removes tensors by name, once no work is in flight. Throws at once for tensors that cannot be removed. */
 export async function removeParams(state: OptimizerState, given: unknown): Promise<void> {
   const names = [...entriesOf(state, given).keys()];
   const { backend } = state;
-  // Steps may come while it waits.
+  // Steps may be taken meanwhile.
   for (let changes = -1; backend.settled !== undefined && changes !== state.changes;) {
     ({ changes } = state);
     await backend.settled();
@@ -91,7 +90,7 @@ export function removeTensors(state: OptimizerState, given: unknown): void {
 function removeFrom({ sections, entries, names }: Group, gone: ReadonlySet<TensorEntry>): Removed[] {
   const changed = sections.flatMap((plan): Removed | [] => {
     const tensors = plan.entries.filter((entry) => gone.has(entry)).map(({ tensor }) => tensor);
-    // With 0 steps they take no part in a change of mode.
+    // A change of mode skips tensors with 0 steps.
     for (const tensor of tensors) tensor.step = 0;
     plan.left -= tensors.length;
     return tensors.length > 0 ? { section: plan.section.index, tensors, isWhole: plan.left === 0 } : [];
@@ -103,14 +102,14 @@ function removeFrom({ sections, entries, names }: Group, gone: ReadonlySet<Tenso
   return changed;
 }
 
-/** Keeps those items of an array for which `isKept` is true, in the same array. */
+/** Filters an array in place. */
 function keep<Item>(items: Item[], isKept: (item: Item) => boolean): void {
   const kept = items.filter(isKept);
   items.length = 0;
   for (const item of kept) items.push(item);
 }
 
-/** Makes memory for what is new, and then has `take` take it in, all at once. */
+/** Allocates memory for new tensors, then calls `take` to add them. */
 async function extend(state: OptimizerState, added: NewTensors, take: () => void): Promise<void> {
   if (state.isAdding) throw new Error('Parameters are being added already: await that first.');
   state.isAdding = true;
@@ -127,7 +126,7 @@ async function extend(state: OptimizerState, added: NewTensors, take: () => void
     state.changes += 1;
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
-    throw new Error(`The optimizer cannot take more parameters: ${error.message}.`, { cause: error });
+    throw new Error(`Cannot add parameters: ${error.message}.`, { cause: error });
   } finally {
     state.isAdding = false;
   }

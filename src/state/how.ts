@@ -6,33 +6,32 @@ import { ownProperties } from './capture.js';
 /** The options of `loadStateDict` and `loadCheckpoint`. */
 export interface LoadOptions {
   /**
-   * Which options the groups have afterwards: 'saved', the default, those of the state dict, as in PyTorch; 'current',
-   * those that they have now. With 'current', schedules, decay masks and frozen tensors stay as they are, too.
+   * 'saved' (the default) loads the options of the state dict, as PyTorch does. 'current' keeps the options that the
+   * groups have now, and also their schedules, decay masks and frozen tensors.
    */
   options?: 'saved' | 'current';
   /**
-   * Whether the state dict must have the same tensors in the same groups. With false, tensors are found by name, in any
-   * group, and those that only one side has are left alone; one of another length is still refused.
-   * Default true.
+   * Whether the state dict must have the same tensors in the same groups. Default true. With false, tensors are matched
+   * by name, in any group; those that only one side has stay as they are. A tensor of another length still throws.
    */
   strict?: boolean;
 }
 
 /** The tensors that only one side has, as PyTorch's `load_state_dict` returns them; none with `strict`. */
 export interface IncompatibleNames {
-  /** Tensors of the optimizer that the state dict or `params` lacks: what is lacking stays as it is. */
+  /** Tensors of the optimizer that the state dict or `params` lacks. Their state or their values stay as they are. */
   missing: string[];
   /** Tensors of the state dict or of `params` that the optimizer lacks. */
   unexpected: string[];
 }
 
-/** What to do about options that differ. */
+/** Added to errors about options that differ. */
 export const TO_KEEP_OPTIONS = " To keep the optimizer's options, load with options: 'current'.";
 
-/** What to do about tensors that only one side has. */
+/** Added to errors about tensors that only one side has. */
 export const TO_LOAD_COMMON = ' To load only the tensors that both have, load with strict: false.';
 
-/** Reads the options of `what`, each once; it may have `others`. */
+/** Reads the options of `what`, each once. `others`: names of options besides those of LoadOptions. */
 export function readHow<Other extends string = never>(
   given: unknown,
   what: string,

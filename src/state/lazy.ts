@@ -1,13 +1,12 @@
-// What is loaded when a state dict is loaded, or tensors are added or removed.
+// Loads the code of late.ts, and copies its arguments before.
 
 import { loaded, type Lazy } from '../backends/lazy.js';
 import { isFloat32Array } from '../backends/memory.js';
 import { isRecord } from '../errors.js';
 
-/** Code that only loading and growing need. */
 export const lateState: Lazy<typeof import('./late.js')> = {};
 
-/** Rejects with an Error if the code cannot be loaded. */
+/** Loads the code that `method` needs. Rejects with an Error if it cannot be loaded. */
 export async function loadStateCode(method: string): Promise<typeof import('./late.js')> {
   try {
     return await loaded(lateState);
@@ -16,10 +15,10 @@ export async function loadStateCode(method: string): Promise<typeof import('./la
   }
 }
 
-/** How deep state dicts are nested at most, with the memory of a schedule. */
+/** Maximum nesting of a state dict, including the state of a schedule. */
 const MOST_LEVELS = 8;
 
-/** A copy of records, arrays and Float32Arrays, since the caller may change them while code is loaded. */
+/** Copies records, arrays and Float32Arrays, since the caller may change them while code is loaded. */
 export function snapshot(value: unknown, levels = MOST_LEVELS): unknown {
   try {
     if (isFloat32Array(value)) return new Float32Array(value);
@@ -27,7 +26,7 @@ export function snapshot(value: unknown, levels = MOST_LEVELS): unknown {
     if (Array.isArray(value)) {
       const copy: unknown[] = [];
       for (let i = 0; i < value.length; i++) {
-        // A long sparse array costs nothing: it will be refused.
+        // Stops at a hole, since a sparse array may be long. The array is refused later.
         if (!(i in value)) return value;
         copy.push(snapshot(value[i], levels - 1));
       }
@@ -36,7 +35,7 @@ export function snapshot(value: unknown, levels = MOST_LEVELS): unknown {
     if (!isRecord(value)) return value;
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, snapshot(item, levels - 1)]));
   } catch {
-    // What cannot be read will be refused.
+    // What cannot be read is refused later.
     return value;
   }
 }

@@ -1,4 +1,4 @@
-// Taking over a state dict, wholly or not at all.
+// Loads a state dict: all of it, or, with an error, nothing.
 
 import type { ArrayOf, Write } from '../backends/backend.js';
 import type { TensorEntry } from '../backends/plan.js';
@@ -13,19 +13,19 @@ import {
 } from '../step/state.js';
 import type { ScheduleMemory } from '../algorithms/schedule.js';
 import { readHow, type IncompatibleNames } from './how.js';
-import { parse, parseParams, type Loaded, type Parsed } from './parse.js';
+import { parse, parseParams, type Parsed, type ParsedGroup } from './parse.js';
 
 /** A state dict that was read and checked. */
 export interface Loading {
   /** On the GPU rejects if the memory cannot be written, and changes nothing. Undefined on the CPU. */
   ready(): Promise<void> | undefined;
-  /** Throws if it cannot be taken over any more. */
+  /** Throws if the optimizer cannot be used, or has changed since the state dict was read. */
   check(): void;
-  /** Loads the memories of schedules, then calls `work`. Restores them if anything throws. */
+  /** Loads the states of schedules, then calls `work`. Restores them if anything throws. */
   withSchedules(work: () => void): void;
-  /** Takes over all but the memories of schedules; if another was written before, an error leaves a part written. */
+  /** Writes everything except the states of schedules. `isBegun`: another Loading was already written. */
   write(isBegun: boolean): void;
-  /** Resolves once it is known to be written. */
+  /** Resolves once everything is written. */
   done(): Promise<void>;
   readonly names: IncompatibleNames;
 }
@@ -43,28 +43,25 @@ export async function loadStateDict(
 }
 
 /**
- * Takes over all of these or none, and with them calls `taken`: on the CPU before it returns, on the GPU once it is known
- * that all can be written.
+ * Writes all of `loadings`, or none, then calls `onWritten`: on the CPU before it returns, on the GPU once it has
+ * checked that all can be written.
  */
-export async function takeOver(loadings: readonly Loading[], taken: () => void = () => {}): Promise<void> {
+export async function takeOver(loadings: readonly Loading[], onWritten: () => void = () => {}): Promise<void> {
   const ready = loadings.flatMap((loading) => loading.ready() ?? []);
   if (ready.length > 0) await Promise.all(ready);
   const checkAll = (): void => loadings.forEach((loading) => loading.check());
-  const take = (): void => {
-    // Schedules are the caller's code.
+  const writeAll = (): void => {
+    // Schedules, which are the caller's code, may have changed the optimizer.
     checkAll();
     for (const [i, loading] of loadings.entries()) loading.write(i > 0);
-    taken();
+    onWritten();
   };
   checkAll();
-  loadings.reduceRight((work, loading) => () => loading.withSchedules(work), take)();
+  loadings.reduceRight((work, loading) => () => loading.withSchedules(work), writeAll)();
   await Promise.all(loadings.map((loading) => loading.done()));
 }
 
-/**
- * Reads and checks a state dict and parameters, and changes nothing. `before` is what `changesOf` gave when they were
- * handed over.
- */
+/** Reads and checks a state dict and parameters. Changes nothing. `before`: the result of `changesOf` at the call. */
 export function load(state: OptimizerState, dict: unknown, given: unknown, before = changesOf(state)): Loading {
   const { algorithm, groups, backend } = state;
   checkReplaceable(state);
@@ -82,7 +79,7 @@ export function load(state: OptimizerState, dict: unknown, given: unknown, befor
   }
   const ready = (): Promise<void> | undefined => backend.checkWritable?.(writes.map(([source]) => source));
   const check = (): void => {
-    // The caller's code may have run while a device was asked.
+    // The caller's code may have run while the GPU was checked.
     checkUsable(state, true);
     checkReplaceable(state);
     if (changesOf(state) !== before) throw new Error('The optimizer changed while its state dict was being loaded.');
@@ -91,11 +88,10 @@ export function load(state: OptimizerState, dict: unknown, given: unknown, befor
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
   const done = async (): Promise<void> => backend.settled?.();
-  const writeAll = (isBegun: boolean): void => write(state, writes, parsed, isBegun);
-  return { ready, check, withSchedules, write: writeAll, done, names };
+  return { ready, check, withSchedules, write: (isBegun) => write(state, writes, parsed, isBegun), done, names };
 }
 
-/** Throws in the midst of a step, or of several batches; a refusal of the device has ended them. */
+/** Throws during a step or while gradients are accumulated. An error of the device has ended both. */
 function checkReplaceable(state: OptimizerState): void {
   if (state.backend.failed === undefined) checkBetweenSteps(state);
 }
@@ -105,41 +101,41 @@ function write(state: OptimizerState, writes: readonly Write[], parsed: Parsed, 
   const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry, step }) => [entry, step])));
   const copies = state.groups.flatMap((group) => fromParam(group, (entry) => steps.get(entry) ?? entry.tensor.step));
   state.backend.write(writes, copies, isBegun);
-  takeParsed(state, parsed);
+  applyParsed(state, parsed);
 }
 
-/** Arrays to fill with a copy of the parameter: those of tensors that have not stepped yet, by these step counts. */
+/** Returns the arrays that start as a copy of the parameter, of tensors that have not stepped yet. */
 function fromParam({ entries, rule }: Group, stepOf: (entry: TensorEntry) => number): ArrayOf[] {
-  const begins = entries.filter((entry) => stepOf(entry) === 0 && entry.tensor.length > 0);
+  const unstepped = entries.filter((entry) => stepOf(entry) === 0 && entry.tensor.length > 0);
   const names = rule.fromParam ?? [];
-  return begins.flatMap(({ section, tensor }) => names.map((array) => ({ section, tensor, array })));
+  return unstepped.flatMap(({ section, tensor }) => names.map((array) => ({ section, tensor, array })));
 }
 
-function takeParsed(state: OptimizerState, parsed: Parsed): void {
+function applyParsed(state: OptimizerState, parsed: Parsed): void {
   state.changes += 1;
   if (parsed.completed !== undefined) state.completed = parsed.completed;
   forgetStep(state);
-  for (const { group, options, remembered, isTraining, tensors } of parsed.groups) {
+  for (const { group, options, groupState, isTraining, tensors } of parsed.groups) {
     group.liveOptions.assign(options);
-    group.coefficients.load(remembered);
+    group.coefficients.load(groupState);
     group.isTraining = isTraining;
     for (const { entry, step, isFrozen } of tensors) Object.assign(entry.tensor, { step, isFrozen });
   }
 }
 
-/** Loads the memories of schedules, then calls `work`. Restores them if anything throws. */
-function loadSchedules(loaded: readonly Loaded[], work: () => void): void {
+/** Loads the states of schedules, then calls `work`. Restores them if anything throws. */
+function loadSchedules(parsed: readonly ParsedGroup[], work: () => void): void {
   const undo: (() => void)[] = [];
   try {
-    for (const { group, where, memory } of loaded) {
-      if (memory === undefined) continue;
+    for (const { group, where, scheduleState } of parsed) {
+      if (scheduleState === undefined) continue;
       const schedule = group.spec.options.schedule as unknown as ScheduleMemory;
       try {
         const before = schedule.stateDict();
         undo.unshift(() => schedule.loadStateDict(before));
-        schedule.loadStateDict(memory);
+        schedule.loadStateDict(scheduleState);
       } catch (error) {
-        throw new TypeError(`The schedule${where} is refused: ${(error as Error).message}`, { cause: error });
+        throw new TypeError(`Cannot load the schedule${where}: ${(error as Error).message}`, { cause: error });
       }
     }
     work();

@@ -54,8 +54,8 @@ export function readDict(dict: unknown, expected?: readonly (readonly string[])[
 }
 
 /**
- * Returns the group of the state dict that has tensors of `group`; undefined if none has. Throws if several have some and
- * `needsOne`: options, for example, can come from one group only.
+ * Returns the group of the state dict that has tensors of `group`; undefined if none has. Throws if several have some
+ * and `needsOne`: options, for example, can come from one group only.
  */
 export function sourceOf({ names, index }: Group, { byName }: SourceDict, needsOne: boolean): SourceGroup | undefined {
   const [first, second] = new Set(names.flatMap((name) => byName.get(name)?.saved ?? []));

@@ -1,4 +1,4 @@
-// What a state dict says of a group's options.
+// Reads and checks the options of a group in a state dict.
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import type { GroupSpec } from '../inputs/groups.js';
@@ -12,10 +12,10 @@ import type { SourceGroup } from './saved-group.js';
 import { TO_KEEP_OPTIONS } from './how.js';
 
 /**
- * Options in dicts of PyTorch and of upstream's Schedule-Free that not every algorithm has. Such dicts do not name their
- * algorithm; other keys may be anything.
+ * Options in state dicts of PyTorch and of the original Schedule-Free that only some algorithms have. They tell the
+ * algorithm of such a dict, which does not name it. Other unknown keys are ignored.
  */
-const telling: ReadonlySet<string> = new Set([
+const distinctive: ReadonlySet<string> = new Set([
   'amsgrad',
   'decoupled_weight_decay',
   'momentum',
@@ -25,11 +25,13 @@ const telling: ReadonlySet<string> = new Set([
   'weight_lr_power',
 ]);
 
-/** Throws for a group of another algorithm, or one that is not in PyTorch's words. */
+/** Throws for a group of another algorithm, or with names of options in camelCase. */
 export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: SourceGroup): void {
   const keys = Object.keys(own);
   const isOption = (key: string): boolean => Object.hasOwn(algorithm.defaults, camelCase(key));
-  const unknown = keys.filter((key) => telling.has(key) && !isOption(key) && !Object.hasOwn(algorithm.identity, key));
+  const unknown = keys.filter(
+    (key) => distinctive.has(key) && !isOption(key) && !Object.hasOwn(algorithm.identity, key),
+  );
   if (own.algorithm === undefined && unknown.length > 0) {
     throw new TypeError(`${algorithm.name} has no ${list(unknown)}${where}: the state dict is of another algorithm.`);
   }
@@ -41,12 +43,12 @@ export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: SourceGr
   }
   const misspelt = keys.filter((key) => isOption(key) && snakeCase(key) !== key);
   if (misspelt.length > 0) {
-    const words = list(misspelt.map(snakeCase));
-    throw new TypeError(`State dicts have PyTorch's words, ${words}, got ${list(misspelt)}${where}.`);
+    const wanted = list(misspelt.map(snakeCase));
+    throw new TypeError(`State dicts use PyTorch's names: expected ${wanted}, got ${list(misspelt)}${where}.`);
   }
 }
 
-/** The options that are to be taken over; those that are functions here stay what they are. */
+/** Returns the options to load. Options that are functions in the optimizer are not among them. */
 export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, saved: SourceGroup): GroupOptions {
   const { where } = saved;
   checkFunctions(options, saved);
@@ -63,7 +65,7 @@ export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, sa
   return loaded;
 }
 
-/** The options that a dict has, each checked. Its other keys are PyTorch's (foreach, ...): how it computes, not what. */
+/** Returns the options in a dict, each checked. Ignores other keys, such as PyTorch's `foreach`. */
 export function readOptions(
   algorithm: AnyAlgorithm,
   options: Readonly<GroupOptions>,
@@ -80,25 +82,23 @@ export function readOptions(
   return Object.fromEntries(entries) as GroupOptions;
 }
 
-/** A copy of at most 3 items: enough to see whether it is a pair. */
+/** Copies at most 3 items: enough to check whether it is a pair. */
 const copyPair = (value: readonly unknown[]): unknown[] =>
   Array.from({ length: Math.min(value.length, 3) }, (_, i) => value[i]);
 
-/** Throws where the dict was saved with a function that is not given anew: without it training would go another way. */
+/** Throws if an option was a function when the dict was saved, and is none now: training would continue differently. */
 function checkFunctions(options: GroupOptions, { own, where }: SourceGroup): void {
   const saved = own.functions === undefined ? [] : copyNames(own.functions, 'functions', where);
   const values = options as Readonly<Record<string, unknown>>;
-  const isGiven = (name: string): boolean =>
+  const isFunction = (name: string): boolean =>
     Object.hasOwn(values, camelCase(name)) && typeof values[camelCase(name)] === 'function';
-  const missing = saved.filter((name) => !isGiven(name));
+  const missing = saved.filter((name) => !isFunction(name));
   if (missing.length === 0) return;
-  const what = `${list(missing)}${where}`;
-  throw new TypeError(
-    `The state dict was saved with functions as ${what}: make the optimizer with them, none is saved.${TO_KEEP_OPTIONS}`,
-  );
+  const how = 'functions are not saved, so pass them when you create the optimizer';
+  throw new TypeError(`The state dict was saved with functions as ${list(missing)}${where}: ${how}.${TO_KEEP_OPTIONS}`);
 }
 
-/** Throws if the two options average by different weights: in train mode the parameters depend on the weight. */
+/** Throws if the weight of the average differs between the two options: in train mode the parameters depend on it. */
 export function checkAverage(
   { average }: AnyAlgorithm,
   mine: Readonly<GroupOptions>,
@@ -116,10 +116,10 @@ export function checkAverage(
   );
 }
 
-/** The memory of a schedule, as a copy; undefined where the dict has none. */
-export function parseMemory(schedule: CommonOptions['schedule'], { own, where }: SourceGroup): unknown {
+/** Returns a copy of the state of a schedule; undefined if the dict has none. */
+export function parseScheduleState(schedule: CommonOptions['schedule'], { own, where }: SourceGroup): unknown {
   if (own.schedule === undefined) return undefined;
   if (hasMemory(schedule)) return copyMemory(own.schedule, `schedule${where}`);
-  const how = 'make this optimizer with such a schedule, or reduceOnPlateau anew';
-  throw new TypeError(`The state dict has the memory of a schedule${where}, got none to take it: ${how}.`);
+  const how = 'create the optimizer with the schedule that was saved';
+  throw new TypeError(`The state dict has the state of a schedule${where}, but the optimizer has none: ${how}.`);
 }

@@ -1,4 +1,4 @@
-// Reading a state dict: everything is copied and checked before anything is changed.
+// Reads a state dict: copies and checks all of it, and changes nothing.
 
 import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import type { ArrayOf } from '../backends/backend.js';
@@ -13,38 +13,40 @@ import { copyValues, ownProperties } from './capture.js';
 import { checkNoDecay, completedOf, namesIn, parseState, type SourceGroup } from './saved-group.js';
 import { TO_LOAD_COMMON, type IncompatibleNames, type LoadOptions } from './how.js';
 import { readDict, sourceOf, type SourceDict } from './match.js';
-import { checkAlgorithm, checkAverage, parseMemory, parseOptions, readOptions } from './parse-options.js';
+import { checkAlgorithm, checkAverage, parseScheduleState, parseOptions, readOptions } from './parse-options.js';
 
-/** What a dict says of one group of the optimizer, checked. */
-export interface Loaded {
+/** What to load into a group of the optimizer. Checked. */
+export interface ParsedGroup {
   readonly group: Group;
-  /** Where in the dict it is. */
+  /** Its place in the dict, for errors: " in param_groups[0]". */
   readonly where: string;
-  /** Options to take over, in our names. */
+  /** Options to load, with our names. */
   readonly options: GroupOptions;
-  readonly remembered: Readonly<GroupState>;
+  readonly groupState: Readonly<GroupState>;
   readonly isTraining: boolean;
-  /** The memory of its schedule; undefined to leave that alone. */
-  readonly memory: unknown;
-  readonly tensors: readonly LoadedTensor[];
+  /** The state of its schedule; undefined to keep the current one. */
+  readonly scheduleState: unknown;
+  readonly tensors: readonly ParsedTensor[];
 }
 
-interface LoadedTensor {
+interface ParsedTensor {
   readonly entry: TensorEntry;
   readonly isFrozen: boolean;
   readonly step: number;
-  /** Undefined for one that has not stepped yet. */
+  /** Undefined if it has not stepped yet. */
   readonly slots: Readonly<Record<string, Float32Array>> | undefined;
 }
 
-/** What a whole dict says. */
+/** What to load from a state dict. Checked. */
 export interface Parsed extends IncompatibleNames {
-  readonly groups: readonly Loaded[];
-  /** How many steps schedules have counted, undefined where the dict has no tensor of ours and does not say. */
+  readonly groups: readonly ParsedGroup[];
+  /**
+   * Completed steps, the argument of schedules. Undefined if the dict has neither them nor a tensor of the optimizer.
+   */
   readonly completed: number | undefined;
 }
 
-/** Reads a dict for these groups. Throws an Error for anything that does not fit them, and changes nothing. */
+/** Reads a state dict for these groups. Throws an Error if it does not fit them. */
 export function parse(
   algorithm: AnyAlgorithm,
   groups: readonly Group[],
@@ -52,7 +54,7 @@ export function parse(
   { options, strict }: Required<LoadOptions>,
 ): Parsed {
   const source = readDict(dict, strict ? groups.map(({ names }) => names) : undefined);
-  const loaded = groups.flatMap((group, g): Loaded[] => {
+  const loaded = groups.flatMap((group, g): ParsedGroup[] => {
     const isOne = options === 'saved' || algorithm.group !== undefined;
     const saved = strict ? source.groups[g] : sourceOf(group, source, isOne);
     return saved === undefined ? [] : [parseGroup(algorithm, group, saved, source, options === 'current')];
@@ -60,14 +62,14 @@ export function parse(
   const indices = new Set(Array.from(source.byName.values(), ({ index }) => String(index)));
   const unknown = Object.keys(source.state).filter((index) => !indices.has(index));
   if (unknown.length > 0) throw new TypeError(`The state dict has state for ${list(unknown)}, which is in no group.`);
-  const said = source.groups.flatMap((saved) => completedOf(saved) ?? []);
-  // Dicts of other systems have no completed_steps: then it is the largest counter of the groups, or of the tensors.
-  const counts = loaded.flatMap(({ remembered: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
+  const saved = source.groups.flatMap((each) => completedOf(each) ?? []);
+  // Dicts of other systems have no completed_steps: use the largest counter of the groups, or of the tensors.
+  const counts = loaded.flatMap(({ groupState: { k }, tensors }) => k ?? tensors.map(({ step }) => step));
   const names = groups.flatMap((group) => group.names);
   const known = new Set(names);
   return {
     groups: loaded,
-    completed: (said.length > 0 ? said : counts).reduce(
+    completed: (saved.length > 0 ? saved : counts).reduce(
       (most: number | undefined, count) => Math.max(most ?? 0, count),
       undefined,
     ),
@@ -82,32 +84,32 @@ function parseGroup(
   saved: SourceGroup,
   { byName }: SourceDict,
   keepsOptions: boolean,
-): Loaded {
+): ParsedGroup {
   const { spec, entries, rule } = group;
   checkAlgorithm(algorithm, saved);
   const loaded = keepsOptions ? {} : parseOptions(algorithm, spec, saved);
   const options: GroupOptions = { ...spec.options, ...loaded };
-  const { remembered, isTraining } = parseState(algorithm, options, saved);
+  const { groupState, isTraining } = parseState(algorithm, options, saved);
   const hasSchedule = !keepsOptions || hasMemory(options.schedule);
-  const memory = hasSchedule ? parseMemory(options.schedule, saved) : undefined;
+  const scheduleState = hasSchedule ? parseScheduleState(options.schedule, saved) : undefined;
   const frozen = keepsOptions ? undefined : namesIn(saved, 'frozen');
   if (!keepsOptions) checkNoDecay(saved, group);
   const found = entries.filter(({ tensor }) => byName.has(tensor.name));
-  const tensors = found.map((entry): LoadedTensor => {
+  const tensors = found.map((entry): ParsedTensor => {
     const { name, isFrozen } = entry.tensor;
     const each = parseTensor(algorithm, byName.get(name)!.state, entry.tensor, rule);
     return { entry, isFrozen: frozen?.has(name) ?? isFrozen, ...each };
   });
-  const parsed = { group, where: saved.where, options: loaded, remembered, isTraining, memory, tensors };
+  const parsed = { group, where: saved.where, options: loaded, groupState, isTraining, scheduleState, tensors };
   if (algorithm.average !== undefined) checkAverages(algorithm, saved, parsed);
   return parsed;
 }
 
-/** Throws if parameters would be taken for those of another mode, or of another beta1 or momentum in train mode. */
+/** Throws if parameters were saved in another mode, or in train mode with another beta1 or momentum. */
 function checkAverages(
   algorithm: AnyAlgorithm,
   saved: SourceGroup,
-  { group, options, isTraining, tensors }: Loaded,
+  { group, options, isTraining, tensors }: ParsedGroup,
 ): void {
   const { spec, entries } = group;
   const next = { ...spec.options, ...options };
@@ -121,12 +123,13 @@ function checkAverages(
   if (kept === undefined) return;
   const what = `${show(kept.tensor.name)}, which the state dict lacks, has been stepped`;
   if (isTraining !== group.isTraining) {
-    throw new TypeError(`${what}, and is in another mode than the state dict${saved.where}: train() or eval() first.`);
+    const how = 'call train() or eval() first';
+    throw new TypeError(`${what}, and is in another mode than the state dict${saved.where}: ${how}.`);
   }
   if (isTraining) checkAverage(algorithm, spec.options, next, what);
 }
 
-/** Reads values for parameters, and says where each belongs. Throws an Error for a name or length amiss. */
+/** Reads values for parameters, each with its place in memory. Throws an Error for a wrong name or length. */
 export function parseParams(
   groups: readonly Group[],
   params: unknown,
@@ -152,7 +155,7 @@ function parseTensor(
   state: Readonly<Record<string, unknown>> | undefined,
   { name: tensor, length }: Tensor,
   rule: Rule,
-): Pick<LoadedTensor, 'step' | 'slots'> {
+): Pick<ParsedTensor, 'step' | 'slots'> {
   if (state === undefined) return { step: 0, slots: undefined };
   const what = `state of ${show(tensor)}`;
   const own = ownOf(state);
@@ -171,13 +174,15 @@ function parseTensor(
   return { step: algorithm.group === undefined ? (step as number) : 1, slots };
 }
 
-/** Bounds first moments where squares overflowed, as the kernels do: a moment of 1e29 would step by 1e10 times lr. */
+/**
+ * Bounds first moments where squares overflowed, as kernels do: a moment of 1e29 would move a weight by 1e10 times lr.
+ */
 function boundMoments({ exp_avg: moments, exp_avg_sq: squares }: Readonly<Record<string, Float32Array>>): void {
   if (moments === undefined || squares === undefined) return;
   for (let i = 0; i < moments.length; i++) if (squares[i] === LARGEST) moments[i] = bounded(moments[i]);
 }
 
-/** Throws for averages of squares that cannot be. Infinity, which PyTorch's runs can write, becomes the largest f32. */
+/** Throws for negative averages of squares and NaN. Replaces Infinity, which PyTorch can save, by the largest f32. */
 function checkSquares(values: Float32Array, slot: string, where: string): void {
   for (let i = 0; i < values.length; i++) {
     if (values[i] === Infinity) values[i] = LARGEST;

@@ -1,11 +1,11 @@
-// State dicts of a running optimizer: taken at once, or array by array.
+// Saves the state of an optimizer: as a whole, or array by array.
 
 import type { ArrayOf } from '../backends/backend.js';
 import { awaitRead, checkBetweenSteps, checkUsable, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
 import { describe, type StateDict, type TensorState } from './dict.js';
 
-/** A parameter that is still to be read. */
+/** A parameter that has not been read yet. */
 export interface LazyParam {
   readonly name: string;
   /** Elements. */
@@ -13,7 +13,9 @@ export interface LazyParam {
   read(): Promise<Float32Array>;
 }
 
-/** An array of a state dict that is still to be read, and to be put into `state` of the tensor `name` as `slot`. */
+/**
+ * An array of a state dict that has not been read yet. It belongs into `state`, that of the tensor `name`, as `slot`.
+ */
 export interface LazyArray extends LazyParam {
   readonly slot: string;
   readonly state: TensorState;
@@ -27,7 +29,7 @@ export async function save(state: OptimizerState): Promise<StateDict> {
   return dict;
 }
 
-/** The dict but for its arrays, these, and the parameters. */
+/** Returns the dict without its arrays, and functions that read these and the parameters. */
 export function saveLazily(state: OptimizerState): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkBetweenSteps(state);
   const { dict, arrays } = describe(state);

@@ -1,4 +1,4 @@
-// What a state dict says of a group besides its options: names, what is remembered, and the mode.
+// Reads a group of a state dict: its names, state and mode. parse-options.ts reads its options.
 
 import type { AnyAlgorithm, GroupOptions, GroupState } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
@@ -9,17 +9,17 @@ import { TO_KEEP_OPTIONS, TO_LOAD_COMMON } from './how.js';
 
 /** A group of a state dict, read once. */
 export interface SourceGroup {
-  /** Where errors say that it is: " in param_groups[0]". */
+  /** Its place in the dict, for errors: " in param_groups[0]". */
   readonly where: string;
   readonly own: Readonly<Record<string, unknown>>;
-  /** Of its tensors, in its order, and their indices in `state`. */
+  /** The names of its tensors, and their indices in `state`. */
   readonly names: readonly string[];
   readonly indices: readonly number[];
 }
 
 /**
- * Reads group `g` of a dict. Its tensors must be those named in `expected`, in any order; undefined accepts any. PyTorch
- * saves names only of named parameters: without names they are in the order of `expected`.
+ * Reads group `g` of a dict. Its tensors must be those named in `expected`, in any order; undefined accepts any.
+ * PyTorch saves names only of named parameters: without names they are in the order of `expected`.
  */
 export function readGroup(group: unknown, g: number, expected: readonly string[] | undefined): SourceGroup {
   const where = ` in param_groups[${g}]`;
@@ -27,7 +27,7 @@ export function readGroup(group: unknown, g: number, expected: readonly string[]
   const indices = copyIndices(own.params, 'params', where);
   const names = own.param_names === undefined ? expected : copyNames(own.param_names, 'param_names', where);
   if (names === undefined)
-    throw new TypeError(`Expected param_names${where}, by which its tensors are found, got none.`);
+    throw new TypeError(`Expected param_names${where}, since tensors are matched by name, got none.`);
   if (expected !== undefined) checkNames(names, expected, where);
   expect(indices.length === names.length, `the number of params${where}`, String(names.length), indices.length);
   return { where, own, names, indices };
@@ -57,10 +57,12 @@ export function namesIn(
 
 /** Throws if the optimizer's decay mask disagrees with the dict. */
 export function checkNoDecay(saved: SourceGroup, { entries }: Group): void {
-  const spared = namesIn(saved, 'no_decay');
-  if (spared === undefined) return;
+  const withoutDecay = namesIn(saved, 'no_decay');
+  if (withoutDecay === undefined) return;
   const shared = new Set(saved.names);
-  const others = entries.filter(({ tensor: { name, decays } }) => shared.has(name) && decays === spared.has(name));
+  const others = entries.filter(
+    ({ tensor: { name, decays } }) => shared.has(name) && decays === withoutDecay.has(name),
+  );
   if (others.length === 0) return;
   const which = list(others.map(({ tensor }) => tensor.name));
   throw new TypeError(
@@ -68,13 +70,13 @@ export function checkNoDecay(saved: SourceGroup, { entries }: Group): void {
   );
 }
 
-/** The state of the group, and its mode. Throws if no step with `options` could follow. */
+/** Returns the state of the group, and its mode. Throws if a step with `options` could not continue from that state. */
 export function parseState(
   { group, average }: AnyAlgorithm,
   options: Readonly<GroupOptions>,
   { own, where }: SourceGroup,
-): { remembered: GroupState; isTraining: boolean } {
-  const remembered: GroupState = {};
+): { groupState: GroupState; isTraining: boolean } {
+  const groupState: GroupState = {};
   for (const [name, first] of Object.entries(group?.first ?? {})) {
     const value = own[name];
     const least = Math.min(first, 0);
@@ -83,19 +85,19 @@ export function parseState(
         ? [countFrom(least), canCount(value, least)]
         : [`a finite number of at least ${least}`, Number.isFinite(value) && (value as number) >= least];
     expect(isGood, name + where, wanted, value);
-    remembered[name] = value as number;
+    groupState[name] = value as number;
   }
   try {
-    group?.advance({ ...remembered }, options, 1, new Powers());
+    group?.advance({ ...groupState }, options, 1, new Powers());
   } catch (error) {
     throw new TypeError(`No step can follow the state${where}: ${(error as Error).message}`, { cause: error });
   }
   const isTraining = (average === undefined ? undefined : own.train_mode) ?? true;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
-  return { remembered, isTraining };
+  return { groupState, isTraining };
 }
 
-/** How many steps schedules have counted, where the dict says so. */
+/** Returns the completed steps; undefined if the group does not have them. */
 export function completedOf(saved: SourceGroup): number | undefined {
   const { completed_steps: completed } = saved.own;
   const isGood = completed === undefined || canCount(completed);
