@@ -3,7 +3,7 @@
 import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../inputs/assignments.js';
-import { Coefficients } from '../step/coefficients.js';
+import { Coefficients } from '../step/arithmetic.js';
 import { averageScalars } from '../step/mode.js';
 import { resolveOptions, showOptions } from '../inputs/options.js';
 import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../errors.js';

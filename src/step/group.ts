@@ -2,7 +2,7 @@
 
 import type { AnyAlgorithm, GroupState } from '../algorithms/algorithm.js';
 import type { Backend } from '../backends/backend.js';
-import { Coefficients } from './coefficients.js';
+import { Coefficients } from './arithmetic.js';
 import type { Section } from '../backends/section.js';
 import type { GroupSpec } from '../inputs/groups.js';
 import type { Tensor } from '../backends/layout.js';
