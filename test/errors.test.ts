@@ -768,7 +768,7 @@ test.each(backends.slice(0, 2))('%s: encode() throws on the CPU', async (...[, b
   const optimizer = await adamw(params(), backend);
   const encoder = { beginComputePass: () => {} };
   expect(() => optimizer.encode(any(encoder), any(grads()))).toThrow(
-    'encode() records GPU commands, and the parameters are in CPU memory; call step().',
+    'encode() records GPU commands, but the parameters are in CPU memory; call step().',
   );
   expect(() => optimizer.encode(any({}))).toThrow('Expected the encoder to be a GPUCommandEncoder, got an Object.');
   expect(optimizer.stepOf('w')).toBe(0);
@@ -1227,7 +1227,7 @@ test('reference: every call throws after the optimizer’s own memory was transf
   optimizer.step(given);
   const { w } = optimizer.params as Record<string, Float32Array>;
   structuredClone(w, { transfer: [w.buffer] });
-  const refused = "The optimizer's memory is gone, and its state: the buffer of params or grads was transferred.";
+  const refused = "The optimizer's memory and state are lost: the buffer of params or grads was transferred.";
   expect(() => optimizer.step()).toThrow(refused);
   expect(() => optimizer.step(given)).toThrow(refused);
   expect(() => optimizer.accumulate(given)).toThrow(refused);

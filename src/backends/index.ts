@@ -15,7 +15,7 @@ const backends: readonly Candidate[] = [
   },
 ];
 
-/** The option `backend`: a name, 'auto' for the first that works on the parameters' memory, or 'fastest' as measured. */
+/** The option `backend`: a name, 'auto' for the first that works with the parameters' memory, or 'fastest'. */
 export type Wanted = BackendName | 'auto' | 'fastest';
 
 export const backendNames: readonly string[] = ['auto', 'fastest', ...backends.map(({ name }) => name)];

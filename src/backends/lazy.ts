@@ -4,7 +4,7 @@
 
 import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
-import type { Machine } from './cpu/cpu.js';
+import type { Machine } from './cpu/machine.js';
 import type { Locate } from './memory.js';
 import type { Arrays, Rule } from '../rules/rule.js';
 

@@ -1,7 +1,7 @@
 // Calls a compiled kernel with the addresses of its arrays. Each thread makes a call of its own.
 
 import type { Kernel } from './module.js';
-import type { RunKernel } from './cpu.js';
+import type { RunKernel } from './machine.js';
 
 /** The name of a kernel and the addresses of its arrays, except the gradient's, which may differ from call to call. */
 export interface Call {

@@ -6,7 +6,8 @@ import * as updates from '../../rules/index.js';
 import type { Arrays, Rule, Update } from '../../rules/rule.js';
 import { scalarsOf } from '../../rules/scalars.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
-import { openCpu, type Machine } from './cpu.js';
+import { openCpu } from './cpu.js';
+import type { Machine } from './machine.js';
 
 /** Returns the update function of a rule. */
 const updateOf = ({ name }: Rule): Update<Rule> => (updates as unknown as Record<string, Update<Rule>>)[name];

@@ -3,7 +3,8 @@
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { makeCall, type Call } from './call.js';
 import { bind, modulesOf, type Kernel, type Modules } from './module.js';
-import { openCpu, type Machine, type RunKernel } from './cpu.js';
+import { openCpu } from './cpu.js';
+import type { Machine, RunKernel } from './machine.js';
 import { loaded, threads as lateThreads } from '../lazy.js';
 
 const PAGE = 65536;

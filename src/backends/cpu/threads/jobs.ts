@@ -2,7 +2,7 @@
 // run pieces of it until none is left, and the main thread waits for threads that are still running one. So it never
 // waits for a thread to wake, and a thread that wakes late or never does not delay it.
 
-import type { RunKernel } from '../cpu.js';
+import type { RunKernel } from '../machine.js';
 
 // Indices of the numbers.
 const EPOCH = 0; // incremented for each job and message; threads sleep on it

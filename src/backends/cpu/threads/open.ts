@@ -2,7 +2,7 @@
 
 import { Unavailable, type Request } from '../../backend.js';
 import { modulesOf } from '../module.js';
-import type { Machine } from '../cpu.js';
+import type { Machine } from '../machine.js';
 import { importSharedMemory } from '../shared.js';
 import { overMemories } from '../wasm.js';
 import { ThreadPool } from './pool.js';

@@ -3,7 +3,7 @@
 
 import { Unavailable } from '../../backend.js';
 import type { Call } from '../call.js';
-import type { RunKernel } from '../cpu.js';
+import type { RunKernel } from '../machine.js';
 import { Jobs } from './jobs.js';
 import { Pace } from './pace.js';
 import { startThread, type Thread } from './thread.js';

@@ -2,7 +2,7 @@
 
 import { makeCall, type Call } from '../call.js';
 import type { Kernel } from '../module.js';
-import type { RunKernel } from '../cpu.js';
+import type { RunKernel } from '../machine.js';
 import { nodeThreads } from '../node.js';
 import { Jobs } from './jobs.js';
 
