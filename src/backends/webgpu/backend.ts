@@ -3,15 +3,14 @@
 import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, type ByteRange } from '../memory.js';
-import { locate } from './locate.js';
-import { checkBindable, checkUsage } from './buffers.js';
+import { checkUsage } from './buffers.js';
 import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../cpu/sums.js';
 import { DISPOSED, namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
 import { Failure } from './failure.js';
-import { GradientRanges } from './gradient-ranges.js';
+import { GradientChecks } from './gradient-checks.js';
 import { Kernels } from './kernels.js';
 import { placeOf, type Place } from './arenas.js';
 import { normsOf } from './norms.js';
@@ -39,9 +38,9 @@ export class WebGPU implements Backend {
   readonly #failure: Failure;
   #isDisposed = false;
   readonly #paramRanges = new ParamRanges();
-  readonly #gradientRanges = new GradientRanges();
   /** The bindings that `grads` has returned, by name. */
   readonly #shown = new Map<string, GPUBufferBinding>();
+  readonly #gradientChecks = new GradientChecks(this.#paramRanges, this.#own, this.#shown);
 
   /** Starts without sections. `place` allocates the memory of new ones. */
   constructor(
@@ -107,39 +106,15 @@ export class WebGPU implements Backend {
   }
 
   check(tensor: Tensor, grad: unknown, encoded: boolean): void {
-    const { name, length } = tensor;
-    this.#gradientRanges.note(tensor, undefined);
-    if (grad === this.#shown.get(name)) return;
-    const range = locate(grad, 'gradient', name);
-    const { kind, buffer, offset, bytes } = range;
-    if (kind === 'GPU') checkBindable(buffer as GPUBuffer, 'gradient', name);
-    if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
-      throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
-    }
-    if (kind === 'CPU' && encoded) {
-      throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
-    }
-    const under = this.#paramRanges.at(buffer, offset, length * FLOAT);
-    if (under !== undefined) {
-      // The order in which tensors are updated is not defined.
-      const whose = under === name ? 'itself' : show(under);
-      throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
-    }
-    if (!this.isOwn(tensor, grad) && this.#own.has(buffer)) {
-      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
-    }
-    this.#gradientRanges.note(tensor, range);
+    this.#gradientChecks.check(tensor, grad, encoded);
   }
 
-  isOwn({ name }: Tensor, grad: unknown): boolean {
-    const shown = this.#shown.get(name);
-    if (shown === undefined || isFloat32Array(grad)) return false;
-    const { buffer, offset } = placeOf(grad);
-    return buffer === shown.buffer && offset === shown.offset;
+  isOwn(tensor: Tensor, grad: unknown): boolean {
+    return this.#gradientChecks.isOwn(tensor, grad);
   }
 
   checkTogether(entries: ReadonlyMap<string, TensorEntry>): void {
-    this.#gradientRanges.check(entries);
+    this.#gradientChecks.checkTogether(entries);
   }
 
   run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void {
@@ -261,7 +236,7 @@ export class WebGPU implements Backend {
     }
   }
 
-  /** The same, once it is known that all work before was done. Rejects if it was not. */
+  /** Awaits a result and all earlier work. Rejects if one of them fails. */
   async #whenDone<Result>(result: Promise<Result>): Promise<Result> {
     const [values] = await Promise.all([this.#settle(result), this.settled()]);
     return values;

@@ -1,9 +1,13 @@
-// Tracks where a step's gradients lie in the caller's buffers, and checks that no two overlap.
+// Checks the gradients of a step: each alone, and that no two of them overlap.
 
 import { FLOAT, type Tensor } from '../layout.js';
-import type { ByteRange } from '../memory.js';
+import { isFloat32Array, type ByteRange } from '../memory.js';
 import type { TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
+import { placeOf } from './arenas.js';
+import { checkBindable } from './buffers.js';
+import { locate } from './locate.js';
+import type { ParamRanges } from './param-ranges.js';
 
 /** Where a gradient lies. Buffers are numbered, not referenced, so that they can be collected. */
 interface Place {
@@ -12,8 +16,10 @@ interface Place {
   readonly bytes: number;
 }
 
-/** The gradients of one step. */
-export class GradientRanges {
+export class GradientChecks {
+  readonly #params: ParamRanges;
+  readonly #own: ReadonlySet<object>;
+  readonly #shown: ReadonlyMap<string, GPUBufferBinding>;
   readonly #numbers = new WeakMap<object, number>();
   #count = 0;
   /** Where the latest gradient of each tensor lies; undefined unless it is in a buffer of the caller. */
@@ -21,15 +27,52 @@ export class GradientRanges {
   /** The last set of gradients that passed the check: most steps use the same buffers again. */
   #checked: ReadonlyMap<Tensor, Place> = new Map();
 
-  note(tensor: Tensor, range: ByteRange | undefined): void {
-    this.#latest.set(tensor, range?.kind === 'GPU' ? this.#placeOf(range) : undefined);
+  /** `own`: the optimizer's own buffers. `shown`: the bindings that `grads` has returned, by name. */
+  constructor(params: ParamRanges, own: ReadonlySet<object>, shown: ReadonlyMap<string, GPUBufferBinding>) {
+    this.#params = params;
+    this.#own = own;
+    this.#shown = shown;
+  }
+
+  /** Throws an Error unless `grad` can be the gradient of `tensor`. `encoded`: for a step with an encoder. */
+  check(tensor: Tensor, grad: unknown, encoded: boolean): void {
+    const { name, length } = tensor;
+    this.#latest.set(tensor, undefined);
+    if (grad === this.#shown.get(name)) return;
+    const range = locate(grad, 'gradient', name);
+    const { kind, buffer, offset, bytes } = range;
+    if (kind === 'GPU') checkBindable(buffer as GPUBuffer, 'gradient', name);
+    if (kind === 'CPU' ? bytes !== length * FLOAT : bytes < length * FLOAT) {
+      throw new RangeError(`Expected ${length} gradient values for ${show(name)}, got ${bytes / FLOAT}.`);
+    }
+    if (kind === 'CPU' && encoded) {
+      throw new TypeError(`encode() cannot upload: the gradient of ${show(name)} is a Float32Array, not a GPUBuffer.`);
+    }
+    const under = this.#params.at(buffer, offset, length * FLOAT);
+    if (under !== undefined) {
+      // The order in which tensors are updated is not defined.
+      const whose = under === name ? 'itself' : show(under);
+      throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
+    }
+    if (!this.isOwn(tensor, grad) && this.#own.has(buffer)) {
+      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
+    }
+    if (kind === 'GPU') this.#latest.set(tensor, this.#placeOf(range));
+  }
+
+  /** Returns whether a gradient that passed `check` is the optimizer's own memory for it. */
+  isOwn({ name }: Tensor, grad: unknown): boolean {
+    const shown = this.#shown.get(name);
+    if (shown === undefined || isFloat32Array(grad)) return false;
+    const { buffer, offset } = placeOf(grad);
+    return buffer === shown.buffer && offset === shown.offset;
   }
 
   /**
    * Throws if gradients of this step overlap. Two tensors may share exactly the same range (tied weights), unless it is
    * longer than the tensors: then the caller probably forgot the offsets.
    */
-  check(entries: ReadonlyMap<string, TensorEntry>): void {
+  checkTogether(entries: ReadonlyMap<string, TensorEntry>): void {
     let isKnown = true;
     for (const { tensor, grad } of entries.values()) {
       const place = grad === undefined ? undefined : this.#latest.get(tensor);
