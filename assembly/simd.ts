@@ -1,5 +1,6 @@
-// The functions that kernels are made of, on four numbers at a time. src/math/f32.ts has the same functions on one
-// number, with the same bits; wgsl/prelude.wgsl has them in WGSL.
+// The functions that kernels are made of, on four numbers at a time. A function that src/math/f32.ts has too gives the
+// same bits there, on one number. `<Known>` is the type of the loop that calls it: see Plain, Full and Unknown below.
+// wgsl/prelude.wgsl has the functions in WGSL.
 
 /**
  * The bytes that one iteration of a kernel's loop updates: two vectors. `load` reads the first and `load_next` the
@@ -89,10 +90,11 @@ export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 }
 
 /**
- * What a compiled loop assumes about its scalars. Plain and Full assume: weights > 0; no scale or step above 1 in
- * magnitude; flush_below is 0; root_scale is 1; eps_root is 0. Plain also assumes that the scales passed to `plus` are
- * 0, Full that they are not. Unknown assumes nothing, and is slower. These are types: AssemblyScript treats a flag as a
- * variable, and binaryen merges loops that differ only in variables into one loop that tests them.
+ * What a compiled loop assumes about its scalars; the kernel must test it. Plain and Full assume: weights passed to
+ * `lerp` are above 0; factors of what is passed to `limited` are at most 1 in magnitude, of a sum all together;
+ * flush_below is 0; root_scale is 1; eps_root is 0. Plain also assumes that flags passed to `either` and scales passed to `plus` are 0, Full that these
+ * scales are not. Unknown assumes nothing, and is slower. These are types: AssemblyScript treats a flag as a variable,
+ * and binaryen merges loops that differ only in variables into one loop that tests them.
  */
 export type Plain = bool;
 export type Full = f32;
@@ -166,7 +168,7 @@ export type Unknown = i32;
   return is_known<Known>() ? a : f32x4.pmax(f32x4.pmin(a, splat(LARGEST)), splat(-LARGEST));
 }
 
-/** NaN if `source` is infinite or NaN, else `a`. */
+/** NaN if `source` is infinite or NaN, else `a`. All loops except Unknown call `are_finite` instead. */
 @inline export function shown<Known>(a: v128, source: v128): v128 {
   return is_known<Known>() ? a : sub(a, sub(source, source));
 }

@@ -8,7 +8,7 @@ import { LARGEST, LARGEST_ROOT } from '../src/math/f32.js';
 import { power, Powers } from '../src/math/power.js';
 import { raise } from '../src/math/raise.js';
 import * as rules from '../src/rules/table.js';
-import * as laws from '../src/rules/index.js';
+import * as updates from '../src/rules/index.js';
 import type { Arrays, Rule, Update } from '../src/rules/rule.js';
 import { webgpu } from './support/backends.js';
 import { array, difference, largest, ordinary, random, special, wide, type Draw } from './support/numbers.js';
@@ -35,7 +35,7 @@ const fastPathScalars = (rule: Rule, seed: number): Float32Array => {
 };
 
 function onReference(rule: Rule, by: Float32Array, arrays: Arrays, steps: number): void {
-  const update = (laws as unknown as Record<string, Update<Rule>>)[rule.name];
+  const update = (updates as unknown as Record<string, Update<Rule>>)[rule.name];
   const named = Object.fromEntries(rule.scalars.map((name, k) => [name, by[k]]));
   for (let t = 0; t < steps; t++) update(0, LENGTH, arrays, named);
 }

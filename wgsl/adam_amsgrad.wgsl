@@ -38,14 +38,15 @@ fn adam_amsgrad(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
   let g = plus(times(by.grad_scale, grad[i]), by.l2, p);
-  let m = bounded(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), g);
-  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
+  let is_huge = square_overflows(g);
+  let m = bounded_if(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), is_huge);
+  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), is_huge);
   let h = largest(max_exp_avg_sq[i], v);
   exp_avg[i] = m;
   exp_avg_sq[i] = v;
   max_exp_avg_sq[i] = h;
   let step = by.step_size * m / (sqrt(h) + by.eps);
-  let late = select(Real(), step, overflows(g));
-  let at_once = select(step, Real(), overflows(g));
+  let late = select(Real(), step, is_huge);
+  let at_once = select(step, Real(), is_huge);
   param[i] = shown(p - (at_once + by.decay * p) - late, g);
 }

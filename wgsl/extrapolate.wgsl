@@ -19,5 +19,5 @@ fn extrapolate(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
-  param[i] = limited(p + 2.0 * by.weight * half_difference(p, z[i]), magnitude(p) < INFINITE);
+  param[i] = limited_if(p + 2.0 * by.weight * half_difference(p, z[i]), magnitude(p) < INFINITE);
 }

@@ -40,15 +40,16 @@ fn nadam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) work
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
   let g = plus(times(by.grad_scale, grad[i]), by.l2, p);
-  let m = bounded(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), g);
-  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), overflows(g));
+  let is_huge = square_overflows(g);
+  let m = bounded_if(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), is_huge);
+  let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), is_huge);
   let usual = by.step_size * m + by.grad_step * g;
-  let direction = select(usual, (by.step_size + by.grad_step) * m, overflows(g));
-  let root = by.root_scale * sqrt(select(v + by.eps_root, v, overflows(g)));
+  let direction = select(usual, (by.step_size + by.grad_step) * m, is_huge);
+  let root = by.root_scale * sqrt(select(v + by.eps_root, v, is_huge));
   exp_avg[i] = m;
   exp_avg_sq[i] = v;
   let step = direction / (root + by.eps);
-  let late = select(Real(), step, overflows(g));
-  let at_once = select(step, Real(), overflows(g));
+  let late = select(Real(), step, is_huge);
+  let at_once = select(step, Real(), is_huge);
   param[i] = shown(p - (at_once + by.decay * p) - late, g);
 }

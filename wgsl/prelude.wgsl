@@ -1,5 +1,6 @@
 // The functions that WGSL kernels are made of. The line of wgsl/vec4.wgsl or wgsl/scalar.wgsl comes before this file
-// and defines Real: four numbers, or one number for arrays whose length is not a multiple of four.
+// and defines Real: four numbers, or one number for arrays whose length is not a multiple of four. Functions that
+// src/math/f32.ts has too mean the same here. limited_if and bounded_if take a flag that says whether to clamp.
 
 override WORKGROUP: u32 = 64;
 
@@ -43,40 +44,42 @@ fn magnitude(a: Real) -> Bits {
   return bitcast<Bits>(a) & Bits(0x7fffffffu);
 }
 
-// The largest f32 with the sign of a if a is infinite and is_finite says that it should not be, else a.
-fn limited(a: Real, is_finite: Flags) -> Real {
+// Clamps a to the largest f32 if is_finite says that a should be finite, as limited(a, source) of f32.ts does for a
+// finite source. NaN stays NaN.
+fn limited_if(a: Real, is_finite: Flags) -> Real {
   let largest = bitcast<Real>((bitcast<Bits>(a) & Bits(0x80000000u)) | Bits(0x7f7fffffu));
   return select(a, largest, (magnitude(a) == INFINITE) & is_finite);
 }
 
 // Clamps a to the largest f32. NaN stays NaN.
 fn clamped(a: Real) -> Real {
-  return limited(a, Flags(true));
+  return limited_if(a, Flags(true));
 }
 
-// scale*a, clamped to the largest f32 if a is finite. An infinite a stays visible.
+// scale*a, clamped to the largest f32 if a is finite, as limited(mul(scale, a), a) of f32.ts. An infinite a stays
+// visible.
 fn times(scale: f32, a: Real) -> Real {
-  return limited(scale * a, magnitude(a) < INFINITE);
+  return limited_if(scale * a, magnitude(a) < INFINITE);
 }
 
 // a + b, clamped to the largest f32 if both are finite.
 fn total(a: Real, b: Real) -> Real {
-  return limited(a + b, (magnitude(a) < INFINITE) & (magnitude(b) < INFINITE));
+  return limited_if(a + b, (magnitude(a) < INFINITE) & (magnitude(b) < INFINITE));
 }
 
 // Whether a*a overflows. False for NaN.
-fn overflows(a: Real) -> Flags {
+fn square_overflows(a: Real) -> Flags {
   return (magnitude(a) > Bits(LARGEST_ROOT_BITS)) & (magnitude(a) <= INFINITE);
 }
 
-// If g*g overflows, clamps a to the numbers whose square is an f32.
-fn bounded(a: Real, g: Real) -> Real {
-  return select(a, clamp(a, Real(-LARGEST_ROOT), Real(LARGEST_ROOT)), overflows(g));
+// Clamps a to the numbers whose square is an f32 if is_huge is set, else a.
+fn bounded_if(a: Real, is_huge: Flags) -> Real {
+  return select(a, clamp(a, Real(-LARGEST_ROOT), Real(LARGEST_ROOT)), is_huge);
 }
 
-// NaN if g is infinite or NaN, else a.
-fn shown(a: Real, g: Real) -> Real {
-  return select(a, bitcast<Real>(bitcast<Bits>(g) | Bits(0x7fc00000u)), magnitude(g) >= INFINITE);
+// NaN if source is infinite or NaN, else a.
+fn shown(a: Real, source: Real) -> Real {
+  return select(a, bitcast<Real>(bitcast<Bits>(source) | Bits(0x7fc00000u)), magnitude(source) >= INFINITE);
 }
 
 // 0 if |a| < below, else a. Without it, a decaying moment stays at a subnormal number and slows down every later step.

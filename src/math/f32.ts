@@ -1,6 +1,6 @@
 // The functions that the reference is made of, on one number at a time. Each operation is done in f64 and rounded once;
 // for + - * / and the square root that is the correctly rounded f32 result. assembly/simd.ts has the same functions on
-// four numbers and must give the same bits; wgsl/prelude.wgsl has them in WGSL.
+// four numbers and must give the same bits; wgsl/prelude.wgsl has those that WGSL lacks.
 
 const { fround } = Math;
 
