@@ -92,9 +92,10 @@ export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 /**
  * What a compiled loop assumes about its scalars; the kernel must test it. Plain and Full assume: weights passed to
  * `lerp` are above 0; factors of what is passed to `limited` are at most 1 in magnitude, of a sum all together;
- * flush_below is 0; root_scale is 1; eps_root is 0. Plain also assumes that flags passed to `either` and scales passed to `plus` are 0, Full that these
- * scales are not. Unknown assumes nothing, and is slower. These are types: AssemblyScript treats a flag as a variable,
- * and binaryen merges loops that differ only in variables into one loop that tests them.
+ * flush_below is 0; root_scale is 1; eps_root is 0. Plain also assumes that flags passed to `either` and scales passed
+ * to `plus` are 0, Full that these scales are not. Unknown assumes nothing, and is slower. These are types:
+ * AssemblyScript treats a flag as a variable, and binaryen merges loops that differ only in variables into one loop
+ * that tests them.
  */
 export type Plain = bool;
 export type Full = f32;

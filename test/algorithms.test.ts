@@ -1,20 +1,39 @@
 // Tests what all algorithms share: common options, steps in parts, added and frozen tensors, the caller's GPU buffers.
 
+import { readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { openDevice } from '../tools/dawn.js';
 import { algorithms } from './support/algorithms.js';
 import { backends, webgpu, type Options } from './support/backends.js';
+import { cases } from './support/golden.js';
 import { array, difference, largest, tensors } from './support/numbers.js';
 import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING, webgpuRoundings } from './support/tolerances.js';
 
 const lengths = [1, 3, 64, 130];
 
-test('the list has every algorithm of the package', () => {
+describe('every algorithm of the package', () => {
   const others = new Set(['debiasedDecay', 'ema', 'enableWideSimd', 'lookahead', 'noDecayOnBiasAndNorm']);
   const exported = Object.entries(twinstep).filter(([name]) => !others.has(name));
-  expect(new Set(algorithms.map(([, create]) => create))).toEqual(new Set(exported.map(([, create]) => create)));
+
+  test('has a row in test/support/algorithms.ts', () => {
+    for (const [name, create] of algorithms)
+      expect(create === exported.find(([each]) => each === name.split(' ')[0])?.[1], name).toBe(true);
+    const missing = exported.filter(([, create]) => algorithms.every(([, each]) => each !== create));
+    expect(missing.map(([name]) => `${name} is missing in test/support/algorithms.ts`)).toEqual([]);
+  });
+
+  test('has a row in the README and a golden case', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    const [table] = /^\| optimizer +\| its own options[^]*?\n\n/m.exec(readme)!;
+    const rows = new Set([...table.matchAll(/^\| `(\w+)` /gm)].map(([, name]) => name));
+    const golden = new Set<string>(cases.map(({ algorithm }) => algorithm));
+    for (const [name] of exported) {
+      expect(rows.has(name), `README.md needs a row \`${name}\` in the table of optimizers`).toBe(true);
+      expect(golden.has(name), `test/golden/ needs a case of the algorithm ${name}`).toBe(true);
+    }
+  });
 });
 
 describe.each(algorithms)('%s', (...[name, create, own]) => {

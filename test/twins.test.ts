@@ -19,6 +19,17 @@ describe.each(table)('%s', (name, rule) => {
   const assembly = read(`assembly/${name}.ts`);
   const wgsl = read(`wgsl/${name}.wgsl`);
 
+  test('has its line in each index', () => {
+    const lines: [string, string][] = [
+      ['src/rules/index.ts', `export { ${name} } from './${name}.js';`],
+      ['assembly/index.ts', `export { ${name} } from './${name}';`],
+      ['src/backends/webgpu/shaders.ts', `import ${name} from '../../../wgsl/${name}.wgsl';`],
+      ['src/backends/webgpu/shaders.ts', `  ${name},`],
+    ];
+    const missing = lines.filter(([file, line]) => !read(file).split('\n').includes(line));
+    expect(missing.map(([file, line]) => `${file} lacks the line: ${line}`)).toEqual([]);
+  });
+
   test('has its name in the table and in its files, which have no other rule', () => {
     expect(rule.name).toBe(name);
     const names = (text: string, pattern: RegExp): string[] => [...text.matchAll(pattern)].map(([, found]) => found);

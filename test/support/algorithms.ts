@@ -7,7 +7,10 @@ export type Create = typeof twinstep.adam;
 
 const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
 
-/** A name, the function that creates it, and options. test/algorithms.test.ts checks that none is missing. */
+/**
+ * A name that begins with that of the algorithm, the function that creates it, and options. test/algorithms.test.ts
+ * checks that no algorithm is missing.
+ */
 export const algorithms = [
   ['adam', adam, { weightDecay: 0.1 }],
   ['adam with amsgrad', adam, { amsgrad: true, weightDecay: 0.1 }],

@@ -3,12 +3,13 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import * as twinstep from 'twinstep';
+import type { AlgorithmName } from 'twinstep/kernels';
 import { readSafetensors, type TensorView } from '../../tools/safetensors.js';
 import type { Options } from './backends.js';
 
 export interface Case {
   readonly name: string;
-  readonly algorithm: keyof typeof algorithms;
+  readonly algorithm: AlgorithmName;
   readonly options: Options;
   readonly groups: (Options & { params: string[] })[] | null;
   readonly steps: number;
@@ -31,9 +32,6 @@ const schedules: Record<string, (t: number) => number> = {
   'cosine over 40 steps: t => 0.5*(1+cos(pi*t/40))': (t) => 0.5 * (1 + Math.cos((Math.PI * t) / 40)),
 };
 
-const { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree } = twinstep;
-const algorithms = { adam, adamw, nadam, radam, adamwScheduleFree, radamScheduleFree, sgdScheduleFree };
-
 /**
  * Returns our tensors after each recorded step: `param/<t>/<name>`, the average as `eval/...`; and at the end
  * `state/<t>/<slot>/<name>`.
@@ -51,7 +49,7 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
   const names = namesOf(golden);
   const params = golden.groups?.map((group) => ({ ...group, params: init(group.params) })) ?? init(names);
 
-  const create = algorithms[golden.algorithm] as unknown as typeof adam;
+  const create = twinstep[golden.algorithm] as typeof twinstep.adam;
   const optimizer = await create(params, options);
   const trajectory = new Map<string, Float32Array>();
   for (let t = 1; t <= golden.steps; t++) {
