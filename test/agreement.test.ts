@@ -126,7 +126,8 @@ async function expectAgreement(
       expect(stepped[name]).toHaveLength(expected.length);
       const i = expected.findIndex((value, k) => !isClose(stepped[name][k], value, roundings));
       if (i < 0) continue;
-      const how = roundings ? `within ${roundings} roundings` : 'exactly (see webgpuRoundings for SwiftShader)';
+      const bound = `within ${roundings} roundings, the bound for ${webgpu?.adapter}`;
+      const how = roundings === undefined ? 'with the same bits' : bound;
       const grad = gradients(lengths, completed, draw)[name]?.[i];
       return `${name}[${i}] is ${stepped[name][i]}, not ${expected[i]} ${how}, after step ${completed} with the gradient ${grad}`;
     }
