@@ -84,8 +84,8 @@ const text = {
 };
 
 /**
- * The files of dist/ that entries share or load late, by the folders and files of src/ that are in them; all others are in
- * body.js. A bundler takes or leaves files as a whole where several of its chunks need them, hence each use has its own.
+ * The files of dist/ besides entries and kernels, and which files of src/ they have: the first match wins. A bundler loads
+ * a shared file whole, so each use has a file of its own.
  */
 const chunks = {
   'lookahead-state': /^src\/averages\/lookahead-state/,
@@ -99,7 +99,7 @@ const chunks = {
   wgsl: /wgsl\/|^src\/backends\/webgpu\/shaders/,
   webgpu: /^src\/backends\/webgpu/,
   f32: /^src\/math\/f32/,
-  table: /^src\/kernels/,
+  'kernels-shared': /^src\/kernels/,
   state: /^src\/(algorithms\/schedule-state|state\/(?!dict|lazy|save\.))/,
   edge: /^src\/entries\/edge\.js/,
   body: /^src\/(?!entries)/,

@@ -171,7 +171,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * groups keep their indices, even without tensors. Memory is freed once all tensors that were added together are
    * removed; your own buffers are never destroyed.
    *
-   * On the GPU, submit what you have encoded first. The tensors are removed once the device has finished all steps so
+   * On the GPU, submit what you have encoded first. The tensors are removed once the device has accepted all steps so
    * far.
    *
    * Rejects with an Error for an unknown name, for the names of all tensors, in an unfinished step, or after a step

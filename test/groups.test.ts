@@ -192,6 +192,32 @@ describe.each(backends)('%s', (...[, backend]) => {
   });
 });
 
+const changes: Readonly<Record<string, [change: (array: Float32Array<ArrayBuffer>) => void, refusal: string]>> = {
+  transferred: [(of) => void structuredClone(of.buffer, { transfer: [of.buffer] }), 'to have its memory'],
+  resized: [(of) => (of.buffer as any).resize(64), 'Expected parameter "t" to keep its 8 values, got 16.'],
+};
+
+test.each(
+  (['wasm', 'reference'] as const).flatMap((backend) =>
+    Object.keys(changes).map((change) => [backend, change] as const),
+  ),
+)(
+  '%s: an addition that is refused, since an array was %s meanwhile, leaves free memory zero',
+  async (backend, name) => {
+    const [change, refusal] = changes[name];
+    const optimizer = await adamw({ w: array(4, 1) }, { backend });
+    // Opens the buffer that small tensors share.
+    await optimizer.addParams(0, { first: array(3, 2) });
+    const t = new Float32Array(new (ArrayBuffer as any)(32, { maxByteLength: 64 }) as ArrayBuffer);
+    const adding = optimizer.addParams(0, { big: array(1000, 3), t });
+    change(t);
+    await expect(adding).rejects.toThrow(refusal);
+    await optimizer.addParams(0, { c: new Float32Array(1000) });
+    optimizer.step({ c: new Float32Array(1000) });
+    expect(optimizer.params.c).toEqual(new Float32Array(1000));
+  },
+);
+
 test.each(['wasm', 'reference'] as const)('%s: small added tensors share a buffer', async (backend) => {
   const optimizer = await adamw(tensors(lengths, 1), { backend });
   for (let i = 0; i < 400; i++) await optimizer.addParams(0, { [`x${i}`]: x() });

@@ -50,7 +50,7 @@ export interface Backend {
   readonly lost: string | undefined;
   /** The first error that the device reported late. It stays until the state is replaced. Undefined on the CPU. */
   readonly failed?: Error | undefined;
-  /** Resolves when all work so far is done; rejects with `failed`. Undefined on the CPU, where work is synchronous. */
+  /** Resolves when the device has accepted all work so far; rejects with `failed`. Undefined on the CPU. */
   settled?(): Promise<void>;
   /** Returns the name of a parameter that overlaps these bytes. Undefined on the CPU, which copies parameters. */
   paramAt?(range: ByteRange): string | undefined;

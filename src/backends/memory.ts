@@ -25,6 +25,13 @@ export function checkThere(array: Float32Array, role: string, name: string): voi
   if (!isThere(array)) throw gone(`${role} ${show(name)}`);
 }
 
+/** Throws if the caller has transferred or resized the array of a parameter since it was located. */
+export function checkUnchanged(array: Float32Array, name: string, length: number): void {
+  checkThere(array, 'parameter', name);
+  if (array.length === length) return;
+  throw new RangeError(`Expected parameter ${show(name)} to keep its ${length} values, got ${array.length}.`);
+}
+
 /** Returns whether an array has its memory. Without memory its length is 0, and it cannot be copied. */
 export function isThere(array: Float32Array | Uint8Array): boolean {
   try {

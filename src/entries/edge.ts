@@ -1,4 +1,4 @@
-// The common part of the entries of edge runtimes. Imports statically what the default entry loads late.
+// Imports statically what the default entry loads late, except WebGPU, threads and calibration, which edge runtimes lack.
 
 import { lateLookahead } from '../averages/lazy.js';
 import * as lookaheadState from '../averages/lookahead-state.js';

@@ -25,7 +25,7 @@ export interface Loading {
   withSchedules(work: () => void): void;
   /** Writes everything except the states of schedules. `isBegun`: another Loading was already written. */
   write(isBegun: boolean): void;
-  /** Resolves once everything is written. */
+  /** Resolves once the device has accepted the writes. */
   done(): Promise<void>;
   readonly names: IncompatibleNames;
 }

@@ -169,7 +169,10 @@ export function checkIdle({ isBusy }: OptimizerState, method: string): void {
 const reentered = (method: string): Error =>
   new Error(`${method}() was called during another call: a schedule must not call its own optimizer.`);
 
-/** Runs `work` and refuses re-entry meanwhile. */
+/**
+ * Runs `work`, and refuses re-entry until it returns: async work, until its first `await`. Later changes show in
+ * `changesOf`.
+ */
 export function whileBusy<Result>(state: OptimizerState, work: (state: OptimizerState) => Result): Result {
   state.isBusy = true;
   try {

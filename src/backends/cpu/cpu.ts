@@ -20,7 +20,7 @@ import type { Rule } from '../../rules/rule.js';
 import { show, unexpected } from '../../errors.js';
 import type { Machine } from './machine.js';
 import { Buffers, view, type Placed } from './memory.js';
-import { accumulate, norm } from './sums.js';
+import { accumulate, norm } from '../sums.js';
 
 /** Opens a backend on a machine, with all sections of the request. If it rejects, nothing stays allocated. */
 export async function openCpu(request: Request, machine: Machine): Promise<Backend> {

@@ -2,7 +2,7 @@
 
 import type { Extension } from '../backend.js';
 import { elements, layout, type Block, type Tensor } from '../layout.js';
-import { checkThere } from '../memory.js';
+import { checkUnchanged } from '../memory.js';
 import type { NewTensors, Section } from '../section.js';
 import type { Rule } from '../../rules/rule.js';
 import type { Machine, Opened, RunKernel } from './machine.js';
@@ -117,12 +117,12 @@ function fill(
     const staging = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
     return { ...blocks[i], section, buffer, kernels, scalarViews, staging };
   });
+  // Check all arrays before writing any: free memory must stay zero.
+  for (const [{ name, length }, source] of sources) checkUnchanged(source as Float32Array, name, length);
   for (const each of placed) {
     const { tensors, rule } = each.section;
     for (const tensor of tensors) {
       const source = sources.get(tensor) as Float32Array;
-      // Check again: the caller may have transferred it in the meantime.
-      checkThere(source, 'parameter', tensor.name);
       if (tensor.length === 0) continue;
       for (const array of ['param', ...(rule.fromParam ?? [])]) view(each, tensor, array).set(source);
     }

@@ -2,7 +2,7 @@
 
 import type { Section, Sources } from '../section.js';
 import { FLOAT, type Arena, type Tensor } from '../layout.js';
-import { checkThere, isFloat32Array, type GpuMemory } from '../memory.js';
+import { checkUnchanged, isFloat32Array, type GpuMemory } from '../memory.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
 
@@ -44,8 +44,7 @@ export class SectionMemory {
     for (const tensor of section.tensors) {
       const source = sources.get(tensor)!;
       if (isFloat32Array(source)) {
-        // Check again: the caller may have transferred it in the meantime.
-        checkThere(source, 'parameter', tensor.name);
+        checkUnchanged(source, tensor.name, tensor.length);
         continue;
       }
       this.#callers.set(tensor, { buffer: source.buffer as GPUBuffer, offset: source.offset });

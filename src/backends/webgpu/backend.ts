@@ -6,7 +6,7 @@ import { isFloat32Array, type ByteRange } from '../memory.js';
 import { checkUsage } from './buffers.js';
 import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
-import { norm } from '../cpu/sums.js';
+import { norm } from '../sums.js';
 import { DISPOSED, namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
 import { GrowingRecord } from '../growing.js';
 import { Failure } from './failure.js';

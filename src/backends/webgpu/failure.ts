@@ -35,7 +35,7 @@ export class Failure {
     this.#error ??= new Error(message, { cause: error });
   }
 
-  /** Resolves when all work so far is done. Rejects with the error, if any. */
+  /** Resolves when the device has accepted all work so far. Rejects with the error, if any. */
   async settled(): Promise<void> {
     await this.#settled;
     if (this.#error !== undefined) throw this.#error;

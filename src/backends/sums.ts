@@ -1,5 +1,6 @@
-// Sums over arrays on the CPU. On the GPU: wgsl/accumulate.wgsl and wgsl/norm.wgsl.
+// Sums over arrays in CPU memory. In GPU memory: wgsl/accumulate.wgsl and wgsl/norm.wgsl.
 
+/** Also in math/f32.ts, which a step on the CPU does not load. */
 const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /** Adds `values` to `sum`. Finite numbers whose sum would overflow give the largest f32. */
