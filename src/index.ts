@@ -83,5 +83,5 @@ export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './step/group.js';
 export type { StepOptions } from './step/step.js';
 export type { StateDict, TensorState } from './state/dict.js';
-export type { IncompatibleNames, LoadOptions } from './state/how.js';
+export type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 export type { LazyArray, LazyParam } from './state/save.js';

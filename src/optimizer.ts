@@ -24,7 +24,7 @@ import {
 import { expect, expectArguments, expectOptions, ownOf, show } from './errors.js';
 import type { StateDict } from './state/dict.js';
 import { lateState, loadStateCode, snapshot } from './state/lazy.js';
-import type { IncompatibleNames, LoadOptions } from './state/how.js';
+import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
 import { encode, step, type EncodeArguments, type StepOptions } from './step/step.js';

@@ -13,7 +13,7 @@ import {
   type Algorithm,
   type Betas,
   type CommonOptions,
-  type Progress,
+  type StepInputs,
 } from './algorithm.js';
 import { flag, notNegative, orFunction, pair, type Checks } from './checks.js';
 
@@ -52,7 +52,7 @@ export interface AdamOptions extends CommonOptions {
 
 /** The step arithmetic. In the paper step_size is alpha*sqrt(1 - beta2^t)/(1 - beta1^t), and eps is eps-hat. */
 function prepare(decoupled: boolean) {
-  return (scalars: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: Progress): void => {
+  return (scalars: ScalarsOf<typeof rules.adam>, options: Readonly<AdamOptions>, at: StepInputs): void => {
     const { step, eta, betas, powers } = at;
     const beta1 = betas[0];
     const beta2 = betas[1];

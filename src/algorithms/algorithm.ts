@@ -74,7 +74,7 @@ export const extend = <Base extends object, const More extends object>(
 export type GroupState = Record<string, number>;
 
 /** What `prepare` needs to know about a step of a tensor. */
-export interface Progress {
+export interface StepInputs {
   /** The number of this step, from 1: counted by tensor, or by group for an algorithm with state per group. */
   readonly step: number;
   /** Whether this is the tensor's first step. */
@@ -111,7 +111,7 @@ export interface Algorithm<Options extends object> {
   conflict?(options: Readonly<Options>): string | undefined;
   rule(options: Readonly<Options>): Rule;
   /** Sets every scalar of the rule in `scalars`, and nothing else, in f64. Each is rounded to f32 once, afterwards. */
-  prepare(scalars: Record<string, number>, options: Readonly<Options>, at: Progress): void;
+  prepare(scalars: Record<string, number>, options: Readonly<Options>, at: StepInputs): void;
   /** For an algorithm with state per group: the initial state, and its change at a step, where lr is times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;
@@ -140,14 +140,16 @@ export const needsFixed = (betas: unknown, why: string): string | undefined =>
   typeof betas === 'function' ? `${why}, so betas must be two numbers, got a function.` : undefined;
 
 /** Returns the factor of every gradient. */
-export const gradScale = ({ maximize, gradScale: scale }: Readonly<CommonOptions>, { gradFactor }: Progress): number =>
-  (maximize ? -scale : scale) * gradFactor;
+export const gradScale = (
+  { maximize, gradScale: scale }: Readonly<CommonOptions>,
+  { gradFactor }: StepInputs,
+): number => (maximize ? -scale : scale) * gradFactor;
 
 /**
  * Returns the limit below which first moments are flushed to zero: the smallest normal number at every 64th step, else
  * 0. Flushing at every step would slow down the kernel, and subnormal moments cost little for 63 steps.
  */
-export const flushBelow = ({ step }: Progress): number => (step % 64 === 0 ? 2 ** -126 : 0);
+export const flushBelow = ({ step }: StepInputs): number => (step % 64 === 0 ? 2 ** -126 : 0);
 
 /** Returns an eps that is never 0, so that padding, or an element with no gradient so far, is 0/eps = 0 and not 0/0. */
 export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);

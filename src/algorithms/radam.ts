@@ -16,7 +16,7 @@ import {
   type Algorithm,
   type Betas,
   type CommonOptions,
-  type Progress,
+  type StepInputs,
 } from './algorithm.js';
 import { flag, notNegative, orFunction, pair, type Checks } from './checks.js';
 
@@ -41,7 +41,7 @@ export interface NadamOptions extends RadamOptions {
 type Scalars = ScalarsOf<typeof rules.nadam>;
 
 /** Sets the scalars that NAdam and RAdam have in common. Returns lr times the schedule's multiplier. */
-function prepareMoments(scalars: Scalars, options: Readonly<RadamOptions>, at: Progress): number {
+function prepareMoments(scalars: Scalars, options: Readonly<RadamOptions>, at: StepInputs): number {
   const { eta, decay, betas } = at;
   const lr = options.lr * eta;
   const { decoupledWeightDecay } = options;

@@ -18,7 +18,7 @@ import {
   type Betas,
   type CommonOptions,
   type GroupState,
-  type Progress,
+  type StepInputs,
 } from './algorithm.js';
 import { flag, isRate, notNegative, orFunction, pair, rate, type Check, type Checks } from './checks.js';
 import { rectification } from './radam.js';
@@ -115,7 +115,7 @@ const average = <Options extends ScheduleFreeOptions>(
 function prepareIterates(
   scalars: ScalarsOf<typeof rules.schedulefree_sgd>,
   options: Readonly<ScheduleFreeOptions>,
-  at: Progress,
+  at: StepInputs,
   beta: number,
 ): void {
   const { isFirst, decay, group: state } = at;

@@ -4,13 +4,13 @@ import { bufferOf } from '../backends/webgpu/locate.js';
 import { checkUsage } from '../backends/webgpu/buffers.js';
 import { copyValues } from '../state/capture.js';
 import type { StateDict, TensorState } from '../state/dict.js';
-import { load, takeOver } from '../state/load.js';
+import { load, writeTogether } from '../state/load.js';
 import { readDict } from '../state/match.js';
 import { saveLazily } from '../state/save.js';
 import { checkIdle, whileBusy, type OptimizerState } from '../step/state.js';
 import { canCount, countFrom, expect, ownOf, show } from '../errors.js';
 import type { Memory } from './ema.js';
-import type { IncompatibleNames } from '../state/how.js';
+import type { IncompatibleNames } from '../state/load-options.js';
 
 export { removeTensors } from '../state/grow.js';
 
@@ -38,7 +38,7 @@ export async function loadBoth(
   const loading = whileBusy(optimizer, () => load(optimizer, own, options));
   // The own state of the slow weights has only counters, no arrays.
   const slowLoading = load(slow, counts, { params: Object.fromEntries(values), strict: false });
-  await takeOver([loading, slowLoading], () => onLoaded(steps));
+  await writeTogether([loading, slowLoading], () => onLoaded(steps));
   return loading.names;
 }
 

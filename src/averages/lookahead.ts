@@ -10,7 +10,7 @@ import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../errors.js';
 import { loaded } from '../backends/lazy.js';
 import type { StateDict } from '../state/dict.js';
-import type { IncompatibleNames, LoadOptions } from '../state/how.js';
+import type { IncompatibleNames, LoadOptions } from '../state/load-options.js';
 import { checkIdle } from '../step/state.js';
 import { encode, type EncodeArguments, type StepOptions } from '../step/step.js';
 import { lateLookahead } from './lazy.js';

@@ -14,8 +14,11 @@ export interface ByteRange {
 }
 
 // Reads the internal tag: `instanceof` fails for objects of another realm, and accepts a Proxy.
-const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!.get!;
-export const isFloat32Array = (value: unknown): value is Float32Array => tagOf.call(value) === 'Float32Array';
+const typedArrayTag = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get!;
+export const isFloat32Array = (value: unknown): value is Float32Array => typedArrayTag.call(value) === 'Float32Array';
 
 /** Returns the error for an array whose buffer was transferred (to a Worker, say) or has shrunk. */
 export const gone = (what: string): TypeError =>

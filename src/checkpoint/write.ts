@@ -2,7 +2,7 @@
 
 import type { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, ownOf, show } from '../errors.js';
-import { readHow, type IncompatibleNames, type LoadOptions } from '../state/how.js';
+import { readLoadOptions, type IncompatibleNames, type LoadOptions } from '../state/load-options.js';
 import { readDict } from '../state/match.js';
 import { asBytes, bytesOf, isBinary } from './bytes.js';
 import { decode, encodeCheckpoint } from './codec.js';
@@ -97,7 +97,7 @@ export async function loadCheckpoint(
 ): Promise<unknown> {
   expectArguments(arguments.length, 3, 'loadCheckpoint');
   checkOptimizer(optimizer, 'loadStateDict');
-  const how = readHow(options, 'loadCheckpoint');
+  const how = readLoadOptions(options, 'loadCheckpoint');
   // Not limited if not strict: the file may have more tensors than the optimizer.
   const bounds = how.strict ? boundsOf(groupsOf(optimizer).flat()) : undefined;
   const { params, stateDict, metadata } = isStream(source)

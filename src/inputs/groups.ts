@@ -16,12 +16,13 @@ export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: 
 /** The parameters of an optimizer: one record of tensors, or an array of groups. */
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
-/** A checked description of a group. */
+/** What a group is made with. Checked. */
 export interface GroupSpec {
+  /** The values that steps read; assignments to `optimizer.groups[i]` change them (`showOptions`). */
   readonly options: GroupOptions;
   /** Names the group in error messages: "" or " of group 1". */
   readonly where: string;
-  /** The tensors that it is made with. */
+  /** Its first tensors. */
   readonly section: Section;
 }
 

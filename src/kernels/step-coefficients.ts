@@ -3,7 +3,7 @@
 import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../inputs/assignments.js';
-import { Coefficients } from '../step/arithmetic.js';
+import { StepArithmetic } from '../step/arithmetic.js';
 import { averageScalars } from '../step/mode.js';
 import { resolveOptions, showOptions } from '../inputs/options.js';
 import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../errors.js';
@@ -63,8 +63,8 @@ export function coefficients<Name extends AlgorithmName>(
   const resolved = resolveOptions(algorithm, options as Record<string, unknown>, {}, '');
   const { decayMask } = resolved;
   expect(decayMask === undefined, 'decayMask', 'undefined: use scalars({ decays })', decayMask);
-  const arithmetic = new Coefficients(algorithm, resolved, '');
-  const { rule } = arithmetic;
+  const rule = algorithm.rule(resolved);
+  const arithmetic = new StepArithmetic(algorithm, rule, resolved, '');
   const saved = ownOf(state);
   let { step } = saved;
   expect(canCount(step), 'step', countFrom(0), step);
@@ -112,8 +112,8 @@ export function coefficients<Name extends AlgorithmName>(
       expect(typeof toAverage === 'boolean', 'toAverage', 'true or false', toAverage);
       const { average } = algorithm;
       expect(average !== undefined, 'the algorithm', 'one with an average', name);
-      const by = averageScalars(algorithm, resolved, toAverage);
-      return Float32Array.from(average.rule.scalars, (scalar) => by[scalar]);
+      const scalars = averageScalars(algorithm, resolved, toAverage);
+      return Float32Array.from(average.rule.scalars, (scalar) => scalars[scalar]);
     },
   };
   return readOnly(made, 'coefficients', 'assign to an option, as options.lr.');

@@ -16,12 +16,12 @@ import { add, bounded, div, flush, LARGEST, LARGEST_ROOT, lerp, limited, mul, pl
 import type { Arrays, ScalarsOf, Update } from './rule.js';
 import type * as rules from './table.js';
 
-type By = Readonly<ScalarsOf<typeof rules.adam>>;
+type Scalars = Readonly<ScalarsOf<typeof rules.adam>>;
 type AdamArrays = Arrays<'exp_avg' | 'exp_avg_sq'>;
 
-export function update_moments(from: number, to: number, arrays: AdamArrays, by: By): void {
+export function update_moments(from: number, to: number, arrays: AdamArrays, scalars: Scalars): void {
   const { param, grad, exp_avg, exp_avg_sq } = arrays;
-  const { grad_scale, l2, grad_weight, square_weight, flush_below } = by;
+  const { grad_scale, l2, grad_weight, square_weight, flush_below } = scalars;
   for (let i = from; i < to; i++) {
     const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, param[i]);
     exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
@@ -30,9 +30,15 @@ export function update_moments(from: number, to: number, arrays: AdamArrays, by:
 }
 
 /** `square` is v, or for AMSGrad the largest v so far. */
-export function update_param(from: number, to: number, square: Float32Array, arrays: AdamArrays, by: By): void {
+export function update_param(
+  from: number,
+  to: number,
+  square: Float32Array,
+  arrays: AdamArrays,
+  scalars: Scalars,
+): void {
   const { param, exp_avg, exp_avg_sq } = arrays;
-  const { step_size, eps, decay } = by;
+  const { step_size, eps, decay } = scalars;
   for (let i = from; i < to; i++) {
     const p = param[i];
     const direction = limited(mul(step_size, exp_avg[i]), exp_avg[i]);
@@ -44,7 +50,7 @@ export function update_param(from: number, to: number, square: Float32Array, arr
   }
 }
 
-export const adam: Update<typeof rules.adam> = (from, to, arrays, by) => {
-  update_moments(from, to, arrays, by);
-  update_param(from, to, arrays.exp_avg_sq, arrays, by);
+export const adam: Update<typeof rules.adam> = (from, to, arrays, scalars) => {
+  update_moments(from, to, arrays, scalars);
+  update_param(from, to, arrays.exp_avg_sq, arrays, scalars);
 };

@@ -18,9 +18,9 @@ import { update_moments, update_param } from './adam.js';
 import type { Update } from './rule.js';
 import type * as rules from './table.js';
 
-export const adam_amsgrad: Update<typeof rules.adam_amsgrad> = (from, to, arrays, by) => {
+export const adam_amsgrad: Update<typeof rules.adam_amsgrad> = (from, to, arrays, scalars) => {
   const { exp_avg_sq, max_exp_avg_sq } = arrays;
-  update_moments(from, to, arrays, by);
+  update_moments(from, to, arrays, scalars);
   for (let i = from; i < to; i++) max_exp_avg_sq[i] = largest(max_exp_avg_sq[i], exp_avg_sq[i]);
-  update_param(from, to, max_exp_avg_sq, arrays, by);
+  update_param(from, to, max_exp_avg_sq, arrays, scalars);
 };

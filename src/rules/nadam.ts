@@ -31,9 +31,9 @@ import {
 import type { Update } from './rule.js';
 import type * as rules from './table.js';
 
-export const nadam: Update<typeof rules.nadam> = (from, to, { param, grad, exp_avg, exp_avg_sq }, by) => {
-  const { grad_scale, l2, grad_weight, square_weight } = by;
-  const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = by;
+export const nadam: Update<typeof rules.nadam> = (from, to, { param, grad, exp_avg, exp_avg_sq }, scalars) => {
+  const { grad_scale, l2, grad_weight, square_weight } = scalars;
+  const { step_size, grad_step, root_scale, eps_root, eps, decay, flush_below } = scalars;
   for (let i = from; i < to; i++) {
     const g = plus(limited(mul(grad_scale, grad[i]), grad[i]), l2, param[i]);
     exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);

@@ -21,7 +21,7 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
 /** The update of a rule: changes the elements `from` to `to`, exclusive, of every array in place. Uses f32.ts only. */
 export type Update<R> =
   R extends Rule<infer Scalar, infer Slot>
-    ? (from: number, to: number, arrays: Arrays<Slot>, by: Readonly<Record<Scalar, number>>) => void
+    ? (from: number, to: number, arrays: Arrays<Slot>, scalars: Readonly<Record<Scalar, number>>) => void
     : never;
 
 /** The scalars of a rule by name, which `prepare` sets. */

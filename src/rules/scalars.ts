@@ -8,9 +8,8 @@ interface WithValues {
 }
 
 export interface Scalars {
-  /** By name. */
-  readonly by: Record<string, number>;
-  /** The same, in the order of the rule. */
+  readonly byName: Record<string, number>;
+  /** The same numbers, in the order of the rule. */
   readonly values: Float64Array;
 }
 
@@ -19,10 +18,10 @@ const prototypes = /* @__PURE__ */ new WeakMap<Rule, object>();
 
 export function scalarsOf(rule: Rule): Scalars {
   const values = new Float64Array(rule.scalars.length);
-  const by = Object.create(prototypeOf(rule), {
+  const byName = Object.create(prototypeOf(rule), {
     values: { __proto__: null, value: values },
   } as PropertyDescriptorMap) as Record<string, number>;
-  return { by: Object.preventExtensions(by), values };
+  return { byName: Object.preventExtensions(byName), values };
 }
 
 function prototypeOf(rule: Rule): object {

@@ -34,11 +34,11 @@ import {
 import type { Arrays, ScalarsOf, Update } from './rule.js';
 import type * as rules from './table.js';
 
-type By = Readonly<ScalarsOf<typeof rules.schedulefree_adamw>>;
+type Scalars = Readonly<ScalarsOf<typeof rules.schedulefree_adamw>>;
 type Iterates = Arrays<'z' | 'exp_avg_sq'>;
 
-export function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, by: By): void {
-  const { grad_scale, square_weight } = by;
+export function update_square(from: number, to: number, { grad, exp_avg_sq }: Iterates, scalars: Scalars): void {
+  const { grad_scale, square_weight } = scalars;
   for (let i = from; i < to; i++) {
     const g = limited(mul(grad_scale, grad[i]), grad[i]);
     exp_avg_sq[i] = lerp(exp_avg_sq[i], mul(g, g), square_weight);
@@ -48,10 +48,10 @@ export function update_square(from: number, to: number, { grad, exp_avg_sq }: It
 /** Normalizes the average of gradients if there is one, else the gradient. */
 // prettier-ignore
 export function update_iterates(from: number, to: number, exp_avg: Float32Array | undefined,
-                         { param, grad, z, exp_avg_sq }: Iterates, by: By): void {
-  const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = by;
+                         { param, grad, z, exp_avg_sq }: Iterates, scalars: Scalars): void {
+  const { z_from_y, root_scale, eps, decay, z_decay, average_weight, y_step, z_step } = scalars;
   const direction = exp_avg ?? grad;
-  const scale = exp_avg === undefined ? by.grad_scale : 1;
+  const scale = exp_avg === undefined ? scalars.grad_scale : 1;
   for (let i = from; i < to; i++) {
     const y = param[i];
     const z0 = either(z[i], y, z_from_y);
@@ -70,7 +70,7 @@ export function update_iterates(from: number, to: number, exp_avg: Float32Array 
   }
 }
 
-export const schedulefree_adamw: Update<typeof rules.schedulefree_adamw> = (from, to, arrays, by) => {
-  update_square(from, to, arrays, by);
-  update_iterates(from, to, undefined, arrays, by);
+export const schedulefree_adamw: Update<typeof rules.schedulefree_adamw> = (from, to, arrays, scalars) => {
+  update_square(from, to, arrays, scalars);
+  update_iterates(from, to, undefined, arrays, scalars);
 };

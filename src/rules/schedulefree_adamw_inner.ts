@@ -23,13 +23,13 @@ import type { Update } from './rule.js';
 import { update_iterates, update_square } from './schedulefree_adamw.js';
 import type * as rules from './table.js';
 
-export const schedulefree_adamw_inner: Update<typeof rules.schedulefree_adamw_inner> = (from, to, arrays, by) => {
+export const schedulefree_adamw_inner: Update<typeof rules.schedulefree_adamw_inner> = (from, to, arrays, scalars) => {
   const { grad, exp_avg } = arrays;
-  const { grad_scale, grad_weight, flush_below } = by;
-  update_square(from, to, arrays, by);
+  const { grad_scale, grad_weight, flush_below } = scalars;
+  update_square(from, to, arrays, scalars);
   for (let i = from; i < to; i++) {
     const g = limited(mul(grad_scale, grad[i]), grad[i]);
     exp_avg[i] = flush(lerp(exp_avg[i], g, grad_weight), flush_below);
   }
-  update_iterates(from, to, exp_avg, arrays, by);
+  update_iterates(from, to, exp_avg, arrays, scalars);
 };

@@ -11,8 +11,7 @@ import {
   whileBusy,
   type OptimizerState,
 } from '../step/state.js';
-import type { ScheduleMemory } from '../algorithms/schedule.js';
-import { readHow, type IncompatibleNames } from './how.js';
+import { readLoadOptions, type IncompatibleNames } from './load-options.js';
 import { parse, parseParams, type Parsed, type ParsedGroup } from './parse.js';
 
 /** A state dict that was read and checked. */
@@ -38,7 +37,7 @@ export async function loadStateDict(
   before: number | undefined,
 ): Promise<IncompatibleNames> {
   const loading = load(state, dict, options, before);
-  await takeOver([loading]);
+  await writeTogether([loading]);
   return loading.names;
 }
 
@@ -46,7 +45,7 @@ export async function loadStateDict(
  * Writes all of `loadings`, or none, then calls `onWritten`: on the CPU before it returns, on the GPU once it has
  * checked that all can be written.
  */
-export async function takeOver(loadings: readonly Loading[], onWritten: () => void = () => {}): Promise<void> {
+export async function writeTogether(loadings: readonly Loading[], onWritten: () => void = () => {}): Promise<void> {
   const ready = loadings.flatMap((loading) => loading.ready() ?? []);
   if (ready.length > 0) await Promise.all(ready);
   const checkAll = (): void => loadings.forEach((loading) => loading.check());
@@ -57,7 +56,8 @@ export async function takeOver(loadings: readonly Loading[], onWritten: () => vo
     onWritten();
   };
   checkAll();
-  loadings.reduceRight((work, loading) => () => loading.withSchedules(work), writeAll)();
+  const from = (i: number): void => (i === loadings.length ? writeAll() : loadings[i].withSchedules(() => from(i + 1)));
+  from(0);
   await Promise.all(loadings.map((loading) => loading.done()));
 }
 
@@ -65,7 +65,7 @@ export async function takeOver(loadings: readonly Loading[], onWritten: () => vo
 export function load(state: OptimizerState, dict: unknown, given: unknown, before = changesOf(state)): Loading {
   const { algorithm, groups, backend } = state;
   checkReplaceable(state);
-  const { params, ...how } = readHow(given, 'loadStateDict', ['params']);
+  const { params, ...how } = readLoadOptions(given, 'loadStateDict', ['params']);
   const parsed = parse(algorithm, groups, dict, how);
   const { values, ...others } =
     params === undefined ? { values: [], missing: [], unexpected: [] } : parseParams(groups, params, how.strict);
@@ -117,7 +117,7 @@ function applyParsed(state: OptimizerState, parsed: Parsed): void {
   forgetStep(state);
   for (const { group, options, groupState, isTraining, tensors } of parsed.groups) {
     group.liveOptions.assign(options);
-    group.coefficients.load(groupState);
+    group.arithmetic.load(groupState);
     group.isTraining = isTraining;
     for (const { entry, step, isFrozen } of tensors) Object.assign(entry.tensor, { step, isFrozen });
   }
@@ -127,13 +127,13 @@ function applyParsed(state: OptimizerState, parsed: Parsed): void {
 function loadSchedules(parsed: readonly ParsedGroup[], work: () => void): void {
   const undo: (() => void)[] = [];
   try {
-    for (const { group, where, scheduleState } of parsed) {
+    for (const { where, scheduleState } of parsed) {
       if (scheduleState === undefined) continue;
-      const schedule = group.spec.options.schedule as unknown as ScheduleMemory;
+      const { schedule, state } = scheduleState;
       try {
         const before = schedule.stateDict();
         undo.unshift(() => schedule.loadStateDict(before));
-        schedule.loadStateDict(scheduleState);
+        schedule.loadStateDict(state);
       } catch (error) {
         throw new TypeError(`Cannot load the schedule${where}: ${(error as Error).message}`, { cause: error });
       }

@@ -4,10 +4,10 @@ import { expect, isRecord, list, ownOf, show, unexpected } from '../errors.js';
 import type { Group } from '../step/group.js';
 import { ownProperties } from './capture.js';
 import { readGroup, type SourceGroup } from './saved-group.js';
-import { TO_LOAD_COMMON } from './how.js';
+import { TO_LOAD_COMMON } from './load-options.js';
 
-/** Where a state dict has a tensor. */
-interface Place {
+/** A tensor of a state dict. */
+interface SourceTensor {
   readonly saved: SourceGroup;
   /** Its key in the dict's `state`. */
   readonly index: number;
@@ -19,7 +19,7 @@ interface Place {
 export interface SourceDict {
   readonly state: Record<string, unknown>;
   readonly groups: readonly SourceGroup[];
-  readonly byName: ReadonlyMap<string, Place>;
+  readonly byName: ReadonlyMap<string, SourceTensor>;
 }
 
 /** Reads a state dict. `expected`: the names of the tensors in each group; undefined accepts any groups. */
@@ -35,7 +35,7 @@ export function readDict(dict: unknown, expected?: readonly (readonly string[])[
     throw new TypeError(`Expected ${what}, got ${length}.${TO_LOAD_COMMON}`);
   }
   const groups: SourceGroup[] = [];
-  const byName = new Map<string, Place>();
+  const byName = new Map<string, SourceTensor>();
   const indices = new Set<number>();
   for (let g = 0; g < length; g++) {
     const saved = readGroup(given[g], g, expected?.[g]);

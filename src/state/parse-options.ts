@@ -4,12 +4,12 @@ import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/al
 import type { GroupSpec } from '../inputs/groups.js';
 import { camelCase, checkOption, checkTogether, snakeCase } from '../inputs/options.js';
 import { copyMemory } from '../algorithms/schedule-state.js';
-import { hasMemory } from '../algorithms/schedule.js';
+import { hasMemory, type ScheduleMemory } from '../algorithms/schedule.js';
 import { list, show } from '../errors.js';
 import { copyNames } from './capture.js';
 import { savedOptions } from './dict.js';
 import type { SourceGroup } from './saved-group.js';
-import { TO_KEEP_OPTIONS } from './how.js';
+import { TO_KEEP_OPTIONS } from './load-options.js';
 
 /**
  * Options in state dicts of PyTorch and of the original Schedule-Free that only some algorithms have. They tell the
@@ -116,10 +116,19 @@ export function checkAverage(
   );
 }
 
+/** A schedule, and the state to load into it. */
+export interface ScheduleState {
+  readonly schedule: ScheduleMemory;
+  readonly state: unknown;
+}
+
 /** Returns a copy of the state of a schedule; undefined if the dict has none. */
-export function parseScheduleState(schedule: CommonOptions['schedule'], { own, where }: SourceGroup): unknown {
+export function parseScheduleState(
+  schedule: CommonOptions['schedule'],
+  { own, where }: SourceGroup,
+): ScheduleState | undefined {
   if (own.schedule === undefined) return undefined;
-  if (hasMemory(schedule)) return copyMemory(own.schedule, `schedule${where}`);
+  if (hasMemory(schedule)) return { schedule, state: copyMemory(own.schedule, `schedule${where}`) };
   const how = 'create the optimizer with the schedule that was saved';
   throw new TypeError(`The state dict has the state of a schedule${where}, but the optimizer has none: ${how}.`);
 }

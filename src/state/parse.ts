@@ -11,9 +11,16 @@ import { canCount, countFrom, expect, list, noParameter, ownOf, show, unexpected
 import type { Group } from '../step/group.js';
 import { copyValues, ownProperties } from './capture.js';
 import { checkNoDecay, completedOf, namesIn, parseState, type SourceGroup } from './saved-group.js';
-import { TO_LOAD_COMMON, type IncompatibleNames, type LoadOptions } from './how.js';
+import { TO_LOAD_COMMON, type IncompatibleNames, type LoadOptions } from './load-options.js';
 import { readDict, sourceOf, type SourceDict } from './match.js';
-import { checkAlgorithm, checkAverage, parseScheduleState, parseOptions, readOptions } from './parse-options.js';
+import {
+  checkAlgorithm,
+  checkAverage,
+  parseScheduleState,
+  parseOptions,
+  readOptions,
+  type ScheduleState,
+} from './parse-options.js';
 
 /** What to load into a group of the optimizer. Checked. */
 export interface ParsedGroup {
@@ -24,8 +31,8 @@ export interface ParsedGroup {
   readonly options: GroupOptions;
   readonly groupState: Readonly<GroupState>;
   readonly isTraining: boolean;
-  /** The state of its schedule; undefined to keep the current one. */
-  readonly scheduleState: unknown;
+  /** Undefined to keep the state of its schedule, if it has one. */
+  readonly scheduleState: ScheduleState | undefined;
   readonly tensors: readonly ParsedTensor[];
 }
 

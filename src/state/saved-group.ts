@@ -5,7 +5,7 @@ import { Powers } from '../math/power.js';
 import { canCount, countFrom, expect, list, noParameter } from '../errors.js';
 import type { Group } from '../step/group.js';
 import { copyIndices, copyNames, ownProperties } from './capture.js';
-import { TO_KEEP_OPTIONS, TO_LOAD_COMMON } from './how.js';
+import { TO_KEEP_OPTIONS, TO_LOAD_COMMON } from './load-options.js';
 
 /** A group of a state dict, read once. */
 export interface SourceGroup {

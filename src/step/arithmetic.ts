@@ -1,6 +1,6 @@
 // Computes the scalars of each step from a group's options and the step count, in f64. Each is rounded to f32 once.
 
-import type { AnyAlgorithm, Betas, GroupOptions, GroupState, Progress } from '../algorithms/algorithm.js';
+import type { AnyAlgorithm, Betas, GroupOptions, GroupState, StepInputs } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
 import { valueAt } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
@@ -10,14 +10,12 @@ import { unexpected } from '../errors.js';
 const zeroBetas: Betas = [0, 0];
 
 /** The scalars of a group, step by step. The constructor allocates all that a step needs. */
-export class Coefficients {
-  readonly rule: Rule;
+export class StepArithmetic {
   /** The state of the group. Empty if steps are counted per tensor. */
   readonly state: GroupState;
-  /** lr times the schedule's multiplier at the latest step. 0 before the first step and after loading a state. */
-  scheduledLr = 0;
 
   readonly #algorithm: AnyAlgorithm;
+  readonly #rule: Rule;
   readonly #options: Readonly<GroupOptions>;
   /** The group, for error messages: "" or " of group 1". */
   readonly #where: string;
@@ -25,18 +23,27 @@ export class Coefficients {
   /** The value of `state` after the current step. */
   readonly #next: GroupState;
   #weightDecay = 0;
-  readonly #progress: { -readonly [key in keyof Progress]: Progress[key] };
+  #latestLr = 0;
+  readonly #inputs: { -readonly [key in keyof StepInputs]: StepInputs[key] };
 
-  constructor(algorithm: AnyAlgorithm, options: Readonly<GroupOptions>, where: string) {
+  constructor(algorithm: AnyAlgorithm, rule: Rule, options: Readonly<GroupOptions>, where: string) {
     this.#algorithm = algorithm;
+    this.#rule = rule;
     this.#options = options;
     this.#where = where;
-    this.rule = algorithm.rule(options);
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
-    this.#scalars = scalarsOf(this.rule);
+    this.#scalars = scalarsOf(rule);
     const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1 };
-    this.#progress = { ...numbers, isFirst: true, betas: zeroBetas, group: this.#next, powers: new Powers() };
+    this.#inputs = { ...numbers, isFirst: true, betas: zeroBetas, group: this.#next, powers: new Powers() };
+  }
+
+  /**
+   * lr times all multipliers at the latest step. Part of the state for Schedule-Free; for others, 0 before the first
+   * step and after loading a state.
+   */
+  get scheduledLr(): number {
+    return this.state.scheduled_lr ?? this.#latestLr;
   }
 
   /** Whether steps are counted per group instead of per tensor. */
@@ -54,17 +61,17 @@ export class Coefficients {
     const { group } = algorithm;
     const options = this.#options;
     const where = this.#where;
-    const progress = this.#progress;
+    const inputs = this.#inputs;
     const { schedule, weightDecay = 0, betas = zeroBetas, decay = 0 } = options;
     const count = group === undefined ? completed : this.state.k;
-    progress.gradFactor = gradFactor;
-    progress.eta = schedule === undefined ? 1 : valueAt(algorithm, 'schedule', schedule, count, where);
-    progress.betas = valueAt(algorithm, 'betas', betas, count, where);
-    progress.emaDecay = valueAt(algorithm, 'decay', decay, count, where);
+    inputs.gradFactor = gradFactor;
+    inputs.eta = schedule === undefined ? 1 : valueAt(algorithm, 'schedule', schedule, count, where);
+    inputs.betas = valueAt(algorithm, 'betas', betas, count, where);
+    inputs.emaDecay = valueAt(algorithm, 'decay', decay, count, where);
     this.#weightDecay = valueAt(algorithm, 'weightDecay', weightDecay, count, where);
     if (group === undefined) return;
     group.copy(this.#next, this.state);
-    group.advance(this.#next, options, progress.eta, progress.powers);
+    group.advance(this.#next, options, inputs.eta, inputs.powers);
   }
 
   /**
@@ -72,11 +79,11 @@ export class Coefficients {
    * tensor or of its group. Throws if a scalar overflows.
    */
   write(scalars: Float32Array, completed: number, isFirst: boolean, decays: boolean): void {
-    const progress = this.#progress;
-    progress.step = completed + 1;
-    progress.isFirst = isFirst;
-    progress.decay = decays ? this.#weightDecay : 0;
-    this.#algorithm.prepare(this.#scalars.by, this.#options, progress);
+    const inputs = this.#inputs;
+    inputs.step = completed + 1;
+    inputs.isFirst = isFirst;
+    inputs.decay = decays ? this.#weightDecay : 0;
+    this.#algorithm.prepare(this.#scalars.byName, this.#options, inputs);
     // Options are finite, but products of them may overflow. A sum of finite f32 values is always finite in f64.
     const { values } = this.#scalars;
     let sum = 0;
@@ -86,12 +93,12 @@ export class Coefficients {
     }
     if (Number.isFinite(sum)) return;
     const k = scalars.findIndex((scalar) => !Number.isFinite(scalar));
-    throw unexpected(`${this.rule.scalars[k]}${this.#where} at step ${progress.step}`, 'finite', scalars[k]);
+    throw unexpected(`${this.#rule.scalars[k]}${this.#where} at step ${inputs.step}`, 'finite', scalars[k]);
   }
 
   /** Updates `scheduledLr` after tensors have stepped. */
   recordLr(): void {
-    this.scheduledLr = (this.#options.lr ?? 0) * this.#progress.eta;
+    this.#latestLr = (this.#options.lr ?? 0) * this.#inputs.eta;
   }
 
   /** Updates the group's state after the group has completed the step. */
@@ -102,6 +109,6 @@ export class Coefficients {
   /** Loads the group's state from a state dict. */
   load(saved: Readonly<GroupState>): void {
     Object.assign(this.state, saved);
-    this.scheduledLr = 0;
+    this.#latestLr = 0;
   }
 }

@@ -2,7 +2,7 @@
 
 import type { AnyAlgorithm, GroupState } from '../algorithms/algorithm.js';
 import type { Backend } from '../backends/backend.js';
-import { Coefficients } from './arithmetic.js';
+import { StepArithmetic } from './arithmetic.js';
 import type { Section } from '../backends/section.js';
 import type { GroupSpec } from '../inputs/groups.js';
 import type { Tensor } from '../backends/layout.js';
@@ -44,13 +44,13 @@ export class Group {
   readonly names: string[] = [];
   /** False if the parameters are the average. */
   isTraining = true;
-  readonly coefficients: Coefficients;
+  readonly arithmetic: StepArithmetic;
   readonly liveOptions: LiveOptions;
 
   readonly #algorithm: AnyAlgorithm;
   /** Whether two tensors have the same scalars. */
   readonly shareScalars = (a: Tensor, b: Tensor): boolean => {
-    const isSameStep = this.coefficients.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
+    const isSameStep = this.arithmetic.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
     return isSameStep && a.decays === b.decays;
   };
 
@@ -58,8 +58,8 @@ export class Group {
     this.#algorithm = algorithm;
     this.spec = spec;
     this.index = index;
-    this.coefficients = new Coefficients(algorithm, spec.options, spec.where);
-    this.rule = this.coefficients.rule;
+    this.arithmetic = new StepArithmetic(algorithm, spec.section.rule, spec.options, spec.where);
+    this.rule = spec.section.rule;
     this.plan = { rule: this.rule, sections: this.sections };
     this.liveOptions = this.#showOptions();
     this.add(spec.section, backend);
@@ -82,7 +82,7 @@ export class Group {
 
   /** The group's state. Empty if steps are counted per tensor. */
   get state(): GroupState {
-    return this.coefficients.state;
+    return this.arithmetic.state;
   }
 
   /** The names of its frozen tensors. */
@@ -93,7 +93,7 @@ export class Group {
 
   /** Returns the number of completed steps: of the tensor, or of the group if steps are counted per group. */
   stepOf(tensor: Tensor): number {
-    return this.coefficients.countsByGroup ? this.state.k : tensor.step;
+    return this.arithmetic.countsByGroup ? this.state.k : tensor.step;
   }
 
   /**
@@ -101,15 +101,15 @@ export class Group {
    * `gradFactor` multiplies the gradients. Throws if one of the caller's functions throws or returns a bad value.
    */
   prepare(completed: number, gradFactor: number): void {
-    const { coefficients } = this;
-    coefficients.begin(completed, gradFactor);
+    const { arithmetic } = this;
+    arithmetic.begin(completed, gradFactor);
     for (let s = 0; s < this.sections.length; s++) {
       const section = this.sections[s];
       section.find(hasGrad, this.shareScalars);
       for (let k = 0; k < section.count; k++) {
         const { first, scalars } = section.runs[k];
         const { tensor } = section.entries[first];
-        coefficients.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
+        arithmetic.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
       }
     }
   }
@@ -128,9 +128,9 @@ export class Group {
       }
       entry.isDone = !isLast && (entry.isDone || grad !== undefined);
     }
-    if (hasStepped) this.coefficients.recordLr();
+    if (hasStepped) this.arithmetic.recordLr();
     // If all tensors are frozen, so is the group's state.
-    if (isLast && !isFrozen) this.coefficients.commit();
+    if (isLast && !isFrozen) this.arithmetic.commit();
   }
 
   /** Returns what `optimizer.groups` shows of this group. */
@@ -140,10 +140,12 @@ export class Group {
       // Copies, so that `structuredClone` and `postMessage` accept them.
       params: () => Object.freeze([...this.names]),
       frozen: () => Object.freeze(this.frozen),
-      scheduledLr: () => this.coefficients.scheduledLr,
+      scheduledLr: () => this.arithmetic.scheduledLr,
     };
     if (this.#algorithm.average !== undefined) getters.trainMode = () => this.isTraining;
-    for (const name of Object.keys(this.state)) getters[camelCase(name)] = () => this.state[name];
+    for (const name of Object.keys(this.state)) {
+      if (name !== 'scheduled_lr') getters[camelCase(name)] = () => this.state[name];
+    }
     return showOptions(this.#algorithm, options, getters, where);
   }
 }

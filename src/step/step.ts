@@ -21,7 +21,7 @@ export interface StepOptions {
 }
 
 /** Runs when a step completes, before it is counted, with the new number of steps. If it throws, nothing is counted. */
-export type OnComplete = (completed: number) => void;
+type OnComplete = (completed: number) => void;
 
 /**
  * Runs a step, or records it into `encoder`. Uses the optimizer's own gradients if `grads` was not passed or is
@@ -87,6 +87,7 @@ function readOptions(request: StepRequest, options: StepOptions | undefined): vo
   request.more = false;
   request.gradScale = 1;
   if (options === undefined) return;
+  // `expect` would widen the types of `options`.
   const given: StepOptions = options;
   expect(isRecord(options), 'the options of a step', 'a record', options);
   // A for...in loop allocates nothing.

@@ -7,7 +7,7 @@ import type { Rule } from '../../rules/rule.js';
 import { Unavailable, type WasmSource } from '../backend.js';
 
 /** Rewrites a module's bytes before they are compiled. */
-export type Change = (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
+type Change = (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
 
 /** Returns the kernel of a rule, or all kernels. */
 type Loader = (rule: string) => WasmSource | Promise<WasmSource>;

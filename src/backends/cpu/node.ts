@@ -1,7 +1,7 @@
 // Node APIs, if present (also in Deno and Bun). Reached without `import`, which would break browser bundles. The types
 // are written here, since the package does not depend on Node's.
 
-export interface NodeProcess {
+interface NodeProcess {
   readonly versions?: { readonly v8?: string };
   readonly execArgv?: readonly string[];
   getBuiltinModule?(name: string): unknown;
@@ -28,7 +28,7 @@ interface Port {
   postMessage(message: unknown): void;
 }
 
-export interface NodeWorker extends Port {
+interface NodeWorker extends Port {
   terminate(): void;
   /** Lets the process end before the thread does. */
   unref(): void;

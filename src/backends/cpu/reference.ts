@@ -24,16 +24,16 @@ const open: Machine['open'] = (bytes) => {
       // If gradients are not kept, a gradient has another offset than its tensor. So each tensor has views of its own.
       const single = new Map<number, Arrays>();
       const update = updateOf(rule);
-      const { by, values } = scalarsOf(rule);
+      const { byName, values } = scalarsOf(rule);
       return (scalars, start, length, grad) => {
         for (let k = 0; k < values.length; k++) values[k] = floats[elements(scalars) + k];
-        if (grad === arrays.grad + start) return run(update, whole, by, start, start + length);
+        if (grad === arrays.grad + start) return run(update, whole, byName, start, start + length);
         let own = single.get(start);
         if (own === undefined) {
           own = views(rule, (name) => view(name, name === 'grad' ? 0 : start, length));
           single.set(start, own);
         }
-        run(update, own, by, 0, length);
+        run(update, own, byName, 0, length);
       };
     },
   };

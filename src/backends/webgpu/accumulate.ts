@@ -3,7 +3,7 @@
 import { alignDown } from '../layout.js';
 import { pieces } from './dispatches.js';
 import { Kernels, workgroups } from './kernels.js';
-import type { Place } from './arenas.js';
+import type { Place } from './section-memory.js';
 
 /** A gradient to add to the sum of the earlier ones. */
 export interface Sum {

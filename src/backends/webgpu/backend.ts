@@ -12,20 +12,20 @@ import { GrowingRecord } from '../growing.js';
 import { Failure } from './failure.js';
 import { GradientChecks } from './gradient-checks.js';
 import { Kernels } from './kernels.js';
-import { placeOf, type Place } from './arenas.js';
+import { placeOf, type Place } from './section-memory.js';
 import { normsOf } from './norms.js';
 import { ParamRanges } from './param-ranges.js';
 import { readBack, type Source } from './readback.js';
-import { Recording, type Placed } from './recording.js';
+import { Recording, type GpuSection } from './recording.js';
 import { checkWritable } from './probe.js';
 
 export class WebGPU implements Backend {
   readonly device: GPUDevice;
   readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
-  readonly #place: (added: NewTensors, own: Set<object>) => Promise<Placed[]>;
+  readonly #place: (added: NewTensors, own: Set<object>) => Promise<GpuSection[]>;
   /** By section index. Removed sections leave holes, which `forEach` skips. */
-  readonly #placed: Placed[] = [];
+  readonly #placed: GpuSection[] = [];
   readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
   readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
     Object.defineProperties({}, Object.fromEntries(properties)),
@@ -47,7 +47,7 @@ export class WebGPU implements Backend {
     device: GPUDevice,
     ownsDevice: boolean,
     keepGrads: boolean,
-    place: (added: NewTensors, own: Set<object>) => Promise<Placed[]>,
+    place: (added: NewTensors, own: Set<object>) => Promise<GpuSection[]>,
   ) {
     this.device = device;
     this.#kernels = Kernels.of(device);

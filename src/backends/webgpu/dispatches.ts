@@ -3,7 +3,7 @@
 import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.js';
 import type { Rule } from '../../rules/rule.js';
 import { workgroups, type Kernel } from './kernels.js';
-import type { SectionMemory, Place } from './arenas.js';
+import type { SectionMemory, Place } from './section-memory.js';
 import { lanes, type Variant } from './shaders.js';
 
 export interface Dispatch {

@@ -4,7 +4,7 @@ import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, type ByteRange } from '../memory.js';
 import type { TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
-import { placeOf } from './arenas.js';
+import { placeOf } from './section-memory.js';
 import { checkBindable } from './buffers.js';
 import { locate } from './locate.js';
 import type { ParamRanges } from './param-ranges.js';

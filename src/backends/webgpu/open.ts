@@ -11,8 +11,8 @@ import { WebGPU } from './backend.js';
 import { inErrorScopes, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
 import { Kernels, type Kernel } from './kernels.js';
-import { SectionMemory } from './arenas.js';
-import type { Placed } from './recording.js';
+import { SectionMemory } from './section-memory.js';
+import type { GpuSection } from './recording.js';
 
 export async function openWebGPU(request: Request): Promise<Backend> {
   if (request.device !== undefined) return open(request, request.device, false);
@@ -37,7 +37,7 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
 }
 
 /** Allocates memory and makes dispatches for new sections. If the device refuses, frees everything and rejects. */
-async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Promise<Placed[]> {
+async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Promise<GpuSection[]> {
   const { sections, sources } = added;
   if (added.memory === 'GPU') {
     for (const [{ name }, { buffer }] of sources) checkBindable(buffer as GPUBuffer, 'parameter', name);

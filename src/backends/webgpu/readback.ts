@@ -4,7 +4,7 @@ import { elements } from '../layout.js';
 import { checkUsage, COPY_DST, MAP_READ, READ } from './buffers.js';
 import { show } from '../../errors.js';
 import { inErrorScopes } from './device.js';
-import type { Place } from './arenas.js';
+import type { Place } from './section-memory.js';
 
 /** An array to read, and the name of its tensor. */
 export interface Source extends Place {

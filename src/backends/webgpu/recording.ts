@@ -10,12 +10,12 @@ import { OWN, type Plan, type Run } from '../plan.js';
 import { popErrorScopes, pushErrorScopes } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
-import { placeOf, type Place, type SectionMemory } from './arenas.js';
+import { placeOf, type Place, type SectionMemory } from './section-memory.js';
 import { addAll, type Sum } from './accumulate.js';
 import { Uniforms } from './uniforms.js';
 
 /** A section, its memory, and its dispatches by rule. */
-export interface Placed {
+export interface GpuSection {
   readonly section: Section;
   readonly memory: SectionMemory;
   readonly dispatches: ReadonlyMap<Rule, Dispatches>;
@@ -63,7 +63,7 @@ export class Recording {
    */
   run(
     plans: readonly Plan[],
-    placed: readonly Placed[],
+    placed: readonly GpuSection[],
     own: ReadonlyMap<string, GPUBufferBinding>,
     encoder: GPUCommandEncoder | undefined,
   ): Promise<Error | undefined> {
@@ -84,14 +84,14 @@ export class Recording {
   }
 
   /** Uploads a gradient from the CPU, into the optimizer's memory or for this step only; binds one on the GPU. */
-  #take({ section, memory, dispatches }: Placed, tensor: Tensor, grad: unknown): void {
+  #take({ section, memory, dispatches }: GpuSection, tensor: Tensor, grad: unknown): void {
     if (isFloat32Array(grad) && this.#keepGrads) return memory.upload(memory.grad(tensor), grad);
     const onNew = (): void => void this.#new.push(tensor.name);
     const place = this.#placeOf(memory, grad);
     this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, onNew));
   }
 
-  #update({ section, memory, dispatches: ofRule }: Placed, rule: Rule, { first, last, scalars }: Run): void {
+  #update({ section, memory, dispatches: ofRule }: GpuSection, rule: Rule, { first, last, scalars }: Run): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
     const pass = (this.#pass ??= beginPass(this.#encoder));
     const { bindGroup, offset } = this.#scalars.put(scalars);
@@ -123,7 +123,7 @@ export class Recording {
   }
 
   /** Adds a gradient to the optimizer's own. The first one replaces it. */
-  accumulate({ memory }: Placed, tensor: Tensor, grad: unknown, isFirst: boolean): void {
+  accumulate({ memory }: GpuSection, tensor: Tensor, grad: unknown, isFirst: boolean): void {
     const own = memory.grad(tensor);
     if (isFirst && isFloat32Array(grad)) return memory.upload(own, grad);
     const more = this.#placeOf(memory, grad);

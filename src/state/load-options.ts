@@ -32,7 +32,7 @@ export const TO_KEEP_OPTIONS = " To keep the optimizer's options, load with opti
 export const TO_LOAD_COMMON = ' To load only the tensors that both have, load with strict: false.';
 
 /** Reads the options of `what`, each once. `others`: names of options besides those of LoadOptions. */
-export function readHow<Other extends string = never>(
+export function readLoadOptions<Other extends string = never>(
   given: unknown,
   what: string,
   others: readonly Other[] = [],
