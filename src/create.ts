@@ -4,8 +4,8 @@ import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorit
 import type { WasmSource } from './backends/backend.js';
 import { checkWasm, keep } from './backends/cpu/module.js';
 import { backendNames, choose, type Wanted } from './backends/index.js';
-import { gpuMemory, loaded } from './backends/lazy.js';
-import { hasOnlyArrays, nothing, readGroups, type Params } from './inputs/groups.js';
+import { gpuMemory, loadedFor } from './backends/lazy.js';
+import { nothing, readGroups, type Params } from './inputs/groups.js';
 import { locateArray, type GpuMemory } from './backends/memory.js';
 import { Optimizer } from './optimizer.js';
 import type { Modes } from './step/state.js';
@@ -90,9 +90,10 @@ export function creator<Options extends GroupOptions>(definition: Algorithm<Opti
     const common = Object.fromEntries(
       Object.entries(rest).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
     );
+    const read = readGroups(algorithm, params, common, nothing);
     // The code that recognizes GPU buffers is loaded late.
-    const locate = hasOnlyArrays(params) ? locateArray : (await loaded(gpuMemory)).locate;
-    const { specs, added } = readGroups(algorithm, params, common, { ...nothing, locate });
+    const locate = read.hasOnlyArrays ? locateArray : (await loadedFor(algorithm.name, gpuMemory)).locate;
+    const { specs, added } = read.describe(locate);
     const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
     try {
       const setup = { algorithm, modes, common, memory: added.memory, keepGrads, wasm, ...opened };

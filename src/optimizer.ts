@@ -21,9 +21,10 @@ import {
   type OptimizerState,
   type Setup,
 } from './step/state.js';
+import { loadedFor } from './backends/lazy.js';
 import { expect, expectArguments, expectOptions, ownOf, show } from './errors.js';
 import type { StateDict } from './state/dict.js';
-import { lateState, loadStateCode, snapshot } from './state/lazy.js';
+import { lateState, snapshot } from './state/lazy.js';
 import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
@@ -349,7 +350,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
       const code = lateState.code;
       if (code !== undefined) return pick(code)(state, ...args);
       const copy = snapshot(args) as Args;
-      const work = pick(await loadStateCode(method));
+      const work = pick(await loadedFor(method, lateState));
       return whileBusy(this.#enter(method, given, most, ignoreFailure), () => work(state, ...copy));
     };
     return this.#runAsync(method, given, most, run, ignoreFailure);

@@ -1,6 +1,6 @@
 // Tests errors that the GPU reports late, after other calls.
 
-import { adam, sgdScheduleFree } from 'twinstep';
+import { adam, lookahead, sgdScheduleFree } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import { buffer, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';
 import { array } from './support/numbers.js';
@@ -103,4 +103,32 @@ test('encode() refuses accumulated gradients, since the next batch could run bef
   const encoder = device.createCommandEncoder();
   expect(() => optimizer.encode(encoder)).toThrow('Accumulated gradients need step()');
   optimizer.step();
+});
+
+test('Lookahead loads a state dict after an error of the GPU', async () => {
+  const optimizer = await adam({ a: gradient(1) }, { backend: 'webgpu', device });
+  const ahead = await lookahead(optimizer, { k: 2 });
+  ahead.step({ a: gradient(2) });
+  const dict = await ahead.stateDict();
+  const params = { a: await optimizer.read('a') };
+  ahead.step({ a: destroyed() });
+  await expect(optimizer.read('a')).rejects.toThrow(refused);
+  expect(() => ahead.step({ a: gradient(3) })).toThrow(refused);
+  await ahead.loadStateDict(dict, { params });
+  expect(await optimizer.read('a')).toEqual(params.a);
+  expect(await ahead.stateDict()).toEqual(dict);
+  ahead.step({ a: gradient(3) });
+  expect(optimizer.stepOf('a')).toBe(2);
+});
+
+test('loadStateDict() rejects if the optimizer is disposed of before the device has answered', async () => {
+  let onLoad: (() => void) | undefined;
+  const schedule = Object.assign(() => 1, {
+    stateDict: () => ({ a: 1 }),
+    loadStateDict: () => queueMicrotask(() => onLoad?.()),
+  });
+  const optimizer = await adam({ a: gradient(1) }, { backend: 'webgpu', device, schedule });
+  const dict = await optimizer.stateDict();
+  onLoad = () => optimizer.dispose();
+  await expect(optimizer.loadStateDict(dict)).rejects.toThrow('disposed of');
 });

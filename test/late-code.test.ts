@@ -3,6 +3,7 @@
 import { rmSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { fresh, freshFolder } from './support/fresh.js';
+import { buffer, device } from './support/gpu.js';
 import { array } from './support/numbers.js';
 
 const grad = { w: array(12, 2) };
@@ -72,3 +73,55 @@ test('calls whose code cannot be loaded reject with a sentence and change nothin
   optimizer.step(grad);
   expect(optimizer.stepOf('w')).toBe(1);
 });
+
+test('creation reads GPU buffers, groups and options at the call, each property once', async () => {
+  const { adamw } = await fresh();
+  const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
+  let reads = 0;
+  const binding = { buffer: first, offset: 0, size: 128 };
+  const params = {
+    get w() {
+      reads += 1;
+      return binding;
+    },
+  };
+  const betas: [number, number] = [0.8, 0.9];
+  const groups = [{ params, lr: 0.5, betas }, { params: { v: second } }];
+  const making = adamw(groups, { device });
+  Object.assign(binding, { buffer: second, size: 256 });
+  groups[0].lr = 7;
+  betas[0] = 0;
+  groups.length = 1;
+  const optimizer = await making;
+  expect(reads).toBe(1);
+  expect(optimizer.params.w).toEqual({ buffer: first, offset: 0, size: 128 });
+  expect(optimizer.groups.map(({ lr, betas: rates }) => [lr, rates])).toEqual([
+    [0.5, [0.8, 0.9]],
+    [0.001, [0.9, 0.999]],
+  ]);
+});
+
+test.each(['code', 'load', 'failed', 'settled', 'grad', 'one', 'fromParam', 'drop', 'trainMode'])(
+  'ignores a property %s of Object.prototype',
+  async (name) => {
+    const { adamw, lookahead } = await fresh();
+    Reflect.defineProperty(Object.prototype, name, { value: 'x', configurable: true, writable: true });
+    try {
+      const optimizer = await adamw({ w: array(12, 1) });
+      await optimizer.addParams(0, { v: array(3, 1) });
+      const ahead = await lookahead(optimizer);
+      ahead.step(grad);
+      await ahead.loadStateDict(await ahead.stateDict());
+      expect(await optimizer.norms()).toEqual({
+        w: { param: norm(optimizer.params.w), grad: expect.closeTo(norm(grad.w)) },
+        v: { param: norm(array(3, 1)), grad: 0 },
+      });
+      await optimizer.removeParams(['v']);
+      expect(optimizer.stepOf('w')).toBe(1);
+    } finally {
+      delete (Object.prototype as Record<string, unknown>)[name];
+    }
+  },
+);
+
+const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));

@@ -8,7 +8,7 @@ import type { Gradients } from '../step/gradients.js';
 import type { Tensors } from '../inputs/groups.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../errors.js';
-import { loaded } from '../backends/lazy.js';
+import { loadedFor } from '../backends/lazy.js';
 import type { StateDict } from '../state/dict.js';
 import type { IncompatibleNames, LoadOptions } from '../state/load-options.js';
 import { checkIdle } from '../step/state.js';
@@ -43,9 +43,9 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   expect(isCount(k, 1), 'k', 'a whole number of at least 1', k);
   const isFraction = Number.isFinite(alpha) && alpha >= 2 ** -53 && alpha <= 1;
   expect(isFraction, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
-  const isAverage = optimizer.groups.some(({ trainMode }) => trainMode !== undefined);
+  const isAverage = optimizer.groups.some((group) => Object.hasOwn(group, 'trainMode'));
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
-  const late = await loaded(lateLookahead);
+  const late = await loadedFor('lookahead', lateLookahead);
   for (const [name, param] of Object.entries(optimizer.params)) late.checkUsages(name, param);
   return new Lookahead(late, optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
 }
@@ -233,7 +233,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Drops the slow weights of removed tensors. Throws if a tensor has no slow weights. */
   #checkKnown(): void {
-    const { params } = this.optimizer;
+    const params = paramsOf(this.optimizer);
     if (params === this.#known) return;
     const missing = this.#missing();
     if (missing.length > 0) {
@@ -245,18 +245,23 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Returns the optimizer's tensors without slow weights. */
   #missing(): string[] {
-    return Object.entries(this.optimizer.params).flatMap(([name, param]) => {
-      return Object.hasOwn(this.slow.params, name) && this.#origins.get(name) === param ? [] : [name];
+    return Object.entries(paramsOf(this.optimizer)).flatMap(([name, param]) => {
+      return Object.hasOwn(paramsOf(this.slow), name) && this.#origins.get(name) === param ? [] : [name];
     });
   }
 
   /** Drops the slow weights of removed tensors, except the last ones: an optimizer has at least one tensor. */
   #dropRemoved(): void {
-    const { params } = this.optimizer;
-    const names = Object.keys(this.slow.params);
+    const params = paramsOf(this.optimizer);
+    const names = Object.keys(paramsOf(this.slow));
     const removed = names.filter((name) => !Object.hasOwn(params, name) || this.#origins.get(name) !== params[name]);
     const dropped = removed.length === names.length ? removed.slice(1) : removed;
-    if (dropped.length > 0) this.#late.removeTensors(Optimizer.stateOf(this.slow), dropped);
+    if (dropped.length > 0) this.#late.removeTensors(Optimizer.stateOf(this.slow, true), dropped);
     for (const name of dropped) this.#origins.delete(name);
   }
 }
+
+/** Returns `params`, even if the device has reported an error: a state dict may be loaded then. */
+const paramsOf = <Shown extends Memory, Options extends GroupOptions>(
+  optimizer: Optimizer<Shown, Options>,
+): Readonly<Record<string, Shown>> => Optimizer.stateOf(optimizer, true).backend.params as Record<string, Shown>;

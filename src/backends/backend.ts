@@ -49,9 +49,9 @@ export interface Backend {
   /** A sentence if the memory is gone: the device was lost, a buffer was transferred, or the optimizer disposed of. */
   readonly lost: string | undefined;
   /** The first error that the device reported late. It stays until the state is replaced. Undefined on the CPU. */
-  readonly failed?: Error | undefined;
+  readonly failed: Error | undefined;
   /** Resolves when the device has accepted all work so far; rejects with `failed`. Undefined on the CPU. */
-  settled?(): Promise<void>;
+  readonly settled: (() => Promise<void>) | undefined;
   /** Returns the name of a parameter that overlaps these bytes. Undefined on the CPU, which copies parameters. */
   paramAt?(range: ByteRange): string | undefined;
   /** Allocates memory for new sections. If it rejects, nothing has changed. */

@@ -10,19 +10,22 @@ import type { Arrays, Rule } from '../rules/rule.js';
 
 /** Code that may be loaded already, and the function that loads it. */
 export interface Lazy<Code> {
-  code?: Code;
-  load?: () => Promise<Code>;
+  code: Code | undefined;
+  load: (() => Promise<Code>) | undefined;
 }
 
 export const reference: Lazy<{
   openReference(request: Request): Promise<Backend>;
   apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void;
-}> = {};
-export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = {};
+}> = { code: undefined, load: undefined };
+export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = { code: undefined, load: undefined };
 /** Recognizes GPU buffers. */
-export const gpuMemory: Lazy<{ locate: Locate }> = {};
-export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = {};
-export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {};
+export const gpuMemory: Lazy<{ locate: Locate }> = { code: undefined, load: undefined };
+export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = { code: undefined, load: undefined };
+export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {
+  code: undefined,
+  load: undefined,
+};
 
 /** Loads the code, once. Rejects with Unavailable if it cannot. */
 export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {
@@ -32,5 +35,14 @@ export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {
     return (lazy.code = await lazy.load());
   } catch (error) {
     throw new Unavailable(`its code cannot be loaded here (${error})`);
+  }
+}
+
+/** The same for `caller`, a function. Rejects with an Error that is a sentence. */
+export async function loadedFor<Code>(caller: string, lazy: Lazy<Code>): Promise<Code> {
+  try {
+    return await loaded(lazy);
+  } catch (error) {
+    throw new Error(`${caller}() cannot run: ${(error as Error).message}.`, { cause: error });
   }
 }

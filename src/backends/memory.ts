@@ -66,7 +66,7 @@ const overlapping = (...names: string[]): TypeError =>
 /** The tensors that an optimizer already has. */
 export interface Located {
   /** The name of one of them, and the kind of memory that all of them came from. */
-  readonly one?: readonly [name: string, kind: ByteRange['kind']];
+  readonly one: readonly [name: string, kind: ByteRange['kind']] | undefined;
   /** Returns the name of a tensor that overlaps these bytes, if any. */
   at(range: ByteRange): string | undefined;
 }

@@ -39,11 +39,11 @@ export interface Existing extends Located {
   has(name: string): boolean;
   /** Whether there is, or was, a tensor of this name. */
   knows(name: string): boolean;
-  readonly locate: Locate;
 }
 
 /** What a new optimizer has. */
-export const nothing: Omit<Existing, 'locate'> = {
+export const nothing: Existing = {
+  one: undefined,
   groups: 0,
   sections: 0,
   tensors: 0,
@@ -52,12 +52,13 @@ export const nothing: Omit<Existing, 'locate'> = {
   at: () => undefined,
 };
 
-/** Returns whether all tensors are arrays. Returns false for malformed `params`, which `readGroups` refuses. */
-export function hasOnlyArrays(params: unknown): boolean {
-  const records: unknown[] = Array.isArray(params)
-    ? params.map((group?: { params?: unknown }) => group?.params)
-    : [params];
-  return records.every((record) => isRecord(record) && Object.values(record).every(isFloat32Array));
+/** Tensors that were read, each once, and are still to be located. */
+export interface ReadTensors {
+  /** Whether all of them are arrays, so that `locateArray` suffices. */
+  readonly hasOnlyArrays: boolean;
+  readonly count: number;
+  /** Describes a section for each group. Throws for a tensor that is not one, and for overlapping memory. */
+  describe(locate: Locate): NewTensors;
 }
 
 /**
@@ -69,7 +70,7 @@ export function readGroups(
   params: unknown,
   common: Record<string, unknown>,
   existing: Existing,
-): { specs: GroupSpec[]; added: NewTensors } {
+): Pick<ReadTensors, 'hasOnlyArrays'> & { describe(locate: Locate): { specs: GroupSpec[]; added: NewTensors } } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
   const firstIndex = new Map(given.map((group, i): [unknown, number] => [group, i]).toReversed());
@@ -83,46 +84,75 @@ export function readGroups(
     const options = resolveOptions(algorithm, ofGroup, common, where);
     return { options, record, where, hasOwnMask: ofGroup.decayMask !== undefined };
   });
-  const added = readTensors(algorithm, groups, existing);
-  if (added.sources.size === 0) {
+  const { count, hasOnlyArrays, describe } = readTensors(algorithm, groups, existing);
+  if (count === 0) {
     const empty = groups.length === 1 ? groups[0].record : params;
     throw new TypeError(`Expected at least one parameter, got ${show(empty)}.`);
   }
-  const specs = groups.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
-  return { specs, added };
+  return {
+    hasOnlyArrays,
+    describe(locate) {
+      const added = describe(locate);
+      const specs = groups.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
+      return { specs, added };
+    },
+  };
 }
 
-/**
- * Reads the tensors in `record` of each group, and describes a section for them. Throws for a bad name, for a tensor
- * that is not one, and for overlapping memory.
- */
+/** Reads the tensors in `record` of each group, and which of them decay. Throws for a bad name or decay mask. */
 export function readTensors(
   algorithm: AnyAlgorithm,
   groups: readonly { options: GroupOptions; record: unknown; where: string; hasOwnMask?: boolean }[],
   existing: Existing,
-): NewTensors {
-  const ranges = new Map<string, ByteRange>();
+): ReadTensors {
+  const tensors = new Map<string, unknown>();
   const named = groups.map(({ record, where }) => {
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
-    const tensors = ownOf(record);
-    const names = Object.keys(tensors);
-    for (const name of names) {
+    const entries = Object.entries(ownOf(record));
+    for (const [name, tensor] of entries) {
       expect(!/\p{Surrogate}/u.test(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
-      if (existing.has(name) || ranges.has(name)) {
+      if (existing.has(name) || tensors.has(name)) {
         throw new TypeError(`The parameter name ${show(name)}${where} is already in use.`);
       }
-      ranges.set(name, existing.locate(tensors[name], 'parameter', name));
+      // The caller may change a binding of a GPU buffer before it is located.
+      const isBinding = isRecord(tensor) && Object.hasOwn(tensor, 'buffer');
+      tensors.set(name, isBinding ? ownOf(tensor) : tensor);
     }
-    return { names, record: tensors };
+    return entries.map(([name]) => name);
   });
-  checkSeparate(ranges, existing);
-  const isKnown = (name: string): boolean => existing.knows(name) || ranges.has(name);
-
-  const sources = new Map<Tensor, Float32Array | ByteRange>();
-  const sections = groups.map(({ options, where, hasOwnMask = false }, i): Section => {
-    const { names, record } = named[i];
+  const isKnown = (name: string): boolean => existing.knows(name) || tensors.has(name);
+  const read = groups.map(({ options, where, hasOwnMask = false }, i): ReadGroup => {
+    const names = named[i];
     const own = new Set(names);
     const decays = readMask(options.decayMask, names, hasOwnMask ? (name) => own.has(name) : isKnown, where);
+    return { options, names, decays };
+  });
+  return {
+    count: tensors.size,
+    hasOnlyArrays: [...tensors.values()].every(isFloat32Array),
+    describe: (locate) => describeSections(algorithm, read, tensors, existing, locate),
+  };
+}
+
+/** A group: its options, the names of its tensors, and whether each decays. */
+interface ReadGroup {
+  readonly options: GroupOptions;
+  readonly names: readonly string[];
+  readonly decays: readonly boolean[];
+}
+
+/** Locates tensors, and describes a section for those of each group. */
+function describeSections(
+  algorithm: AnyAlgorithm,
+  groups: readonly ReadGroup[],
+  all: ReadonlyMap<string, unknown>,
+  existing: Existing,
+  locate: Locate,
+): NewTensors {
+  const ranges = new Map(Array.from(all, ([name, tensor]) => [name, locate(tensor, 'parameter', name)] as const));
+  checkSeparate(ranges, existing);
+  const sources = new Map<Tensor, Float32Array | ByteRange>();
+  const sections = groups.map(({ options, names, decays }, i): Section => {
     const tensors = names.map((name, n) => ({
       name,
       index: existing.tensors + sources.size + n,
@@ -134,7 +164,7 @@ export function readTensors(
       offset: 0,
     }));
     for (const tensor of tensors) {
-      const source = record[tensor.name];
+      const source = all.get(tensor.name);
       sources.set(tensor, isFloat32Array(source) ? source : ranges.get(tensor.name)!);
     }
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));

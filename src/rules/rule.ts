@@ -27,11 +27,11 @@ export type Update<R> =
 /** The scalars of a rule by name, which `prepare` sets. */
 export type ScalarsOf<R> = R extends Rule<infer Scalar, infer _Slot> ? Record<Scalar, number> : never;
 
-/** Returns `entry`. TypeScript infers the names of scalars and slots from it. */
+/** Returns `entry` with all properties its own. TypeScript infers the names of scalars and slots from it. */
 export function rule<const Scalar extends string, const Slot extends string>(
   entry: Rule<Scalar, Slot>,
 ): Rule<Scalar, Slot> {
-  return entry;
+  return { squares: [], fromParam: [], takesGrad: true, ...entry };
 }
 
 /** Returns `names` and one more. Bundlers can drop a call marked pure, but not a rule with `...` in it. */

@@ -20,7 +20,7 @@ import { Group } from '../step/group.js';
 /** Adds a group once its memory is allocated. */
 export async function addGroup(state: OptimizerState, given: unknown): Promise<void> {
   const { algorithm, common, groups, backend } = state;
-  const { specs, added } = readGroups(algorithm, [given], common, existing(state));
+  const { specs, added } = readGroups(algorithm, [given], common, existing(state)).describe(locate);
   await extend(state, added, () => {
     const group = new Group(algorithm, specs[0], groups.length, backend);
     // Groups are usually in the same mode. If they differ, this one is in eval mode: a step needs all in train mode
@@ -35,8 +35,9 @@ export async function addTensors(state: OptimizerState, index: number, record: u
   const group = groupOf(state, index);
   const { options } = group.spec;
   const where = ` of group ${index}`;
-  const added = readTensors(state.algorithm, [{ options, record, where }], existing(state));
-  if (added.sources.size === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
+  const { count, describe } = readTensors(state.algorithm, [{ options, record, where }], existing(state));
+  if (count === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
+  const added = describe(locate);
   await extend(state, added, () => {
     registerEntries(state, group.add(added.sections[0], state.backend));
   });
@@ -142,6 +143,5 @@ function existing(state: OptimizerState): Existing {
     has: (name) => entries.has(name),
     knows: (name) => entries.has(name) || removed.has(name),
     at: (range) => backend.paramAt?.(range),
-    locate,
   };
 }

@@ -1,19 +1,10 @@
 // Loads the code of late.ts, and copies its arguments before.
 
-import { loaded, type Lazy } from '../backends/lazy.js';
+import type { Lazy } from '../backends/lazy.js';
 import { isFloat32Array } from '../backends/memory.js';
 import { isRecord } from '../errors.js';
 
-export const lateState: Lazy<typeof import('./late.js')> = {};
-
-/** Loads the code that `method` needs. Rejects with an Error if it cannot be loaded. */
-export async function loadStateCode(method: string): Promise<typeof import('./late.js')> {
-  try {
-    return await loaded(lateState);
-  } catch (error) {
-    throw new Error(`${method}() cannot run: ${(error as Error).message}.`, { cause: error });
-  }
-}
+export const lateState: Lazy<typeof import('./late.js')> = { code: undefined, load: undefined };
 
 /** Maximum nesting of a state dict, including the state of a schedule. */
 const MOST_LEVELS = 8;

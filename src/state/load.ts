@@ -87,7 +87,11 @@ export function load(state: OptimizerState, dict: unknown, given: unknown, befor
   const withSchedules = (work: () => void): void => whileBusy(state, () => loadSchedules(parsed.groups, work));
   const union = (key: keyof IncompatibleNames): string[] => [...new Set([...parsed[key], ...others[key]])];
   const names = { missing: union('missing'), unexpected: union('unexpected') };
-  const done = async (): Promise<void> => backend.settled?.();
+  const done = async (): Promise<void> => {
+    if (backend.settled === undefined) return;
+    await backend.settled();
+    checkUsable(state);
+  };
   return { ready, check, withSchedules, write: (isBegun) => write(state, writes, parsed, isBegun), done, names };
 }
 

@@ -114,7 +114,12 @@ export async function norms(
   grads: { given: unknown } | undefined,
 ): Promise<Record<string, Norms>> {
   const ofGrads = gradSources(state, grads);
-  const ofParams = [...state.entries.values()].map(({ section, tensor }) => ({ section, tensor, array: 'param' }));
+  const ofParams = [...state.entries.values()].map(({ section, tensor }) => ({
+    section,
+    tensor,
+    array: 'param',
+    grad: undefined,
+  }));
   const batches = grads === undefined ? Math.max(state.batches, 1) : 1;
   const values = await awaitRead(state, state.backend.norms([...ofParams, ...ofGrads]));
   const byName = new Map(ofParams.map(({ tensor }, i): [string, Norms] => [tensor.name, { param: values[i] }]));

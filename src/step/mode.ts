@@ -3,7 +3,7 @@
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
 import { arraysOf } from '../backends/layout.js';
-import { loaded, reference } from '../backends/lazy.js';
+import { loadedFor, reference } from '../backends/lazy.js';
 import type { Arrays } from '../rules/rule.js';
 import type { Group } from './group.js';
 import { awaitRead, type Modes, type OptimizerState } from './state.js';
@@ -55,7 +55,7 @@ async function readAverage(state: OptimizerState, { group: index, section, tenso
   const scalars = averageScalars(algorithm, group.spec.options, true);
   const values = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
   if (!isAverage) {
-    const { apply } = await loaded(reference);
+    const { apply } = await loadedFor('read', reference);
     apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, scalars);
   }
   return values[0];

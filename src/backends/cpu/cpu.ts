@@ -17,14 +17,14 @@ import { checkThere, isFloat32Array } from '../memory.js';
 import { OWN, type Plan, type Run, type TensorEntry } from '../plan.js';
 import { byName, type NewTensors } from '../section.js';
 import type { Rule } from '../../rules/rule.js';
-import { show, unexpected } from '../../errors.js';
+import { ownOf, show, unexpected } from '../../errors.js';
 import type { Machine } from './machine.js';
 import { Buffers, view, type Placed } from './memory.js';
 import { accumulate, norm } from '../sums.js';
 
 /** Opens a backend on a machine, with all sections of the request. If it rejects, nothing stays allocated. */
 export async function openCpu(request: Request, machine: Machine): Promise<Backend> {
-  const backend = new CpuBackend(machine, request.keepGrads);
+  const backend = new CpuBackend(ownOf(machine), request.keepGrads);
   try {
     (await backend.extend(request)).take();
   } catch (error) {
@@ -39,6 +39,8 @@ const none = /* @__PURE__ */ new Float32Array(0);
 
 class CpuBackend implements Backend {
   readonly device = undefined;
+  readonly failed = undefined;
+  readonly settled = undefined;
   readonly threads: number;
   readonly remark: string | undefined;
   readonly #machine: Machine;

@@ -77,13 +77,18 @@ function readCore(): Uint8Array<ArrayBuffer> {
  * that have it, and bundlers would copy core.wasm for every program.
  */
 function ownAddress(): string {
-  const v8 = Error as { prepareStackTrace?: (error: Error, calls: { getFileName(): string }[]) => unknown };
-  const { prepareStackTrace } = v8;
+  const v8 = Error as {
+    prepareStackTrace?: (error: Error, calls: { getFileName(): string }[]) => unknown;
+    stackTraceLimit?: number;
+  };
+  const { prepareStackTrace, stackTraceLimit } = v8;
   try {
+    v8.stackTraceLimit = 1;
     v8.prepareStackTrace = (_, [here]) => here.getFileName();
     return new Error('here').stack!;
   } finally {
     v8.prepareStackTrace = prepareStackTrace;
+    v8.stackTraceLimit = stackTraceLimit;
   }
 }
 
