@@ -13,8 +13,8 @@ import { bundlers } from './bundles.js';
  * including the kernel, and all files.
  */
 const BUDGETS: Readonly<Record<string, { readonly cpu: number; readonly all: number }>> = {
-  esbuild: { cpu: 15.6, all: 43.9 },
-  Rollup: { cpu: 15.6, all: 43 },
+  esbuild: { cpu: 15.8, all: 44 },
+  Rollup: { cpu: 15.8, all: 43.3 },
 };
 
 /** Names of rules and algorithms that `adamw` does not use. The late chunks with all shaders are not searched. */
