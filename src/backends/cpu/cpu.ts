@@ -98,7 +98,7 @@ class CpuBackend implements Backend {
   remove(removed: readonly Removed[]): void {
     const names = namesOf(removed);
     this.#params.remove(names);
-    this.#grads.remove(names);
+    if (this.#keepGrads) this.#grads.remove(names);
     const gone = new Set<Placed>();
     for (const { section, tensors, isWhole } of removed) {
       for (const { index } of tensors) this.#ownGrads[index] = none;

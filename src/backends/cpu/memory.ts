@@ -1,7 +1,7 @@
 // The buffers of a CPU backend, and the sections in them.
 
 import type { Extension } from '../backend.js';
-import { elements, layout, type Block, type Tensor } from '../layout.js';
+import { begin, elements, end, layout, type Block, type Tensor } from '../layout.js';
 import { checkUnchanged } from '../memory.js';
 import type { NewTensors, Section } from '../section.js';
 import type { Rule } from '../../rules/rule.js';
@@ -13,7 +13,7 @@ export interface Placed extends Block {
   readonly buffer: ArrayBufferLike;
   readonly kernels: ReadonlyMap<Rule, RunKernel>;
   readonly scalarViews: readonly Float32Array[];
-  /** The array for one gradient at a time, if gradients are not kept. */
+  /** Memory for one gradient at a time, as long as the longest. Used only if gradients are not kept. */
   readonly staging: Float32Array;
 }
 
@@ -111,10 +111,11 @@ function fill(
   { buffer, kernel }: Opened,
 ): Placed[] {
   const placed = sections.map((section, i): Placed => {
-    const { rule, rules } = section;
+    const { rule, rules, tensors } = section;
     const kernels = new Map(rules.map((each) => [each, kernel(each, blocks[i])]));
     const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
-    const staging = new Float32Array(buffer, blocks[i].arrays.grad, elements(blocks[i].bytes));
+    const longest = tensors.reduce((most, tensor) => Math.max(most, end(tensor) - begin(tensor)), 0);
+    const staging = new Float32Array(buffer, blocks[i].arrays.grad, elements(longest));
     return { ...blocks[i], section, buffer, kernels, scalarViews, staging };
   });
   // Check all arrays before writing any: free memory must stay zero.
