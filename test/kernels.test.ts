@@ -124,7 +124,7 @@ describe.each(table)('%s', (...[, rule]) => {
           const [reference, wgsl] = [make(ordinary, 100 * seed), make(ordinary, 100 * seed)];
           // Averages of squares are not negative, and WGSL's `largest` relies on it.
           for (const arrays of [reference, wgsl]) {
-            for (const name of rule.squares ?? []) {
+            for (const name of rule.squares) {
               arrays[name as keyof Arrays] = arrays[name as keyof Arrays].map(Math.abs);
             }
           }

@@ -57,11 +57,7 @@ export const begin = (first: Tensor): number => first.offset;
 export const end = (last: Tensor): number => last.offset + align(last.length * FLOAT);
 
 /** Returns the names of a rule's arrays, in the order of the bindings and of a kernel's arguments. */
-export const arraysOf = ({ slots, takesGrad = true }: Rule): string[] => [
-  'param',
-  ...(takesGrad ? ['grad'] : []),
-  ...slots,
-];
+export const arraysOf = ({ slots, takesGrad }: Rule): string[] => ['param', ...(takesGrad ? ['grad'] : []), ...slots];
 
 /** The byte addresses of a section in the memory of a CPU backend. */
 export interface Block {

@@ -20,7 +20,7 @@ export interface KernelDescription {
 }
 
 const describe = ([name, rule]: [string, Rule]): [string, KernelDescription] => {
-  const { scalars, fromParam = [] } = rule;
+  const { scalars, fromParam } = rule;
   return [name, Object.freeze({ name: name as KernelName, scalars, arrays: arraysOf(rule), fromParam })];
 };
 

@@ -11,11 +11,11 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
   /** The arrays of state per parameter, with PyTorch's names. They start at zero, except those in `fromParam`. */
   readonly slots: readonly Slot[];
   /** Slots that hold averages of squares, which are never negative. */
-  readonly squares?: readonly Slot[];
+  readonly squares: readonly Slot[];
   /** Slots that start as a copy of the parameter. */
-  readonly fromParam?: readonly Slot[];
+  readonly fromParam: readonly Slot[];
   /** False for a rule that reads no gradient. */
-  readonly takesGrad?: boolean;
+  readonly takesGrad: boolean;
 }
 
 /** The update of a rule: changes the elements `from` to `to`, exclusive, of every array in place. Uses f32.ts only. */
@@ -27,9 +27,12 @@ export type Update<R> =
 /** The scalars of a rule by name, which `prepare` sets. */
 export type ScalarsOf<R> = R extends Rule<infer Scalar, infer _Slot> ? Record<Scalar, number> : never;
 
-/** Returns `entry` with all properties its own. TypeScript infers the names of scalars and slots from it. */
+/** A description that leaves out what is empty or usual. */
+type Entry<R extends Rule> = Pick<R, 'name' | 'scalars' | 'slots'> & Partial<R>;
+
+/** Completes `entry`. TypeScript infers the names of scalars and slots from it. */
 export function rule<const Scalar extends string, const Slot extends string>(
-  entry: Rule<Scalar, Slot>,
+  entry: Entry<Rule<Scalar, Slot>>,
 ): Rule<Scalar, Slot> {
   return { squares: [], fromParam: [], takesGrad: true, ...entry };
 }

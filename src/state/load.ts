@@ -111,8 +111,7 @@ function write(state: OptimizerState, writes: readonly Write[], parsed: Parsed, 
 /** Returns the arrays that start as a copy of the parameter, of tensors that have not stepped yet. */
 function fromParam({ entries, rule }: Group, stepOf: (entry: TensorEntry) => number): ArrayOf[] {
   const unstepped = entries.filter((entry) => stepOf(entry) === 0 && entry.tensor.length > 0);
-  const names = rule.fromParam ?? [];
-  return unstepped.flatMap(({ section, tensor }) => names.map((array) => ({ section, tensor, array })));
+  return unstepped.flatMap(({ section, tensor }) => rule.fromParam.map((array) => ({ section, tensor, array })));
 }
 
 function applyParsed(state: OptimizerState, parsed: Parsed): void {

@@ -173,7 +173,7 @@ function parseTensor(
   if (unknown.length > 0) throw new TypeError(`The ${what} has ${list(unknown)}; it should have ${list(rule.slots)}.`);
   const entries = rule.slots.map((slot) => {
     const values = copyValues(own[slot], length, `${slot} in the ${what}`);
-    if (rule.squares?.includes(slot)) checkSquares(values, slot, ` in the ${what}`);
+    if (rule.squares.includes(slot)) checkSquares(values, slot, ` in the ${what}`);
     return [slot, values];
   });
   const slots = Object.fromEntries(entries) as Record<string, Float32Array>;

@@ -164,7 +164,7 @@ class CpuBackend implements Backend {
     const { first, last, scalars } = run;
     const { tensors } = section;
     const kernel = kernels.get(rule)!;
-    if (this.#keepGrads || rule.takesGrad === false) {
+    if (this.#keepGrads || !rule.takesGrad) {
       const start = begin(tensors[first]);
       kernel(scalars.byteOffset, start, end(tensors[last]) - start, arrays.grad + start);
       return;

@@ -125,7 +125,7 @@ function fill(
     for (const tensor of tensors) {
       const source = sources.get(tensor) as Float32Array;
       if (tensor.length === 0) continue;
-      for (const array of ['param', ...(rule.fromParam ?? [])]) view(each, tensor, array).set(source);
+      for (const array of ['param', ...rule.fromParam]) view(each, tensor, array).set(source);
     }
   }
   return placed;

@@ -25,7 +25,7 @@ export const overMemories =
     return {
       buffer: memory.buffer,
       kernel(rule, { arrays }) {
-        const { name, takesGrad = true, slots } = rule;
+        const { name, takesGrad, slots } = rule;
         const module = modules.of(rule);
         let kernel = bound.get(module);
         if (kernel === undefined) bound.set(module, (kernel = bind(module, memory)));

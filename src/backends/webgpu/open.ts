@@ -90,7 +90,7 @@ function packAll({ sections, memory }: NewTensors, { maxBufferSize, maxStorageBu
 /** Throws if a slot starts as a copy of a parameter whose buffer cannot be copied from. */
 function checkCopies({ sections, sources }: NewTensors): void {
   for (const { rule, tensors } of sections) {
-    for (const slot of rule.fromParam ?? []) {
+    for (const slot of rule.fromParam) {
       for (const tensor of tensors) {
         const source = sources.get(tensor)!;
         if (isFloat32Array(source) || tensor.length === 0) continue;

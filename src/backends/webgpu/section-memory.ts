@@ -60,7 +60,7 @@ export class SectionMemory {
   /** Uploads parameters from Float32Arrays, and initializes the slots that start as a copy of the parameter. */
   fill(sources: Sources): void {
     const { tensors, rule } = this.#section;
-    const { fromParam = [] } = rule;
+    const { fromParam } = rule;
     for (const tensor of tensors) {
       const source = sources.get(tensor);
       if (!isFloat32Array(source)) continue;
