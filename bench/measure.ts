@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { Opened } from './contender.js';
 import { median } from './statistics.js';
 
-/** The warm-up ends after so many elements (the engine has optimized by then) or seconds. */
+/** The warm-up ends after this many elements, since the engine has optimized by then, or after this many seconds. */
 const [ELEMENTS, MAX_SECONDS] = [4e6, 0.3];
 
 export async function warmUp({ step, steps = 1 }: Opened, length: number): Promise<void> {

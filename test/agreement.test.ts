@@ -102,8 +102,8 @@ const draws: [string, Draw][] = [
 ];
 
 /**
- * Whether two numbers have the same bits, or with `roundings` are that close, each on its own scale: its value, plus
- * its steps, each of which is less than 1.
+ * Whether two numbers have the same bits, or with `roundings` are that close. The scale of a number is its value plus
+ * its steps; each step is less than 1.
  */
 function isClose(actual: number, expected: number, roundings?: number): boolean {
   if (roundings === undefined) return Object.is(actual, expected);

@@ -10,7 +10,7 @@ import { array } from './support/numbers.js';
 describe('limits', () => {
   test('steps arrays longer than a binding and than one dimension of workgroups', async () => {
     // 34 million floats are 136 MB: more than the 128 MiB that every device allows for a binding. They are bound in
-    // pieces, each of which takes more than 65,535 workgroups. The scalar kernel updates the odd end.
+    // pieces. Each piece takes more than 65,535 workgroups. The scalar kernel updates the odd end.
     const length = 34_000_003;
     expect(length * 4).toBeGreaterThan(device.limits.maxStorageBufferBindingSize);
     const w = new Float32Array(length).map((_, i) => (i % 1009) / 1009);

@@ -43,7 +43,7 @@ function pretendGain(): void {
 type Arguments = Parameters<typeof import('twinstep').enableWideSimd>;
 type Options = Parameters<typeof import('twinstep').adamw>[1];
 
-/** Runs three steps, on so many numbers that threads share them. Returns the parameters and the backend's reason. */
+/** Runs three steps on arrays long enough for threads to share. Returns the parameters and the backend's reason. */
 async function train(
   { adamw }: typeof import('twinstep'),
   options?: Options,
