@@ -41,4 +41,4 @@ for (const line of omissionLines(record)) console.log(line);
 
 if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(record, undefined, 1)}\n`);
 if (options.svg !== undefined) writeFileSync(options.svg, draw(record));
-if (options.record) console.log(`\nWrote ${writeRecord(record)}. \`npm run docs\` updates the README from it.`);
+if (options.record) console.log(`\nWrote ${writeRecord(record)}. \`npm run docs\` updates the pages from it.`);

@@ -95,7 +95,7 @@ export function newestRecord(folder = new URL('bench/record/', root)): { name: s
   if (newest !== undefined) return newest;
   throw new Error(
     'Expected a record of the bench in bench/record/, got none. `npm run bench -- --record` writes one for this ' +
-      'machine; `npm run docs` then updates the README.',
+      'machine; `npm run docs` then updates the pages.',
   );
 }
 

@@ -1,4 +1,4 @@
-// Writes the README's section on speed from a record.
+// Writes what README.md and docs/speed.md say about speed from a record.
 
 import { BASELINE } from './contenders.js';
 import { optimizers } from './ours.js';
@@ -9,19 +9,62 @@ import type { OptimizerName } from './truth.js';
 const BEGIN = '<!-- Written by `npm run docs` from the newest record of `npm run bench -- --record`. -->\n';
 const END = '\n<!-- End of what `npm run docs` writes. -->';
 
-/** Returns the README with the section replaced. Throws a sentence if the comments around the section are missing. */
-export function withSection(readme: string, name: string, record: RunRecord): string {
-  const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
+/** The pages with a marked part, and what it has. */
+export const pages: Readonly<Record<string, (name: string, record: RunRecord) => string>> = {
+  'README.md': summary,
+  'docs/speed.md': section,
+};
+
+/** Returns the page with its marked part replaced. Throws a sentence if the comments around that part are missing. */
+export function withPart(page: string, part: string): string {
+  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
   if (begin < 0 || end < begin)
-    throw new Error(`Expected README.md to have ${BEGIN.trim()} before ${END.trim()}, got a file without them.`);
-  return readme.slice(0, begin + BEGIN.length) + section(name, record) + readme.slice(end);
+    throw new Error(`Expected the page to have ${BEGIN.trim()} before ${END.trim()}, got a file without them.`);
+  return page.slice(0, begin + BEGIN.length) + part + page.slice(end);
 }
 
+/** Returns the part of the README: five numbers at the main size. Rows that the record lacks are left out. */
+export function summary(name: string, record: RunRecord): string {
+  const { machine, versions, date } = record;
+  const size = mainSize(record);
+  const ours = ([contender, text]: [string, string]) => {
+    const row = find(record, contender, size);
+    return row && [`twinstep, ${text}`, `${nanoseconds(row.ns)} ns per parameter`, ofRoof(row)];
+  };
+  const others = ([contender, text]: [string, string]) => {
+    const row = find(record, contender, size);
+    return row && [text, `${times(1 / row.ratios[BASELINE][1])} times twinstep's time on one thread`, ofRoof(row)];
+  };
+  const rows = [
+    ...(
+      [
+        [BASELINE, 'one thread'],
+        ['twinstep adamw, wasm, 2 threads', 'two threads'],
+      ] as [string, string][]
+    ).map(ours),
+    ...(
+      [
+        ['JS loop, textbook', 'a textbook loop in JavaScript'],
+        ['tfjs-wasm, Adam', 'TensorFlow.js on WebAssembly, Adam'],
+        ['torch AdamW, fused, one thread', "PyTorch's fused AdamW, one thread"],
+      ] as [string, string][]
+    ).map(others),
+  ].filter((row) => row !== undefined);
+  return `\n${[
+    `One step of AdamW over ${sizeName(size)} parameters, on ${machine.cpu}, ${machine.cores} cores, by Node ` +
+      `${versions.node} on ${date.slice(0, 10)} ([record](bench/record/${name})):`,
+    markdown(['', 'time', 'of the roof'], rows),
+    'The roof is what the machine can do at best on one thread with 128-bit vectors: the slower of its memory and its ' +
+      'dividers. Two threads and native code can exceed it.',
+  ].join('\n\n')}\n`;
+}
+
+/** Returns the part of docs/speed.md. */
 export function section(name: string, record: RunRecord): string {
   const { machine, versions, date } = record;
   const parts = [
     `Measured on ${machine.cpu}, ${machine.cores} cores, by Node ${versions.node} on ${date.slice(0, 10)} ` +
-      `([record](bench/record/${name})): nanoseconds per parameter of one step, with the percentage of the roof in ` +
+      `([record](../bench/record/${name})): nanoseconds per parameter of one step, with the percentage of the roof in ` +
       'parentheses. The roof is the slower of two probes in WebAssembly, on one thread, with 128-bit vectors: one moves ' +
       'the same memory, the other computes one root and one division for each element. Two threads, wide SIMD and ' +
       'native code can exceed it. Where memory is the limit, it is accurate to about 5 %. Error is the largest relative ' +
@@ -33,7 +76,7 @@ export function section(name: string, record: RunRecord): string {
     'Gradients are written to `optimizer.grads`. In rows "handed over" they are passed to `step(gradients)`, in rows ' +
       '"passing" with `keepGrads: false`, too, which only saves memory. "Wide" uses `enableWideSimd()`. "Folded" loops ' +
       'compute everything that depends only on the step once per step, like the kernels.',
-    '![ns per parameter over size, for each contender that computes AdamW](docs/speed.svg)',
+    '![ns per parameter over size, for each contender that computes AdamW](speed.svg)',
     'The other optimizers on WebAssembly, and other libraries, all on one thread. The last column is the time divided ' +
       `by that of twinstep's AdamW, at ${sizeName(mainSize(record))}.`,
     otherOptimizers(record),
@@ -110,6 +153,8 @@ const cell = (row: Row | undefined): string => {
     ? nanoseconds(row.ns)
     : `${nanoseconds(row.ns)} (${percent(row.ratios.roof[1])})`;
 };
+
+const ofRoof = ({ ratios }: Row): string => (ratios.roof === undefined ? '' : percent(ratios.roof[1]));
 
 const ofBaseline = (row: Row | undefined): string =>
   row === undefined ? '' : (1 / row.ratios[BASELINE][1]).toFixed(2);

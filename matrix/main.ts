@@ -1,5 +1,5 @@
 // `npm run test:matrix`: runs the package as it is published, in every runtime and through every bundler, and checks
-// that the bits are the same. `-- --write` writes the table into README.md. The runtimes are installed from
+// that the bits are the same. `-- --write` writes the table into docs/edge.md. The runtimes are installed from
 // matrix/package-lock.json, once.
 
 import { execFileSync } from 'node:child_process';

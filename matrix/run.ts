@@ -12,7 +12,7 @@ import { allocations, nodeRows } from './node.js';
 import { checkPackage } from './package.js';
 import { here, output, root, type Row } from './row.js';
 import { checkSizes } from './sizes.js';
-import { checkReadme, printTable, type Result } from './table.js';
+import { checkPage, printTable, type Result } from './table.js';
 
 /** Runs everything. Returns a sentence for each problem. */
 export async function runMatrix(write: boolean): Promise<string[]> {
@@ -37,7 +37,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
     ...(await attempt(() => checkAllocations(folder))),
     ...(await attempt(() => checkPackage(tarball, folder))),
     ...(await attempt(() => checkSizes(folder))),
-    ...(await attempt(() => checkReadme(results, write))),
+    ...(await attempt(() => checkPage(results, write))),
   ];
 }
 

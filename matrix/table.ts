@@ -1,4 +1,4 @@
-// Prints the table of the matrix, and writes it into the README.
+// Prints the table of the matrix, and writes it into docs/edge.md.
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -37,16 +37,17 @@ export function printTable(results: readonly Result[]): void {
 const BEGIN = '<!-- Written by `npm run test:matrix -- --write`. -->\n';
 const END = '\n<!-- So far. -->';
 
-/** Compares the README's table with the results, or writes it. */
-export async function checkReadme(results: readonly Result[], write: boolean): Promise<string[]> {
-  const path = join(root, 'README.md');
-  const readme = await readFile(path, 'utf8');
-  const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
-  if (begin < 0 || end < begin) return ['The README lacks the comments that mark the table of runtimes.'];
-  const updated = readme.slice(0, begin + BEGIN.length) + markdown(results) + readme.slice(end);
+/** Compares the table in docs/edge.md with the results, or writes it. */
+export async function checkPage(results: readonly Result[], write: boolean): Promise<string[]> {
+  const path = join(root, 'docs/edge.md');
+  const page = await readFile(path, 'utf8');
+  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
+  if (begin < 0 || end < begin) return ['docs/edge.md lacks the comments that mark the table of runtimes.'];
+  const updated = page.slice(0, begin + BEGIN.length) + markdown(results) + page.slice(end);
   const formatted = await format(updated, { ...(await resolveConfig(path)), filepath: path });
-  if (formatted === readme) return [];
-  if (!write) return ["The README's table of runtimes is out of date; `npm run test:matrix -- --write` updates it."];
+  if (formatted === page) return [];
+  if (!write)
+    return ['The table of runtimes in docs/edge.md is out of date; `npm run test:matrix -- --write` updates it.'];
   await writeFile(path, formatted);
   return [];
 }

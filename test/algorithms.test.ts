@@ -24,13 +24,13 @@ describe('every algorithm of the package', () => {
     expect(missing.map(([name]) => `${name} is missing in test/support/algorithms.ts`)).toEqual([]);
   });
 
-  test('has a row in the README and a golden case', () => {
-    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-    const [table] = /^\| optimizer +\| its own options[^]*?\n\n/m.exec(readme)!;
+  test('has a row in docs/options.md and a golden case', () => {
+    const page = readFileSync(new URL('../docs/options.md', import.meta.url), 'utf8');
+    const [table] = /^\| optimizer +\| its own options[^]*?\n\n/m.exec(page)!;
     const rows = new Set([...table.matchAll(/^\| `(\w+)` /gm)].map(([, name]) => name));
     const golden = new Set<string>(cases.map(({ algorithm }) => algorithm));
     for (const [name] of exported) {
-      expect(rows.has(name), `README.md needs a row \`${name}\` in the table of optimizers`).toBe(true);
+      expect(rows.has(name), `docs/options.md needs a row \`${name}\` in the table of optimizers`).toBe(true);
       expect(golden.has(name), `test/golden/ needs a case of the algorithm ${name}`).toBe(true);
     }
   });

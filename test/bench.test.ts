@@ -1,4 +1,4 @@
-// Tests the bench's arithmetic, options and contenders, and that README and picture match its newest record.
+// Tests the bench's arithmetic, options and contenders, and that pages and picture match its newest record.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ import { speedModel, updateGrads, updateModel } from '../bench/models.js';
 import { foldedInF32 } from '../bench/peers/loops.js';
 import { draw } from '../bench/picture.js';
 import { newestRecord, slug, writeRecord } from '../bench/record.js';
-import { section, withSection } from '../bench/section.js';
+import { pages, section, summary, withPart } from '../bench/section.js';
 import { readOptions } from '../bench/options.js';
 import { median, pairedRatio, quantile, roof } from '../bench/statistics.js';
 import { aligned, omissionLines, nanoseconds, table } from '../bench/table.js';
@@ -178,7 +178,15 @@ describe('output', () => {
     expect(text).toContain('reaches 90 % at 1e6 of the roof');
     expect(text).toContain('tfjs-wasm, Adam 8.0.');
     expect(text).toContain('| `sgdScheduleFree` | 0.30 (80 %) | 1e-7 | 12.1 | 0.60 |');
-    expect(() => withSection('# Nothing', 'a.json', record)).toThrow('Expected README.md to have');
+    expect(() => withPart('# Nothing', text)).toThrow('Expected the page to have <!-- Written by');
+  });
+
+  test('the README names the record and leaves out what it lacks', () => {
+    const text = summary('a.json', record);
+    expect(text).toContain('([record](bench/record/a.json))');
+    expect(text).toContain('| twinstep, one thread | 0.50 ns per parameter | 90 % |');
+    expect(text).toContain("| TensorFlow.js on WebAssembly, Adam | 8.0 times twinstep's time on one thread | 11 % |");
+    expect(text).not.toContain('PyTorch');
   });
 
   test('the picture has a line for each contender that computes AdamW, and the roof', () => {
@@ -198,11 +206,13 @@ test('newestRecord() returns the record with the latest date', () => {
   rmSync(folder, { recursive: true });
 });
 
-test('README and picture match the newest record', async () => {
+test('pages and picture match the newest record', async () => {
   const { name, record: newest } = newestRecord(new URL('../bench/record/', import.meta.url));
-  const path = fileURLToPath(new URL('../README.md', import.meta.url));
-  const readme = readFileSync(path, 'utf8');
-  const written = await format(withSection(readme, name, newest), { ...(await resolveConfig(path)), filepath: path });
-  expect(readme, 'Run `npm run docs`').toBe(written);
+  for (const [file, part] of Object.entries(pages)) {
+    const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
+    const page = readFileSync(path, 'utf8');
+    const written = withPart(page, part(name, newest));
+    expect(page, 'Run `npm run docs`').toBe(await format(written, { ...(await resolveConfig(path)), filepath: path }));
+  }
   expect(readFileSync(new URL('../docs/speed.svg', import.meta.url), 'utf8'), 'Run `npm run docs`').toBe(draw(newest));
 });

@@ -10,7 +10,7 @@ interface Panel {
   readonly beta1?: boolean;
 }
 
-/** The panels, in the order of the README's table. */
+/** The panels, in the order of the table in docs/schedules.md. */
 export const panels: readonly Panel[] = [
   { of: call('constant', { factor: 0.5, totalIters: 30 }) },
   { of: call('linear', { startFactor: 1, endFactor: 0.1, totalIters: 80 }) },

@@ -1,5 +1,5 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
-// Files may be hostile. Refuses what the reference implementation refuses, and more: see README.md.
+// Files may be hostile. Refuses what the reference implementation refuses, and more: see docs/saving.md.
 
 import { expect, isCount, ownOf, show, unexpected } from '../errors.js';
 import { JsonReader, writeString } from './json.js';

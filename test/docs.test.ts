@@ -1,4 +1,4 @@
-// Runs the README's examples unchanged.
+// Runs the examples of README.md and docs/ unchanged.
 
 import * as fs from 'node:fs';
 import * as promises from 'node:fs/promises';
@@ -15,8 +15,18 @@ import { afterAll, expect, test, vi } from 'vitest';
 import { buffer, device } from './support/gpu.js';
 import { array } from './support/numbers.js';
 
-const readme = fs.readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-const examples = [...readme.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => code);
+const root = new URL('../', import.meta.url);
+const pages = [
+  'README.md',
+  ...fs
+    .readdirSync(new URL('docs/', root))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
+const examples = pages.flatMap((page) => {
+  const text = fs.readFileSync(new URL(page, root), 'utf8');
+  return [...text.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => ({ page, code }));
+});
 
 const folder = fs.mkdtempSync(join(tmpdir(), 'twinstep-'));
 afterAll(() => fs.rmSync(folder, { recursive: true }));
@@ -66,14 +76,18 @@ async function surroundings(): Promise<Record<string, unknown>> {
 test('the README has examples, and the first prints what its comment says', async () => {
   expect(examples.length).toBeGreaterThan(10);
   const print = vi.spyOn(console, 'log').mockImplementation(() => {});
-  await run(examples[0]);
+  const [{ code }] = examples;
+  await run(code);
   const [printed] = print.mock.calls;
   print.mockRestore();
-  expect(examples[0]).toContain(`// about ${printed.map((x: number) => Math.round(x)).join(' and ')}`);
+  expect(code).toContain(`// about ${printed.map((x: number) => Math.round(x)).join(' and ')}`);
   for (const x of printed) expect(Math.abs(x - Math.round(x))).toBeLessThan(0.01);
 });
 
-test.each(examples.map((code) => [code.trim().split('\n').at(-1)!, code]))('%s', (_, code) => run(code));
+test.each(examples.map(({ page, code }) => [page, code.trim().split('\n').at(-1)!, code]))(
+  '%s: %s',
+  (_page, _line, code) => run(code),
+);
 
 async function run(code: string): Promise<void> {
   const imports = [...code.matchAll(/^import \{ ([^}]+) \} from '([^']+)';$/gm)];
