@@ -8,6 +8,7 @@ declare module 'miniflare';
 declare module 'playwright-core';
 declare module 'publint';
 declare module 'publint/utils';
+declare module 'resolve';
 declare module 'rollup';
 declare module 'rollup/parseAst';
 declare module 'sirv';
