@@ -73,7 +73,8 @@ export function writeOutline<Given extends Part>(
   const unknown = Object.keys(shapes).filter((name) => !order.has(name));
   if (unknown.length > 0) throw new TypeError(noParameter(unknown, ', listed in shapes', [...order.keys()]));
   const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
-  const parts = given.toSorted((a, b) => rank(a) - rank(b));
+  const parts = [...given];
+  parts.sort((a, b) => rank(a) - rank(b));
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {

@@ -73,7 +73,8 @@ export function readGroups(
 ): Pick<ReadTensors, 'hasOnlyArrays'> & { describe(locate: Locate): { specs: GroupSpec[]; added: NewTensors } } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
-  const firstIndex = new Map(given.map((group, i): [unknown, number] => [group, i]).toReversed());
+  const firstIndex = new Map<unknown, number>();
+  for (const [i, group] of given.entries()) if (!firstIndex.has(group)) firstIndex.set(group, i);
   const groups = given.map((group, i) => {
     const number = existing.groups + i;
     expect(isRecord(group), `group ${number}`, 'a record with params', group);

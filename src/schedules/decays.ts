@@ -97,7 +97,8 @@ export function multiStep(options: MultiStepOptions): Schedule {
     milestones: wholes(),
     gamma: notNegative(0.1),
   });
-  const sorted = milestones.toSorted((a, b) => a - b);
+  const sorted = [...milestones];
+  sorted.sort((a, b) => a - b);
   return schedule((t) => power(gamma, countAtMost(sorted, t, Number)));
 }
 

@@ -101,7 +101,9 @@ export function registerGroup(state: OptimizerState, group: Group): void {
 export function registerEntries(state: OptimizerState, entries: readonly TensorEntry[]): void {
   state.sections += 1;
   state.tensors += entries.length;
-  for (const entry of entries.toSorted((a, b) => a.tensor.index - b.tensor.index)) {
+  const sorted = [...entries];
+  sorted.sort((a, b) => a.tensor.index - b.tensor.index);
+  for (const entry of sorted) {
     state.entries.set(entry.tensor.name, entry);
     state.entriesInOrder.push(entry);
   }

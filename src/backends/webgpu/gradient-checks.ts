@@ -88,7 +88,8 @@ export class GradientChecks {
     const ranges = Array.from(given, ([{ name, length }, { buffer, offset, bytes }]): Range => {
       return { name, buffer, offset, end: offset + length * FLOAT, isLonger: bytes > length * FLOAT };
     });
-    for (const range of ranges.toSorted((a, b) => a.offset - b.offset)) {
+    ranges.sort((a, b) => a.offset - b.offset);
+    for (const range of ranges) {
       if (range.offset === range.end) continue;
       const last = lasts.get(range.buffer);
       const isApart = last === undefined || range.offset >= last.end;
