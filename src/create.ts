@@ -3,7 +3,7 @@
 import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { WasmSource } from './backends/backend.js';
 import { checkWasm, keep } from './backends/cpu/module.js';
-import { backendNames, choose, type Wanted } from './backends/index.js';
+import { choose, readWanted, type Wanted } from './backends/index.js';
 import { gpuMemory, loadedFor } from './backends/lazy.js';
 import { nothing, readGroups, type Params } from './inputs/groups.js';
 import { locateArray, type GpuMemory } from './backends/memory.js';
@@ -17,7 +17,8 @@ export interface MachineOptions {
    * The backend that runs the steps. 'auto': GPU buffers run on their device, Float32Arrays on the best CPU backend.
    * 'fastest': Float32Arrays run on the backend whose step is fastest on this machine, including gradients in and
    * parameters out. It is measured once for their sizes, in less than 100 ms; `optimizer.backend.reason` has the times.
-   * Default 'auto'.
+   * A list, such as ['webgpu', 'wasm']: the first that can run; `optimizer.backend.reason` says why those before it
+   * cannot. Default 'auto'.
    */
   backend?: Wanted;
   /**
@@ -71,14 +72,14 @@ export function creator<Options extends GroupOptions>(definition: Algorithm<Opti
     expectArguments(arguments.length, 2, algorithm.name);
     expect(isRecord(options), 'options', 'a record', options);
     const {
-      backend: wanted = 'auto',
+      backend = 'auto',
       device,
       wasm: source,
       keepGrads = true,
       threads = 1,
       ...rest
     } = ownOf(options) as Record<string, unknown> & MachineOptions;
-    expect(backendNames.includes(wanted), 'backend', `one of ${backendNames.join(', ')}`, wanted);
+    const wanted = readWanted(backend);
     expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
     checkWasm(source);
     const wasm = source && keep(source);

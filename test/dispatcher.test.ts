@@ -171,3 +171,178 @@ describe('WebGPU without the option device', () => {
     });
   });
 });
+
+describe('a list', () => {
+  const noGpu = { gpu: { requestAdapter: () => Promise.resolve(null) } };
+
+  /** Opens a device for one test. */
+  async function opened(): Promise<GPUDevice> {
+    const own = await openDevice();
+    if (typeof own === 'string') throw new Error(own);
+    return own.device;
+  }
+
+  test.each([
+    [['wasm', 'webgpu'], 'wasm', 'WebAssembly SIMD, the first in the list that can run.'],
+    [['reference', 'wasm'], 'reference', 'Plain JavaScript, the first in the list that can run.'],
+  ] as const)('%j runs %s', async (backend, name, reason) => {
+    expect((await adamw(params, { backend })).backend).toEqual({ name, reason });
+  });
+
+  test('is copied at the call', async () => {
+    const backend: ('wasm' | 'reference')[] = ['wasm'];
+    const creation = adamw(params, { backend });
+    backend[0] = 'reference';
+    expect((await creation).backend.name).toBe('wasm');
+  });
+
+  test('runs on a GPU that is there, and equals WebGPU asked for by name', async () => {
+    vi.stubGlobal('navigator', { gpu: { requestAdapter: async () => ({ requestDevice: opened }) } });
+    const optimizer = await adamw(params, { backend: ['webgpu', 'wasm'] });
+    expect(optimizer.backend).toEqual({ name: 'webgpu', reason: 'WebGPU, the first in the list that can run.' });
+    const byName = await adamw(params, { backend: 'webgpu' });
+    for (const each of [optimizer, byName]) each.step(params);
+    expect(difference(await optimizer.read('w'), await byName.read('w'))).toBeUndefined();
+    for (const each of [optimizer, byName]) each.dispose();
+  });
+
+  test('uses the option device', async () => {
+    vi.stubGlobal('navigator', noGpu);
+    const device = await opened();
+    const optimizer = await adamw(params, { backend: ['webgpu', 'wasm'], device });
+    expect(optimizer.device).toBe(device);
+    expect((await adamw(params, { backend: ['wasm', 'webgpu'], device })).backend.name).toBe('wasm');
+    optimizer.dispose();
+    device.destroy();
+  });
+
+  const fails = (name: string) => () => Promise.reject(new DOMException('Not now.', name));
+  test.each([
+    ['there is no navigator', undefined, 'there is no navigator.gpu; pass a GPUDevice as the option device'],
+    ['there is no navigator.gpu', {}, 'there is no navigator.gpu; pass a GPUDevice as the option device'],
+    ['there is no adapter', noGpu, 'navigator.gpu has no adapter'],
+    [
+      'the request for an adapter fails',
+      { gpu: { requestAdapter: fails('NotSupportedError') } },
+      'the request for a device failed (NotSupportedError: Not now.)',
+    ],
+    [
+      'the request for an adapter throws',
+      { gpu: { requestAdapter: () => void (undefined as never as Uint8Array).length } },
+      "the request for a device failed (TypeError: Cannot read properties of undefined (reading 'length'))",
+    ],
+    [
+      'the request for a device fails',
+      { gpu: { requestAdapter: async () => ({ limits: {}, requestDevice: fails('OperationError') }) } },
+      'the request for a device failed (OperationError: Not now.)',
+    ],
+  ])('passes over WebGPU if %s', async (_, navigator, why) => {
+    vi.stubGlobal('navigator', navigator);
+    const optimizer = await adamw(params, { backend: ['webgpu', 'wasm'] });
+    const reason = `WebAssembly SIMD, the first in the list that can run. Not WebGPU: ${why}.`;
+    expect(optimizer.backend).toEqual({ name: 'wasm', reason });
+    const wasm = await adamw(params);
+    for (const each of [optimizer, wasm]) each.step(params);
+    expect(difference(optimizer.params.w as Float32Array, wasm.params.w)).toBeUndefined();
+    await expect(adamw(params, { backend: ['webgpu'] })).rejects.toThrow(
+      `No backend can run this optimizer. WebGPU: ${why}.`,
+    );
+  });
+
+  test.each<[string, (device: GPUDevice) => void, string]>([
+    ['is lost', (device) => device.destroy(), 'The GPU device was lost: '],
+    [
+      'cannot hold the tensors',
+      (device) => {
+        const limits = { maxBufferSize: 256, maxStorageBufferBindingSize: 256 };
+        Object.defineProperty(device, 'limits', { value: limits });
+      },
+      '"w" needs 512 bytes, the device\'s buffers have at most 256.',
+    ],
+    [
+      'has no memory left',
+      (device) => {
+        const pop = device.popErrorScope.bind(device);
+        device.popErrorScope = async () => (await pop()) ?? ({ message: 'no memory' } as GPUError);
+      },
+      'The GPU device cannot allocate memory for the optimizer: no memory.',
+    ],
+    [
+      'cannot compile',
+      (device) => {
+        device.createComputePipelineAsync = fails('GPUPipelineError');
+      },
+      'Not now.',
+    ],
+  ])('passes over a device that %s', async (_, spoil, why) => {
+    const device = await opened();
+    spoil(device);
+    const large = { w: array(67, 1) };
+    const { backend } = await adamw(large, { backend: ['webgpu', 'reference'], device });
+    expect(backend.name).toBe('reference');
+    expect(backend.reason).toContain(`Plain JavaScript, the first in the list that can run. Not WebGPU: ${why}`);
+    expect(backend.reason).toMatch(/[^.]\.$/);
+    device.destroy();
+  });
+
+  test('gives all reasons if none can run', async () => {
+    const twinstep = await fresh();
+    vi.stubGlobal('navigator', noGpu);
+    vi.stubGlobal('WebAssembly', undefined);
+    await expect(twinstep.adamw(params, { backend: ['wasm', 'webgpu'] })).rejects.toThrow(
+      /^No backend can run this optimizer\. WebAssembly SIMD: .*\. WebGPU: navigator\.gpu has no adapter\.$/,
+    );
+  });
+
+  test('does not hide mistakes', async () => {
+    const device = await opened();
+    const list = { backend: ['webgpu', 'wasm', 'reference'], device } as const;
+    await expect(adamw({ w: [1] as never }, list)).rejects.toThrow('parameter "w"');
+    // The array is resized while the device is checked.
+    const w = new Float32Array(Reflect.construct(ArrayBuffer, [16, { maxByteLength: 32 }]) as ArrayBuffer);
+    const creation = adamw({ w }, list);
+    (w.buffer as unknown as { resize(bytes: number): void }).resize(32);
+    await expect(creation).rejects.toThrow(/^Expected parameter "w" to keep its 4 values, got 8\.$/);
+    const wasm = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+    await expect(adamw(params, { backend: ['wasm', 'reference'], wasm })).rejects.toThrow(
+      /^The WebAssembly module has no kernel "adam"/,
+    );
+    device.destroy();
+  });
+
+  describe('for GPU buffers', () => {
+    const bufferOn = (device: GPUDevice): GPUBuffer => device.createBuffer({ size: 268, usage: 0x80 | 0x4 | 0x8 });
+
+    test.each([['webgpu', 'wasm'] as const, ['reference', 'wasm', 'webgpu'] as const])(
+      'runs on their device: %j',
+      async (...backend) => {
+        const device = await opened();
+        const optimizer = await adamw({ w: bufferOn(device) }, { backend, device });
+        const before = ['Plain JavaScript', 'WebAssembly SIMD'].map((title) => {
+          return ` Not ${title}: the parameters are in GPU buffers.`;
+        });
+        const passed = backend[0] === 'webgpu' ? '' : before.join('');
+        const reason = `WebGPU, the first in the list that can run.${passed}`;
+        expect(optimizer.backend).toEqual({ name: 'webgpu', reason });
+        optimizer.dispose();
+        device.destroy();
+      },
+    );
+
+    test('refuses a list without webgpu, a lost device, and no device', async () => {
+      const device = await opened();
+      const w = bufferOn(device);
+      const inBuffers = (title: string): string => ` ${title}: the parameters are in GPU buffers.`;
+      await expect(adamw({ w }, { backend: ['wasm', 'reference'], device })).rejects.toThrow(
+        `No backend can run this optimizer.${inBuffers('WebAssembly SIMD')}${inBuffers('Plain JavaScript')}`,
+      );
+      await expect(adamw({ w }, { backend: ['webgpu', 'wasm'] })).rejects.toThrow(
+        "Expected the GPUDevice of the parameters' buffers as the option device, got undefined.",
+      );
+      device.destroy();
+      await expect(adamw({ w }, { backend: ['webgpu', 'wasm'], device })).rejects.toThrow(
+        /^No backend can run this optimizer\. WebGPU: The GPU device was lost: .*\. WebAssembly SIMD: the parameters are/,
+      );
+    });
+  });
+});

@@ -110,3 +110,6 @@ export interface Request extends NewTensors {
 
 /** Thrown if a backend cannot be used. The message is the reason, as a clause of a longer sentence. */
 export class Unavailable extends Error {}
+
+/** Returns the message of an error as a clause. */
+export const reasonOf = (error: unknown): string => String((error as Error).message).replace(/\.$/, '');

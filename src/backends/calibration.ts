@@ -3,7 +3,7 @@
 
 import type { Section } from './section.js';
 import type { Tensor } from './layout.js';
-import type { ArrayOf, Backend, BackendName, Request } from './backend.js';
+import { reasonOf, type ArrayOf, type Backend, type BackendName, type Request } from './backend.js';
 import { SectionPlan, type Plan } from './plan.js';
 
 export interface Candidate {
@@ -67,7 +67,7 @@ async function measureAll(request: Request, candidates: readonly Candidate[]): P
     } catch (error) {
       // A TypeError is the caller's mistake. After other errors, another candidate may work.
       if (error instanceof TypeError) throw error;
-      obstacles.push(`${candidate.title}: ${String((error as Error).message).replace(/\.$/, '')}`);
+      obstacles.push(`${candidate.title}: ${reasonOf(error)}`);
     }
   }
   results.sort((a, b) => a.milliseconds - b.milliseconds);

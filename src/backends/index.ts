@@ -1,9 +1,10 @@
 // The backends, best first, and the choice between them.
 
-import { Unavailable, type Backend, type BackendName, type Request } from './backend.js';
+import { reasonOf, Unavailable, type Backend, type BackendName, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import { calibration, loaded, reference, webgpu } from './lazy.js';
 import { openWasm } from './cpu/wasm.js';
+import { expect } from '../errors.js';
 
 const backends: readonly Candidate[] = [
   { name: 'webgpu', title: 'WebGPU', open: async (request) => (await loaded(webgpu)).openWebGPU(request) },
@@ -15,10 +16,30 @@ const backends: readonly Candidate[] = [
   },
 ];
 
-/** The option `backend`: a name, 'auto' for the first that works with the parameters' memory, or 'fastest'. */
-export type Wanted = BackendName | 'auto' | 'fastest';
+/**
+ * The option `backend`: a name, a list of names for the first that can run, 'auto' for the first that works with the
+ * parameters' memory, or 'fastest'.
+ */
+export type Wanted = BackendName | 'auto' | 'fastest' | readonly BackendName[];
 
-export const backendNames: readonly string[] = ['auto', 'fastest', ...backends.map(({ name }) => name)];
+/** Checks the option `backend`. Returns a copy of a list, since the caller may change it while code is loaded. */
+export function readWanted(wanted: unknown): Wanted {
+  const known: readonly unknown[] = backends.map(({ name }) => name);
+  if (!Array.isArray(wanted)) {
+    const names = ['auto', 'fastest', ...known];
+    expect(names.includes(wanted), 'backend', `one of ${names.join(', ')}, or a list of backends`, wanted);
+    return wanted as Wanted;
+  }
+  expect(wanted.length > 0, 'backend', 'a name, or a list of at least one', wanted);
+  const names: unknown[] = [];
+  for (let i = 0; i < wanted.length; i++) {
+    const name: unknown = wanted[i];
+    expect(known.includes(name), `backend[${i}]`, `one of ${known.join(', ')}`, name);
+    expect(!names.includes(name), `backend[${i}]`, 'another backend than those before it', name);
+    names.push(name);
+  }
+  return names as BackendName[];
+}
 
 /** The backend that runs an optimizer, and the reason as sentences. */
 export interface Choice {
@@ -29,6 +50,10 @@ export interface Choice {
 /** Returns the backends to try, in order. */
 async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking> {
   const { memory } = request;
+  if (isList(wanted)) {
+    const order = wanted.map((each) => backends.find(({ name }) => name === each)!);
+    return { order, cause: 'the first in the list that can run', obstacles: [] };
+  }
   if (wanted !== 'auto' && wanted !== 'fastest') {
     return { order: backends.filter(({ name }) => name === wanted), cause: 'asked for by name', obstacles: [] };
   }
@@ -61,9 +86,15 @@ export async function choose(request: Request, wanted: Wanted): Promise<{ backen
       const reason = [`${how}, ${cause}.`, remark, ignored, ...others].flat().join(' ');
       return { backend, choice: { name, reason } };
     } catch (error) {
-      if (!(error instanceof Unavailable)) throw error;
-      obstacles.push(`${title}: ${error.message}`);
+      if (!(error instanceof Unavailable || (isList(wanted) && isOfDevice(error)))) throw error;
+      obstacles.push(`${title}: ${reasonOf(error)}`);
     }
   }
   throw new Error(`No backend can run this optimizer. ${obstacles.join('. ')}.`);
 }
+
+const isList = (wanted: Wanted): wanted is readonly BackendName[] => Array.isArray(wanted);
+
+/** Returns whether an error is the device's: it was lost, or has no memory. Others are mistakes of the caller. */
+const isOfDevice = (error: unknown): error is Error =>
+  error instanceof Error && !(error instanceof TypeError || error instanceof RangeError);

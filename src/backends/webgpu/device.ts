@@ -7,7 +7,7 @@ import { Unavailable, type Request } from '../backend.js';
 export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   const gpu = (globalThis.navigator as Navigator | undefined)?.gpu;
   if (gpu === undefined) throw new Unavailable('there is no navigator.gpu; pass a GPUDevice as the option device');
-  const adapter = await gpu.requestAdapter();
+  const adapter = await answered(() => gpu.requestAdapter());
   if (adapter === null) throw new Unavailable('navigator.gpu has no adapter');
   const sizes = sections.map(({ tensors }) => pack(tensors)[0]?.bytes ?? 0);
   const needed = sizes.reduce((most, bytes) => Math.max(most, bytes), 0);
@@ -17,7 +17,16 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   for (const [limit, size] of Object.entries(guaranteed)) {
     if (needed > size) requiredLimits[limit] = Math.min(needed, adapter.limits[limit as keyof typeof guaranteed]);
   }
-  return adapter.requestDevice({ requiredLimits });
+  return answered(() => adapter.requestDevice({ requiredLimits }));
+}
+
+/** Resolves to the result of a request. Rejects with Unavailable if it fails. */
+async function answered<Result>(request: () => Promise<Result>): Promise<Result> {
+  try {
+    return await request();
+  } catch (error) {
+    throw new Unavailable(`the request for a device failed (${error})`);
+  }
 }
 
 /** Pushes an out-of-memory and a validation scope: both, or neither if that throws. */
