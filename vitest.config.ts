@@ -17,8 +17,8 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    // Let Node load dist/: vitest would load a module twice if another one imports it late.
-    server: { deps: { external: [/\/dist\//] } },
+    // Let Node load dist/: vitest would load a module twice if another one imports it late. And the examples of docs/.
+    server: { deps: { external: [/\/dist\//, /\/build\/docs\//] } },
     pool: 'forks',
     execArgv: ['--expose-gc'],
     testTimeout: 60_000,

@@ -1,0 +1,74 @@
+// Reads the TypeScript of README.md, other pages at the top and docs/, and makes a file of each block.
+
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = new URL('../../', import.meta.url);
+const folder = new URL('build/docs/', root);
+
+export interface Block {
+  /** The page and the line of the fence: 'docs/gpu.md:12'. */
+  readonly at: string;
+  /** The TypeScript file, at the line numbers of the page. */
+  readonly file: string;
+  /** What each console.log prints, in order: the comment after it, or undefined if there is none. */
+  readonly prints: readonly (string | undefined)[];
+}
+
+/**
+ * Writes a file for each block of language ts into build/docs/, with a tsconfig.json. A block that begins with an
+ * import is a whole program. Any other block is an excerpt: it continues the first program of its page, in a scope of
+ * its own.
+ */
+export function writeBlocks(): { config: string; blocks: Block[] } {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const config = fileURLToPath(new URL('tsconfig.json', folder));
+  writeFileSync(config, JSON.stringify({ compilerOptions, include: ['*.ts'] }));
+  const markdown = (path: string) => readdirSync(new URL(path, root)).filter((name) => name.endsWith('.md'));
+  const pages = [...markdown('.'), ...markdown('docs/').map((name) => `docs/${name}`)];
+  return { config, blocks: pages.flatMap(blocksOf) };
+}
+
+/** What `tsc --init` of TypeScript 5.9 and newer turns on, and the types of Node. */
+const compilerOptions = {
+  target: 'esnext',
+  module: 'nodenext',
+  types: ['node'],
+  strict: true,
+  noUncheckedIndexedAccess: false,
+  exactOptionalPropertyTypes: true,
+  verbatimModuleSyntax: true,
+  isolatedModules: true,
+  noUncheckedSideEffectImports: true,
+  moduleDetection: 'force',
+  skipLibCheck: true,
+  rootDir: '.',
+};
+
+function blocksOf(page: string): Block[] {
+  const lines = readFileSync(new URL(page, root), 'utf8').split('\n');
+  const blocks: Block[] = [];
+  let program: { from: number; to: number } | undefined;
+  for (let from = 0; from < lines.length; from++) {
+    if (!/^\s*```/.test(lines[from])) continue;
+    const to = lines.indexOf('```', from + 1);
+    if (to < 0) throw new Error(`Expected a line \`\`\` after line ${from + 1} of ${page}, got none.`);
+    if (lines[from].trim() === '```ts') {
+      const isProgram = lines[from + 1].startsWith('import ');
+      if (isProgram) program ??= { from, to };
+      const at = `${page}:${from + 1}`;
+      if (program === undefined) throw new Error(`Expected a program above the excerpt at ${at}, got none.`);
+      const { from: first, to: last } = isProgram ? { from, to } : program;
+      // Everything else is left blank, so that line numbers are those of the page.
+      const kept = lines.map((line, i) => ((i > first && i < last) || (i > from && i < to) ? line : ''));
+      if (!isProgram) [kept[from], kept[to]] = ['{', '}'];
+      const file = fileURLToPath(new URL(`${at.replace(/\W/g, '-')}.ts`, folder));
+      writeFileSync(file, kept.slice(0, to + 1).join('\n'));
+      const prints = [...kept.join('\n').matchAll(/console\.log\([^]*?\);(?: \/\/ (.*))?$/gm)].map(([, text]) => text);
+      blocks.push({ at, file, prints });
+    }
+    from = to;
+  }
+  return blocks;
+}
