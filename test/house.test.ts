@@ -9,11 +9,12 @@ const src = fileURLToPath(new URL('../src/', import.meta.url));
 
 /** Folders and root files, lowest first, and what each may import: these, what these import, and itself. */
 const layers: Readonly<Record<string, readonly string[]>> = {
+  'platform.ts': [],
   'errors.ts': [],
   math: [],
   rules: ['math'],
   algorithms: ['math', 'rules', 'errors.ts'],
-  backends: ['math', 'rules', 'errors.ts'],
+  backends: ['math', 'rules', 'errors.ts', 'platform.ts'],
   inputs: ['algorithms', 'backends', 'errors.ts'],
   step: ['inputs', 'algorithms', 'backends'],
   state: ['step', 'inputs'],

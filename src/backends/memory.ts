@@ -1,6 +1,8 @@
 // Byte ranges in CPU or GPU memory, and checks of the caller's memory.
 
 import { list, show, unexpected } from '../errors.js';
+// For its global types.
+import '../platform.js';
 
 /** GPU memory of the caller: a buffer, or a part of one. */
 export type GpuMemory = GPUBuffer | GPUBufferBinding;

@@ -2,6 +2,7 @@
 
 import { gone, isThere } from '../backends/memory.js';
 import { expect, tagOf } from '../errors.js';
+import type { Bytes } from '../platform.js';
 
 const isBytes = (value: unknown): value is Uint8Array => ArrayBuffer.isView(value) && tagOf(value) === 'Uint8Array';
 const isBuffer = (value: unknown): value is ArrayBuffer => tagOf(value) === 'ArrayBuffer';
@@ -21,7 +22,7 @@ export function asBytes(value: unknown, what = 'the bytes', wanted = 'a Uint8Arr
   return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
 
-export function concatenate(first: Uint8Array, rest: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function concatenate(first: Uint8Array, rest: readonly Uint8Array[]): Bytes {
   const all = [first, ...rest];
   const bytes = new Uint8Array(all.reduce((sum, { length }) => sum + length, 0));
   let at = 0;

@@ -9,6 +9,7 @@ import { toFloats } from './floats.js';
 import type { HeaderBounds } from './header.js';
 import { isSlot, readOutline, writeOutline, type CheckpointOptions, type Outline, type Part } from './outline.js';
 import { readFile } from './safetensors.js';
+import type { Bytes } from '../platform.js';
 
 /** The contents of a checkpoint. */
 export interface Checkpoint {
@@ -25,9 +26,7 @@ export interface Checkpoint {
  * Returns the same bytes as `saveCheckpoint`, without an optimizer. Throws an Error if parameters, state dict and
  * shapes are not of the same tensors, and for values that JSON cannot hold.
  */
-export function encodeCheckpoint(
-  checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions,
-): Uint8Array<ArrayBuffer> {
+export function encodeCheckpoint(checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions): Bytes {
   expectArguments(arguments.length, 1, 'encodeCheckpoint');
   expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
   expectKeys(checkpoint, 'a checkpoint', ['params', 'stateDict', 'shapes', 'metadata']);

@@ -2,6 +2,7 @@
 
 import { show, unexpected } from '../errors.js';
 import type { Dtype, Entry } from './header.js';
+import type { Floats } from '../platform.js';
 
 /** Converts the bits of an f16 or bf16. Writes the value to `floats[i]`. `bits` is the same memory. */
 const widen = {
@@ -25,7 +26,7 @@ export function checkFloats(name: string, dtype: Dtype): void {
 }
 
 /** Returns the values of a tensor whose dtype was checked. They are a copy: data in a file may be unaligned. */
-export function toFloats({ dtype, begin, end }: Entry, data: Uint8Array): Float32Array<ArrayBuffer> {
+export function toFloats({ dtype, begin, end }: Entry, data: Uint8Array): Floats {
   const { buffer } = data.slice(begin, end);
   if (dtype === 'F32') return new Float32Array(buffer);
   const write = widen[dtype as keyof typeof widen];

@@ -4,6 +4,7 @@
 import { expect, isCount, ownOf, show, unexpected } from '../errors.js';
 import { JsonReader, writeString } from './json.js';
 import { wrongFile } from './wrong.js';
+import type { Bytes } from '../platform.js';
 
 /** Bits of an element of each dtype of the format. */
 const bitsOf = {
@@ -69,7 +70,7 @@ const COUNTS = `an array of at most ${MOST_DIMENSIONS} whole numbers of at least
 const OFFSETS = 'two whole numbers, the second not less than the first';
 
 /** Writes the length and the header, padded so that the data begin on a multiple of 8. */
-export function writeHeader({ metadata, entries }: Header): Uint8Array<ArrayBuffer> {
+export function writeHeader({ metadata, entries }: Header): Bytes {
   const fields = entries.map((given) => {
     const entry = { ...given, shape: copyShape(given.shape) };
     if (entry.name === METADATA) throw unexpected('the name of a tensor', `any but ${show(METADATA)}`, entry.name);

@@ -8,6 +8,7 @@ import type { StateDict } from '../state/dict.js';
 import { readDict, type SourceDict } from '../state/match.js';
 import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
+import type { Bytes } from '../platform.js';
 
 /** An array of a checkpoint: a parameter, with `param` as its slot, or a slot of its state. */
 export interface Part {
@@ -66,7 +67,7 @@ export function writeOutline<Given extends Part>(
   dict: StateDict,
   given: readonly Given[],
   options: CheckpointOptions,
-): { header: Uint8Array<ArrayBuffer>; parts: readonly Given[] } {
+): { header: Bytes; parts: readonly Given[] } {
   const { shapes = {}, metadata } = readOptions(options);
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));

@@ -13,6 +13,7 @@ import {
   type Header,
   type HeaderBounds,
 } from './header.js';
+import type { Bytes, Floats } from '../platform.js';
 
 /** A tensor of a file. Its bytes are those of the file, little-endian. */
 export interface SafeTensor {
@@ -48,7 +49,7 @@ export function parseSafetensors(
   options: { as: 'f32' },
 ): {
   metadata: ReadonlyMap<string, string>;
-  tensors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  tensors: ReadonlyMap<string, Floats>;
   shapes: ReadonlyMap<string, readonly number[]>;
 };
 export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?: 'f32' | undefined } = {}): unknown {
@@ -78,7 +79,7 @@ export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?:
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,
   metadata: ReadonlyMap<string, string> = new Map(),
-): Uint8Array<ArrayBuffer> {
+): Bytes {
   expectArguments(arguments.length, 2, 'serializeSafetensors');
   checkMap(tensors, 'the tensors');
   checkMap(metadata, 'the metadata');

@@ -9,6 +9,7 @@ import { decode, encodeCheckpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
 import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
 import { readStream, type ByteStream } from './stream.js';
+import type { Bytes } from '../platform.js';
 
 interface Weights extends Pick<Optimizer<unknown>, 'read'> {
   readonly groups: readonly { readonly params: readonly string[] }[];
@@ -23,10 +24,7 @@ export type AnyOptimizer = State & (Weights | { readonly optimizer: Weights });
  * Returns a checkpoint of the optimizer as it is at the call: the bytes of one safetensors file with parameters, state
  * dict and `metadata`. The same training gives the same bytes.
  */
-export async function saveCheckpoint(
-  optimizer: AnyOptimizer,
-  options: CheckpointOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
+export async function saveCheckpoint(optimizer: AnyOptimizer, options: CheckpointOptions = {}): Promise<Bytes> {
   expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
   const given = readOptions(options);

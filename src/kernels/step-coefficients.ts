@@ -8,6 +8,7 @@ import { averageScalars } from '../step/mode.js';
 import { resolveOptions, showOptions } from '../inputs/options.js';
 import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, list, ownOf } from '../errors.js';
 import type { KernelName } from './table.js';
+import type { Floats } from '../platform.js';
 
 export type AlgorithmName = keyof typeof algorithms;
 
@@ -37,11 +38,11 @@ export interface StepCoefficients<Options> {
    * tensor (default true). `isFirst`: whether this is the tensor's first step (default: whether it is the first of
    * all).
    */
-  scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Float32Array<ArrayBuffer>;
+  scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Floats;
   /**
    * For Schedule-Free, returns the scalars of the kernel `extrapolate`, which moves parameters to the average or back.
    */
-  average(toAverage: boolean): Float32Array<ArrayBuffer>;
+  average(toAverage: boolean): Floats;
 }
 
 /**
@@ -74,13 +75,13 @@ export function coefficients<Name extends AlgorithmName>(
     arithmetic.state[key] = saved[key];
   }
 
-  const write = (completed: number, isFirst: boolean, decays: boolean): Float32Array<ArrayBuffer> => {
+  const write = (completed: number, isFirst: boolean, decays: boolean): Floats => {
     const scalars = new Float32Array(rule.scalars.length);
     arithmetic.write(scalars, completed, isFirst, decays);
     return scalars;
   };
   /** The scalars of the current step, computed when it begins: later changes of options apply to the next step. */
-  let current: readonly (readonly Float32Array<ArrayBuffer>[])[] = [];
+  let current: readonly (readonly Floats[])[] = [];
   const made: StepCoefficients<OptionsOf<Name>> = {
     kernel: rule.name as KernelName,
     options: showOptions(algorithm, resolved, {}, '').view as OptionsOf<Name>,

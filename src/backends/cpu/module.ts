@@ -5,9 +5,10 @@ import { gone } from '../memory.js';
 import { expect, show, tagOf } from '../../errors.js';
 import type { Rule } from '../../rules/rule.js';
 import { Unavailable, type WasmSource } from '../backend.js';
+import type { Bytes } from '../../platform.js';
 
 /** Rewrites a module's bytes before they are compiled. */
-type Change = (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>;
+type Change = (bytes: Bytes) => Bytes;
 
 /** Returns the kernel of a rule, or all kernels. */
 type Loader = (rule: string) => WasmSource | Promise<WasmSource>;
@@ -94,7 +95,7 @@ export function checkWasm(value: unknown): asserts value is WasmSource | undefin
   expect(isOne, 'wasm', 'a WebAssembly.Module, or the bytes of one', value);
 }
 
-export function bytesOf(source: BufferSource): Uint8Array<ArrayBuffer> {
+export function bytesOf(source: BufferSource): Bytes {
   try {
     if (!ArrayBuffer.isView(source)) return new Uint8Array(source);
     return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);

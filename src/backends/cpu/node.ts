@@ -1,6 +1,8 @@
 // Node APIs, if present (also in Deno and Bun). Reached without `import`, which would break browser bundles. The types
 // are written here, since the package does not depend on Node's.
 
+import type { Bytes } from '../../platform.js';
+
 interface NodeProcess {
   readonly versions?: { readonly v8?: string };
   readonly execArgv?: readonly string[];
@@ -9,7 +11,7 @@ interface NodeProcess {
 
 /** node:fs. */
 export interface NodeFs {
-  readFileSync(path: URL | string): Uint8Array<ArrayBuffer>;
+  readFileSync(path: URL | string): Bytes;
 }
 
 /** node:v8. */

@@ -1,10 +1,12 @@
 // The import of shared memory, which is all that differs in kernels for threads.
 
+import type { Bytes } from '../../platform.js';
+
 /**
  * Changes the import of the memory to shared memory. Bytes that do not import memory as core.wasm does stay as they
  * are.
  */
-export function importSharedMemory(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+export function importSharedMemory(bytes: Bytes): Bytes {
   const encoder = new TextEncoder();
   const names = [3, ...encoder.encode('env'), 6, ...encoder.encode('memory')];
   // Sections of one import each: a memory (2) of at least 0 pages, or a shared one (3) of 0 to 65536 pages.

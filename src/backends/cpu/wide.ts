@@ -6,6 +6,7 @@ import { bytesOf, checkWasm, isBytes } from './module.js';
 import { nodeProcess, type NodeFs, type NodeV8 } from './node.js';
 import { importSharedMemory } from './shared.js';
 import { expect, expectArguments, expectOptions, ownOf } from '../../errors.js';
+import type { Bytes } from '../../platform.js';
 
 /** The result of `enableWideSimd`. */
 export interface WideSimd {
@@ -62,7 +63,7 @@ export function enableWideSimd(
 }
 
 /** Reads the core.wasm beside this file. */
-function readCore(): Uint8Array<ArrayBuffer> {
+function readCore(): Bytes {
   try {
     const fs = nodeProcess()!.getBuiltinModule!('node:fs') as NodeFs;
     const core = ownAddress().replace(/[^/\\]*$/, 'core.wasm');
@@ -116,7 +117,7 @@ function withFlags<Result>(flags: readonly string[], set: (flag: string) => void
 }
 
 /** Appends a custom section, which has no effect: for bytes that it has compiled before, V8 reuses the code. */
-function tagged(bytes: Uint8Array, tag: string): Uint8Array<ArrayBuffer> {
+function tagged(bytes: Uint8Array, tag: string): Bytes {
   const name = new TextEncoder().encode(tag);
   return Uint8Array.from([...bytes, 0, name.length + 1, name.length, ...name]);
 }

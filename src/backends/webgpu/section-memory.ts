@@ -5,6 +5,7 @@ import { FLOAT, type Arena, type Tensor } from '../layout.js';
 import { checkUnchanged, isFloat32Array, type GpuMemory } from '../memory.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
+import type { Floats } from '../../platform.js';
 
 /** Where an array of a tensor begins. */
 export interface Place {
@@ -114,7 +115,7 @@ export class SectionMemory {
   upload({ buffer, offset }: Place, values: Float32Array): void {
     // Copy shared memory: not every implementation accepts it, and Dawn for Node crashes.
     const own = values.buffer instanceof ArrayBuffer ? values : values.slice();
-    this.#device.queue.writeBuffer(buffer, offset, own as Float32Array<ArrayBuffer>);
+    this.#device.queue.writeBuffer(buffer, offset, own as Floats);
   }
 
   destroy(): void {
