@@ -45,7 +45,10 @@ export async function saveCheckpoint(optimizer: AnyOptimizer, options: Checkpoin
  * copied as a whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. It does
  * not detect that the caller writes to `optimizer.params` or GPU buffers: the file may then mix old and new arrays.
  */
-export function checkpointStream(optimizer: AnyOptimizer, options: CheckpointOptions = {}): ReadableStream<Uint8Array> {
+export function checkpointStream(
+  optimizer: AnyOptimizer,
+  options: CheckpointOptions = {},
+): ReadableStream<Uint8Array> & ByteStream {
   expectArguments(arguments.length, 2, 'checkpointStream');
   checkOptimizer(optimizer, 'lazyStateDict');
   const { dict, params, arrays } = optimizer.lazyStateDict();
