@@ -24,9 +24,8 @@ const assemblyscript = {
     for (const file of kernelFiles) await compile.call(this, file, `build/kernels/${file}.wasm`);
   },
   resolveId(source) {
-    if (source.endsWith('assembly?late')) return `${assembly}?late`;
-    if (source.endsWith('assembly?hex')) return `${assembly}?hex`;
-    return source.startsWith(assembly) ? source : null;
+    const [, file] = /\bassembly((?:\/\w+)?\?(?:late|hex))$/.exec(source) ?? [];
+    return file === undefined ? null : `${assembly}${file}`;
   },
   async load(id) {
     if (!id.startsWith(assembly)) return null;
@@ -91,6 +90,8 @@ const chunks = {
   'lookahead-state': /^src\/averages\/lookahead-state/,
   averages: /^src\/averages/,
   calibration: /^src\/backends\/calibration/,
+  f32: /^src\/math\/f32/,
+  extrapolate: /^src\/rules\/extrapolate/,
   reference: /^src\/(backends\/cpu\/reference|rules\/(?!scalars|table|rule\.))/,
   threads: /^src\/backends\/cpu\/threads/,
   wide: /^src\/backends\/cpu\/wide/,
@@ -98,10 +99,11 @@ const chunks = {
   'gpu-memory': /^src\/backends\/webgpu\/(locate|buffers)/,
   wgsl: /wgsl\/|^src\/backends\/webgpu\/shaders/,
   webgpu: /^src\/backends\/webgpu/,
-  f32: /^src\/math\/f32/,
   'kernels-shared': /^src\/kernels/,
+  'sync-shared': /^src\/(sync|backends\/cpu\/now)\./,
   state: /^src\/(algorithms\/schedule-state|state\/(?!dict|lazy|save\.))/,
   edge: /^src\/entries\/edge\.js/,
+  'index-shared': /^src\/index/,
   body: /^src\/(?!entries)/,
 };
 
@@ -124,6 +126,10 @@ export default [
       'kernels-workerd': 'build/src/entries/kernels-workerd.js',
       'kernels-edge-light': 'build/src/entries/kernels-edge-light.js',
       'kernels-fastly': 'build/src/entries/kernels-fastly.js',
+      sync: 'build/src/entries/sync.js',
+      'sync-workerd': 'build/src/entries/sync-workerd.js',
+      'sync-edge-light': 'build/src/entries/sync-edge-light.js',
+      'sync-fastly': 'build/src/entries/sync-fastly.js',
     },
     // The runtime loads these from the entry's folder.
     external: ['./core.wasm', './core.wasm?module'],

@@ -10,6 +10,11 @@ declare module '*assembly?hex' {
   export const hex: Readonly<Record<string, string>>;
 }
 
+declare module '*?hex' {
+  /** The compiled kernels of a file of assembly/. */
+  export const hex: string;
+}
+
 declare module '*.wasm' {
   /** Compiled by the runtime. */
   const module: WebAssembly.Module;

@@ -1,15 +1,14 @@
-// Makes the public function of each algorithm, such as `adamw`, which creates optimizers.
+// Makes the public function of each algorithm, such as `adamw`, which creates optimizers: for `twinstep` and
+// `twinstep/webgpu`, and at once for `twinstep/sync`.
 
 import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorithm.js';
-import type { WasmSource } from './backends/backend.js';
-import { checkWasm, keep } from './backends/cpu/module.js';
-import { choose, readWanted, type Wanted } from './backends/index.js';
-import { gpuMemory, loadedFor } from './backends/lazy.js';
+import type { Chosen, Request, Wanted, WasmSource } from './backends/backend.js';
+import type { ReadWanted } from './backends/wanted.js';
+import { locateArray, type GpuMemory, type Locate } from './backends/memory.js';
 import { nothing, readGroups, type Params } from './inputs/groups.js';
-import { locateArray, type GpuMemory } from './backends/memory.js';
 import { Optimizer } from './optimizer.js';
 import type { Modes } from './step/state.js';
-import { expect, expectArguments, isCount, isRecord, ownOf } from './errors.js';
+import { expect, expectArguments, isCount, isRecord, ownOf, show, unexpected } from './errors.js';
 
 /** Options of the optimizer as a whole. */
 export interface MachineOptions {
@@ -62,50 +61,130 @@ export interface Create<Options extends GroupOptions> {
   ): Promise<Optimizer<Float32Array | GPUBufferBinding, Options>>;
 }
 
+/** Options of the optimizer as a whole, for `twinstep/sync`. */
+export interface SyncOptions extends Pick<MachineOptions, 'keepGrads' | 'wasm'> {
+  /** The backend that runs the steps. 'auto': WebAssembly, or where it cannot be compiled the reference. */
+  backend?: 'auto' | 'wasm' | 'reference';
+}
+
+/** Creates an optimizer at once, and copies Float32Arrays into its memory. */
+export type CreateSync<Options extends GroupOptions> = (
+  params: Params<Float32Array, Options>,
+  options?: Partial<Options> & SyncOptions,
+) => Optimizer<Float32Array, Options>;
+
 /** Upper bound, to catch typos. */
 const MOST_THREADS = 256;
 
+/** What an entry of the package can do. `Result` is a promise, except for `twinstep/sync`. */
+interface Entry<Result> {
+  /** Checks the option `backend`. */
+  readonly readWanted: ReadWanted;
+  /** Throws for options that the entry lacks. */
+  readonly refuse?: (options: Readonly<Record<string, unknown>>) => void;
+  /** Returns a copy of the option `wasm`. Throws if it is not WebAssembly. */
+  readonly readWasm?: (value: unknown) => WasmSource | undefined;
+  /** Opens the backend. */
+  open(request: Request, wanted: Wanted): Result;
+}
+
+/** Groups and tensors, located. */
+type Described = ReturnType<ReturnType<typeof readGroups>['describe']>;
+
+/** An entry that creates optimizers asynchronously. */
+export interface AsyncEntry extends Entry<Promise<Chosen>> {
+  /** Returns the function that locates parameters other than arrays, for the function `caller` of the package. */
+  locator(caller: string): Locate | Promise<Locate>;
+}
+
+/** An entry that creates optimizers at once. */
+export interface SyncEntry extends Entry<Chosen> {
+  readonly locate: Locate;
+}
+
 /** Returns the public function of an algorithm. Pass `modes` for an algorithm that has an `average`. */
-export function creator<Options extends GroupOptions>(definition: Algorithm<Options>, modes?: Modes): Create<Options> {
+export function creator<Options extends GroupOptions>(
+  definition: Algorithm<Options>,
+  entry: AsyncEntry,
+  modes?: Modes,
+): Create<Options> {
   const algorithm = ownOf(definition) as unknown as AnyAlgorithm;
   async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
     expectArguments(arguments.length, 2, algorithm.name);
-    expect(isRecord(options), 'options', 'a record', options);
-    const {
-      backend = 'auto',
-      device,
-      wasm: source,
-      keepGrads = true,
-      threads = 1,
-      ...rest
-    } = ownOf(options) as Record<string, unknown> & MachineOptions;
-    const wanted = readWanted(backend);
-    expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
-    checkWasm(source);
-    const wasm = source && keep(source);
-    expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
-    const isInRange = isCount(threads, 1) && threads <= MOST_THREADS;
-    expect(isInRange, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
-
-    // Groups that are added later use these options, too: hence copies of arrays.
-    const common = Object.fromEntries(
-      Object.entries(rest).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
-    );
-    const read = readGroups(algorithm, params, common, nothing);
-    // The code that recognizes GPU buffers is loaded late.
-    const locate = read.hasOnlyArrays ? locateArray : (await loadedFor(algorithm.name, gpuMemory)).locate;
-    const { specs, added } = read.describe(locate);
-    const opened = await choose({ ...added, device, wasm, keepGrads, threads }, wanted);
-    try {
-      const setup = { algorithm, modes, common, memory: added.memory, keepGrads, wasm, ...opened };
-      return new Optimizer<unknown, Options>(setup, specs);
-    } catch (error) {
-      opened.backend.dispose();
-      throw error;
-    }
+    const { hasOnlyArrays, describe, open, make } = prepare(algorithm, modes, entry, params, options);
+    const described = describe(hasOnlyArrays ? locateArray : await entry.locator(algorithm.name));
+    return make(described, await open(described));
   }
   return create as Create<Options>;
 }
+
+/** Returns the same that creates optimizers at once. */
+export function syncCreator<Options extends GroupOptions>(
+  definition: Algorithm<Options>,
+  entry: SyncEntry,
+  modes?: Modes,
+): CreateSync<Options> {
+  const algorithm = ownOf(definition) as unknown as AnyAlgorithm;
+  return function create(params, options = {}) {
+    expectArguments(arguments.length, 2, algorithm.name);
+    const { describe, open, make } = prepare(algorithm, modes, entry, params, options);
+    const described = describe(entry.locate);
+    return make(described, open(described));
+  };
+}
+
+/** Reads and checks the arguments of a creation. Returns its steps: to locate the tensors, open the backend, and make. */
+function prepare<Result>(
+  algorithm: AnyAlgorithm,
+  modes: Modes | undefined,
+  entry: Entry<Result>,
+  params: unknown,
+  options: unknown,
+) {
+  expect(isRecord(options), 'options', 'a record', options);
+  const own = ownOf(options) as Record<string, unknown> & MachineOptions;
+  entry.refuse?.(own);
+  const { backend, device, wasm: source, keepGrads = true, threads = 1, ...rest } = own;
+  const wanted = entry.readWanted(backend);
+  expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
+  const wasm = entry.readWasm?.(source);
+  expect(typeof keepGrads === 'boolean', 'keepGrads', 'true or false', keepGrads);
+  const isInRange = isCount(threads, 1) && threads <= MOST_THREADS;
+  expect(isInRange, 'threads', `a whole number from 1 to ${MOST_THREADS}`, threads);
+
+  // Groups that are added later use these options, too: hence copies of arrays.
+  const common = Object.fromEntries(
+    Object.entries(rest).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
+  );
+  return {
+    ...readGroups(algorithm, params, common, nothing),
+    open: ({ added }: Described) => entry.open({ ...added, device, wasm, keepGrads, threads }, wanted),
+    make<Shown, Options extends GroupOptions>({ specs, added }: Described, opened: Chosen): Optimizer<Shown, Options> {
+      const setup = { algorithm, modes, common, memory: added.memory, keepGrads, wasm, ...opened };
+      try {
+        return new Optimizer<Shown, Options>(setup, specs);
+      } catch (error) {
+        opened.backend.dispose();
+        throw error;
+      }
+    },
+  };
+}
+
+/**
+ * Returns a function that throws for options that `twinstep` has and an entry lacks. `accepted` has the values that the
+ * entry accepts.
+ */
+export const refuseBut =
+  (entry: string, accepted: Readonly<Record<string, readonly unknown[]>>) =>
+  (options: Readonly<Record<string, unknown>>): void => {
+    for (const [name, values] of Object.entries(accepted)) {
+      const value = options[name];
+      if (value === undefined || values.includes(value)) continue;
+      const wanted = [...values.map(show), 'absent'].join(' or ');
+      throw unexpected(name, `${wanted} in ${entry} (\`twinstep\` accepts others)`, value);
+    }
+  };
 
 const isDevice = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && 'createBindGroup' in value && 'queue' in value;

@@ -2,8 +2,7 @@
 
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './inputs/assignments.js';
-import { DISPOSED } from './backends/backend.js';
-import type { Choice } from './backends/index.js';
+import { DISPOSED, type Choice } from './backends/backend.js';
 import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
 import type { GroupSpec, ParamGroup, Tensors } from './inputs/groups.js';
 import type { GpuMemory } from './backends/memory.js';

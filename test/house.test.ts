@@ -22,10 +22,11 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'create.ts': ['optimizer.ts', 'inputs'],
   averages: ['create.ts', 'optimizer.ts', 'state'],
   'index.ts': ['averages', 'create.ts'],
+  'sync.ts': ['averages', 'create.ts'],
   schedules: ['algorithms', 'math', 'errors.ts'],
   checkpoint: ['optimizer.ts', 'state', 'errors.ts'],
   kernels: ['step', 'backends', 'algorithms'],
-  entries: ['index.ts', 'kernels', 'state', 'backends'],
+  entries: ['index.ts', 'sync.ts', 'kernels', 'state', 'backends'],
 };
 
 /** The layer of a file: its folder, or the file itself at the root. */

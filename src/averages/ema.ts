@@ -1,9 +1,8 @@
 // Averages the weights of an optimizer. An average is itself an optimizer, whose gradients are those weights.
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
-import * as algorithms from '../algorithms/index.js';
 import type { EmaOptions } from '../algorithms/index.js';
-import { creator, type MachineOptions } from '../create.js';
+import type { Create, CreateSync, MachineOptions } from '../create.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, isRecord, show } from '../errors.js';
 
@@ -13,19 +12,46 @@ export type Memory = Float32Array | GPUBufferBinding;
 /** Options that an average takes from its optimizer, or does not have. */
 const unavailable = ['backend', 'device', 'keepGrads', 'threads', 'wasm'] as const;
 
-const createEma = /* @__PURE__ */ creator(algorithms.ema);
-
-/**
- * Creates an exponential moving average of the weights of `optimizer`, on the same backend. It starts as a copy of
- * them; `average.step(optimizer.params)` updates it. Get its weights from `average.params` or `read`; save and load it
- * like any optimizer, also in checkpoints. It can outlive the optimizer, runs on one thread and keeps no gradients.
- * Rejects with an Error for a `decay` that is not as documented, and for options of the backend.
- */
-export async function ema<Shown extends Memory, Options extends GroupOptions>(
+/** `ema` of an entry. */
+export type Ema = <Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
-  options: Partial<EmaOptions> = {},
-): Promise<Optimizer<Shown, EmaOptions>> {
-  expectArguments(arguments.length, 2, 'ema');
+  options?: Partial<EmaOptions>,
+) => Promise<Optimizer<Shown, EmaOptions>>;
+
+/** `ema` of `twinstep/sync`. */
+export type EmaSync = <Options extends GroupOptions>(
+  optimizer: Optimizer<Float32Array, Options>,
+  options?: Partial<EmaOptions>,
+) => Optimizer<Float32Array, EmaOptions>;
+
+/** Returns the public function `ema`. `create` creates the optimizer that is the average. */
+export function emaBy(create: Create<EmaOptions>): Ema {
+  return async function ema(optimizer, options = {}) {
+    const given = readOptions(arguments.length, optimizer, options);
+    const names = Object.keys(optimizer.params);
+    const copies = await Promise.all(names.map((name) => optimizer.read(name)));
+    const average = await create(Object.fromEntries(names.map((name, i) => [name, copies[i]])), given as never);
+    return average as never;
+  };
+}
+
+/** Returns the same at once, for optimizers on the CPU. */
+export function syncEmaBy(create: CreateSync<EmaOptions>): EmaSync {
+  return function ema(optimizer, options = {}) {
+    const given = readOptions(arguments.length, optimizer, options);
+    const { device } = optimizer;
+    expect(device === undefined, 'the optimizer of ema', 'on the CPU (`twinstep` has ema for GPUs)', device);
+    return create(optimizer.params, given as never);
+  };
+}
+
+/** Checks the arguments of `ema`. Returns the options of its optimizer. */
+function readOptions(
+  count: number,
+  optimizer: Optimizer<Memory, GroupOptions>,
+  options: Partial<EmaOptions>,
+): Partial<EmaOptions> & MachineOptions {
+  expectArguments(count, 2, 'ema');
   checkOptimizer(optimizer, 'ema');
   expect(isRecord(options), 'the options of ema', 'a record', options);
   const given = unavailable.find((option) => Object.hasOwn(options, option));
@@ -35,17 +61,7 @@ export async function ema<Shown extends Memory, Options extends GroupOptions>(
   }
   const { backend, wasm } = Optimizer.stateOf(optimizer);
   const { device } = backend;
-  const names = Object.keys(optimizer.params);
-  const copies = await Promise.all(names.map((name) => optimizer.read(name)));
-  const params = Object.fromEntries(names.map((name, i) => [name, copies[i]]));
-  const average = await createEma(params, {
-    ...options,
-    backend: optimizer.backend.name,
-    device,
-    wasm,
-    keepGrads: false,
-  });
-  return average as Optimizer<unknown, EmaOptions> as Optimizer<Shown, EmaOptions>;
+  return { ...options, backend: optimizer.backend.name, device, wasm, keepGrads: false };
 }
 
 export function checkOptimizer(value: unknown, method: string): void {

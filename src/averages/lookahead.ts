@@ -3,7 +3,7 @@
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
 import { refuseAssignments } from '../inputs/assignments.js';
-import { checkOptimizer, ema, type Memory } from './ema.js';
+import { checkOptimizer, type Ema, type EmaSync, type Memory } from './ema.js';
 import type { Gradients } from '../step/gradients.js';
 import type { Tensors } from '../inputs/groups.js';
 import { Optimizer } from '../optimizer.js';
@@ -25,18 +25,43 @@ export interface LookaheadOptions {
   alpha?: number;
 }
 
-/**
- * Creates a Lookahead (arXiv 1907.08610) over an optimizer that keeps no average itself. After every `k` completed
- * steps, the slow weights move by `alpha` towards the optimizer's weights, which are then set to them; its moments
- * stay. Step, save and load the Lookahead instead of the optimizer; use `lookahead.optimizer` for everything else, such
- * as adding and removing tensors. Frozen tensors do not change. On the GPU, the caller's buffers need COPY_SRC and
- * COPY_DST usage. Throws an Error for arguments that are not as documented.
- */
-export async function lookahead<Shown extends Memory, Options extends GroupOptions>(
+/** `lookahead` of an entry. */
+export type CreateLookahead = <Shown extends Memory, Options extends GroupOptions>(
   optimizer: Optimizer<Shown, Options>,
-  options: LookaheadOptions = {},
-): Promise<Lookahead<Shown, Options>> {
-  expectArguments(arguments.length, 2, 'lookahead');
+  options?: LookaheadOptions,
+) => Promise<Lookahead<Shown, Options>>;
+
+/** `lookahead` of `twinstep/sync`. */
+export type CreateLookaheadSync = <Options extends GroupOptions>(
+  optimizer: Optimizer<Float32Array, Options>,
+  options?: LookaheadOptions,
+) => Lookahead<Float32Array, Options>;
+
+/** Returns the public function `lookahead`. `ema` creates the slow weights. */
+export function lookaheadBy(ema: Ema): CreateLookahead {
+  return async function lookahead(optimizer, options = {}) {
+    const { k, alpha } = readOptions(arguments.length, optimizer, options);
+    const late = await loadedFor('lookahead', lateLookahead);
+    for (const [name, param] of Object.entries(optimizer.params)) late.checkUsages(name, param);
+    return new Lookahead(late, optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
+  };
+}
+
+/** Returns the same at once, with `late`, the code of its state. */
+export function syncLookaheadBy(ema: EmaSync, late: Late): CreateLookaheadSync {
+  return function lookahead(optimizer, options = {}) {
+    const { k, alpha } = readOptions(arguments.length, optimizer, options);
+    return new Lookahead(late, optimizer, ema(optimizer, { decay: () => 1 - alpha }), k);
+  };
+}
+
+/** Checks the arguments of `lookahead`. Returns its options. */
+function readOptions(
+  count: number,
+  optimizer: Optimizer<Memory, GroupOptions>,
+  options: LookaheadOptions,
+): Required<LookaheadOptions> {
+  expectArguments(count, 2, 'lookahead');
   checkOptimizer(optimizer, 'lookahead');
   expectOptions(options, 'lookahead', ['k', 'alpha']);
   const { k = 5, alpha = 0.5 } = ownOf<LookaheadOptions>(options);
@@ -45,9 +70,7 @@ export async function lookahead<Shown extends Memory, Options extends GroupOptio
   expect(isFraction, 'alpha', 'a number of at least 2^-53 and at most 1', alpha);
   const isAverage = optimizer.groups.some((group) => Object.hasOwn(group, 'trainMode'));
   expect(!isAverage, 'the optimizer', 'one without an average of its own', 'Schedule-Free');
-  const late = await loadedFor('lookahead', lateLookahead);
-  for (const [name, param] of Object.entries(optimizer.params)) late.checkUsages(name, param);
-  return new Lookahead(late, optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
+  return { k, alpha };
 }
 
 export class Lookahead<Shown extends Memory, Options extends GroupOptions> {

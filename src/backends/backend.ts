@@ -10,6 +10,24 @@ export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 
+/**
+ * The option `backend`: a name, a list of names for the first that can run, 'auto' for the first that works with the
+ * parameters' memory, or 'fastest'.
+ */
+export type Wanted = BackendName | 'auto' | 'fastest' | readonly BackendName[];
+
+/** The backend that runs an optimizer, and the reason as sentences. */
+export interface Choice {
+  readonly name: BackendName;
+  readonly reason: string;
+}
+
+/** An open backend, and why it was chosen. */
+export interface Chosen {
+  readonly backend: Backend;
+  readonly choice: Choice;
+}
+
 /** An array of a tensor: 'param', 'grad', or a slot. */
 export interface ArrayOf {
   readonly section: number;

@@ -1,10 +1,10 @@
 // The backends, best first, and the choice between them.
 
-import { reasonOf, Unavailable, type Backend, type BackendName, type Request } from './backend.js';
+import { reasonOf, Unavailable, type BackendName, type Chosen, type Request, type Wanted } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import { calibration, loaded, reference, webgpu } from './lazy.js';
 import { openWasm } from './cpu/wasm.js';
-import { expect } from '../errors.js';
+import { wantedReader } from './wanted.js';
 
 const backends: readonly Candidate[] = [
   { name: 'webgpu', title: 'WebGPU', open: async (request) => (await loaded(webgpu)).openWebGPU(request) },
@@ -16,36 +16,7 @@ const backends: readonly Candidate[] = [
   },
 ];
 
-/**
- * The option `backend`: a name, a list of names for the first that can run, 'auto' for the first that works with the
- * parameters' memory, or 'fastest'.
- */
-export type Wanted = BackendName | 'auto' | 'fastest' | readonly BackendName[];
-
-/** Checks the option `backend`. Returns a copy of a list, since the caller may change it while code is loaded. */
-export function readWanted(wanted: unknown): Wanted {
-  const known: readonly unknown[] = backends.map(({ name }) => name);
-  if (!Array.isArray(wanted)) {
-    const names = ['auto', 'fastest', ...known];
-    expect(names.includes(wanted), 'backend', `one of ${names.join(', ')}, or a list of backends`, wanted);
-    return wanted as Wanted;
-  }
-  expect(wanted.length > 0, 'backend', 'a name, or a list of at least one', wanted);
-  const names: unknown[] = [];
-  for (let i = 0; i < wanted.length; i++) {
-    const name: unknown = wanted[i];
-    expect(known.includes(name), `backend[${i}]`, `one of ${known.join(', ')}`, name);
-    expect(!names.includes(name), `backend[${i}]`, 'another backend than those before it', name);
-    names.push(name);
-  }
-  return names as BackendName[];
-}
-
-/** The backend that runs an optimizer, and the reason as sentences. */
-export interface Choice {
-  readonly name: BackendName;
-  readonly reason: string;
-}
+export const readWanted = /* @__PURE__ */ wantedReader(['auto', 'fastest'], ['webgpu', 'wasm', 'reference']);
 
 /** Returns the backends to try, in order. */
 async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking> {
@@ -73,7 +44,7 @@ async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking>
 }
 
 /** Opens the first backend that works. Throws an Error with all reasons if none does. */
-export async function choose(request: Request, wanted: Wanted): Promise<{ backend: Backend; choice: Choice }> {
+export async function choose(request: Request, wanted: Wanted): Promise<Chosen> {
   const { order, cause, obstacles: before } = await candidatesFor(request, wanted);
   const obstacles = [...before];
   for (const { name, title, open } of order) {

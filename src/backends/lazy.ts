@@ -6,7 +6,8 @@ import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import type { Machine } from './cpu/machine.js';
 import type { Locate } from './memory.js';
-import type { Arrays, Rule } from '../rules/rule.js';
+import type { Update } from '../rules/rule.js';
+import type * as rules from '../rules/table.js';
 
 /** Code that may be loaded already, and the function that loads it. */
 export interface Lazy<Code> {
@@ -14,10 +15,15 @@ export interface Lazy<Code> {
   load: (() => Promise<Code>) | undefined;
 }
 
-export const reference: Lazy<{
-  openReference(request: Request): Promise<Backend>;
-  apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void;
-}> = { code: undefined, load: undefined };
+export const reference: Lazy<{ openReference(request: Request): Promise<Backend> }> = {
+  code: undefined,
+  load: undefined,
+};
+/** Computes Schedule-Free's average. */
+export const extrapolation: Lazy<{ extrapolate: Update<typeof rules.extrapolate> }> = {
+  code: undefined,
+  load: undefined,
+};
 export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = { code: undefined, load: undefined };
 /** Recognizes GPU buffers. */
 export const gpuMemory: Lazy<{ locate: Locate }> = { code: undefined, load: undefined };

@@ -50,14 +50,19 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
 /** Returns the byte range of `memory`. Throws an Error about `role` and `name` if it is not memory. */
 export type Locate = (memory: unknown, role: 'parameter' | 'gradient', name: string) => ByteRange;
 
-/** Returns the byte range of a Float32Array. Throws if `memory` is something else, or has lost its memory. */
-export const locateArray: Locate = (memory, role, name) => {
-  if (!isFloat32Array(memory)) {
-    throw unexpected(`${role} ${show(name)}`, 'a Float32Array, a GPUBuffer or a GPUBufferBinding', memory);
-  }
-  checkThere(memory, role, name);
-  return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
-};
+/**
+ * Returns a function that returns the byte range of a Float32Array. It throws for other memory, of which `wanted` are
+ * the kinds that are accepted, and for an array that has lost its memory.
+ */
+export const arrayLocator =
+  (wanted: string): Locate =>
+  (memory, role, name) => {
+    if (!isFloat32Array(memory)) throw unexpected(`${role} ${show(name)}`, wanted, memory);
+    checkThere(memory, role, name);
+    return { kind: 'CPU', buffer: memory.buffer, offset: memory.byteOffset, bytes: memory.byteLength };
+  };
+
+export const locateArray = /* @__PURE__ */ arrayLocator('a Float32Array, a GPUBuffer or a GPUBufferBinding');
 
 const overlap = (a: ByteRange, b: ByteRange): boolean =>
   a.buffer === b.buffer && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;

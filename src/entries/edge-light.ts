@@ -2,7 +2,8 @@
 
 import core from './core.wasm?module';
 import { provideKernels } from '../backends/cpu/module.js';
+import './edge.js';
 
 provideKernels(() => core);
 
-export * from './edge.js';
+export * from '../index.js';

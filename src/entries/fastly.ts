@@ -1,3 +1,5 @@
 // The entry of Fastly Compute, which cannot compile WebAssembly: the reference runs there.
 
-export * from './edge.js';
+import './edge.js';
+
+export * from '../index.js';

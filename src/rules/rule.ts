@@ -24,6 +24,9 @@ export type Update<R> =
     ? (from: number, to: number, arrays: Arrays<Slot>, scalars: Readonly<Record<Scalar, number>>) => void
     : never;
 
+/** The update of a rule that is known only at run time. */
+export type AnyUpdate = (from: number, to: number, arrays: never, scalars: never) => void;
+
 /** The scalars of a rule by name, which `prepare` sets. */
 export type ScalarsOf<R> = R extends Rule<infer Scalar, infer _Slot> ? Record<Scalar, number> : never;
 

@@ -2,9 +2,7 @@
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
-import { arraysOf } from '../backends/layout.js';
-import { loadedFor, reference } from '../backends/lazy.js';
-import type { Arrays } from '../rules/rule.js';
+import { extrapolation, loadedFor } from '../backends/lazy.js';
 import type { Group } from './group.js';
 import { awaitRead, type Modes, type OptimizerState } from './state.js';
 
@@ -51,14 +49,14 @@ async function readAverage(state: OptimizerState, { group: index, section, tenso
   const group = state.groups[index];
   // In eval mode, and before its first step, the parameter is the average.
   const isAverage = !group.isTraining || tensor.step === 0;
-  const names = isAverage ? ['param'] : arraysOf(rule);
-  const scalars = averageScalars(algorithm, group.spec.options, true);
-  const values = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
+  const names = isAverage ? ['param'] : ['param', ...rule.slots];
+  const { weight } = averageScalars(algorithm, group.spec.options, true);
+  const [param, z] = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
   if (!isAverage) {
-    const { apply } = await loadedFor('read', reference);
-    apply(rule, Object.fromEntries(names.map((array, i) => [array, values[i]])) as Arrays, scalars);
+    const { extrapolate } = await loadedFor('read', extrapolation);
+    extrapolate(0, param.length, { param, z, grad: param }, { weight: Math.fround(weight) });
   }
-  return values[0];
+  return param;
 }
 
 /** Passed to `creator` for the algorithms that have these modes. */

@@ -34,6 +34,13 @@ export async function openCpu(request: Request, machine: Machine): Promise<Backe
   return backend;
 }
 
+/** The same at once, on a machine without threads that has loaded the kernels of the request. */
+export function openLoaded(request: Request, machine: Machine): Backend {
+  const backend = new CpuBackend(ownOf(machine), request.keepGrads);
+  backend.place(request).take();
+  return backend;
+}
+
 /** The own gradient of a tensor without memory for it. */
 const none = /* @__PURE__ */ new Float32Array(0);
 
@@ -80,6 +87,12 @@ class CpuBackend implements Backend {
     const { sections, memory } = added;
     if (memory === 'GPU') throw new Unavailable('the parameters are in GPU buffers');
     await this.#machine.load?.(sections.flatMap(({ rules }) => rules));
+    return this.place(added);
+  }
+
+  /** Does the same at once, if the kernels are loaded. */
+  place(added: NewTensors): Extension {
+    const { sections } = added;
     const { placed, take, drop } = this.#buffers.place(added);
     return {
       take: () => {

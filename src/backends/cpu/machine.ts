@@ -21,7 +21,7 @@ export interface Machine {
   /** A sentence to add to the reason for the choice of the backend, if any. */
   readonly remark?: string;
   /** Loads the kernels of rules. */
-  load?(rules: readonly Rule[]): Promise<void>;
+  load?(rules: readonly Rule[]): Promise<void> | void;
   /** Allocates a zeroed buffer of at least `bytes`. Throws Unavailable if it cannot. */
   open(bytes: number): Opened;
   /** Removes the kernels on a buffer, so that it can be freed. */

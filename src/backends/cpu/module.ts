@@ -44,7 +44,7 @@ export interface Modules {
   /** Whether they import shared memory. */
   readonly shared: boolean;
   /** Loads and compiles the kernels of rules, unless they are compiled. */
-  load(rules: readonly Rule[]): Promise<void>;
+  load(rules: readonly Rule[]): Promise<void> | void;
   /** Returns the module with the kernel of a rule that was loaded. */
   of(rule: Rule): WebAssembly.Module;
 }
@@ -61,6 +61,19 @@ export function modulesOf(own: WasmSource | undefined, shareMemory?: Change): Mo
     async load(rules) {
       const missing = [...new Set(rules.map(({ name }) => name))].filter((name) => !modules.has(name));
       await Promise.all(missing.map(async (name) => compileKernel(name, await loadKernel(name), shareMemory)));
+    },
+    of: ({ name }) => modules.get(name)!,
+  };
+}
+
+/** Returns the caller's own module, or modules that are compiled at once from the kernels of rules, as hex. */
+export function modulesNow(own: WasmSource | undefined, hexOf: (rule: string) => string): Modules {
+  if (own !== undefined) return modulesOf(own);
+  const modules = compiledBy(undefined);
+  return {
+    shared: false,
+    load(rules) {
+      for (const { name } of rules) if (!modules.has(name)) compileKernel(name, bytesOfHex(hexOf(name)));
     },
     of: ({ name }) => modules.get(name)!,
   };
@@ -86,8 +99,13 @@ function importsShared(module: WebAssembly.Module): boolean {
 }
 
 /** Returns a copy of bytes, since the caller may change them later; a compiled module is returned itself. */
-export const keep = (source: WasmSource): WasmSource =>
-  isModule(source) ? source : bytesOf(source as BufferSource).slice();
+const keep = (source: WasmSource): WasmSource => (isModule(source) ? source : bytesOf(source as BufferSource).slice());
+
+/** Returns what the option `wasm` has, copied if it is bytes. Throws unless it is undefined, a module or the bytes of one. */
+export function readWasm(value: unknown): WasmSource | undefined {
+  checkWasm(value);
+  return value && keep(value);
+}
 
 /** Throws unless `value` is undefined, a module (of any realm) or the bytes of one. */
 export function checkWasm(value: unknown): asserts value is WasmSource | undefined {

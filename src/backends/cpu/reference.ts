@@ -3,16 +3,19 @@
 
 import { arraysOf, elements } from '../layout.js';
 import * as updates from '../../rules/index.js';
-import type { Arrays, Rule, Update } from '../../rules/rule.js';
+import type { Arrays, Rule, AnyUpdate, Update } from '../../rules/rule.js';
 import { scalarsOf } from '../../rules/scalars.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { openCpu } from './cpu.js';
-import type { Machine } from './machine.js';
+import type { Machine, Opened } from './machine.js';
 
-/** Returns the update function of a rule. */
-const updateOf = ({ name }: Rule): Update<Rule> => (updates as unknown as Record<string, Update<Rule>>)[name];
+/** Returns a machine that runs the updates of rules. */
+export const referenceMachine = (updateOf: (rule: string) => AnyUpdate): Machine => ({
+  threads: 1,
+  open: (bytes) => open(bytes, updateOf),
+});
 
-const open: Machine['open'] = (bytes) => {
+function open(bytes: number, updateOf: (rule: string) => AnyUpdate): Opened {
   const buffer = allocate(bytes);
   const floats = new Float32Array(buffer);
   return {
@@ -23,7 +26,7 @@ const open: Machine['open'] = (bytes) => {
       const whole = views(rule, (name) => view(name, 0, size));
       // If gradients are not kept, a gradient has another offset than its tensor. So each tensor has views of its own.
       const single = new Map<number, Arrays>();
-      const update = updateOf(rule);
+      const update = updateOf(rule.name) as Update<Rule>;
       const { byName, values } = scalarsOf(rule);
       return (scalars, start, length, grad) => {
         for (let k = 0; k < values.length; k++) values[k] = floats[elements(scalars) + k];
@@ -37,7 +40,7 @@ const open: Machine['open'] = (bytes) => {
       };
     },
   };
-};
+}
 
 const views = (rule: Rule, view: (name: string) => Float32Array): Arrays =>
   Object.fromEntries(arraysOf(rule).map((name) => [name, view(name)])) as Arrays;
@@ -60,10 +63,8 @@ function allocate(bytes: number): ArrayBuffer {
   }
 }
 
-export const openReference = (request: Request): Promise<Backend> => openCpu(request, { open, threads: 1 });
-
-/** Runs a rule over whole arrays, in place. Rounds the scalars to f32, as kernels do. */
-export function apply(rule: Rule, arrays: Arrays, scalars: Readonly<Record<string, number>>): void {
-  const by = Object.fromEntries(rule.scalars.map((name) => [name, Math.fround(scalars[name])]));
-  updateOf(rule)(0, arrays.param.length, arrays, by);
-}
+export const openReference = (request: Request): Promise<Backend> =>
+  openCpu(
+    request,
+    referenceMachine((rule) => (updates as Readonly<Record<string, AnyUpdate>>)[rule]),
+  );
