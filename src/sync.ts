@@ -55,40 +55,123 @@ const schedulefree_adamw = { hex: scheduleFreeAdamwHex, update: rules.schedulefr
 const innerMomentum = { hex: innerMomentumHex, update: rules.schedulefree_adamw_inner };
 const schedulefree_sgd = { hex: scheduleFreeSgdHex, update: rules.schedulefree_sgd };
 
-/** Creates an optimizer that runs Adam: `adam` of `twinstep`, at once and on the CPU. */
+/**
+ * Creates an optimizer that runs Adam, as `adam` of `twinstep` does, but at once and on the CPU. Where WebAssembly cannot
+ * be compiled, plain JavaScript runs, as `optimizer.backend` says.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `adam`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer. What is a promise in `twinstep` after creation is one here, too.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = adam({ w: new Float32Array([1, 2, 3]) }, { lr: 0.01 });
+ */
 export const adam = /* @__PURE__ */ create(algorithms.adam, adamKernels);
 
-/** Creates an optimizer that runs AdamW: `adamw` of `twinstep`, at once and on the CPU. */
+/**
+ * Creates an optimizer that runs AdamW. Otherwise as `adam`.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `adamw` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = adamw({ w: new Float32Array([1, 2, 3]) }, { weightDecay: 0.1 });
+ */
 export const adamw = /* @__PURE__ */ create(algorithms.adamw, adamKernels);
 
+/**
+ * Creates an optimizer that runs Schedule-Free AdamW. Otherwise as `adam`.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `adamwScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer, in train mode.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = adamwScheduleFree({ w: new Float32Array([1, 2, 3]) }, { warmupSteps: 10 });
+ */
 export const adamwScheduleFree = /* @__PURE__ */ create(
   algorithms.adamwScheduleFree,
   { schedulefree_adamw, schedulefree_adamw_inner: innerMomentum, extrapolate },
   modes,
 );
 
+/**
+ * Creates an optimizer that runs Schedule-Free RAdam. Otherwise as `adam`.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `radamScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer, in train mode.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = radamScheduleFree({ w: new Float32Array([1, 2, 3]) }, { lr: 0.0025 });
+ */
 export const radamScheduleFree = /* @__PURE__ */ create(
   algorithms.radamScheduleFree,
   { schedulefree_adamw, extrapolate },
   modes,
 );
 
+/**
+ * Creates an optimizer that runs Schedule-Free SGD. Otherwise as `adam`.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `sgdScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer, in train mode.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = sgdScheduleFree({ w: new Float32Array([1, 2, 3]) }, { lr: 1 });
+ */
 export const sgdScheduleFree = /* @__PURE__ */ create(
   algorithms.sgdScheduleFree,
   { schedulefree_sgd, extrapolate },
   modes,
 );
 
+/**
+ * Creates an optimizer that runs NAdam. Otherwise as `adam`.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `nadam` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = nadam({ w: new Float32Array([1, 2, 3]) }, { lr: 0.002 });
+ */
 export const nadam = /* @__PURE__ */ create(algorithms.nadam, { nadam: nadamKernel });
 
+/**
+ * Creates an optimizer that runs RAdam. Otherwise as `adam`.
+ *
+ * @param params Flat tensors by name, or groups of them. Their values are copied.
+ * @param options Those of `radam` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @returns The optimizer.
+ * @throws TypeError or RangeError for any option or tensor that is not as documented.
+ * @example const optimizer = radam({ w: new Float32Array([1, 2, 3]) }, { lr: 0.001 });
+ */
 export const radam = /* @__PURE__ */ create(algorithms.radam, { nadam: nadamKernel });
 
+/**
+ * Creates an exponential moving average of the weights of an optimizer on the CPU, at once. Otherwise as `ema` of
+ * `twinstep`.
+ *
+ * @param optimizer An optimizer on the CPU, of `twinstep/sync` or `twinstep`.
+ * @param options `decay`: the weight of the old average at each step, at least 0 and less than 1.
+ * @returns The average, an optimizer whose gradients are the weights.
+ * @throws TypeError for an optimizer on a GPU, and for a `decay` that is not as documented.
+ * @example const average = ema(optimizer, { decay: 0.99 }); average.step(optimizer.params);
+ */
 export const ema = /* @__PURE__ */ syncEmaBy(
   /* @__PURE__ */ create(algorithms.ema, { ema: { hex: emaHex, update: rules.ema } }),
 );
 
+/**
+ * Creates a Lookahead over an optimizer on the CPU, at once. Otherwise as `lookahead` of `twinstep`.
+ *
+ * @param optimizer An optimizer on the CPU, of `twinstep/sync` or `twinstep`.
+ * @param options `k`: the steps between two of the slow weights. `alpha`: how far these move.
+ * @returns The Lookahead, whose `step` is to be called instead of the optimizer's.
+ * @throws TypeError for an optimizer on a GPU or with an average of its own, and for options that are not as documented.
+ * @example const ahead = lookahead(optimizer, { k: 5 }); ahead.step(grads);
+ */
 export const lookahead = /* @__PURE__ */ syncLookaheadBy(ema, lookaheadState);
 
 export { enableWideSimd, type WideSimd } from './backends/cpu/wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
 export { noDecayOnBiasAndNorm } from './inputs/masks.js';
+
+export type * from './index.js';

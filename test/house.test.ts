@@ -22,7 +22,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'create.ts': ['optimizer.ts', 'inputs'],
   averages: ['create.ts', 'optimizer.ts', 'state'],
   'index.ts': ['averages', 'create.ts'],
-  'sync.ts': ['averages', 'create.ts'],
+  'sync.ts': ['index.ts', 'averages', 'create.ts'],
   schedules: ['algorithms', 'math', 'errors.ts'],
   checkpoint: ['optimizer.ts', 'state', 'errors.ts'],
   kernels: ['step', 'backends', 'algorithms'],
