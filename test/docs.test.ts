@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { afterAll, expect, test, vi } from 'vitest';
 import { create, globals } from 'webgpu';
-import { writeBlocks } from './support/pages.js';
+import { brokenLinks, writeBlocks } from './support/pages.js';
 
 const { config, blocks } = writeBlocks();
 
@@ -37,6 +37,10 @@ test('the pages have examples, which compile with the options of `tsc --init`', 
     output = (error as { stdout: string }).stdout;
   }
   expect(output).toBe('');
+});
+
+test('every link to a file or a heading leads somewhere', () => {
+  expect(brokenLinks()).toEqual([]);
 });
 
 test.each(blocks)('$at', async ({ file, prints }) => {

@@ -1,6 +1,6 @@
-// Reads the TypeScript of README.md, other pages at the top and docs/, and makes a file of each block.
+// Reads README.md, the other pages at the top, and docs/. Makes a file of each block of TypeScript, and checks links.
 
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('../../', import.meta.url);
@@ -25,9 +25,40 @@ export function writeBlocks(): { config: string; blocks: Block[] } {
   mkdirSync(folder, { recursive: true });
   const config = fileURLToPath(new URL('tsconfig.json', folder));
   writeFileSync(config, JSON.stringify({ compilerOptions, include: ['*.ts'] }));
+  return { config, blocks: pages().flatMap(blocksOf) };
+}
+
+/** Returns the links of all pages to files that do not exist, or to headings that their page lacks. */
+export function brokenLinks(): string[] {
+  return pages().flatMap((page) => {
+    const text = withoutCode(readFileSync(new URL(page, root), 'utf8'));
+    const targets = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target);
+    return targets.filter((target) => !/^https?:/.test(target) && !exists(page, target)).map((to) => `${page}: ${to}`);
+  });
+}
+
+function exists(page: string, target: string): boolean {
+  const [path, heading] = target.split('#');
+  const url = new URL(path === '' ? page : path, path === '' ? root : new URL(page, root));
+  if (!existsSync(url)) return false;
+  if (heading === undefined) return true;
+  const headings = withoutCode(readFileSync(url, 'utf8')).matchAll(/^#+ (.*)$/gm);
+  return Array.from(headings, ([, title]) => anchor(title)).includes(heading);
+}
+
+/** Returns the anchor that GitHub gives to a heading. */
+const anchor = (title: string): string =>
+  title
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\p{M} _-]/gu, '')
+    .replaceAll(' ', '-');
+
+const withoutCode = (text: string): string => text.replace(/^\s*```[^]*?^\s*```$/gm, '');
+
+function pages(): string[] {
   const markdown = (path: string) => readdirSync(new URL(path, root)).filter((name) => name.endsWith('.md'));
-  const pages = [...markdown('.'), ...markdown('docs/').map((name) => `docs/${name}`)];
-  return { config, blocks: pages.flatMap(blocksOf) };
+  return [...markdown('.'), ...markdown('docs/').map((name) => `docs/${name}`)];
 }
 
 /** What `tsc --init` of TypeScript 5.9 and newer turns on, and the types of Node. */
