@@ -1,7 +1,7 @@
 // Compiles and runs the examples of README.md and docs/ unchanged. What they print must be what their comments say.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,7 +20,14 @@ process.chdir(folder);
 
 // What browsers have, and Node lacks.
 Object.assign(globalThis, globals);
-Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) } });
+const dawn = create([]); // kept: if it is garbage-collected, the process crashes
+Object.defineProperty(globalThis, 'navigator', {
+  value: {
+    get gpu() {
+      return dawn;
+    },
+  },
+});
 
 afterAll(() => {
   process.chdir(home);
@@ -44,16 +51,29 @@ test('every link to a file or a heading leads somewhere', () => {
 });
 
 test.each(blocks)('$at', async ({ file, prints }) => {
+  const printed = await run(file);
+  expect(printed.length, 'console.log must run once for each time that the page has it').toBe(prints.length);
+  for (const [i, text] of printed.entries()) expectSame(text, prints[i]);
+});
+
+test('the program for WebGPU or WebAssembly trains the same without WebGPU', async () => {
+  const { file, prints } = blocks.find((block) => readFileSync(block.file, 'utf8').includes("['webgpu', 'wasm']"))!;
+  const gpu = vi.spyOn(navigator, 'gpu', 'get').mockReturnValue(undefined as never);
+  const [backend, line] = await run(file, '?without').finally(() => gpu.mockRestore());
+  expect(backend).toBe('wasm');
+  expectSame(line, prints[1]);
+});
+
+/** Runs a block, and returns what it prints. With another `query` the block runs again. */
+async function run(file: string, query = ''): Promise<string[]> {
   const log = vi.spyOn(console, 'log').mockImplementation(() => {});
   try {
-    await import(pathToFileURL(file.replace(/\.ts$/, '.js')).href);
-    const printed = log.mock.calls.map((values) => values.map(show).join(' '));
-    expect(printed.length, 'console.log must run once for each time that the page has it').toBe(prints.length);
-    for (const [i, text] of printed.entries()) expectSame(text, prints[i]);
+    await import(pathToFileURL(file.replace(/\.ts$/, '.js')).href + query);
+    return log.mock.calls.map((values) => values.map(show).join(' '));
   } finally {
     log.mockRestore();
   }
-});
+}
 
 test('a comment is compared with what is printed', () => {
   expect(() => expectSame('1.993 1.007', 'about 2 and 1')).not.toThrow();
