@@ -12,8 +12,10 @@ import {
   checkFinished,
   checkIdle,
   checkUsable,
+  entriesIn,
   entryOf,
   groupOf,
+  indexOfGroup,
   newState,
   registerGroup,
   whileBusy,
@@ -80,6 +82,19 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   /** The options of each group. An assignment takes effect at the next step. A bad value throws and changes nothing. */
   get groups(): readonly LiveGroup<Options>[] {
     return this.#groups as readonly LiveGroup<Options>[];
+  }
+
+  /**
+   * Returns a group by its name, the same object as in `groups`.
+   *
+   * @param name - The `name` that the group was made with.
+   * @returns Its options, which can be assigned, and its state.
+   * @throws RangeError if no group has this name. The message lists the names.
+   * @example optimizer.group('head').lr = 1e-4;
+   */
+  group(name: string): LiveGroup<Options> {
+    expectArguments(arguments.length, 1, 'group');
+    return this.groups[indexOfGroup(this.#groups, name)];
   }
 
   /** The GPU device: the caller's, or one that the optimizer requested. Undefined on the CPU. */
@@ -159,10 +174,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * Adds tensors to a group, as `addParamGroup` adds a group. Rejects if the group's decay mask is a record that does
-   * not list them: use a function.
+   * Adds tensors to a group, by its index or name, as `addParamGroup` adds a group. Rejects if the group's decay mask
+   * is a record that does not list them: use a function.
    */
-  addParams(group: number, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
+  addParams(group: number | string, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
     return this.#runLate('addParams', arguments.length, 2, [group, params], (code) => code.addTensors);
   }
 
@@ -182,8 +197,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * Freezes a tensor, or all tensors that a group has now, until `unfreeze`: their gradients are ignored, they do not
-   * decay, and their steps are not counted.
+   * Freezes a tensor, by its name, or all tensors that a group has now, by its index, until `unfreeze`: their gradients
+   * are ignored, they do not decay, and their steps are not counted.
    */
   freeze(which: string | number): void {
     this.#setFrozen(which, true, this.#enter('freeze', arguments.length, 1));
@@ -229,18 +244,19 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /**
-   * Switches all groups, or one, to train mode: Schedule-Free's parameters become y, where gradients are computed. Does
-   * nothing for other algorithms.
+   * Switches all groups, or one, by its index or name, to train mode: Schedule-Free's parameters become y, where
+   * gradients are computed. Does nothing for other algorithms.
    */
-  train(group?: number): void {
+  train(group?: number | string): void {
     switchMode(this.#enter('train', arguments.length, 1), true, group);
   }
 
   /**
-   * Switches all groups, or one, to eval mode: Schedule-Free's parameters become the average x, to evaluate and save.
-   * `step` then throws until `train()`. On the GPU this submits at once: submit encoded steps first.
+   * Switches all groups, or one, by its index or name, to eval mode: Schedule-Free's parameters become the average x,
+   * to evaluate and save. `step` then throws until `train()`. On the GPU this submits at once: submit encoded steps
+   * first.
    */
-  eval(group?: number): void {
+  eval(group?: number | string): void {
     switchMode(this.#enter('eval', arguments.length, 1), false, group);
   }
 
@@ -306,9 +322,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   #setFrozen(which: string | number, isFrozen: boolean, state: OptimizerState): void {
     checkFinished(state);
-    const isKnown = typeof which === 'string' || typeof which === 'number';
-    expect(isKnown, 'the argument', 'the name of a tensor or the index of a group', which);
-    const entries = typeof which === 'string' ? [entryOf(state, which)] : groupOf(state, which).entries;
+    const entries = entriesIn(state, which);
     state.changes += 1;
     for (const { tensor } of entries) tensor.isFrozen = isFrozen;
   }
@@ -364,7 +378,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 }
 
 /** Switches all groups, or one, to train mode or to eval mode. */
-function switchMode(state: OptimizerState, isTraining: boolean, group?: number): void {
+function switchMode(state: OptimizerState, isTraining: boolean, group?: number | string): void {
   if (!isTraining) checkFinished(state);
   const groups = group === undefined ? state.groups : [groupOf(state, group)];
   state.modes?.switchTo(state, groups, isTraining);

@@ -949,6 +949,7 @@ describe('unknown options and extra arguments', () => {
       accumulate: [gradients],
       zeroGrad: [],
       norms: [gradients],
+      group: ['a'],
       addParamGroup: [{ params: { v: array(2, 2) } }],
       addParams: [0, { v: array(2, 2) }],
       removeParams: [['w']],

@@ -641,6 +641,129 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
   });
 });
 
+describe('names of groups', () => {
+  const named = () =>
+    adamwScheduleFree([
+      { params: { a: x() }, name: 'body' },
+      { params: { b: x() }, lr: 0.5 },
+      { params: { c: x() }, name: '1', lr: 0.25 },
+    ]);
+
+  test('find groups, at creation and added', async () => {
+    const optimizer = await named();
+    await optimizer.addParamGroup({ params: { d: x() }, name: 'head' });
+    expect(optimizer.groups.map(({ name }) => name)).toEqual(['body', undefined, '1', 'head']);
+    for (const [name, i] of Object.entries({ body: 0, 1: 2, head: 3 })) {
+      expect(optimizer.group(name)).toBe(optimizer.groups[i]);
+    }
+    optimizer.group('head').lr = 0.125;
+    expect(optimizer.groups[3].lr).toBe(0.125);
+    await optimizer.addParams('head', { e: x() });
+    await optimizer.addParams('1', { f: x() });
+    expect(optimizer.groups.map(({ params }) => params)).toEqual([['a'], ['b'], ['c', 'f'], ['d', 'e']]);
+    optimizer.step({ a: x(), d: x() });
+    optimizer.eval('head');
+    expect(optimizer.groups.map(({ trainMode }) => trainMode)).toEqual([true, true, true, false]);
+    optimizer.train('head');
+    await optimizer.removeParams(['d', 'e']);
+    expect(optimizer.group('head').params).toEqual([]);
+    optimizer.dispose();
+    expect(optimizer.group('head')).toBe(optimizer.groups[3]);
+  });
+
+  test('that no group has are refused, with the names that there are', async () => {
+    const optimizer = await named();
+    const sentence = 'There is no group "bodi"; there are "body", "1". Did you mean body?';
+    expect(() => optimizer.group('bodi')).toThrow(sentence);
+    expect(() => optimizer.eval('bodi')).toThrow(sentence);
+    await expect(optimizer.addParams('bodi', { d: x() })).rejects.toThrow(sentence);
+    expect(() => optimizer.group('2')).toThrow('There is no group "2"; there are "body", "1".');
+    expect(() => optimizer.group(any(1))).toThrow('Expected the group to be a name, got 1.');
+    expect(() => optimizer.group(any(undefined))).toThrow('Expected the group to be a name, got undefined.');
+    const unnamed = await adamw({ a: x() });
+    expect(() => unnamed.group('a')).toThrow('There is no group "a"; no group has a name.');
+    await expect(unnamed.addParams(any(null), { d: x() })).rejects.toThrow(
+      'Expected the group to be an index below 1, got null.',
+    );
+  });
+
+  test.each([
+    ['', 'Expected the name of group 3 to be a non-empty string of well-formed Unicode, got "".'],
+    [null, 'Expected the name of group 3 to be a non-empty string of well-formed Unicode, got null.'],
+    [3, 'Expected the name of group 3 to be a non-empty string of well-formed Unicode, got 3.'],
+    ['\ud800', 'Expected the name of group 3 to be a non-empty string of well-formed Unicode, got "\\ud800".'],
+    ['body', 'The name "body" of group 3 is the name of another group.'],
+  ])('are refused: %j', async (name, sentence) => {
+    const optimizer = await named();
+    const before = await optimizer.stateDict();
+    await expect(optimizer.addParamGroup({ params: { d: x() }, name: any(name) })).rejects.toThrow(sentence);
+    expect(await optimizer.stateDict()).toEqual(before);
+    const groups = ['a', 'b', 'c', 'd'].map((key) => ({ params: { [key]: x() }, name: key === 'd' ? any(name) : key }));
+    groups[1].name = 'body' as never;
+    await expect(adamw(groups)).rejects.toThrow(sentence);
+  });
+
+  test('are read-only, and no option of the optimizer', async () => {
+    const optimizer = await named();
+    for (const group of optimizer.groups) {
+      expect(() => Object.assign(group, { name: 'x' })).toThrow('name is read-only, got "x".');
+    }
+    await expect(adamw({ a: x() }, any({ name: 'x' }))).rejects.toThrow('Unknown option "name", got "x";');
+    // A tensor may have this name.
+    expect(Object.keys((await adamw({ name: x() })).params)).toEqual(['name']);
+  });
+
+  test('are in error messages instead of indices', async () => {
+    const schedule = (): number => NaN;
+    const optimizer = await adamw([{ params: { a: x() } }, { params: { b: x() }, name: 'head' }]);
+    expect(() => (optimizer.groups[0].lr = -1)).toThrow('Expected lr of group 0 to be');
+    expect(() => (optimizer.groups[1].lr = -1)).toThrow('Expected lr of group "head" to be');
+    await expect(optimizer.addParams(1, { a: x() })).rejects.toThrow('"a" of group "head" is already in use.');
+    await expect(optimizer.addParamGroup(any({ params: { c: x() }, name: 'new', betas: 1 }))).rejects.toThrow(
+      'Expected betas of group "new" to be',
+    );
+    optimizer.group('head').schedule = schedule;
+    expect(() => optimizer.step({ b: x() })).toThrow('Expected schedule(0) of group "head" to be');
+    const other = await adamw([{ params: { a: x() } }, { params: { b: x() } }]);
+    const one = await adamw([{ params: { a: x(), b: x() }, name: 'all' }]);
+    await expect(one.loadStateDict(await other.stateDict(), { strict: false })).rejects.toThrow(
+      'Group "all" has "a", "b", which the state dict has in param_groups[0] and in param_groups[1]',
+    );
+  });
+
+  test('are not taken for names of tensors by freeze()', async () => {
+    const optimizer = await adamw([
+      { params: { a: x() }, name: 'b' },
+      { params: { b: x() }, name: 'head' },
+    ]);
+    optimizer.freeze('b');
+    expect(optimizer.groups.map(({ frozen }) => frozen)).toEqual([[], ['b']]);
+    const sentence = '"head" is the name of a group, not of a parameter: pass its index, 1.';
+    expect(() => optimizer.freeze('head')).toThrow(sentence);
+    expect(() => optimizer.unfreeze('head')).toThrow(sentence);
+    expect(optimizer.groups.map(({ frozen }) => frozen)).toEqual([[], ['b']]);
+  });
+
+  test('are saved, and ignored when loaded', async () => {
+    const optimizer = await named();
+    optimizer.step({ a: x() });
+    const dict = await optimizer.stateDict();
+    expect(dict.param_groups.map(({ name }) => name)).toEqual(['body', undefined, '1']);
+    expect(Object.hasOwn(dict.param_groups[1], 'name')).toBe(false);
+    const groups = ['a', 'b', 'c'].map((key) => ({ params: { [key]: x() }, name: `of ${key}` }));
+    const others = await adamwScheduleFree(groups);
+    await others.loadStateDict(dict);
+    expect(others.groups.map(({ name, lr }) => [name, lr])).toEqual([
+      ['of a', 0.0025],
+      ['of b', 0.5],
+      ['of c', 0.25],
+    ]);
+    for (const group of dict.param_groups) delete group.name;
+    await optimizer.loadStateDict(dict);
+    expect(optimizer.group('body')).toBe(optimizer.groups[0]);
+  });
+});
+
 test('refuses to add GPU buffers to an optimizer on the CPU', async () => {
   const optimizer = await adamw(tensors(lengths, 1));
   const added = optimizer.addParamGroup({ params: { x: any(buffer(x())) } });

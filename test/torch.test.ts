@@ -72,8 +72,8 @@ const cases: Case[] = [
     torch: 'AdamW',
     options: { eps: 1e-6 },
     groups: [
-      [['fc.weight', 'late'], { lr: 0.02, weight_decay: 0.2 }],
-      [['fc.bias', 'scale'], { lr: 0.005, weight_decay: 0 }],
+      [['fc.weight', 'late'], { name: 'first', lr: 0.02, weight_decay: 0.2 }],
+      [['fc.bias', 'scale'], { name: 'second', lr: 0.005, weight_decay: 0 }],
     ],
   },
   {
@@ -392,6 +392,16 @@ describe.runIf(hasTorch)('in PyTorch', () => {
 
   test('the loader for sharded models accepts names instead of indices', () => {
     expect(byName).toBe(true);
+  });
+
+  test('the names of groups are kept in both directions', () => {
+    const tool = path('../tools/torch_checkpoint.py');
+    const back = runPython(tool, 'from-torch', inFolder('adamw-groups.ours.pt'), inFolder('adamw-groups.back'));
+    expect([back.status, back.stdout]).toEqual([0, '']);
+    for (const from of ['ours', 'theirs', 'back']) {
+      const { stateDict } = decodeCheckpoint(readFileSync(inFolder(`adamw-groups.${from}`)));
+      expect(stateDict.param_groups.map(({ name }) => name)).toEqual(['first', 'second']);
+    }
   });
 
   test('the command line converts files in both directions', () => {

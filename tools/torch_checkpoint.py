@@ -273,7 +273,12 @@ def torch_group(ours):
         group |= TORCH_DEFAULTS
     if algorithm in ('adam', 'adamw'):
         group |= {'fused': None}
-    return group | {'param_names': ours['param_names'], 'params': ours['params']}
+    return group | name_of(ours) | {'param_names': ours['param_names'], 'params': ours['params']}
+
+
+def name_of(group):
+    """Returns the name of a group as an entry, if it has one."""
+    return {'name': group['name']} if isinstance(group.get('name'), str) else {}
 
 
 def torch_numbers(ours, name):
@@ -394,7 +399,7 @@ def our_group(group, states, algorithm):
     values = (OLDER if counts_by_group(algorithm) else {}) | group
     if algorithm in ('adam', 'adamw'):
         values = {'decoupled_weight_decay': algorithm == 'adamw'} | values
-    for name in sorted(group.keys() - known - MACHINE - SCHEDULERS - {'params', 'param_names'}):
+    for name in sorted(group.keys() - known - MACHINE - SCHEDULERS - {'params', 'param_names', *name_of(group)}):
         # An option that upstream may save, and that has no effect with this value.
         if group[name] != NEUTRAL[algorithm].get(name, False):
             refuse(f'{algorithm} has no equivalent of {name} = {group[name]!r}.')
@@ -405,7 +410,7 @@ def our_group(group, states, algorithm):
     # OneCycleLR starts at initial_lr; our lr is the maximum of oneCycle.
     ours['lr'] = plain(group.get('max_lr', group.get('initial_lr', group['lr'])))
     # No decay mask: loading keeps that of the optimizer.
-    return ours | NEUTRAL[algorithm] | {'algorithm': algorithm, 'functions': []}
+    return ours | NEUTRAL[algorithm] | name_of(group) | {'algorithm': algorithm, 'functions': []}
 
 
 def algorithm_of(group):

@@ -11,7 +11,11 @@ import { expect, isRecord, list, ownOf, show } from '../errors.js';
 export type Tensors<Memory> = Readonly<Record<string, Memory>>;
 
 /** A parameter group: tensors, and options that override those of the optimizer. */
-export type ParamGroup<Memory, Options> = Partial<Options> & { readonly params: Tensors<Memory> };
+export type ParamGroup<Memory, Options> = Partial<Options> & {
+  readonly params: Tensors<Memory>;
+  /** A name for `optimizer.group(name)` and error messages. No other group of the optimizer has it. */
+  readonly name?: string | undefined;
+};
 
 /** The parameters of an optimizer: one record of tensors, or an array of groups. */
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
@@ -20,7 +24,10 @@ export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memo
 export interface GroupSpec {
   /** The values that steps read; assignments to `optimizer.groups[i]` change them (`showOptions`). */
   readonly options: GroupOptions;
-  /** Names the group in error messages: "" or " of group 1". */
+  readonly name: string | undefined;
+  /** Names the group in error messages: its name in quotes, or its index. */
+  readonly label: string;
+  /** The same with "of", or "" for the only group. */
   readonly where: string;
   /** Its first tensors. */
   readonly section: Section;
@@ -35,6 +42,8 @@ export interface Existing extends Located {
   readonly groups: number;
   readonly sections: number;
   readonly tensors: number;
+  /** Whether there is a group of this name. */
+  hasGroup(name: string): boolean;
   /** Whether there is a tensor of this name. */
   has(name: string): boolean;
   /** Whether there is, or was, a tensor of this name. */
@@ -47,6 +56,7 @@ export const nothing: Existing = {
   groups: 0,
   sections: 0,
   tensors: 0,
+  hasGroup: () => false,
   has: () => false,
   knows: () => false,
   at: () => undefined,
@@ -75,15 +85,23 @@ export function readGroups(
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
   const firstIndex = new Map<unknown, number>();
   for (const [i, group] of given.entries()) if (!firstIndex.has(group)) firstIndex.set(group, i);
+  const names = new Set<string>();
   const groups = given.map((group, i) => {
     const number = existing.groups + i;
     expect(isRecord(group), `group ${number}`, 'a record with params', group);
     const first = firstIndex.get(group)!;
     if (first < i) throw new TypeError(`Group ${i} is the same object as group ${first}.`);
-    const { params: record, ...ofGroup } = ownOf(group);
-    const where = isList ? ` of group ${number}` : '';
+    const { params: record, name, ...ofGroup } = ownOf(group);
+    if (name !== undefined) {
+      expect(isGroupName(name), `the name of group ${number}`, 'a non-empty string of well-formed Unicode', name);
+      const isTaken = existing.hasGroup(name) || names.has(name);
+      if (isTaken) throw new TypeError(`The name ${show(name)} of group ${number} is the name of another group.`);
+      names.add(name);
+    }
+    const label = name === undefined ? String(number) : show(name);
+    const where = isList ? ` of group ${label}` : '';
     const options = resolveOptions(algorithm, ofGroup, common, where);
-    return { options, record, where, hasOwnMask: ofGroup.decayMask !== undefined };
+    return { options, record, name, label, where, hasOwnMask: ofGroup.decayMask !== undefined };
   });
   const { count, hasOnlyArrays, describe } = readTensors(algorithm, groups, existing);
   if (count === 0) {
@@ -94,11 +112,17 @@ export function readGroups(
     hasOnlyArrays,
     describe(locate) {
       const added = describe(locate);
-      const specs = groups.map(({ options, where }, i) => ({ options, where, section: added.sections[i] }));
+      const specs = groups.map(({ options, name, label, where }, i) => {
+        return { options, name, label, where, section: added.sections[i] };
+      });
       return { specs, added };
     },
   };
 }
+
+const isWellFormed = (name: string): boolean => !/\p{Surrogate}/u.test(name);
+
+const isGroupName = (name: unknown): name is string => typeof name === 'string' && name !== '' && isWellFormed(name);
 
 /** Reads the tensors in `record` of each group, and which of them decay. Throws for a bad name or decay mask. */
 export function readTensors(
@@ -111,7 +135,7 @@ export function readTensors(
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const entries = Object.entries(ownOf(record));
     for (const [name, tensor] of entries) {
-      expect(!/\p{Surrogate}/u.test(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
+      expect(isWellFormed(name), `the name of a parameter${where}`, 'well-formed Unicode', name);
       if (existing.has(name) || tensors.has(name)) {
         throw new TypeError(`The parameter name ${show(name)}${where} is already in use.`);
       }

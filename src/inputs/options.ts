@@ -6,7 +6,7 @@ import { expect, list, ownOf, show, suggest, unexpected } from '../errors.js';
 
 /**
  * Returns all options of a group: its own, else those of the optimizer, else the defaults. Throws for an unknown option
- * or a bad value. `where` names the group in error messages: "" or " of group 1".
+ * or a bad value. `where` names the group in error messages: "", " of group 1" or ' of group "head"'.
  */
 export function resolveOptions(
   algorithm: AnyAlgorithm,

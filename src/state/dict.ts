@@ -17,8 +17,8 @@ export type TensorState = Record<string, number | Float32Array>;
  * The state of an optimizer, structured as torch.optim's `state_dict()`: `state` by index over all groups, without
  * tensors that have not stepped yet, and the options of each group in snake_case. Each group also has `param_names` (in
  * the order of `params`), `frozen`, `no_decay` (names without weight decay), `functions` (options that are functions;
- * their current values are saved), `completed_steps` (the argument of schedules), and `schedule` (the state of a
- * schedule that has one).
+ * their current values are saved), `completed_steps` (the argument of schedules), `schedule` (the state of a schedule
+ * that has one), and `name` (if the group has one; loading ignores it).
  */
 export interface StateDict {
   state: Record<number, TensorState>;
@@ -26,6 +26,7 @@ export interface StateDict {
 }
 
 export interface SavedGroup extends Record<string, unknown> {
+  name?: string;
   params: number[];
   param_names: string[];
   frozen: string[];
@@ -52,7 +53,7 @@ export function describe({ algorithm, groups, completed }: OptimizerState): { di
   const arrays: UnreadArray[] = [];
   let index = 0;
   for (const { spec, rule, entries, names, frozen, state: groupState, isTraining } of groups) {
-    const { options } = spec;
+    const { options, name: groupName } = spec;
     const values = options as Readonly<Record<string, unknown>>;
     const isCounted = algorithm.group === undefined;
     const functions = Object.keys(algorithm.defaults).filter(
@@ -68,6 +69,7 @@ export function describe({ algorithm, groups, completed }: OptimizerState): { di
       ...Object.fromEntries(saved),
       ...algorithm.identity,
       algorithm: algorithm.name,
+      ...(groupName === undefined ? {} : { name: groupName }),
       ...groupState,
       completed_steps: completed,
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),

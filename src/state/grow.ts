@@ -31,10 +31,10 @@ export async function addGroup(state: OptimizerState, given: unknown): Promise<v
 }
 
 /** Adds tensors to a group, as `addGroup` does. */
-export async function addTensors(state: OptimizerState, index: number, record: unknown): Promise<void> {
-  const group = groupOf(state, index);
-  const { options } = group.spec;
-  const where = ` of group ${index}`;
+export async function addTensors(state: OptimizerState, which: number | string, record: unknown): Promise<void> {
+  const group = groupOf(state, which);
+  const { options, label } = group.spec;
+  const where = ` of group ${label}`;
   const { count, describe } = readTensors(state.algorithm, [{ options, record, where }], existing(state));
   if (count === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
   const added = describe(locate);
@@ -140,6 +140,7 @@ function existing(state: OptimizerState): Existing {
     sections: state.sections,
     tensors: state.tensors,
     one: [entriesInOrder[0].tensor.name, memory],
+    hasGroup: (name) => groups.some(({ spec }) => spec.name === name),
     has: (name) => entries.has(name),
     knows: (name) => entries.has(name) || removed.has(name),
     at: (range) => backend.paramAt?.(range),

@@ -57,12 +57,12 @@ export function readDict(dict: unknown, expected?: readonly (readonly string[])[
  * Returns the group of the state dict that has tensors of `group`; undefined if none has. Throws if several have some
  * and `needsOne`: options, for example, can come from one group only.
  */
-export function sourceOf({ names, index }: Group, { byName }: SourceDict, needsOne: boolean): SourceGroup | undefined {
+export function sourceOf({ names, spec }: Group, { byName }: SourceDict, needsOne: boolean): SourceGroup | undefined {
   const [first, second] = new Set(names.flatMap((name) => byName.get(name)?.saved ?? []));
   if (second === undefined || !needsOne) return first;
   const both = list([first, second].map(({ names: of }) => of.find((name) => names.includes(name))!));
   const how =
     "create the same groups as the state dict has, or (except for Schedule-Free) load with options: 'current'";
   const which = `the state dict has${first.where} and${second.where}`;
-  throw new TypeError(`Group ${index} has ${both}, which ${which}: ${how}.`);
+  throw new TypeError(`Group ${spec.label} has ${both}, which ${which}: ${how}.`);
 }

@@ -17,7 +17,7 @@ export class StepArithmetic {
   readonly #algorithm: AnyAlgorithm;
   readonly #rule: Rule;
   readonly #options: Readonly<GroupOptions>;
-  /** The group, for error messages: "" or " of group 1". */
+  /** The group, for error messages: "", " of group 1" or ' of group "head"'. */
   readonly #where: string;
   readonly #scalars: Scalars;
   /** The value of `state` after the current step. */

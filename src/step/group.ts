@@ -12,6 +12,8 @@ import { SectionPlan, type Plan, type TensorEntry } from '../backends/plan.js';
 
 /** The options of a group, which can be assigned, and its state, which is read-only. */
 export type LiveGroup<Options> = Options & {
+  /** Its name, if it was made with one. */
+  readonly name: string | undefined;
   /** The names of all its tensors. */
   readonly params: readonly string[];
   /** The names of its frozen tensors. */
@@ -135,8 +137,9 @@ export class Group {
 
   /** Returns what `optimizer.groups` shows of this group. */
   #showOptions(): LiveOptions {
-    const { options, where } = this.spec;
+    const { options, where, name } = this.spec;
     const getters: Record<string, () => unknown> = {
+      name: () => name,
       // Copies, so that `structuredClone` and `postMessage` accept them.
       params: () => Object.freeze([...this.names]),
       frozen: () => Object.freeze(this.frozen),

@@ -4,7 +4,7 @@ import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Backend, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
-import { expect, noParameter } from '../errors.js';
+import { expect, list, noParameter, show, suggest } from '../errors.js';
 import type { Group, LiveGroup } from './group.js';
 
 /** Everything that an optimizer holds until it is disposed of. */
@@ -118,8 +118,30 @@ export function entryOf({ entries }: OptimizerState, name: string): TensorEntry 
   throw new RangeError(noParameter([name], '', names));
 }
 
-/** Returns the group of an index. Throws if there is none. */
-export function groupOf({ groups }: OptimizerState, index: unknown): Group {
+/** Returns the entries of a tensor, by its name, or of a group, by its index. Throws if there is none. */
+export function entriesIn(state: OptimizerState, which: unknown): readonly TensorEntry[] {
+  if (typeof which !== 'string') {
+    expect(typeof which === 'number', 'the argument', 'the name of a tensor or the index of a group', which);
+    return groupOf(state, which).entries;
+  }
+  const index = state.groups.findIndex(({ spec }) => spec.name === which);
+  if (index < 0 || state.entries.has(which)) return [entryOf(state, which)];
+  throw new RangeError(`${show(which)} is the name of a group, not of a parameter: pass its index, ${index}.`);
+}
+
+/** Returns the index of a group by its name. Throws if there is none. */
+export function indexOfGroup(groups: readonly Pick<LiveGroup<GroupOptions>, 'name'>[], name: unknown): number {
+  expect(typeof name === 'string', 'the group', 'a name', name);
+  const index = groups.findIndex((group) => group.name === name);
+  if (index >= 0) return index;
+  const names = groups.flatMap((group) => group.name ?? []);
+  const there = names.length > 0 ? `there are ${list(names)}.${suggest(name, names)}` : 'no group has a name.';
+  throw new RangeError(`There is no group ${show(name)}; ${there}`);
+}
+
+/** Returns the group of an index or a name. Throws if there is none. */
+export function groupOf({ groups, liveGroups }: OptimizerState, which: unknown): Group {
+  const index = typeof which === 'string' ? indexOfGroup(liveGroups, which) : which;
   const isOne = Number.isInteger(index) && groups[index as number] !== undefined;
   expect(isOne, 'the group', `an index below ${groups.length}`, index);
   return groups[index as number];
