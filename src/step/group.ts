@@ -137,9 +137,9 @@ export class Group {
 
   /** Returns what `optimizer.groups` shows of this group. */
   #showOptions(): LiveOptions {
-    const { options, where, name } = this.spec;
+    const { options, where } = this.spec;
     const getters: Record<string, () => unknown> = {
-      name: () => name,
+      name: () => this.spec.name,
       // Copies, so that `structuredClone` and `postMessage` accept them.
       params: () => Object.freeze([...this.names]),
       frozen: () => Object.freeze(this.frozen),
