@@ -23,40 +23,35 @@ export function withPart(page: string, part: string): string {
   return page.slice(0, begin + BEGIN.length) + part + page.slice(end);
 }
 
-/** Returns the part of the README: five numbers at the main size. Rows that the record lacks are left out. */
+/** The contenders that the README names, and how. */
+const named: readonly (readonly [string, string])[] = [
+  [BASELINE, 'twinstep, one thread'],
+  ['twinstep adamw, wasm, 2 threads', 'twinstep, two threads'],
+  ['JS loop, textbook', 'a textbook loop in JavaScript'],
+  ['tfjs-wasm, Adam', 'TensorFlow.js on WebAssembly, Adam'],
+  ['torch AdamW, fused, one thread', "PyTorch's fused AdamW, one thread"],
+];
+
+/** Returns the part of the README: five numbers at the main size. Leaves out what the record lacks. */
 export function summary(name: string, record: RunRecord): string {
   const { machine, versions, date } = record;
   const size = mainSize(record);
-  const ours = ([contender, text]: [string, string]) => {
+  const rows = named.flatMap(([contender, text]) => {
     const row = find(record, contender, size);
-    return row && [`twinstep, ${text}`, `${nanoseconds(row.ns)} ns per parameter`, ofRoof(row)];
-  };
-  const others = ([contender, text]: [string, string]) => {
-    const row = find(record, contender, size);
-    return row && [text, `${times(1 / row.ratios[BASELINE][1])} times twinstep's time on one thread`, ofRoof(row)];
-  };
-  const rows = [
-    ...(
-      [
-        [BASELINE, 'one thread'],
-        ['twinstep adamw, wasm, 2 threads', 'two threads'],
-      ] as [string, string][]
-    ).map(ours),
-    ...(
-      [
-        ['JS loop, textbook', 'a textbook loop in JavaScript'],
-        ['tfjs-wasm, Adam', 'TensorFlow.js on WebAssembly, Adam'],
-        ['torch AdamW, fused, one thread', "PyTorch's fused AdamW, one thread"],
-      ] as [string, string][]
-    ).map(others),
-  ].filter((row) => row !== undefined);
-  return `\n${[
+    if (row === undefined) return [];
+    const { roof, [BASELINE]: ratio } = row.ratios;
+    const time = isPeer(contender) ? `${times(1 / ratio[1])} times as long` : `${nanoseconds(row.ns)} ns per parameter`;
+    return [[text, time, roof === undefined ? '' : percent(roof[1])]];
+  });
+  const parts = [
     `One step of AdamW over ${sizeName(size)} parameters, on ${machine.cpu}, ${machine.cores} cores, by Node ` +
-      `${versions.node} on ${date.slice(0, 10)} ([record](bench/record/${name})):`,
-    markdown(['', 'time', 'of the roof'], rows),
-    'The roof is what the machine can do at best on one thread with 128-bit vectors: the slower of its memory and its ' +
+      `${versions.node} on ${date.slice(0, 10)} ([record](bench/record/${name})). Other libraries are compared with ` +
+      'twinstep on one thread.',
+    markdown(['', 'time of a step', 'of the roof'], rows),
+    'The roof is the best that the machine can do on one thread with 128-bit vectors: the slower of its memory and its ' +
       'dividers. Two threads and native code can exceed it.',
-  ].join('\n\n')}\n`;
+  ];
+  return `\n${parts.join('\n\n')}\n`;
 }
 
 /** Returns the part of docs/speed.md. */
@@ -153,8 +148,6 @@ const cell = (row: Row | undefined): string => {
     ? nanoseconds(row.ns)
     : `${nanoseconds(row.ns)} (${percent(row.ratios.roof[1])})`;
 };
-
-const ofRoof = ({ ratios }: Row): string => (ratios.roof === undefined ? '' : percent(ratios.roof[1]));
 
 const ofBaseline = (row: Row | undefined): string =>
   row === undefined ? '' : (1 / row.ratios[BASELINE][1]).toFixed(2);

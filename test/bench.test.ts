@@ -185,7 +185,7 @@ describe('output', () => {
     const text = summary('a.json', record);
     expect(text).toContain('([record](bench/record/a.json))');
     expect(text).toContain('| twinstep, one thread | 0.50 ns per parameter | 90 % |');
-    expect(text).toContain("| TensorFlow.js on WebAssembly, Adam | 8.0 times twinstep's time on one thread | 11 % |");
+    expect(text).toContain('| TensorFlow.js on WebAssembly, Adam | 8.0 times as long | 11 % |');
     expect(text).not.toContain('PyTorch');
   });
 
