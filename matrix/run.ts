@@ -13,6 +13,7 @@ import { checkPackage } from './package.js';
 import { here, output, root, type Row } from './row.js';
 import { checkSizes } from './sizes.js';
 import { checkPage, printTable, type Result } from './table.js';
+import { checkTypes } from './types.js';
 
 /** Runs everything. Returns a sentence for each problem. */
 export async function runMatrix(write: boolean): Promise<string[]> {
@@ -36,6 +37,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
     ...(await attempt(() => checkWorker(folder))),
     ...(await attempt(() => checkAllocations(folder))),
     ...(await attempt(() => checkPackage(tarball, folder))),
+    ...(await attempt(() => checkTypes(folder))),
     ...(await attempt(() => checkSizes(folder))),
     ...(await attempt(() => checkPage(results, write))),
   ];
