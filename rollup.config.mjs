@@ -97,14 +97,16 @@ const chunks = {
   wide: /^src\/backends\/cpu\/wide/,
   node: /^src\/backends\/cpu\/(node|shared)/,
   'gpu-memory': /^src\/backends\/webgpu\/(locate|buffers)/,
-  wgsl: /wgsl\/|^src\/backends\/webgpu\/shaders/,
-  webgpu: /^src\/backends\/webgpu/,
+  'webgpu-all': /^src\/backends\/webgpu\/open-all/,
+  'rule-shaders': /^src\/backends\/webgpu\/rule-shaders/,
+  wgsl: /wgsl\/(prelude|scalar|vec4)|^src\/backends\/webgpu\/shaders/,
+  'webgpu-backend': /wgsl\/(accumulate|norm)|^src\/backends\/webgpu/,
   'kernels-shared': /^src\/kernels/,
   'sync-shared': /^src\/(sync|backends\/cpu\/now)\./,
   state: /^src\/(algorithms\/schedule-state|state\/(?!dict|lazy|save\.))/,
   edge: /^src\/entries\/edge\.js/,
   'index-shared': /^src\/index/,
-  body: /^src\/(?!entries)/,
+  body: /^src\/(?!entries|webgpu)/,
 };
 
 const built = resolve('build');
@@ -112,7 +114,8 @@ function chunkOf(id) {
   const file = /assembly\/(\w+)\?hex$/.exec(id)?.[1];
   if (file !== undefined) return `wasm-${file}`;
   const path = id.replace(`${built}/`, '');
-  return Object.keys(chunks).find((name) => chunks[name].test(path));
+  const shader = /(\w+)\.wgsl$/.exec(id)?.[1];
+  return Object.keys(chunks).find((name) => chunks[name].test(path)) ?? (shader && `wgsl-${shader}`);
 }
 
 export default [
@@ -126,6 +129,7 @@ export default [
       'kernels-workerd': 'build/src/entries/kernels-workerd.js',
       'kernels-edge-light': 'build/src/entries/kernels-edge-light.js',
       'kernels-fastly': 'build/src/entries/kernels-fastly.js',
+      webgpu: 'build/src/entries/webgpu.js',
       sync: 'build/src/entries/sync.js',
       'sync-workerd': 'build/src/entries/sync-workerd.js',
       'sync-edge-light': 'build/src/entries/sync-edge-light.js',

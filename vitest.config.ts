@@ -10,6 +10,7 @@ export default defineConfig({
     // Test the published files.
     alias: [
       { find: /^twinstep$/, replacement: fileURLToPath(new URL('dist/index.js', import.meta.url)) },
+      { find: /^twinstep\/webgpu$/, replacement: fileURLToPath(new URL('dist/webgpu.js', import.meta.url)) },
       { find: /^twinstep\/sync$/, replacement: fileURLToPath(new URL('dist/sync.js', import.meta.url)) },
       { find: /^twinstep\/kernels$/, replacement: fileURLToPath(new URL('dist/kernels.js', import.meta.url)) },
       { find: /^twinstep\/schedules$/, replacement: fileURLToPath(new URL('dist/schedules.js', import.meta.url)) },

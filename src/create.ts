@@ -63,8 +63,8 @@ export interface Create<Options extends GroupOptions> {
 
 /** Options of the optimizer as a whole, for `twinstep/sync`. */
 export interface SyncOptions extends Pick<MachineOptions, 'keepGrads' | 'wasm'> {
-  /** The backend that runs the steps. 'auto': WebAssembly, or where it cannot be compiled the reference. */
-  backend?: 'auto' | 'wasm' | 'reference';
+  /** The backend that runs the steps. 'auto': WebAssembly, or where it cannot be compiled the reference. A list: the first that can run. */
+  backend?: 'auto' | 'wasm' | 'reference' | readonly ('wasm' | 'reference')[];
 }
 
 /** Creates an optimizer at once, and copies Float32Arrays into its memory. */
@@ -72,6 +72,17 @@ export type CreateSync<Options extends GroupOptions> = (
   params: Params<Float32Array, Options>,
   options?: Partial<Options> & SyncOptions,
 ) => Optimizer<Float32Array, Options>;
+
+/** Options of the optimizer as a whole, for `twinstep/webgpu`. */
+export interface GpuOptions extends Pick<MachineOptions, 'keepGrads' | 'device'> {
+  backend?: 'webgpu';
+}
+
+/** Creates an optimizer on the GPU: uploads Float32Arrays, or steps GPU buffers in place. */
+export type CreateOnGpu<Options extends GroupOptions> = (
+  params: Params<Float32Array | GpuMemory, Options>,
+  options?: Partial<Options> & GpuOptions,
+) => Promise<Optimizer<GPUBufferBinding, Options>>;
 
 /** Upper bound, to catch typos. */
 const MOST_THREADS = 256;

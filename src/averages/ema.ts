@@ -2,7 +2,7 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
-import type { Create, CreateSync, MachineOptions } from '../create.js';
+import type { Create, CreateOnGpu, CreateSync, MachineOptions } from '../create.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, isRecord, show } from '../errors.js';
 
@@ -24,10 +24,10 @@ export type EmaSync = <Options extends GroupOptions>(
   options?: Partial<EmaOptions>,
 ) => Optimizer<Float32Array, EmaOptions>;
 
-/** Returns the public function `ema`. `create` creates the optimizer that is the average. */
-export function emaBy(create: Create<EmaOptions>): Ema {
+/** Returns the public function `ema`. `create` creates the optimizer that is the average, on the kind `only` if given. */
+export function emaBy(create: Create<EmaOptions> | CreateOnGpu<EmaOptions>, only?: 'GPU'): Ema {
   return async function ema(optimizer, options = {}) {
-    const given = readOptions(arguments.length, optimizer, options);
+    const given = readOptions(arguments.length, optimizer, options, only);
     const names = Object.keys(optimizer.params);
     const copies = await Promise.all(names.map((name) => optimizer.read(name)));
     const average = await create(Object.fromEntries(names.map((name, i) => [name, copies[i]])), given as never);
@@ -38,9 +38,7 @@ export function emaBy(create: Create<EmaOptions>): Ema {
 /** Returns the same at once, for optimizers on the CPU. */
 export function syncEmaBy(create: CreateSync<EmaOptions>): EmaSync {
   return function ema(optimizer, options = {}) {
-    const given = readOptions(arguments.length, optimizer, options);
-    const { device } = optimizer;
-    expect(device === undefined, 'the optimizer of ema', 'on the CPU (`twinstep` has ema for GPUs)', device);
+    const given = readOptions(arguments.length, optimizer, options, 'CPU');
     return create(optimizer.params, given as never);
   };
 }
@@ -50,6 +48,7 @@ function readOptions(
   count: number,
   optimizer: Optimizer<Memory, GroupOptions>,
   options: Partial<EmaOptions>,
+  only: 'CPU' | 'GPU' | undefined,
 ): Partial<EmaOptions> & MachineOptions {
   expectArguments(count, 2, 'ema');
   checkOptimizer(optimizer, 'ema');
@@ -61,6 +60,8 @@ function readOptions(
   }
   const { backend, wasm } = Optimizer.stateOf(optimizer);
   const { device } = backend;
+  const isHere = only === undefined || (device === undefined) === (only === 'CPU');
+  expect(isHere, 'the optimizer', `on the ${only} (\`twinstep\` has averages on both)`, optimizer);
   return { ...options, backend: optimizer.backend.name, device, wasm, keepGrads: false };
 }
 

@@ -11,7 +11,7 @@ provideKernels(async (rule) => bytesOfHex((await hex[rule]()).hex));
 reference.load = () => import('../backends/cpu/reference.js');
 extrapolation.load = () => import('../rules/extrapolate.js');
 gpuMemory.load = () => import('../backends/webgpu/locate.js');
-webgpu.load = () => import('../backends/webgpu/open.js');
+webgpu.load = () => import('../backends/webgpu/open-all.js');
 threads.load = () => import('../backends/cpu/threads/open.js');
 calibration.load = () => import('../backends/calibration.js');
 lateLookahead.load = () => import('../averages/lookahead-state.js');

@@ -1,5 +1,6 @@
 // The WGSL kernels for the caller's pipelines.
 
+import { ruleShaders } from '../backends/webgpu/rule-shaders.js';
 import { inRows, lanes, shader, WORKGROUP } from '../backends/webgpu/shaders.js';
 import { FLOAT } from '../backends/layout.js';
 import { COMPUTE } from '../backends/webgpu/buffers.js';
@@ -40,7 +41,7 @@ export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroup
   expect(isSize, 'workgroupSize', 'a whole number of at least 1', workgroupSize);
   const kernel = kernels[name];
   const variant = count === lanes.vec4 ? 'vec4' : 'scalar';
-  const code = shader(name, variant);
+  const code = shader(ruleShaders[name], variant);
   const minBindingSize = FLOAT * kernel.scalars.length;
   return {
     ...kernel,

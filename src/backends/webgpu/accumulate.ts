@@ -1,5 +1,6 @@
 // Adds gradients on the GPU.
 
+import source from '../../../wgsl/accumulate.wgsl';
 import { alignDown } from '../layout.js';
 import { pieces } from './dispatches.js';
 import { Kernels, workgroups } from './kernels.js';
@@ -16,7 +17,7 @@ export function addAll(device: GPUDevice, encoder: GPUCommandEncoder, sums: read
   const pass = encoder.beginComputePass({ label: 'twinstep accumulate' });
   for (const { sum, grad, bytes } of sums) {
     for (const { variant, at, size } of pieces(bytes, alignDown(device.limits.maxStorageBufferBindingSize))) {
-      const pipeline = Kernels.of(device).tool('accumulate', variant);
+      const pipeline = Kernels.of(device).tool('accumulate', source, variant);
       const entries = [sum, grad].map(({ buffer, offset }, binding) => ({
         binding,
         resource: { buffer, offset: offset + at, size },

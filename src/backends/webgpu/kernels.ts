@@ -4,7 +4,7 @@ import { arraysOf, elements } from '../layout.js';
 import { COMPUTE } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
 import { ownOf } from '../../errors.js';
-import { inRows, lanes, shader, WORKGROUP, type Variant, type ToolName } from './shaders.js';
+import { inRows, lanes, shader, WORKGROUP, type Variant } from './shaders.js';
 
 /** A rule compiled for a device. */
 export interface Kernel {
@@ -12,6 +12,9 @@ export interface Kernel {
   readonly arraysLayout: GPUBindGroupLayout;
   readonly pipelines: Readonly<Record<Variant, GPUComputePipeline>>;
 }
+
+/** Returns the WGSL file of a rule. */
+export type SourceOf = (rule: string) => string | Promise<string>;
 
 /** State shared by the optimizers on one device. */
 export class Kernels {
@@ -59,10 +62,10 @@ export class Kernels {
   }
 
   /** Returns the kernel of a rule, compiled at first use. Tries again after a failure. */
-  async get(rule: Rule): Promise<Kernel> {
+  async get(rule: Rule, sourceOf: SourceOf): Promise<Kernel> {
     const { name } = rule;
     let kernel = this.#kernels.get(name);
-    if (kernel === undefined) this.#kernels.set(name, (kernel = this.#compile(rule)));
+    if (kernel === undefined) this.#kernels.set(name, (kernel = this.#compile(rule, sourceOf)));
     try {
       return await kernel;
     } catch (error) {
@@ -71,12 +74,12 @@ export class Kernels {
     }
   }
 
-  /** Returns a kernel that is not a rule, with its arrays in group 0; compiled at first use. */
-  tool(name: ToolName, variant: Variant): GPUComputePipeline {
+  /** Returns a kernel that is not a rule, with its arrays in group 0; compiled at first use from its file `source`. */
+  tool(name: string, source: string, variant: Variant): GPUComputePipeline {
     const label = `twinstep ${name} ${variant}`;
     let pipeline = this.#tools.get(label);
     if (pipeline === undefined) {
-      const module = this.#device.createShaderModule({ label, code: shader(name, variant) });
+      const module = this.#device.createShaderModule({ label, code: shader(source, variant) });
       const compute = { module, entryPoint: name, constants: ownOf({ WORKGROUP }) };
       pipeline = this.#device.createComputePipeline({ label, layout: 'auto', compute });
       this.#tools.set(label, pipeline);
@@ -84,14 +87,15 @@ export class Kernels {
     return pipeline;
   }
 
-  async #compile(rule: Rule): Promise<Kernel> {
+  async #compile(rule: Rule, sourceOf: SourceOf): Promise<Kernel> {
+    const source = await sourceOf(rule.name);
     const device = this.#device;
     const arraysLayout = device.createBindGroupLayout({
       entries: arraysOf(rule).map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
     });
     const compile = (variant: Variant): Promise<GPUComputePipeline> => {
       const label = `twinstep ${rule.name} ${variant}`;
-      const module = device.createShaderModule({ label, code: shader(rule.name, variant) });
+      const module = device.createShaderModule({ label, code: shader(source, variant) });
       // One layout per variant: wgpu does not check the minimum binding size again between pipelines of one layout.
       const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
       const compute = { module, entryPoint: rule.name, constants: ownOf({ WORKGROUP }) };

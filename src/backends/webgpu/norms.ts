@@ -1,5 +1,6 @@
 // L2 norms on the GPU: kernels compute partial sums, which are read back and added in f64.
 
+import shader from '../../../wgsl/norm.wgsl';
 import { align, alignDown, elements, FLOAT } from '../layout.js';
 import { COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
@@ -38,7 +39,7 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
   let parts: GPUBuffer | undefined;
   try {
     const report = inErrorScopes(device, () => {
-      const pipeline = Kernels.of(device).tool('norm', 'scalar');
+      const pipeline = Kernels.of(device).tool('norm', shader, 'scalar');
       const layout = pipeline.getBindGroupLayout(0);
       const buffer = (parts = device.createBuffer({ label: 'twinstep norms', size: end, usage: STORAGE | COPY_SRC }));
       const encoder = device.createCommandEncoder({ label: 'twinstep norms' });

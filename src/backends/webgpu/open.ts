@@ -10,20 +10,23 @@ import { Unavailable, type Backend, type Request } from '../backend.js';
 import { WebGPU } from './backend.js';
 import { inErrorScopes, requestDevice } from './device.js';
 import { Dispatches } from './dispatches.js';
-import { Kernels, type Kernel } from './kernels.js';
+import { Kernels, type Kernel, type SourceOf } from './kernels.js';
 import { SectionMemory } from './section-memory.js';
 import type { GpuSection } from './recording.js';
 
-export async function openWebGPU(request: Request): Promise<Backend> {
-  if (request.device !== undefined) return open(request, request.device, false);
+/** Opens WebGPU on the caller's device, or on one that it requests. `sourceOf` returns the WGSL file of a rule. */
+export async function openWebGPU(request: Request, sourceOf: SourceOf): Promise<Backend> {
+  if (request.device !== undefined) return open(request, request.device, false, sourceOf);
   if (request.memory === 'GPU') {
     throw new TypeError("Expected the GPUDevice of the parameters' buffers as the option device, got undefined.");
   }
-  return open(request, await requestDevice(request), true);
+  return open(request, await requestDevice(request), true, sourceOf);
 }
 
-async function open(request: Request, device: GPUDevice, ownsDevice: boolean): Promise<Backend> {
-  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (added, own) => place(added, device, own));
+async function open(request: Request, device: GPUDevice, ownsDevice: boolean, sourceOf: SourceOf): Promise<Backend> {
+  const backend = new WebGPU(device, ownsDevice, request.keepGrads, (added, own) =>
+    place(added, device, own, sourceOf),
+  );
   try {
     // A device lost earlier resolves `lost` only now.
     await Promise.race([device.lost, undefined]);
@@ -37,7 +40,12 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean): P
 }
 
 /** Allocates memory and makes dispatches for new sections. If the device refuses, frees everything and rejects. */
-async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Promise<GpuSection[]> {
+async function place(
+  added: NewTensors,
+  device: GPUDevice,
+  own: Set<object>,
+  sourceOf: SourceOf,
+): Promise<GpuSection[]> {
   const { sections, sources } = added;
   if (added.memory === 'GPU') {
     for (const [{ name }, { buffer }] of sources) checkBindable(buffer as GPUBuffer, 'parameter', name);
@@ -45,7 +53,7 @@ async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Pr
   const arenas = packAll(added, device.limits);
   checkCopies(added);
   if (added.memory === 'GPU') await checkBuffers(added, device);
-  const kernelOf = await kernelsOf(added, device);
+  const kernelOf = await kernelsOf(added, device, sourceOf);
 
   const memories: SectionMemory[] = [];
   try {
@@ -68,9 +76,13 @@ async function place(added: NewTensors, device: GPUDevice, own: Set<object>): Pr
 }
 
 /** Compiles the kernels of all rules. */
-async function kernelsOf({ sections }: NewTensors, device: GPUDevice): Promise<ReadonlyMap<Rule, Kernel>> {
+async function kernelsOf(
+  { sections }: NewTensors,
+  device: GPUDevice,
+  sourceOf: SourceOf,
+): Promise<ReadonlyMap<Rule, Kernel>> {
   const rules = [...new Set(sections.flatMap((section) => section.rules))];
-  const kernels = await Promise.all(rules.map((rule) => Kernels.of(device).get(rule)));
+  const kernels = await Promise.all(rules.map((rule) => Kernels.of(device).get(rule, sourceOf)));
   return new Map(rules.map((rule, i) => [rule, kernels[i]]));
 }
 
