@@ -5,13 +5,14 @@ import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorit
 import type { Chosen, Request, Wanted, WasmSource } from './backends/backend.js';
 import type { ReadWanted } from './backends/wanted.js';
 import { locateArray, type GpuMemory, type Locate } from './backends/memory.js';
-import { nothing, readGroups, type Params } from './inputs/groups.js';
+import { nothing, readGroups } from './inputs/groups.js';
+import type { GivenMemory, GivenNames, GivenOptions, GivenParams, MemoryOn, NotIterable } from './inputs/given.js';
 import { Optimizer } from './optimizer.js';
 import type { Modes } from './step/state.js';
 import { expect, expectArguments, isCount, isRecord, ownOf, show, unexpected } from './errors.js';
 
 /** Options of the optimizer as a whole. */
-export interface MachineOptions {
+export interface MachineOptions<Backend extends Wanted = Wanted> {
   /**
    * The backend that runs the steps. 'auto': GPU buffers run on their device, Float32Arrays on the best CPU backend.
    * 'fastest': Float32Arrays run on the backend whose step is fastest on this machine, including gradients in and
@@ -19,70 +20,72 @@ export interface MachineOptions {
    * A list, such as ['webgpu', 'wasm']: the first that can run; `optimizer.backend.reason` says why those before it
    * cannot. Default 'auto'.
    */
-  backend?: Wanted;
+  backend?: Backend | undefined;
   /**
    * Whether to allocate memory for gradients. false: `optimizer.grads` is empty, and gradients are passed to `step()`,
    * for example each as soon as a backward pass has computed it (arXiv 2306.09782). Default true.
    */
-  keepGrads?: boolean;
+  keepGrads?: boolean | undefined;
   /**
    * The number of threads of a step on the WebAssembly backend, including the calling thread, from 1 to 256. Results
    * have the same bits for any number. Without shared memory and workers one thread runs, as `optimizer.backend.reason`
    * says. `dispose()` ends the threads. Default 1.
    */
-  threads?: number;
+  threads?: number | undefined;
   /** core.wasm, compiled or as bytes, for a runtime that cannot load it itself; or what `enableWideSimd` returned. */
-  wasm?: WasmSource;
+  wasm?: WasmSource | undefined;
   /** The device of the GPU buffers. Without it, `backend: 'webgpu'` requests a device from `navigator.gpu`. */
-  device?: GPUDevice;
+  device?: GPUDevice | undefined;
 }
 
-/** Creates an optimizer. The arguments decide where the parameters are, and so the type of `optimizer.params`. */
-export interface Create<Options extends GroupOptions> {
-  /** Uploads Float32Arrays once, and steps them on the GPU. */
-  (
-    params: Params<Float32Array, Options>,
-    options: Partial<Options> & MachineOptions & { backend: 'webgpu' },
-  ): Promise<Optimizer<GPUBufferBinding, Options>>;
-  /** Copies Float32Arrays once into the optimizer's memory. */
-  (
-    params: Params<Float32Array, Options>,
-    options?: Partial<Options> & MachineOptions & { backend?: 'auto' | 'wasm' | 'reference' },
-  ): Promise<Optimizer<Float32Array, Options>>;
-  /** Steps GPU buffers in place. */
-  (
-    params: Params<GpuMemory, Options>,
-    options: Partial<Options> & MachineOptions & { device: GPUDevice },
-  ): Promise<Optimizer<GPUBufferBinding, Options>>;
-  /** For arguments whose types are known only at run time. */
-  (
-    params: Params<Float32Array | GpuMemory, Options>,
-    options?: Partial<Options> & MachineOptions,
-  ): Promise<Optimizer<Float32Array | GPUBufferBinding, Options>>;
-}
+/**
+ * Creates an optimizer. `params` decides the names of its tensors, and with `backend` the type of their memory. There
+ * is one signature, and its type parameters do not depend on `Options`: so creators of several algorithms can be called
+ * through one variable.
+ */
+export type Create<Options extends GroupOptions> = <
+  Record extends NotIterable,
+  Groups extends object,
+  Names extends string = never,
+  const Backend extends Wanted = 'auto',
+>(
+  params: GivenParams<Record, Groups, Names, Options, Float32Array | GpuMemory>,
+  options?: GivenOptions<Options> & MachineOptions<Backend>,
+) => Promise<Optimizer<MemoryOn<Backend, GivenMemory<Record, Groups>>, Options, GivenNames<Record, Names>>>;
 
 /** Options of the optimizer as a whole, for `twinstep/sync`. */
 export interface SyncOptions extends Pick<MachineOptions, 'keepGrads' | 'wasm'> {
-  /** The backend that runs the steps. 'auto': WebAssembly, or where it cannot be compiled the reference. A list: the first that can run. */
-  backend?: 'auto' | 'wasm' | 'reference' | readonly ('wasm' | 'reference')[];
+  /**
+   * The backend that runs the steps. 'auto': WebAssembly, or where it cannot be compiled the reference. A list: the
+   * first that can run.
+   */
+  backend?: 'auto' | 'wasm' | 'reference' | readonly ('wasm' | 'reference')[] | undefined;
 }
 
 /** Creates an optimizer at once, and copies Float32Arrays into its memory. */
-export type CreateSync<Options extends GroupOptions> = (
-  params: Params<Float32Array, Options>,
-  options?: Partial<Options> & SyncOptions,
-) => Optimizer<Float32Array, Options>;
+export type CreateSync<Options extends GroupOptions> = <
+  Record extends NotIterable,
+  Groups extends object,
+  Names extends string = never,
+>(
+  params: GivenParams<Record, Groups, Names, Options, Float32Array>,
+  options?: GivenOptions<Options> & SyncOptions,
+) => Optimizer<Float32Array, Options, GivenNames<Record, Names>>;
 
 /** Options of the optimizer as a whole, for `twinstep/webgpu`. */
 export interface GpuOptions extends Pick<MachineOptions, 'keepGrads' | 'device'> {
-  backend?: 'webgpu';
+  backend?: 'webgpu' | undefined;
 }
 
 /** Creates an optimizer on the GPU: uploads Float32Arrays, or steps GPU buffers in place. */
-export type CreateOnGpu<Options extends GroupOptions> = (
-  params: Params<Float32Array | GpuMemory, Options>,
-  options?: Partial<Options> & GpuOptions,
-) => Promise<Optimizer<GPUBufferBinding, Options>>;
+export type CreateOnGpu<Options extends GroupOptions> = <
+  Record extends NotIterable,
+  Groups extends object,
+  Names extends string = never,
+>(
+  params: GivenParams<Record, Groups, Names, Options, Float32Array | GpuMemory>,
+  options?: GivenOptions<Options> & GpuOptions,
+) => Promise<Optimizer<GPUBufferBinding, Options, GivenNames<Record, Names>>>;
 
 /** Upper bound, to catch typos. */
 const MOST_THREADS = 256;
@@ -136,7 +139,7 @@ export function syncCreator<Options extends GroupOptions>(
   modes?: Modes,
 ): CreateSync<Options> {
   const algorithm = ownOf(definition) as unknown as AnyAlgorithm;
-  return function create(params, options = {}) {
+  return function create(params: unknown, options: unknown = {}): Optimizer<Float32Array, Options, any> {
     expectArguments(arguments.length, 2, algorithm.name);
     const { describe, open, make } = prepare(algorithm, modes, entry, params, options);
     const described = describe(entry.locate);

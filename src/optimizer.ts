@@ -3,8 +3,10 @@
 import type { CommonOptions, GroupOptions } from './algorithms/algorithm.js';
 import { readOnly, refuseAssignments } from './inputs/assignments.js';
 import { DISPOSED, type Choice } from './backends/backend.js';
-import { accumulate, norms, zeroGrad, type Gradients, type Norms } from './step/gradients.js';
-import type { GroupSpec, ParamGroup, Tensors } from './inputs/groups.js';
+import type { Floats } from './platform.js';
+import { accumulate, norms, zeroGrad, type GivenGradients, type Gradients, type Norms } from './step/gradients.js';
+import type { GroupSpec } from './inputs/groups.js';
+import type { ParamGroup, Tensors } from './inputs/given.js';
 import type { GpuMemory } from './backends/memory.js';
 import {
   awaitRead,
@@ -29,20 +31,21 @@ import { lateState, snapshot } from './state/lazy.js';
 import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
-import { encode, step, type EncodeArguments, type StepOptions } from './step/step.js';
+import { encode, step, type StepOptions } from './step/step.js';
 
 /** Parameter values to load with a state dict. */
 interface Values {
-  params?: Tensors<Float32Array>;
+  params?: Tensors<Float32Array> | undefined;
 }
 
 type LateCode = typeof import('./state/late.js');
 
 /**
  * An optimizer over named tensors. `Memory` is the type of the values of `params` and `grads`: on the CPU
- * `Float32Array`, views of the optimizer's memory; on the GPU `GPUBufferBinding`.
+ * `Float32Array`, views of the optimizer's memory; on the GPU `GPUBufferBinding`. `Names` are those of the tensors, or
+ * `string`: a field that holds any optimizer is an `Optimizer<Float32Array>` or an `Optimizer<GPUBufferBinding>`.
  */
-export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
+export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Names extends string = string> {
   readonly #choice: Choice;
   readonly #groups: readonly LiveGroup<GroupOptions>[];
   /** Undefined after `dispose()`. */
@@ -64,10 +67,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Returns the state of an optimizer, for averages over it. Throws if the optimizer cannot be used. `ignoreFailure`:
    * accepts an error that the device reported. @internal
    */
-  static stateOf<Shown, Of extends GroupOptions>(
-    optimizer: Optimizer<Shown, Of>,
-    ignoreFailure = false,
-  ): OptimizerState {
+  static stateOf(optimizer: Optimizer<any, any, any>, ignoreFailure = false): OptimizerState {
     const state = optimizer.#state;
     if (state === undefined) throw new Error(DISPOSED);
     checkUsable(state, ignoreFailure);
@@ -80,8 +80,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /** The options of each group. An assignment takes effect at the next step. A bad value throws and changes nothing. */
-  get groups(): readonly LiveGroup<Options>[] {
-    return this.#groups as readonly LiveGroup<Options>[];
+  get groups(): readonly LiveGroup<Options, Names>[] {
+    return this.#groups as readonly LiveGroup<GroupOptions, any>[] as readonly LiveGroup<Options, Names>[];
   }
 
   /**
@@ -92,7 +92,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * @throws RangeError if no group has this name. The message lists the names.
    * @example optimizer.group('head').lr = 1e-4;
    */
-  group(name: string): LiveGroup<Options> {
+  group(name: string): LiveGroup<Options, Names> {
     expectArguments(arguments.length, 1, 'group');
     return this.groups[indexOfGroup(this.#groups, name)];
   }
@@ -103,15 +103,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /** The memory of the parameters, by name, in which steps update them. On the CPU these are copies of your arrays. */
-  get params(): Readonly<Record<string, Memory>> {
-    return this.#inspect().backend.params as Readonly<Record<string, Memory>>;
+  get params(): Tensors<Memory, Names> {
+    return this.#inspect().backend.params as Tensors<Memory, Names>;
   }
 
   /**
    * The memory for gradients, by name. Gradients written here need no copy. On the GPU it is allocated at first use.
    */
-  get grads(): Readonly<Record<string, Memory>> {
-    return this.#inspect().backend.grads as Readonly<Record<string, Memory>>;
+  get grads(): Tensors<Memory, Names> {
+    return this.#inspect().backend.grads as Tensors<Memory, Names>;
   }
 
   /**
@@ -126,7 +126,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the GPU detects, such as a buffer of another device, are reported late: every later call throws them, until a state
    * dict is loaded.
    */
-  step(grads?: Gradients, options?: StepOptions): void {
+  step<Given extends object = Gradients<Names>>(grads?: GivenGradients<Names, Given>, options?: StepOptions): void {
     // `step(undefined)` is not `step()`: the caller's gradients are missing.
     const state = this.#enter('step', arguments.length, 2);
     step(state, arguments.length > 0, grads, undefined, options);
@@ -136,7 +136,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Records one step into the caller's encoder, and submits nothing. The gradients are GPU buffers, or without `grads`
    * those in `optimizer.grads`. The step counts as completed. Several can be recorded before the first is submitted.
    */
-  encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
+  encode<Given extends object = Gradients<Names>>(
+    encoder: GPUCommandEncoder,
+    ...rest: [grads?: GivenGradients<Names, Given, GpuMemory | null | undefined>, options?: StepOptions | undefined]
+  ): void {
     encode(this.#enter('encode', rest.length + 1, 3), encoder, rest);
   }
 
@@ -145,7 +148,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * the number of batches, whether or not each batch had a gradient for every tensor. Frozen tensors are skipped.
    * Throws the errors of `step`.
    */
-  accumulate(grads: Gradients): void {
+  accumulate<Given extends object = Gradients<Names>>(grads: GivenGradients<Names, Given>): void {
     whileBusy(this.#enter('accumulate', arguments.length, 1), (state) => accumulate(state, grads));
   }
 
@@ -158,7 +161,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Resolves to the L2 norms of every parameter and of its gradient: the gradient that `step(grads)` or `step()` would
    * use, as a mean if accumulated, before `gradScale`. Computed in f64 on the CPU, from f32 sums on the GPU.
    */
-  norms(grads?: Gradients): Promise<Record<string, Norms>> {
+  norms<Given extends object = Gradients<Names>>(grads?: GivenGradients<Names, Given>): Promise<Record<Names, Norms>> {
     const isPassed = arguments.length > 0;
     return this.#runAsync('norms', arguments.length, 1, (state) => {
       return norms(state, isPassed && grads !== state.backend.grads ? { given: grads } : undefined);
@@ -167,18 +170,26 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
 
   /**
    * Adds a group `{ params, lr, ... }`, like PyTorch's add_param_group. Its other options are those that the optimizer
-   * was made with. Existing tensors keep their memory and state.
+   * was made with. Existing tensors keep their memory and state. Resolves to this optimizer, with the new names in its
+   * type.
    */
-  addParamGroup(group: ParamGroup<Float32Array | GpuMemory, Options>): Promise<void> {
-    return this.#runLate('addParamGroup', arguments.length, 1, [group], (code) => code.addGroup);
+  addParamGroup<Added extends string>(
+    group: ParamGroup<Float32Array | GpuMemory, Options, Added>,
+  ): Promise<Optimizer<Memory, Options, Names | Added>> {
+    const adding = this.#runLate('addParamGroup', arguments.length, 1, [group], (code) => code.addGroup);
+    return adding.then(() => this as Optimizer<Memory, Options, any>);
   }
 
   /**
    * Adds tensors to a group, by its index or name, as `addParamGroup` adds a group. Rejects if the group's decay mask
    * is a record that does not list them: use a function.
    */
-  addParams(group: number | string, params: Tensors<Float32Array | GpuMemory>): Promise<void> {
-    return this.#runLate('addParams', arguments.length, 2, [group, params], (code) => code.addTensors);
+  addParams<Added extends string>(
+    group: number | string,
+    params: Tensors<Float32Array | GpuMemory, Added>,
+  ): Promise<Optimizer<Memory, Options, Names | Added>> {
+    const adding = this.#runLate('addParams', arguments.length, 2, [group, params], (code) => code.addTensors);
+    return adding.then(() => this as Optimizer<Memory, Options, any>);
   }
 
   /**
@@ -192,7 +203,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Rejects with an Error for an unknown name, for the names of all tensors, in an unfinished step, or after a step
    * that the device refused, and then nothing has changed.
    */
-  removeParams(names: readonly string[]): Promise<void> {
+  removeParams(names: readonly Names[]): Promise<void> {
     return this.#runLate('removeParams', arguments.length, 1, [names], (code) => code.removeParams);
   }
 
@@ -200,12 +211,12 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Freezes a tensor, by its name, or all tensors that a group has now, by its index, until `unfreeze`: their gradients
    * are ignored, they do not decay, and their steps are not counted.
    */
-  freeze(which: string | number): void {
+  freeze(which: Names | number): void {
     this.#setFrozen(which, true, this.#enter('freeze', arguments.length, 1));
   }
 
   /** Unfreezes a tensor, or all tensors of a group. They continue from their state and step count before `freeze`. */
-  unfreeze(which: string | number): void {
+  unfreeze(which: Names | number): void {
     this.#setFrozen(which, false, this.#enter('unfreeze', arguments.length, 1));
   }
 
@@ -215,7 +226,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
   }
 
   /** Returns the number of steps that a tensor has completed; with Schedule-Free, that its group has completed. */
-  stepOf(name: string): number {
+  stepOf(name: Names): number {
     expectArguments(arguments.length, 1, 'stepOf');
     const state = this.#inspect();
     const { group, tensor } = entryOf(state, name);
@@ -226,7 +237,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * Resolves to a copy of a parameter, flat. With `average: true`, resolves to Schedule-Free's average x instead, in
    * either mode. On the GPU the parameter's buffer needs COPY_SRC usage.
    */
-  async read(name: string, options: { average?: boolean } = {}): Promise<Float32Array> {
+  async read(name: Names, options: { average?: boolean | undefined } = {}): Promise<Floats> {
     expectArguments(arguments.length, 2, 'read');
     expectOptions(options, 'read', ['average']);
     const { average = false } = ownOf(options);
@@ -265,7 +276,9 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions> {
    * after this call they are the average x. (Upstream's Closure variants; costs two more passes over the parameters.)
    * Await each call before the next.
    */
-  async stepClosure(closure: () => Gradients | Promise<Gradients>): Promise<void> {
+  async stepClosure<Given extends object = Gradients<Names>>(
+    closure: () => GivenGradients<Names, Given> | Promise<GivenGradients<Names, Given>>,
+  ): Promise<void> {
     expectArguments(arguments.length, 1, 'stepClosure');
     expect(typeof closure === 'function', 'the closure', 'a function that returns gradients', closure);
     this.train();

@@ -1,7 +1,7 @@
 // Tests averages of weights, and Lookahead, which restarts from an average.
 
 import { readFileSync } from 'node:fs';
-import { adamw, adamwScheduleFree, ema, lookahead } from 'twinstep';
+import { adamw, adamwScheduleFree, ema, lookahead, type Gradients } from 'twinstep';
 import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { describe, expect, test, vi } from 'vitest';
 import { LARGEST } from '../src/math/f32.js';
@@ -233,11 +233,13 @@ describe.each(backends)('%s', (...[, backend]) => {
     ]);
     await ahead.optimizer.addParams(0, { c: array(2, 3) });
     await ahead.follow();
-    ahead.step({ a: array(3, 4), b: array(2, 5), c: array(2, 6) });
+    const gradients: Gradients = { a: array(3, 4), b: array(2, 5), c: array(2, 6) };
+    ahead.step(gradients);
   });
 
   test('Lookahead recovers from a failed follow(), with or without removing the tensor', async () => {
-    const ahead = await lookahead(await adamw({ a: array(3, 1) }, backend), { k: 1 });
+    const tensor: Tensors = { a: array(3, 1) };
+    const ahead = await lookahead(await adamw(tensor, backend), { k: 1 });
     for (const isRemoved of [true, false]) {
       await ahead.optimizer.addParams(0, { c: array(2, 2) });
       const addParams = vi.spyOn(ahead.slow, 'addParams').mockRejectedValueOnce(new Error('no memory today'));
@@ -271,7 +273,7 @@ describe.each(backends)('%s', (...[, backend]) => {
 
   test('Lookahead does not reuse slow weights for another tensor of the same name', async () => {
     const ahead = await lookahead(await adamw({ a: array(3, 1), b: array(2, 1) }, backend), { k: 1 });
-    for (const [i, name] of ['a', 'b', 'a'].entries()) {
+    for (const [i, name] of (['a', 'b', 'a'] as const).entries()) {
       await ahead.optimizer.removeParams([name]);
       await ahead.optimizer.addParams(0, { [name]: array(5, 2 + i) });
       for (let j = 0; j < 2; j++) expect(() => ahead.step({})).toThrow(/^Lookahead has no slow weights of "[ab]"/);
@@ -480,9 +482,9 @@ test('Lookahead gives the results of the CPU in the caller’s buffers, by step(
     [COPY_DST, 'COPY_SRC'],
   ] as const) {
     const half = device.createBuffer({ size: 256, usage: STORAGE | usage });
-    await step.optimizer.addParams(0, { b: { buffer: half } });
+    const grown = await step.optimizer.addParams(0, { b: { buffer: half } });
     await expect(step.follow()).rejects.toThrow(`Lookahead of "b" needs ${lacking} usage`);
-    await step.optimizer.removeParams(['b']);
+    await grown.removeParams(['b']);
   }
   step.step({ w: buffer(array(70, 20)) });
 });

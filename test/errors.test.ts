@@ -778,7 +778,7 @@ describe.each(backends.slice(0, 2))('%s: gradients in the optimizer’s own memo
     optimizer.step({ a: live.b, b: live.a });
     const separate = await adamw({ a, b }, backend);
     separate.step({ a: b, b: a });
-    for (const name of ['a', 'b'])
+    for (const name of ['a', 'b'] as const)
       expect(difference(await optimizer.read(name), await separate.read(name))).toBeUndefined();
   });
 });
@@ -869,7 +869,8 @@ describe('unknown options and extra arguments', () => {
   });
 
   test('suggests names of tensors and options of schedules', async () => {
-    const optimizer = await adamw({ weight: array(2, 1), bias: array(2, 2) });
+    const tensors: Record<string, Float32Array> = { weight: array(2, 1), bias: array(2, 2) };
+    const optimizer = await adamw(tensors);
     const unknown = 'There is no parameter "wieght"; there are "weight", "bias". Did you mean weight?';
     await expect(optimizer.read('wieght')).rejects.toThrow(unknown);
     expect(() => optimizer.step({ wieght: array(2, 3) })).toThrow(unknown);

@@ -35,7 +35,7 @@ test('steps like the chosen backend', async () => {
   ];
   const grads = { w: array(1000, 3), bias: array(7, 4) };
   for (const optimizer of [chosen, named]) for (let t = 0; t < 3; t++) optimizer.step(grads);
-  for (const name of ['w', 'bias']) {
+  for (const name of ['w', 'bias'] as const) {
     expect(difference(await chosen.read(name), await named.read(name))).toBeUndefined();
   }
 });

@@ -311,7 +311,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
   };
 
   test('norms() returns the norms of parameters and of the gradients of the next step', async () => {
-    const long = { ...params(), long: array(100_000, 7) };
+    const long: Tensors = { ...params(), long: array(100_000, 7) };
     const optimizer = await adamw(long, backend);
     const { w3, w64 } = tensors(lengths, 2);
     const given = await optimizer.norms({ w3, w64: undefined });

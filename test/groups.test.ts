@@ -1,6 +1,14 @@
 // Tests adding, removing, freezing and masking tensors, steps in parts, and loading state dicts of other groups.
 
-import { adam, adamw, adamwScheduleFree, lookahead, noDecayOnBiasAndNorm, sgdScheduleFree } from 'twinstep';
+import {
+  adam,
+  adamw,
+  adamwScheduleFree,
+  lookahead,
+  noDecayOnBiasAndNorm,
+  sgdScheduleFree,
+  type Optimizer,
+} from 'twinstep';
 import { reduceOnPlateau } from 'twinstep/schedules';
 import { describe, expect, test, vi } from 'vitest';
 import { backends, webgpu } from './support/backends.js';
@@ -205,7 +213,7 @@ test.each(
   '%s: an addition that is refused, since an array was %s meanwhile, leaves free memory zero',
   async (backend, name) => {
     const [change, refusal] = changes[name];
-    const optimizer = await adamw({ w: array(4, 1) }, { backend });
+    const optimizer: Optimizer<Float32Array> = await adamw({ w: array(4, 1) }, { backend });
     // Opens the buffer that small tensors share.
     await optimizer.addParams(0, { first: array(3, 2) });
     const t = new Float32Array(new (ArrayBuffer as any)(32, { maxByteLength: 64 }) as ArrayBuffer);
@@ -228,7 +236,8 @@ test.each(['wasm', 'reference'] as const)('%s: small added tensors share a buffe
 describe.each(backends)('%s: removeParams()', (...[, backend]) => {
   test('takes work proportional to the number of tensors', async () => {
     const workOf = async (count: number): Promise<number> => {
-      const optimizer = await adamw({ w: x() }, backend);
+      const params: Tensors = { w: x() };
+      const optimizer = await adamw(params, backend);
       const names = Array.from({ length: count }, (_, i) => `x${i}`);
       for (const [i, name] of names.entries()) {
         if (i % 2 === 0) await optimizer.addParams(0, { [name]: x() });
@@ -395,7 +404,7 @@ describe.each(backends)('%s: removeParams()', (...[, backend]) => {
 });
 
 test('the array of a removed tensor on the CPU stays readable, and threads step the others', async () => {
-  const params = { big: array(200_000, 1), small: array(3, 2) };
+  const params: Tensors = { big: array(200_000, 1), small: array(3, 2) };
   const [optimizer, separate] = await Promise.all([2, 1].map((threads) => adamw(params, { threads })));
   const { small } = optimizer.params;
   await optimizer.removeParams(['small']);
@@ -418,7 +427,7 @@ test('removing parts of one buffer takes work proportional to their number', asy
     const params = Object.fromEntries(
       Array.from({ length: count }, (_, i) => [`x${i}`, { buffer: all, offset: 256 * i, size: 256 }]),
     );
-    const optimizer = await adamw({ ...params, w: buffer(x()) }, { device });
+    const optimizer: Optimizer<GPUBufferBinding> = await adamw({ ...params, w: buffer(x()) }, { device });
     const filtered = await filteredBy(() => optimizer.removeParams(Object.keys(params)));
     expect(Object.keys(optimizer.params)).toEqual(['w']);
     optimizer.step({ w: all });
@@ -431,7 +440,7 @@ test('removeParams() destroys the optimizer’s buffers, but not the caller’s'
   const { device } = webgpu!;
   const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
   const made = vi.spyOn(device, 'createBuffer');
-  const optimizer = await adamw({ first }, { device, lr: 0.1 });
+  const optimizer: Optimizer<GPUBufferBinding> = await adamw({ first }, { device, lr: 0.1 });
   await optimizer.addParamGroup({ params: { second } });
   const own = made.mock.results.map(({ value }) => value as GPUBuffer);
   made.mockRestore();
@@ -773,7 +782,7 @@ test('refuses to add GPU buffers to an optimizer on the CPU', async () => {
 test('steps added buffers of the caller in place, and refuses overlapping ones', async () => {
   const { device } = webgpu!;
   const [first, second] = [buffer(array(64, 1)), buffer(array(64, 2))];
-  const optimizer = await adamwScheduleFree({ first }, { device, lr: 0.1 });
+  const optimizer: Optimizer<GPUBufferBinding> = await adamwScheduleFree({ first }, { device, lr: 0.1 });
   await expect(optimizer.addParamGroup({ params: { again: first } })).rejects.toThrow('"first", "again" overlap');
   const part = { buffer: first, offset: 0, size: 4 };
   await expect(optimizer.addParams(0, { fresh: buffer(x()), part })).rejects.toThrow('"first", "part" overlap');

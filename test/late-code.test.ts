@@ -29,8 +29,9 @@ test('addParamGroup() adds the group as it was at the call', async () => {
   const adding = optimizer.addParamGroup(group);
   group.params.v.fill(7);
   group.lr = 7;
-  await adding;
-  expect([optimizer.params.v, optimizer.groups[1].lr]).toEqual([array(5, 3), 0.5]);
+  const grown = await adding;
+  expect(grown).toBe(optimizer);
+  expect([grown.params.v, optimizer.groups[1].lr]).toEqual([array(5, 3), 0.5]);
 });
 
 test('stateDict() and read() return the values at the call, regardless of later steps', async () => {
@@ -108,7 +109,8 @@ test.each(['code', 'load', 'failed', 'settled', 'grad', 'one', 'fromParam', 'dro
     Reflect.defineProperty(Object.prototype, name, { value: 'x', configurable: true, writable: true });
     try {
       const optimizer = await adamw({ w: array(12, 1) });
-      await optimizer.addParams(0, { v: array(3, 1) });
+      const grown = await optimizer.addParams(0, { v: array(3, 1) });
+      expect(grown).toBe(optimizer);
       const ahead = await lookahead(optimizer);
       ahead.step(grad);
       await ahead.loadStateDict(await ahead.stateDict());
@@ -116,7 +118,7 @@ test.each(['code', 'load', 'failed', 'settled', 'grad', 'one', 'fromParam', 'dro
         w: { param: norm(optimizer.params.w), grad: expect.closeTo(norm(grad.w)) },
         v: { param: norm(array(3, 1)), grad: 0 },
       });
-      await optimizer.removeParams(['v']);
+      await grown.removeParams(['v']);
       expect(optimizer.stepOf('w')).toBe(1);
     } finally {
       delete (Object.prototype as Record<string, unknown>)[name];

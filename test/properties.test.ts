@@ -394,7 +394,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     const options = { betas: [0.5, 0.999], ...backend } as Options;
     const moment = async ({ stateDict }: { stateDict: () => Promise<StateDict> }): Promise<number> =>
       largest((await stateDict()).state[0].exp_avg as Float32Array);
-    const params = { w: array(64, 1), other: array(3, 2) };
+    const params: Tensors = { w: array(64, 1), other: array(3, 2) };
     let optimizer = await adam(params, options);
     const state = () => moment({ stateDict: () => optimizer.stateDict() });
     optimizer.step({ w: new Float32Array(64).fill(1e-30) });

@@ -42,7 +42,8 @@ describe.each(backends)('%s', (...[, backend]) => {
     const ones = (length: number): Float32Array => new Float32Array(length).fill(1);
 
     test('a tensor that was frozen, without gradient or added has the same lr, and bias correction by its own steps', async () => {
-      const optimizer = await adamw({ a: ones(1), b: ones(1), c: ones(1) }, options as object);
+      const params: Tensors = { a: ones(1), b: ones(1), c: ones(1) };
+      const optimizer = await adamw(params, options as object);
       optimizer.freeze('b');
       for (let t = 0; t < 3; t++) optimizer.step({ a: ones(1), b: ones(1) });
       optimizer.unfreeze('b');

@@ -84,8 +84,8 @@ test('all threads take part of the work', async () => {
 describe('with threads', () => {
   test('added tensors and groups, and all ways of passing gradients, give the same bits', async () => {
     const train = async (threads: number): Promise<Float32Array[]> => {
-      const kept = await adamw({ w: array(50_000, 1) }, { threads });
-      const passing = await adamw({ w: array(50_000, 1) }, { threads, keepGrads: false });
+      const kept: Optimizer<Float32Array> = await adamw({ w: array(50_000, 1) }, { threads });
+      const passing: Optimizer<Float32Array> = await adamw({ w: array(50_000, 1) }, { threads, keepGrads: false });
       for (const optimizer of [kept, passing]) {
         await optimizer.addParamGroup({ params: { late: array(60_000, 2) }, lr: 0.01 });
         await optimizer.addParams(0, { later: array(70_000, 3) });

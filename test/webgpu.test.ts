@@ -57,7 +57,7 @@ describe('the caller’s buffers', () => {
   });
 
   test('may have gradients of some tensors, while those of others are uploaded', async () => {
-    const params = { a: array(70, 1), b: array(9, 2), c: array(64, 3), d: array(5, 4) };
+    const params: Record<string, Float32Array> = { a: array(70, 1), b: array(9, 2), c: array(64, 3), d: array(5, 4) };
     const optimizer = await adamw(params, { device, backend: 'webgpu' });
     const grads = { a: array(70, 5), b: array(9, 6), c: array(64, 7), d: array(5, 8) };
     optimizer.step({ ...grads, b: buffer(grads.b) });

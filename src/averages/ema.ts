@@ -3,6 +3,7 @@
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
 import type { Create, CreateOnGpu, CreateSync, MachineOptions } from '../create.js';
+import type { GivenOptions } from '../inputs/given.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, isRecord, show } from '../errors.js';
 
@@ -13,22 +14,22 @@ export type Memory = Float32Array | GPUBufferBinding;
 const unavailable = ['backend', 'device', 'keepGrads', 'threads', 'wasm'] as const;
 
 /** `ema` of an entry. */
-export type Ema = <Shown extends Memory, Options extends GroupOptions>(
-  optimizer: Optimizer<Shown, Options>,
-  options?: Partial<EmaOptions>,
-) => Promise<Optimizer<Shown, EmaOptions>>;
+export type Ema = <Shown extends Memory, Options extends GroupOptions, Names extends string>(
+  optimizer: Optimizer<Shown, Options, Names>,
+  options?: GivenOptions<EmaOptions>,
+) => Promise<Optimizer<Shown, EmaOptions, Names>>;
 
 /** `ema` of `twinstep/sync`. */
-export type EmaSync = <Options extends GroupOptions>(
-  optimizer: Optimizer<Float32Array, Options>,
-  options?: Partial<EmaOptions>,
-) => Optimizer<Float32Array, EmaOptions>;
+export type EmaSync = <Options extends GroupOptions, Names extends string>(
+  optimizer: Optimizer<Float32Array, Options, Names>,
+  options?: GivenOptions<EmaOptions>,
+) => Optimizer<Float32Array, EmaOptions, Names>;
 
 /** Returns the public function `ema`. `create` creates the optimizer that is the average, on the kind `only` if given. */
 export function emaBy(create: Create<EmaOptions> | CreateOnGpu<EmaOptions>, only?: 'GPU'): Ema {
   return async function ema(optimizer, options = {}) {
     const given = readOptions(arguments.length, optimizer, options, only);
-    const names = Object.keys(optimizer.params);
+    const names = Object.keys(optimizer.params) as never[];
     const copies = await Promise.all(names.map((name) => optimizer.read(name)));
     const average = await create(Object.fromEntries(names.map((name, i) => [name, copies[i]])), given as never);
     return average as never;
@@ -39,17 +40,17 @@ export function emaBy(create: Create<EmaOptions> | CreateOnGpu<EmaOptions>, only
 export function syncEmaBy(create: CreateSync<EmaOptions>): EmaSync {
   return function ema(optimizer, options = {}) {
     const given = readOptions(arguments.length, optimizer, options, 'CPU');
-    return create(optimizer.params, given as never);
+    return create(optimizer.params, given as never) as never;
   };
 }
 
 /** Checks the arguments of `ema`. Returns the options of its optimizer. */
 function readOptions(
   count: number,
-  optimizer: Optimizer<Memory, GroupOptions>,
-  options: Partial<EmaOptions>,
+  optimizer: Optimizer<any, any, any>,
+  options: GivenOptions<EmaOptions>,
   only: 'CPU' | 'GPU' | undefined,
-): Partial<EmaOptions> & MachineOptions {
+): GivenOptions<EmaOptions> & MachineOptions {
   expectArguments(count, 2, 'ema');
   checkOptimizer(optimizer, 'ema');
   expect(isRecord(options), 'the options of ema', 'a record', options);

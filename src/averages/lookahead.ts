@@ -4,15 +4,16 @@ import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
 import { refuseAssignments } from '../inputs/assignments.js';
 import { checkOptimizer, type Ema, type EmaSync, type Memory } from './ema.js';
-import type { Gradients } from '../step/gradients.js';
-import type { Tensors } from '../inputs/groups.js';
+import type { GivenGradients, Gradients } from '../step/gradients.js';
+import type { GpuMemory } from '../backends/memory.js';
+import type { Tensors } from '../inputs/given.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, expectOptions, isCount, list, ownOf } from '../errors.js';
 import { loadedFor } from '../backends/lazy.js';
 import type { StateDict } from '../state/dict.js';
 import type { IncompatibleNames, LoadOptions } from '../state/load-options.js';
 import { checkIdle } from '../step/state.js';
-import { encode, type EncodeArguments, type StepOptions } from '../step/step.js';
+import { encode, type StepOptions } from '../step/step.js';
 import { lateLookahead } from './lazy.js';
 
 type Late = typeof import('./lookahead-state.js');
@@ -20,29 +21,29 @@ type Late = typeof import('./lookahead-state.js');
 /** The options of `lookahead`. */
 export interface LookaheadOptions {
   /** The slow weights step after every `k` steps, at least 1. Default 5. */
-  k?: number;
+  k?: number | undefined;
   /** The fraction of the way to the optimizer's weights that the slow weights move, from 2^-53 to 1. Default 0.5. */
-  alpha?: number;
+  alpha?: number | undefined;
 }
 
 /** `lookahead` of an entry. */
-export type CreateLookahead = <Shown extends Memory, Options extends GroupOptions>(
-  optimizer: Optimizer<Shown, Options>,
+export type CreateLookahead = <Shown extends Memory, Options extends GroupOptions, Names extends string>(
+  optimizer: Optimizer<Shown, Options, Names>,
   options?: LookaheadOptions,
-) => Promise<Lookahead<Shown, Options>>;
+) => Promise<Lookahead<Shown, Options, Names>>;
 
 /** `lookahead` of `twinstep/sync`. */
-export type CreateLookaheadSync = <Options extends GroupOptions>(
-  optimizer: Optimizer<Float32Array, Options>,
+export type CreateLookaheadSync = <Options extends GroupOptions, Names extends string>(
+  optimizer: Optimizer<Float32Array, Options, Names>,
   options?: LookaheadOptions,
-) => Lookahead<Float32Array, Options>;
+) => Lookahead<Float32Array, Options, Names>;
 
 /** Returns the public function `lookahead`. `ema` creates the slow weights. */
 export function lookaheadBy(ema: Ema): CreateLookahead {
   return async function lookahead(optimizer, options = {}) {
     const { k, alpha } = readOptions(arguments.length, optimizer, options);
     const late = await loadedFor('lookahead', lateLookahead);
-    for (const [name, param] of Object.entries(optimizer.params)) late.checkUsages(name, param);
+    for (const [name, param] of Object.entries<Memory>(optimizer.params)) late.checkUsages(name, param);
     return new Lookahead(late, optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
   };
 }
@@ -58,7 +59,7 @@ export function syncLookaheadBy(ema: EmaSync, late: Late): CreateLookaheadSync {
 /** Checks the arguments of `lookahead`. Returns its options. */
 function readOptions(
   count: number,
-  optimizer: Optimizer<Memory, GroupOptions>,
+  optimizer: Optimizer<any, any, any>,
   options: LookaheadOptions,
 ): Required<LookaheadOptions> {
   expectArguments(count, 2, 'lookahead');
@@ -73,7 +74,7 @@ function readOptions(
   return { k, alpha };
 }
 
-export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
+export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names extends string = string> {
   readonly #late: Late;
   readonly #optimizer: Optimizer<Shown, Options>;
   readonly #slow: Optimizer<Shown, EmaOptions>;
@@ -101,13 +102,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   /** The optimizer that was passed to `lookahead`. */
-  get optimizer(): Optimizer<Shown, Options> {
-    return this.#optimizer;
+  get optimizer(): Optimizer<Shown, Options, Names> {
+    return this.#optimizer as Optimizer<Shown, Options, any>;
   }
 
   /** The slow weights, as an average. */
-  get slow(): Optimizer<Shown, EmaOptions> {
-    return this.#slow;
+  get slow(): Optimizer<Shown, EmaOptions, Names> {
+    return this.#slow as Optimizer<Shown, EmaOptions, any>;
   }
 
   /**
@@ -115,30 +116,33 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
    * optimizer's `step`, and throws its errors. If the slow weights throw, the optimizer's step is done and counted, and
    * the next call first completes theirs.
    */
-  step(...rest: [grads?: Gradients, options?: StepOptions]): void {
+  step<Given extends object = Gradients<Names>>(
+    ...rest: [grads?: GivenGradients<Names, Given>, options?: StepOptions | undefined]
+  ): void {
     expectArguments(rest.length, 2, 'step');
     this.#checkAndFinish();
-    const before = this.optimizer.completedSteps;
+    const before = this.#optimizer.completedSteps;
     this.optimizer.step(...rest);
-    const completed = this.optimizer.completedSteps;
+    const completed = this.#optimizer.completedSteps;
     if (completed === before || !this.#isTurn(completed)) return;
-    this.#pending = [() => this.slow.step(this.#unfrozen()), () => this.#restart()];
+    this.#pending = [() => this.#slow.step(this.#unfrozen()), () => this.#restart()];
     this.#finish();
   }
 
   /**
    * Does the same as `step`, recorded into the caller's encoder. If it throws, no step is counted: drop the encoder.
    */
-  encode(encoder: GPUCommandEncoder, ...rest: EncodeArguments): void {
+  encode<Given extends object = Gradients<Names>>(
+    encoder: GPUCommandEncoder,
+    ...rest: [grads?: GivenGradients<Names, Given, GpuMemory | null | undefined>, options?: StepOptions | undefined]
+  ): void {
     expectArguments(rest.length + 1, 3, 'encode');
     this.#checkAndFinish();
-    const state = Optimizer.stateOf(this.optimizer);
+    const state = Optimizer.stateOf(this.#optimizer);
     checkIdle(state, 'encode');
     encode(state, encoder, rest, (completed) => {
       if (!this.#isTurn(completed)) return;
-      encode(Optimizer.stateOf(this.slow), encoder, [this.#unfrozen() as EncodeArguments[0]], () =>
-        this.#restart(encoder),
-      );
+      encode(Optimizer.stateOf(this.#slow), encoder, [this.#unfrozen()], () => this.#restart(encoder));
     });
   }
 
@@ -153,13 +157,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     try {
       for (;;) {
         this.#dropRemoved();
-        const { params } = this.optimizer;
-        const added = this.#missing().filter((name) => !Object.hasOwn(this.slow.params, name));
+        const { params } = this.#optimizer;
+        const added = this.#missing().filter((name) => !Object.hasOwn(this.#slow.params, name));
         if (added.length === 0) break;
         for (const name of added) this.#late.checkUsages(name, params[name]);
-        const values = await Promise.all(added.map((name) => this.optimizer.read(name)));
+        const values = await Promise.all(added.map((name) => this.#optimizer.read(name)));
         for (const name of added) this.#origins.set(name, params[name]);
-        await this.slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
+        await this.#slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
       }
     } finally {
       this.#isFollowing = false;
@@ -170,11 +174,11 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   async stateDict(): Promise<StateDict> {
     expectArguments(arguments.length, 0, 'stateDict');
     this.#checkAndFinish();
-    const names = Object.keys(this.slow.params);
+    const names = Object.keys(this.#slow.params);
     const steps = this.#steps;
     const [dict, ...values] = await Promise.all([
-      this.optimizer.stateDict(),
-      ...names.map((name) => this.slow.read(name)),
+      this.#optimizer.stateDict(),
+      ...names.map((name) => this.#slow.read(name)),
     ]);
     const states = this.#late.join(dict, steps);
     for (const [i, name] of names.entries()) states.get(name)![this.#late.SLOT] = values[i];
@@ -182,12 +186,12 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   }
 
   /** Returns the same without its arrays, which are read one at a time, as the optimizer's `lazyStateDict` does. */
-  lazyStateDict(): ReturnType<Optimizer<Shown, Options>['lazyStateDict']> {
+  lazyStateDict(): ReturnType<Optimizer<Shown, Options, Names>['lazyStateDict']> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
     this.#checkAndFinish();
-    const { dict, params, arrays } = this.optimizer.lazyStateDict();
+    const { dict, params, arrays } = this.#optimizer.lazyStateDict();
     const states = this.#late.join(dict, this.#steps);
-    const slow = this.slow.lazyStateDict().params;
+    const slow = this.#slow.lazyStateDict().params;
     const slowArrays = slow.map((each) => ({ ...each, slot: this.#late.SLOT, state: states.get(each.name)! }));
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
@@ -200,13 +204,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
     expectArguments(arguments.length, 2, 'loadStateDict');
     this.#checkKnown();
     return this.#late.loadBoth(
-      Optimizer.stateOf(this.optimizer, true),
-      Optimizer.stateOf(this.slow, true),
+      Optimizer.stateOf(this.#optimizer, true),
+      Optimizer.stateOf(this.#slow, true),
       dict,
       options,
       (steps) => {
         // Older dicts have no steps. When they were saved, Lookahead counted from the optimizer's first step.
-        this.#start = steps === undefined ? 0 : this.optimizer.completedSteps - steps;
+        this.#start = steps === undefined ? 0 : this.#optimizer.completedSteps - steps;
         this.#pending = [];
       },
     );
@@ -216,8 +220,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
     // The optimizer first: it throws if its schedule calls this.
-    this.optimizer.dispose();
-    this.slow.dispose();
+    this.#optimizer.dispose();
+    this.#slow.dispose();
   }
 
   /** Whether the slow weights step after this number of completed steps. */
@@ -232,31 +236,31 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Completed steps since the Lookahead was created. */
   get #steps(): number {
-    return this.optimizer.completedSteps - this.#start;
+    return this.#optimizer.completedSteps - this.#start;
   }
 
   #unfrozen(): Readonly<Record<string, Shown>> {
-    const frozen = new Set(this.optimizer.groups.flatMap((group) => group.frozen));
-    return Object.fromEntries(Object.entries(this.optimizer.params).filter(([name]) => !frozen.has(name)));
+    const frozen = new Set(this.#optimizer.groups.flatMap((group) => group.frozen));
+    return Object.fromEntries(Object.entries(this.#optimizer.params).filter(([name]) => !frozen.has(name)));
   }
 
   /** Sets the optimizer's parameters to the slow weights. */
   #restart(encoder?: GPUCommandEncoder): void {
     const names = Object.keys(this.#unfrozen());
-    const slow = Object.fromEntries(names.map((name) => [name, this.slow.params[name]]));
-    Optimizer.stateOf(this.optimizer).backend.copyOver(slow, encoder);
+    const slow = Object.fromEntries(names.map((name) => [name, this.#slow.params[name]]));
+    Optimizer.stateOf(this.#optimizer).backend.copyOver(slow, encoder);
   }
 
   /** Throws if the slow weights cannot step. Completes an earlier step. */
   #checkAndFinish(): void {
     this.#checkKnown();
-    Optimizer.stateOf(this.slow);
+    Optimizer.stateOf(this.#slow);
     this.#finish();
   }
 
   /** Drops the slow weights of removed tensors. Throws if a tensor has no slow weights. */
   #checkKnown(): void {
-    const params = paramsOf(this.optimizer);
+    const params = paramsOf(this.#optimizer);
     if (params === this.#known) return;
     const missing = this.#missing();
     if (missing.length > 0) {
@@ -268,23 +272,22 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions> {
 
   /** Returns the optimizer's tensors without slow weights. */
   #missing(): string[] {
-    return Object.entries(paramsOf(this.optimizer)).flatMap(([name, param]) => {
-      return Object.hasOwn(paramsOf(this.slow), name) && this.#origins.get(name) === param ? [] : [name];
+    return Object.entries(paramsOf(this.#optimizer)).flatMap(([name, param]) => {
+      return Object.hasOwn(paramsOf(this.#slow), name) && this.#origins.get(name) === param ? [] : [name];
     });
   }
 
   /** Drops the slow weights of removed tensors, except the last ones: an optimizer has at least one tensor. */
   #dropRemoved(): void {
-    const params = paramsOf(this.optimizer);
-    const names = Object.keys(paramsOf(this.slow));
+    const params = paramsOf(this.#optimizer);
+    const names = Object.keys(paramsOf(this.#slow));
     const removed = names.filter((name) => !Object.hasOwn(params, name) || this.#origins.get(name) !== params[name]);
     const dropped = removed.length === names.length ? removed.slice(1) : removed;
-    if (dropped.length > 0) this.#late.removeTensors(Optimizer.stateOf(this.slow, true), dropped);
+    if (dropped.length > 0) this.#late.removeTensors(Optimizer.stateOf(this.#slow, true), dropped);
     for (const name of dropped) this.#origins.delete(name);
   }
 }
 
 /** Returns `params`, even if the device has reported an error: a state dict may be loaded then. */
-const paramsOf = <Shown extends Memory, Options extends GroupOptions>(
-  optimizer: Optimizer<Shown, Options>,
-): Readonly<Record<string, Shown>> => Optimizer.stateOf(optimizer, true).backend.params as Record<string, Shown>;
+const paramsOf = <Shown extends Memory>(optimizer: Optimizer<Shown, any>): Readonly<Record<string, Shown>> =>
+  Optimizer.stateOf(optimizer, true).backend.params as Record<string, Shown>;

@@ -1,5 +1,6 @@
 // The interface of a backend: one optimizer's memory, on the CPU or the GPU, and the kernels that run on it.
 
+import type { Floats } from '../platform.js';
 import type { Tensor } from './layout.js';
 import type { ByteRange } from './memory.js';
 import type { Plan, TensorEntry } from './plan.js';
@@ -95,7 +96,7 @@ export interface Backend {
   /** Fills the optimizer's own gradients with zeros. */
   zeroGrad(): void;
   /** Resolves to copies of arrays as of this call: later steps do not change them. */
-  read(arrays: readonly ArrayOf[]): Promise<Float32Array[]>;
+  read(arrays: readonly ArrayOf[]): Promise<Floats[]>;
   /** Resolves to L2 norms as of this call: of `grad` if there is one, else of the array. */
   norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
   /** Throws an Error if it is known at once that `write` cannot write this array. */

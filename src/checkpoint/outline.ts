@@ -51,7 +51,7 @@ const TENSOR_NAMES = 8;
 /** What is saved besides arrays. */
 export interface CheckpointOptions {
   /** The shapes of parameters by name. They are only written to the file. A parameter without one is flat. */
-  shapes?: Shapes;
+  shapes?: Shapes | undefined;
   /** Any value that JSON can hold, such as the position in the training data. Loading returns it. */
   metadata?: unknown;
 }

@@ -7,19 +7,6 @@ import type { NewTensors, Section } from '../backends/section.js';
 import { resolveOptions } from './options.js';
 import { expect, isRecord, list, ownOf, show } from '../errors.js';
 
-/** Tensors by name, in the order in which they are listed. */
-export type Tensors<Memory> = Readonly<Record<string, Memory>>;
-
-/** A parameter group: tensors, and options that override those of the optimizer. */
-export type ParamGroup<Memory, Options> = Partial<Options> & {
-  readonly params: Tensors<Memory>;
-  /** A name for `optimizer.group(name)` and error messages. No other group of the optimizer has it. */
-  readonly name?: string | undefined;
-};
-
-/** The parameters of an optimizer: one record of tensors, or an array of groups. */
-export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
-
 /** What a group is made with. Checked. */
 export interface GroupSpec {
   /** The values that steps read; assignments to `optimizer.groups[i]` change them (`showOptions`). */

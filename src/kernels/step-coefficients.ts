@@ -1,5 +1,6 @@
 // The step arithmetic of an algorithm without tensors: computes its kernel's scalars.
 
+import type { GivenOptions } from '../inputs/given.js';
 import type { AnyAlgorithm } from '../algorithms/algorithm.js';
 import * as algorithms from '../algorithms/index.js';
 import { readOnly } from '../inputs/assignments.js';
@@ -38,7 +39,7 @@ export interface StepCoefficients<Options> {
    * tensor (default true). `isFirst`: whether this is the tensor's first step (default: whether it is the first of
    * all).
    */
-  scalars(tensor?: { decays?: boolean; isFirst?: boolean }): Floats;
+  scalars(tensor?: { decays?: boolean | undefined; isFirst?: boolean | undefined }): Floats;
   /**
    * For Schedule-Free, returns the scalars of the kernel `extrapolate`, which moves parameters to the average or back.
    */
@@ -52,7 +53,7 @@ export interface StepCoefficients<Options> {
  */
 export function coefficients<Name extends AlgorithmName>(
   name: Name,
-  options: Partial<OptionsOf<Name>> = {},
+  options: GivenOptions<OptionsOf<Name>> = {},
   state: CoefficientsState = { step: 0 },
 ): StepCoefficients<OptionsOf<Name>> {
   expectArguments(arguments.length, 3, 'coefficients');

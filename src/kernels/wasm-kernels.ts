@@ -30,7 +30,7 @@ export function provideKernelsNow(own: typeof sourceOf): void {
  * Returns the kernels of `dist/core.wasm`, bound to `memory`. Only the calls write to the memory. It may grow, but must
  * not be shared. In runtimes that cannot load the module, pass it as `wasm`. Throws if WebAssembly cannot run.
  */
-export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSource } = {}): WasmKernels {
+export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSource | undefined } = {}): WasmKernels {
   expectArguments(arguments.length, 2, 'wasmKernels');
   expectOptions(options, 'wasmKernels', ['wasm']);
   const { wasm } = ownOf(options);

@@ -30,7 +30,10 @@ export interface WgslKernel extends KernelDescription {
  * Returns the WGSL kernel `name`. It updates four elements at a time, or with `lanes: 1` one, for lengths that are not
  * multiples of four. Throws an Error for a name that is not in `kernels`.
  */
-export function wgslKernel(name: KernelName, options: { lanes?: 1 | 4; workgroupSize?: number } = {}): WgslKernel {
+export function wgslKernel(
+  name: KernelName,
+  options: { lanes?: 1 | 4 | undefined; workgroupSize?: number | undefined } = {},
+): WgslKernel {
   expectArguments(arguments.length, 2, 'wgslKernel');
   expectOptions(options, 'wgslKernel', ['lanes', 'workgroupSize']);
   const { lanes: count = 4, workgroupSize = WORKGROUP } = ownOf(options);

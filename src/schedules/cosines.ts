@@ -12,7 +12,7 @@ export interface CosineAnnealingOptions {
   /** The number of steps until the multiplier is `minLrRate`, at least 1. */
   readonly tMax: number;
   /** The multiplier at `tMax`, at least 0: PyTorch's eta_min (an absolute lr) divided by lr. Default 0. */
-  readonly minLrRate?: number;
+  readonly minLrRate?: number | undefined;
 }
 
 /**
@@ -31,9 +31,9 @@ export interface CosineDecayOptions {
   /** The number of steps until the multiplier is `alpha`. 0: it is `alpha` from the start. */
   readonly decaySteps: number;
   /** The multiplier from `decaySteps` on. Default 0. */
-  readonly alpha?: number;
+  readonly alpha?: number | undefined;
   /** The exponent of the cosine, at least 0. Default 1. */
-  readonly exponent?: number;
+  readonly exponent?: number | undefined;
 }
 
 /** alpha + (1 - alpha)*((1 + cos(pi*t/decaySteps))/2)**exponent, then alpha: Optax' and Keras' cosine decay. */
@@ -53,9 +53,9 @@ export interface CosineAnnealingWarmRestartsOptions {
   /** The number of steps of the first cycle, at least 1. */
   readonly t0: number;
   /** The length of a cycle divided by the length of the one before: a whole number of at least 1. Default 1. */
-  readonly tMult?: number;
+  readonly tMult?: number | undefined;
   /** The multiplier at the end of each cycle: PyTorch's eta_min (an absolute lr) divided by lr. Default 0. */
-  readonly minLrRate?: number;
+  readonly minLrRate?: number | undefined;
 }
 
 /** Cosine annealing that restarts at 1 after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */

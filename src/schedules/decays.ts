@@ -9,9 +9,9 @@ import { between, schedule } from './schedule.js';
 
 export interface ConstantOptions {
   /** The multiplier of the first `totalIters` steps, from 0 to 1. Default 1/3. */
-  readonly factor?: number;
+  readonly factor?: number | undefined;
   /** The number of steps with `factor`. Default 5. */
-  readonly totalIters?: number;
+  readonly totalIters?: number | undefined;
 }
 
 /** `factor` for `totalIters` steps, then 1: torch's ConstantLR. */
@@ -25,11 +25,11 @@ export function constant(options: ConstantOptions = {}): Schedule {
 
 export interface LinearOptions {
   /** The multiplier of step 0, from 0 to 1. Default 1/3. */
-  readonly startFactor?: number;
+  readonly startFactor?: number | undefined;
   /** The multiplier from `totalIters` on, from 0 to 1. Default 1. */
-  readonly endFactor?: number;
+  readonly endFactor?: number | undefined;
   /** The number of steps until the multiplier is `endFactor`. 0: it is `endFactor` from the start. Default 5. */
-  readonly totalIters?: number;
+  readonly totalIters?: number | undefined;
 }
 
 /** startFactor + (endFactor - startFactor)*t/totalIters, then endFactor: torch's LinearLR. */
@@ -44,9 +44,9 @@ export function linear(options: LinearOptions = {}): Schedule {
 
 export interface PolynomialOptions {
   /** The number of steps until the multiplier is 0. 0: it is 0 from the start. Default 5. */
-  readonly totalIters?: number;
+  readonly totalIters?: number | undefined;
   /** The exponent, at least 0. Default 1. */
-  readonly power?: number;
+  readonly power?: number | undefined;
 }
 
 /** (1 - t/totalIters)**power, then 0: torch's PolynomialLR. */
@@ -73,7 +73,7 @@ export interface StepScheduleOptions {
   /** The number of steps between two changes, at least 1. */
   readonly stepSize: number;
   /** The factor of each change, at least 0. Default 0.1. */
-  readonly gamma?: number;
+  readonly gamma?: number | undefined;
 }
 
 /** gamma**floor(t/stepSize): torch's StepLR. */
@@ -88,7 +88,7 @@ export interface MultiStepOptions {
    */
   readonly milestones: readonly number[];
   /** The factor at each milestone, at least 0. Default 0.1. */
-  readonly gamma?: number;
+  readonly gamma?: number | undefined;
 }
 
 /** gamma**(the number of milestones reached): torch's MultiStepLR. */
@@ -108,7 +108,7 @@ export interface InverseSqrtOptions {
   /**
    * The number of steps from the warm-up to a multiplier of sqrt(1/2). Default `warmupSteps`, or 10000 if that is 0.
    */
-  readonly timescale?: number;
+  readonly timescale?: number | undefined;
 }
 
 /** t/warmupSteps, then 1/sqrt(1 + (t - warmupSteps)/timescale): Hugging Face's get_inverse_sqrt_schedule. */

@@ -11,19 +11,19 @@ export interface OneCycleOptions {
   /** The number of steps of the cycle, at least 1. */
   readonly totalSteps: number;
   /** The share of the steps in which lr rises, from 0 to 1. Default 0.3. */
-  readonly pctStart?: number;
+  readonly pctStart?: number | undefined;
   /** The interpolation between the start, the maximum and the end. Default 'cos'. */
-  readonly annealStrategy?: 'cos' | 'linear';
+  readonly annealStrategy?: 'cos' | 'linear' | undefined;
   /** The multiplier starts at 1/divFactor. Default 25. */
-  readonly divFactor?: number;
+  readonly divFactor?: number | undefined;
   /** The multiplier ends at 1/(divFactor*finalDivFactor). Default 1e4. */
-  readonly finalDivFactor?: number;
+  readonly finalDivFactor?: number | undefined;
   /** true: the multiplier falls to its start, then to its end. false: directly to its end. Default false. */
-  readonly threePhase?: boolean;
+  readonly threePhase?: boolean | undefined;
   /** The momentum when lr is at its maximum, at least 0 and less than 1. Default 0.85. */
-  readonly baseMomentum?: number;
+  readonly baseMomentum?: number | undefined;
   /** The momentum at both ends, at least 0 and less than 1. Default 0.95. */
-  readonly maxMomentum?: number;
+  readonly maxMomentum?: number | undefined;
 }
 
 /** The multiplier of lr, with its momentum. */

@@ -11,7 +11,7 @@ export interface LinearWarmupOptions {
   /** The number of steps of the warm-up. 0: no warm-up. */
   readonly totalIters: number;
   /** The multiplier of step 0, from 0 to 1. Default 0. */
-  readonly startFactor?: number;
+  readonly startFactor?: number | undefined;
 }
 
 /**
@@ -36,13 +36,13 @@ export interface WarmupStableDecayOptions {
   /** The number of steps from 1 to `minLrRatio`. */
   readonly decaySteps: number;
   /** The shape of the warm-up. Default 'linear'. */
-  readonly warmupType?: (typeof types)[number];
+  readonly warmupType?: (typeof types)[number] | undefined;
   /** The shape of the decay. Default 'cosine'. */
-  readonly decayType?: (typeof types)[number];
+  readonly decayType?: (typeof types)[number] | undefined;
   /** The multiplier at both ends, from 0 to 1. Default 0. */
-  readonly minLrRatio?: number;
+  readonly minLrRatio?: number | undefined;
   /** The number of cosine waves in the decay. Default 0.5: falls once. */
-  readonly numCycles?: number;
+  readonly numCycles?: number | undefined;
 }
 
 /** Warm-up, stable phase, decay (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */

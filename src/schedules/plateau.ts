@@ -7,21 +7,21 @@ import { schedule } from './schedule.js';
 
 export interface ReduceOnPlateauOptions {
   /** Whether a lower ('min') or a higher metric is better. Default 'min'. */
-  readonly mode?: 'min' | 'max';
+  readonly mode?: 'min' | 'max' | undefined;
   /** The factor of a reduction, at least 0 and less than 1. Default 0.1. */
-  readonly factor?: number;
+  readonly factor?: number | undefined;
   /** The number of bad metrics in a row without a reduction; the next one reduces. Default 10. */
-  readonly patience?: number;
+  readonly patience?: number | undefined;
   /** A metric counts as better if it is better than the best by more than this. Default 1e-4. */
-  readonly threshold?: number;
+  readonly threshold?: number | undefined;
   /** Whether `threshold` is relative to the best, or absolute. Default 'rel'. */
-  readonly thresholdMode?: 'rel' | 'abs';
+  readonly thresholdMode?: 'rel' | 'abs' | undefined;
   /** The number of metrics after a reduction that do not count as bad. Default 0. */
-  readonly cooldown?: number;
+  readonly cooldown?: number | undefined;
   /** The least multiplier, from 0 to 1: PyTorch's min_lr (an absolute lr) divided by lr. Default 0. */
-  readonly minLrRate?: number;
+  readonly minLrRate?: number | undefined;
   /** A reduction by this much or less is not made: PyTorch's eps (an absolute lr) divided by lr. Default 1e-8. */
-  readonly minReduction?: number;
+  readonly minReduction?: number | undefined;
 }
 
 /** The state of `reduceOnPlateau`, with PyTorch's names, except `multiplier`: PyTorch has lr itself. */

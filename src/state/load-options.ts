@@ -9,12 +9,12 @@ export interface LoadOptions {
    * 'saved' (the default) loads the options of the state dict, as PyTorch does. 'current' keeps the options that the
    * groups have now, and also their schedules, decay masks and frozen tensors.
    */
-  options?: 'saved' | 'current';
+  options?: 'saved' | 'current' | undefined;
   /**
    * Whether the state dict must have the same tensors in the same groups. Default true. With false, tensors are matched
    * by name, in any group; those that only one side has stay as they are. A tensor of another length still throws.
    */
-  strict?: boolean;
+  strict?: boolean | undefined;
 }
 
 /** The tensors that only one side has, as PyTorch's `load_state_dict` returns them; none with `strict`. */

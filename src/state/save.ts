@@ -1,5 +1,6 @@
 // Saves the state of an optimizer: as a whole, or array by array.
 
+import type { Floats } from '../platform.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { awaitRead, checkBetweenSteps, checkUsable, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
@@ -10,7 +11,7 @@ export interface LazyParam {
   readonly name: string;
   /** Elements. */
   readonly length: number;
-  read(): Promise<Float32Array>;
+  read(): Promise<Floats>;
 }
 
 /**
@@ -39,7 +40,7 @@ export function saveLazily(state: OptimizerState): { dict: StateDict; params: La
     if (changes === state.changes) return;
     throw new Error(`The optimizer changed before ${show(name)} of its lazy state dict was read.`);
   };
-  const read = async (source: ArrayOf): Promise<Float32Array> => {
+  const read = async (source: ArrayOf): Promise<Floats> => {
     checkUnchanged(source.tensor.name);
     const [values] = await awaitRead(state, state.backend.read([source]));
     checkUnchanged(source.tensor.name);

@@ -4,13 +4,22 @@ import type { ArrayOf } from '../backends/backend.js';
 import type { GpuMemory } from '../backends/memory.js';
 import { awaitRead, checkFinished, checkTraining, entryOf, forgetSums, type OptimizerState } from './state.js';
 import { OWN, type TensorEntry } from '../backends/plan.js';
+import type { Tensors } from '../inputs/given.js';
 import { expect, isRecord, show } from '../errors.js';
 
 /** A gradient: values to copy or upload, or a GPU buffer to bind. Null and undefined mean no gradient. */
 export type Gradient = Float32Array | GpuMemory | null | undefined;
 
 /** Gradients by name. */
-export type Gradients = Readonly<Record<string, Gradient>>;
+export type Gradients<Names extends string = string> = { readonly [Name in Names]?: Gradient };
+
+/**
+ * Gradients as a method takes them, whose values are of the type `Of`. Where the names of the tensors are not known, an
+ * interface is accepted, too, which has no index signature.
+ */
+export type GivenGradients<Names extends string, Given, Of = Gradient> = string extends Names
+  ? Tensors<Of> | (Given & { readonly [Name in keyof Given]: Of })
+  : { readonly [Name in Names]?: Of };
 
 /** The L2 norms of a tensor. */
 export interface Norms {

@@ -11,13 +11,13 @@ import type { Rule } from '../rules/rule.js';
 import { SectionPlan, type Plan, type TensorEntry } from '../backends/plan.js';
 
 /** The options of a group, which can be assigned, and its state, which is read-only. */
-export type LiveGroup<Options> = Options & {
+export type LiveGroup<Options, Names extends string = string> = Options & {
   /** Its name, if it was made with one. */
   readonly name: string | undefined;
   /** The names of all its tensors. */
-  readonly params: readonly string[];
+  readonly params: readonly Names[];
   /** The names of its frozen tensors. */
-  readonly frozen: readonly string[];
+  readonly frozen: readonly Names[];
   /**
    * lr times the multipliers of the schedule and of a warm-up at the latest step. 0 before the first step. After
    * loading a state dict also 0, except for Schedule-Free, which saves it.

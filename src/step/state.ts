@@ -1,6 +1,7 @@
 // The state of an optimizer: its fields, how to look up and register groups and tensors, and checks before calls.
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
+import type { Floats } from '../platform.js';
 import type { Backend, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
@@ -60,7 +61,7 @@ export interface StepRequest {
 /** Switches groups between train mode and eval mode, and reads the average of a parameter. */
 export interface Modes {
   switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void;
-  readAverage(state: OptimizerState, entry: TensorEntry): Promise<Float32Array>;
+  readAverage(state: OptimizerState, entry: TensorEntry): Promise<Floats>;
 }
 
 /** The fields of an optimizer's state that are known before it has groups. */

@@ -1,7 +1,6 @@
 // Runs a step. Checks everything before it changes anything. The CPU step must not allocate, so loops are indexed
 // (`for...of` may allocate an iterator) and options are read into fields.
 
-import type { GpuMemory } from '../backends/memory.js';
 import { expect, expectOptions, isRecord } from '../errors.js';
 import { assignGrads, assignOwnGrads, checkAccumulated, clearGrads } from './gradients.js';
 import { checkTraining, forgetSums, type OptimizerState, type StepRequest } from './state.js';
@@ -12,12 +11,12 @@ export interface StepOptions {
    * true: this call has only some of the step's gradients, and the next call continues the same step. false: this call
    * completes the step. Default false.
    */
-  more?: boolean;
+  more?: boolean | undefined;
   /**
    * Multiplies the gradients of this call, in addition to the groups' own `gradScale`: for clipping, for example. At
    * least 0. Default 1.
    */
-  gradScale?: number;
+  gradScale?: number | undefined;
 }
 
 /** Runs when a step completes, before it is counted, with the new number of steps. If it throws, nothing is counted. */
@@ -63,17 +62,14 @@ export function step(
   }
 }
 
-/** The arguments of `encode` after the encoder. */
-export type EncodeArguments = [
-  grads?: Readonly<Record<string, GpuMemory | null | undefined>> | undefined,
-  options?: StepOptions | undefined,
-];
+/** The arguments of `encode` after the encoder: gradients and options. */
+export type EncodeArguments = readonly [grads?: unknown, options?: StepOptions];
 
 /** Records a step into the caller's encoder. */
 export function encode(
   state: OptimizerState,
   encoder: GPUCommandEncoder,
-  rest: Readonly<EncodeArguments>,
+  rest: EncodeArguments,
   onComplete?: OnComplete,
 ): void {
   expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);

@@ -61,8 +61,6 @@ cosineAnnealing({ T_max: 10 });
 cosineAnnealing({});
 // @ts-expect-error a function for betas, which NAdam does not support
 await nadam({ w }, { betas: cycle.betas(0.999) });
-// @ts-expect-error one beta
-await adamw({ w }, { betas: [0.9] });
 // @ts-expect-error a plain array
 await adamw({ w: [1, 2, 3] });
 // @ts-expect-error params of a group are read-only

@@ -1,16 +1,17 @@
 // The CPU backends: WebAssembly and the reference run their kernels on memory in the same way.
 
 import {
-  DISPOSED,
-  namesOf,
-  Unavailable,
   type ArrayOf,
   type Backend,
+  DISPOSED,
   type Extension,
+  namesOf,
   type Removed,
   type Request,
+  Unavailable,
   type Write,
 } from '../backend.js';
+import type { Floats } from '../../platform.js';
 import { GrowingRecord } from '../growing.js';
 import { begin, elements, end, type Tensor } from '../layout.js';
 import { checkThere, isFloat32Array } from '../memory.js';
@@ -205,7 +206,7 @@ class CpuBackend implements Backend {
     for (const grad of this.#ownGrads) grad.fill(0);
   }
 
-  async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
+  async read(arrays: readonly ArrayOf[]): Promise<Floats[]> {
     return arrays.map((array) => this.#view(array).slice());
   }
 

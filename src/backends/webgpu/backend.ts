@@ -8,6 +8,7 @@ import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../sums.js';
 import { DISPOSED, namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
+import type { Floats } from '../../platform.js';
 import { GrowingRecord } from '../growing.js';
 import { Failure } from './failure.js';
 import { GradientChecks } from './gradient-checks.js';
@@ -130,7 +131,7 @@ export class WebGPU implements Backend {
     });
   }
 
-  async read(arrays: readonly ArrayOf[]): Promise<Float32Array[]> {
+  async read(arrays: readonly ArrayOf[]): Promise<Floats[]> {
     this.checkAlive();
     const sources = arrays.map((array) => this.#sourceOf(array));
     return this.#whenDone(readBack(this.device, sources));

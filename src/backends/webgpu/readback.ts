@@ -2,6 +2,7 @@
 
 import { elements } from '../layout.js';
 import { checkUsage, COPY_DST, MAP_READ, READ } from './buffers.js';
+import type { Floats } from '../../platform.js';
 import { show } from '../../errors.js';
 import { inErrorScopes } from './device.js';
 import type { Place } from './section-memory.js';
@@ -19,7 +20,7 @@ interface Staging {
 }
 
 /** Resolves to copies of arrays at this point of the queue. */
-export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Float32Array[]> {
+export async function readBack(device: GPUDevice, sources: readonly Source[]): Promise<Floats[]> {
   for (const { buffer, name } of sources) checkUsage(buffer, 'COPY_SRC', `Reading ${show(name)}`);
   const stagings = stage(sources, device.limits.maxBufferSize);
   const buffers: GPUBuffer[] = [];

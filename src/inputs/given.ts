@@ -1,0 +1,68 @@
+// The types of what callers pass: tensors, groups and options; and what TypeScript infers from them.
+
+import type { Betas } from '../algorithms/algorithm.js';
+import type { GpuMemory } from '../backends/memory.js';
+
+/** Tensors by name, in the order in which they are listed. */
+export type Tensors<Memory, Names extends string = string> = { readonly [Name in Names]: Memory };
+
+/** Options as callers pass them. Undefined means the default. Two betas may be in an array of any length. */
+export type GivenOptions<Options> = {
+  [Name in keyof Options]?:
+    (Betas extends Options[Name] ? Options[Name] | readonly number[] : Options[Name]) | undefined;
+};
+
+/** A parameter group: tensors, and options that override those of the optimizer. */
+export type ParamGroup<Memory, Options, Names extends string = string> = GivenOptions<Options> & {
+  // TypeScript adds `?: undefined` for the names of the other groups of an array.
+  readonly params: { readonly [Name in Names]?: Memory | undefined };
+  /** A name for `optimizer.group(name)` and error messages. No other group of the optimizer has it. */
+  readonly name?: string | undefined;
+};
+
+/** The parameters of an optimizer: one record of tensors, or an array of groups. */
+export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
+
+/**
+ * The parameters of a creation. `Record` is inferred from a record of tensors or an interface, `Groups` and `Names` from
+ * an array of groups. A plain union of both would not tell where an option of a group is misspelt.
+ */
+export type GivenParams<Record, Groups, Names extends string, Options, Memory> =
+  | (Record & { readonly [Name in keyof Record]: Memory })
+  | (readonly ParamGroup<Memory, Options, Names>[] & Inferred<Groups>);
+
+/** The constraint of a record of tensors. From an array of groups, TypeScript infers this type itself. */
+export type NotIterable = object & { readonly [Symbol.iterator]?: never };
+
+/** Lets TypeScript infer `Type` from an argument, and accepts every argument. */
+type Inferred<Type> = Type extends object ? unknown : Type;
+
+/** Whether `Record` was inferred from a record of tensors. */
+type IsRecord<Record> = [keyof Record & string] extends [never] ? false : true;
+
+/** The names in a record of tensors, else those in groups, else any. */
+export type GivenNames<Record, Names extends string> =
+  IsRecord<Record> extends true ? keyof Record & string : [Names] extends [never] ? string : Names;
+
+/** The type of the tensors in a record, else in groups. */
+export type GivenMemory<Record, Groups> = IsRecord<Record> extends true ? Record[keyof Record] : MemoryOf<Groups>;
+
+type MemoryOf<Groups> = Groups extends readonly { readonly params: infer Each }[]
+  ? Each extends object
+    ? Exclude<Each[keyof Each], undefined>
+    : never
+  : never;
+
+/** The type of what `optimizer.params` shows for tensors of the type `Memory`. `Backend`: the option. */
+export type MemoryOn<Backend, Memory> = [Memory] extends [Float32Array]
+  ? ArraysOn<Backend extends readonly (infer Each)[] ? Each : Backend>
+  : [Memory] extends [GpuMemory]
+    ? GPUBufferBinding
+    : Float32Array | GPUBufferBinding;
+
+/** The type of what `optimizer.params` shows for Float32Arrays. */
+type ArraysOn<Backend> = Backend extends 'webgpu'
+  ? GPUBufferBinding
+  : Backend extends 'fastest'
+    ? Float32Array | GPUBufferBinding
+    : Float32Array;
