@@ -10,6 +10,7 @@ import {
   type Gradients,
   type Optimizer,
 } from 'twinstep';
+import * as sync from 'twinstep/sync';
 
 interface Weights {
   weight: Float32Array;
@@ -182,3 +183,17 @@ await optimizer.addParamGroup({
   // @ts-expect-error a misspelt option, reported where it is
   wieghtDecay: 1,
 });
+
+// twinstep/sync.
+const atOnce = sync.adamw(weights, { lr: 0.1, wasm: undefined });
+atOnce.step(gradients);
+export const onCpuAtOnce: Float32Array = atOnce.params.weight;
+sync.adamw([{ params: { w } }, { params: { v: w }, lr: 1 }]).step({ w, v: null });
+sync.ema(atOnce).step(atOnce.params);
+sync.lookahead(atOnce).step(gradients);
+// @ts-expect-error a misspelt name
+void atOnce.params.wieght;
+// @ts-expect-error GPU buffers
+sync.adamw({ w: buffer });
+// @ts-expect-error a backend on the GPU
+sync.adamw({ w }, { backend: 'webgpu' });
