@@ -659,7 +659,7 @@ describe('names of groups', () => {
     ]);
 
   test('find groups, at creation and added', async () => {
-    const optimizer = await named();
+    const optimizer: Optimizer<Float32Array> = await named();
     await optimizer.addParamGroup({ params: { d: x() }, name: 'head' });
     expect(optimizer.groups.map(({ name }) => name)).toEqual(['body', undefined, '1', 'head']);
     for (const [name, i] of Object.entries({ body: 0, 1: 2, head: 3 })) {
@@ -741,7 +741,7 @@ describe('names of groups', () => {
   });
 
   test('are not taken for names of tensors by freeze()', async () => {
-    const optimizer = await adamw([
+    const optimizer: Optimizer<Float32Array> = await adamw([
       { params: { a: x() }, name: 'b' },
       { params: { b: x() }, name: 'head' },
     ]);
