@@ -2,8 +2,8 @@
 
 import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
-import type { Create, CreateOnGpu, CreateSync, MachineOptions } from '../create.js';
-import type { GivenOptions } from '../inputs/given.js';
+import type { CreateSync, MachineOptions } from '../create.js';
+import type { GivenOptions, Tensors } from '../inputs/given.js';
 import { Optimizer } from '../optimizer.js';
 import { expect, expectArguments, isRecord, show } from '../errors.js';
 
@@ -25,8 +25,11 @@ export type EmaSync = <Options extends GroupOptions, Names extends string>(
   options?: GivenOptions<EmaOptions>,
 ) => Optimizer<Float32Array, EmaOptions, Names>;
 
+/** Creates an average of arrays. */
+type CreateEma = (params: Tensors<Float32Array>, options: never) => Promise<Optimizer<any, EmaOptions>>;
+
 /** Returns the public function `ema`. `create` creates the optimizer that is the average, on the kind `only` if given. */
-export function emaBy(create: Create<EmaOptions> | CreateOnGpu<EmaOptions>, only?: 'GPU'): Ema {
+export function emaBy(create: CreateEma, only?: 'GPU'): Ema {
   return async function ema(optimizer, options = {}) {
     const given = readOptions(arguments.length, optimizer, options, only);
     const names = Object.keys(optimizer.params) as never[];

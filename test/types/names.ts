@@ -11,6 +11,7 @@ import {
   type Optimizer,
 } from 'twinstep';
 import * as sync from 'twinstep/sync';
+import * as gpu from 'twinstep/webgpu';
 
 interface Weights {
   weight: Float32Array;
@@ -197,3 +198,17 @@ void atOnce.params.wieght;
 sync.adamw({ w: buffer });
 // @ts-expect-error a backend on the GPU
 sync.adamw({ w }, { backend: 'webgpu' });
+
+// twinstep/webgpu.
+const onGpu: Optimizer<GPUBufferBinding> = await gpu.adamw(weights, { device });
+onGpu.step(gradients);
+const buffers = await gpu.adamw({ w: buffer, v: { buffer, offset: 256 } }, { device, backend: undefined });
+buffers.step({ w: buffer, v: null });
+buffers.encode(device.createCommandEncoder(), { w: buffer });
+(await gpu.ema(buffers)).step(buffers.params);
+// @ts-expect-error a misspelt name
+buffers.encode(device.createCommandEncoder(), { u: buffer });
+// @ts-expect-error an array in a caller's encoder
+buffers.encode(device.createCommandEncoder(), { w });
+// @ts-expect-error another backend
+await gpu.adamw(weights, { backend: 'wasm' });
