@@ -9,6 +9,7 @@ import sirv from 'sirv';
 import { entriesOf } from './entries.js';
 import { bundlers } from './bundles.js';
 import { launch } from './chromium.js';
+import { checkPrograms } from './docs.js';
 import { minor, TIMEOUT, versionOf, type Report, type Row } from './row.js';
 
 /** Lacks 'wasm-unsafe-eval', which WebAssembly needs. */
@@ -19,8 +20,10 @@ const bundledBy = (name: string): string => `a bundle by ${name} ${minor(version
 const page = (head = ''): string =>
   `<!doctype html><link rel="icon" href="data:,">${head}<script type="module" src="page.mjs"></script>`;
 
-/** Returns the rows, and `close`, which stops the browser and the server that they share. */
-export async function browserRows(folder: string): Promise<{ rows: Row[]; close(): Promise<void> }> {
+/** Returns the rows, the check of the pages of docs/, and `close`, which stops the browser and the server. */
+export async function browserRows(
+  folder: string,
+): Promise<{ rows: Row[]; checkPrograms(): Promise<string[]>; close(): Promise<void> }> {
   const { exports } = JSON.parse(await readFile(join(folder, 'node_modules/twinstep/package.json'), 'utf8'));
   const imports = Object.fromEntries(
     entriesOf(exports).map(([name, path]) => [name, `./${join('node_modules/twinstep', path)}`]),
@@ -28,6 +31,7 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
   await writeFile(join(folder, 'page.html'), page());
   await writeFile(join(folder, 'plain.html'), page(`<script type="importmap">${JSON.stringify({ imports })}</script>`));
   const server = await serve(folder);
+  const address = `http://localhost:${(server.address() as AddressInfo).port}`;
   const browser = await launch();
 
   const open = async (path: string): Promise<Report> => {
@@ -35,7 +39,7 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
     const timer = setTimeout(() => context.close(), TIMEOUT);
     try {
       const tab = await context.newPage();
-      await tab.goto(`http://localhost:${(server.address() as AddressInfo).port}/${path}`);
+      await tab.goto(`${address}/${path}`);
       return await tab.evaluate('globalThis.report');
     } finally {
       clearTimeout(timer);
@@ -84,7 +88,7 @@ export async function browserRows(folder: string): Promise<{ rows: Row[]; close(
     await browser.close();
     server.close();
   };
-  return { rows, close };
+  return { rows, checkPrograms: () => checkPrograms(folder, browser, address), close };
 }
 
 /** The same files are also served under these prefixes, with these headers. */

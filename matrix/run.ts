@@ -26,9 +26,13 @@ export async function runMatrix(write: boolean): Promise<string[]> {
   };
   await runAll([...nodeRows(folder), ...edgeRows(folder)]);
   const browserProblems = await attempt(async () => {
-    const { rows, close } = await browserRows(folder);
-    await runAll(rows).finally(close);
-    return [];
+    const { rows, checkPrograms, close } = await browserRows(folder);
+    try {
+      await runAll(rows);
+      return await checkPrograms();
+    } finally {
+      await close();
+    }
   });
   printTable(results);
   return [
