@@ -1,10 +1,11 @@
 // Builds dist/ from build/src, which tsc writes: an entry for each kind of runtime, the chunks that they share,
-// core.wasm, schedules.js and checkpoint.js.
+// core.wasm, schedules.js and checkpoint.js. Then minifies for pages without a bundler, into dist/min.
 
 import { readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { main as asc } from 'assemblyscript/asc';
+import { minify } from 'rolldown/utils';
 import { rollup } from 'rollup';
 
 const assembly = resolve('assembly');
@@ -31,14 +32,15 @@ const assemblyscript = {
     if (!id.startsWith(assembly)) return null;
     const path = (file) => JSON.stringify(`${assembly}/${file}?hex`);
     if (id.endsWith('assembly?late')) {
-      return `export const hex = { ${kernelFiles.map((file) => `${file}: () => import(${path(file)})`)} };`;
+      const code = `export const hex = { ${kernelFiles.map((file) => `${file}: () => import(${path(file)})`)} };`;
+      return { code, map: unmapped };
     }
     if (id.endsWith('assembly?hex')) {
       const imports = kernelFiles.map((file) => `import { hex as ${file} } from ${path(file)};`);
-      return `${imports.join('')} export const hex = { ${kernelFiles} };`;
+      return { code: `${imports.join('')} export const hex = { ${kernelFiles} };`, map: unmapped };
     }
     const hex = await readFile(`build/kernels/${kernelFileOf(id)}.wasm`, 'hex');
-    return `export const hex = ${JSON.stringify(hex)};`;
+    return { code: `export const hex = ${JSON.stringify(hex)};`, map: unmapped };
   },
 };
 
@@ -52,6 +54,28 @@ async function compile(file, out) {
   if (error) this.error(`${error.message}\n${stderr}`);
 }
 
+/** Of a module whose code is not in src/: none of its lines is mapped. */
+const unmapped = { mappings: '' };
+
+/** Loads JavaScript with its source map. */
+const maps = {
+  name: 'maps',
+  async load(id) {
+    if (!id.endsWith('.js')) return null;
+    const [code, map] = await Promise.all([id, `${id}.map`].map((path) => readFile(path, 'utf8')));
+    return { code, map };
+  },
+};
+
+const minified = {
+  name: 'minified',
+  async renderChunk(code, { fileName }) {
+    const result = await minify(fileName, code, { module: true, sourcemap: true });
+    if (result.errors.length > 0) this.error(String(result.errors[0].message));
+    return { code: result.code, map: result.map };
+  },
+};
+
 /** Loads WGSL source as a string, without comments and unnecessary spaces. */
 const wgsl = {
   name: 'wgsl',
@@ -63,7 +87,7 @@ const wgsl = {
       .replace(/\s+/g, ' ')
       .replace(/ ?([{}()[\],;:=*]) ?/g, '$1')
       .trim();
-    return `export default ${JSON.stringify(source)};`;
+    return { code: `export default ${JSON.stringify(source)};`, map: unmapped };
   },
 };
 
@@ -78,7 +102,7 @@ const text = {
     const bundle = await rollup({ input: id.slice(0, -'?text'.length) });
     const { output } = await bundle.generate({ format: 'iife' });
     const code = output[0].code.replace(/^\s*(\/\/.*|\/\*\*[^]*?\*\/)$/gm, '').replace(/^\s+/gm, '');
-    return `export default ${JSON.stringify(code)};`;
+    return { code: `export default ${JSON.stringify(code)};`, map: unmapped };
   },
 };
 
@@ -118,6 +142,9 @@ function chunkOf(id) {
   return Object.keys(chunks).find((name) => chunks[name].test(path)) ?? (shader && `wgsl-${shader}`);
 }
 
+/** The package has src/ for debuggers: source maps do not repeat it. */
+const mapped = { sourcemap: true, sourcemapExcludeSources: true };
+
 export default [
   {
     input: {
@@ -147,16 +174,31 @@ export default [
       onlyExplicitManualChunks: true,
       // What is loaded late would be imported at once.
       hoistTransitiveImports: false,
+      ...mapped,
     },
-    plugins: [assemblyscript, wgsl, text],
+    plugins: [assemblyscript, wgsl, text, maps],
   },
   // These share little code with the entries: a second copy costs less than another file.
+  ...['schedules', 'checkpoint'].map((name) => ({
+    input: `build/src/${name}/index.js`,
+    output: { file: `dist/${name}.js`, format: 'es', ...mapped },
+    plugins: [maps],
+  })),
   {
-    input: 'build/src/schedules/index.js',
-    output: { file: 'dist/schedules.js', format: 'es' },
-  },
-  {
-    input: 'build/src/checkpoint/index.js',
-    output: { file: 'dist/checkpoint.js', format: 'es' },
+    input: {
+      twinstep: 'dist/index.js',
+      schedules: 'dist/schedules.js',
+      checkpoint: 'dist/checkpoint.js',
+    },
+    // One file has all that the first step on the CPU needs, except the kernel: late chunks import from it.
+    preserveEntrySignatures: 'allow-extension',
+    output: {
+      dir: 'dist/min',
+      format: 'es',
+      chunkFileNames: '[name].js',
+      hoistTransitiveImports: false,
+      ...mapped,
+    },
+    plugins: [maps, minified],
   },
 ];
