@@ -64,6 +64,10 @@ export async function browserRows(
   const bundled = 'program=./esbuild/program.js';
   rows.push(
     row('`<script type="module">`, unbundled files', 'wasm', () => open('plain.html?program=./program.mjs')),
+    row('`<script type="module">`, `dist/min`, no import map', 'wasm', async () => {
+      await writeFile(join(folder, 'min.mjs'), withPaths(await readFile(join(folder, 'program.mjs'), 'utf8')));
+      return open('page.html?program=./min.mjs');
+    }),
     row(
       `${bundledBy('esbuild')}, under a policy without \`'wasm-unsafe-eval'\``,
       'reference',
@@ -90,6 +94,13 @@ export async function browserRows(
   };
   return { rows, checkPrograms: () => checkPrograms(folder, browser, address), close };
 }
+
+/** Returns a program that imports the files of the package by path: the minified ones, and kernels.js. */
+const withPaths = (program: string): string =>
+  program
+    .replace("'twinstep'", "'./node_modules/twinstep/dist/min/twinstep.js'")
+    .replace("'twinstep/kernels'", "'./node_modules/twinstep/dist/kernels.js'")
+    .replace(/'twinstep\/(schedules|checkpoint)'/g, "'./node_modules/twinstep/dist/min/$1.js'");
 
 /** The same files are also served under these prefixes, with these headers. */
 const headers: Readonly<Record<string, Readonly<Record<string, string>>>> = {

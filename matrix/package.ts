@@ -1,5 +1,5 @@
-// Checks the package: runs linters for packages, resolves its entries without `exports`, and finds code that must not be
-// in dist/.
+// Checks the package: runs linters for packages, resolves its entries without `exports`, follows the links of its pages,
+// and finds code that must not be in dist/.
 
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import resolve from 'resolve';
 import { parseAst } from 'rollup/parseAst';
+import { brokenLinks } from '../test/support/pages.js';
 import { entriesOf } from './entries.js';
 import { installed, output } from './row.js';
 
@@ -36,11 +37,14 @@ export async function checkPackage(tarball: string, folder: string): Promise<str
   await output(process.execPath, args, folder).catch((error) => problems.push(`arethetypeswrong: ${error}`));
 
   problems.push(...(await checkPaths(pkg, pkgDir)));
+  problems.push(...brokenLinks(pathToFileURL(`${pkgDir}/`)).map((link) => `The package lacks the target of ${link}.`));
 
   for (const key of ['dependencies', 'peerDependencies', 'optionalDependencies', 'bundleDependencies']) {
     if (Object.keys(pkg[key] ?? {}).length > 0) problems.push(`The package has ${key}.`);
   }
-  for (const name of (await readdir(join(pkgDir, 'dist'))).filter((file) => file.endsWith('.js'))) {
+  for (const name of (await readdir(join(pkgDir, 'dist'), { recursive: true })).filter((file) =>
+    file.endsWith('.js'),
+  )) {
     const path = join(pkgDir, 'dist', name);
     const code = await readFile(path, 'utf8');
     walk(parseAst(code), {

@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { browserRows } from './browser.js';
 import { edgeRows } from './edge.js';
 import { judge } from './judge.js';
+import { checkMaps } from './maps.js';
 import { allocations, nodeRows } from './node.js';
 import { checkPackage } from './package.js';
 import { here, output, root, type Row } from './row.js';
@@ -41,6 +42,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
     ...(await attempt(() => checkWorker(folder))),
     ...(await attempt(() => checkAllocations(folder))),
     ...(await attempt(() => checkPackage(tarball, folder))),
+    ...(await attempt(() => checkMaps(folder))),
     ...(await attempt(() => checkTypes(folder))),
     ...(await attempt(() => checkSizes(folder))),
     ...(await attempt(() => checkPage(results, write))),

@@ -25,21 +25,23 @@ export function writeBlocks(): { config: string; blocks: Block[] } {
   mkdirSync(folder, { recursive: true });
   const config = fileURLToPath(new URL('tsconfig.json', folder));
   writeFileSync(config, JSON.stringify({ compilerOptions, include: ['*.ts'] }));
-  return { config, blocks: pages().flatMap(blocksOf) };
+  return { config, blocks: pages(root).flatMap(blocksOf) };
 }
 
-/** Returns the links of all pages to files that do not exist, or to headings that their page lacks. */
-export function brokenLinks(): string[] {
-  return pages().flatMap((page) => {
-    const text = withoutCode(readFileSync(new URL(page, root), 'utf8'));
+/** Returns the links of all pages in a folder to files that do not exist, or to headings that their page lacks. */
+export function brokenLinks(base: URL = root): string[] {
+  return pages(base).flatMap((page) => {
+    const text = withoutCode(readFileSync(new URL(page, base), 'utf8'));
     const targets = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target);
-    return targets.filter((target) => !/^https?:/.test(target) && !exists(page, target)).map((to) => `${page}: ${to}`);
+    return targets
+      .filter((target) => !/^https?:/.test(target) && !exists(base, page, target))
+      .map((to) => `${page}: ${to}`);
   });
 }
 
-function exists(page: string, target: string): boolean {
+function exists(base: URL, page: string, target: string): boolean {
   const [path, heading] = target.split('#');
-  const url = new URL(path === '' ? page : path, path === '' ? root : new URL(page, root));
+  const url = new URL(path === '' ? page : path, path === '' ? base : new URL(page, base));
   if (!existsSync(url)) return false;
   if (heading === undefined) return true;
   const headings = withoutCode(readFileSync(url, 'utf8')).matchAll(/^#+ (.*)$/gm);
@@ -56,8 +58,8 @@ const anchor = (title: string): string =>
 
 const withoutCode = (text: string): string => text.replace(/^\s*```[^]*?^\s*```$/gm, '');
 
-function pages(): string[] {
-  const markdown = (path: string) => readdirSync(new URL(path, root)).filter((name) => name.endsWith('.md'));
+function pages(base: URL): string[] {
+  const markdown = (path: string) => readdirSync(new URL(path, base)).filter((name) => name.endsWith('.md'));
   return [...markdown('.'), ...markdown('docs/').map((name) => `docs/${name}`)];
 }
 
