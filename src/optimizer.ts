@@ -20,6 +20,7 @@ import {
   indexOfGroup,
   newState,
   registerGroup,
+  slotsOf,
   whileBusy,
   type OptimizerState,
   type Setup,
@@ -112,6 +113,27 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    */
   get grads(): Tensors<Memory, Names> {
     return this.#inspect().backend.grads as Tensors<Memory, Names>;
+  }
+
+  /**
+   * Returns the slots of a tensor where they lie, by their names in state dicts, such as `exp_avg` and `exp_avg_sq`. No
+   * copy is made: steps and `loadStateDict` change the values in place.
+   *
+   * Memory never moves, so the views and bindings stay valid until the tensor is removed or the optimizer is disposed
+   * of. You may write to them: the next step uses the values, unchecked. Before the first step of a tensor its slots are
+   * not part of the state: state dicts lack them, and Schedule-Free starts `z` at the parameter.
+   *
+   * @param name - The name of a tensor.
+   * @returns A frozen record: for each slot a `Float32Array`, flat, as long as the tensor; on the GPU a
+   *   `GPUBufferBinding` of exactly the tensor, whose offset is a multiple of 256 bytes, with STORAGE, COPY_SRC and
+   *   COPY_DST usage. Empty for an average of weights.
+   * @throws RangeError if there is no tensor of this name. Error if the optimizer has been disposed of, its memory or
+   *   device was lost, or the device reported an error.
+   * @example optimizer.slots('weight').exp_avg.fill(0); // drops the momentum of a tensor
+   */
+  slots(name: Names): Readonly<Record<string, Memory>> {
+    expectArguments(arguments.length, 1, 'slots');
+    return slotsOf(Optimizer.stateOf(this), name) as Readonly<Record<string, Memory>>;
   }
 
   /**

@@ -767,7 +767,9 @@ describe.each(backends.slice(0, 2))('%s: gradients in the optimizer’s own memo
   test('are refused if they belong to another tensor', async () => {
     const optimizer = await adamw({ a: array(4, 1), b: array(4, 2) }, backend);
     const { a, b } = optimizer.grads as Record<string, Float32Array>;
-    expect(() => optimizer.step({ a: b, b: a })).toThrow('The gradient of "a" lies in the memory of another tensor.');
+    expect(() => optimizer.step({ a: b, b: a })).toThrow(
+      'The gradient of "a" lies in the memory of another tensor or slot.',
+    );
     expect(() => optimizer.step({ a: a.subarray(0), b })).not.toThrow();
   });
 
@@ -957,6 +959,7 @@ describe('unknown options and extra arguments', () => {
       freeze: ['w'],
       unfreeze: ['w'],
       stepOf: ['w'],
+      slots: ['w'],
       read: ['w', {}],
       train: [0],
       eval: [0],
@@ -1248,7 +1251,7 @@ test('reference: every call throws after the optimizer’s own memory was transf
   optimizer.step(given);
   const { w } = optimizer.params as Record<string, Float32Array>;
   structuredClone(w, { transfer: [w.buffer] });
-  const refused = "The optimizer's memory and state are lost: the buffer of params or grads was transferred.";
+  const refused = "The optimizer's memory and state are lost: the buffer of params, grads or slots was transferred.";
   expect(() => optimizer.step()).toThrow(refused);
   expect(() => optimizer.step(given)).toThrow(refused);
   expect(() => optimizer.accumulate(given)).toThrow(refused);
@@ -1256,6 +1259,7 @@ test('reference: every call throws after the optimizer’s own memory was transf
   await expect(optimizer.read('w')).rejects.toThrow(refused);
   await expect(optimizer.norms()).rejects.toThrow(refused);
   await expect(optimizer.stateDict()).rejects.toThrow(refused);
+  expect(() => optimizer.slots('w')).toThrow(refused);
   await expect(optimizer.addParams(0, any({ v: array(2, 1) }))).rejects.toThrow(refused);
   optimizer.dispose();
 });

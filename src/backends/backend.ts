@@ -95,6 +95,8 @@ export interface Backend {
   accumulate(entries: readonly TensorEntry[]): void;
   /** Fills the optimizer's own gradients with zeros. */
   zeroGrad(): void;
+  /** Returns an array where it lies: a view on the CPU, a binding on the GPU. */
+  memory(array: ArrayOf): unknown;
   /** Resolves to copies of arrays as of this call: later steps do not change them. */
   read(arrays: readonly ArrayOf[]): Promise<Floats[]>;
   /** Resolves to L2 norms as of this call: of `grad` if there is one, else of the array. */

@@ -119,6 +119,15 @@ export function entryOf({ entries }: OptimizerState, name: string): TensorEntry 
   throw new RangeError(noParameter([name], '', names));
 }
 
+/** Returns the slots of a tensor where they lie. Throws if there is no tensor of that name. */
+export function slotsOf(state: OptimizerState, name: string): Readonly<Record<string, unknown>> {
+  const { group, section, tensor } = entryOf(state, name);
+  const { slots } = state.groups[group].rule;
+  return Object.freeze(
+    Object.fromEntries(slots.map((array) => [array, state.backend.memory({ section, tensor, array })])),
+  );
+}
+
 /** Returns the entries of a tensor, by its name, or of a group, by its index. Throws if there is none. */
 export function entriesIn(state: OptimizerState, which: unknown): readonly TensorEntry[] {
   if (typeof which !== 'string') {

@@ -81,7 +81,7 @@ class CpuBackend implements Backend {
   get lost(): string | undefined {
     if (this.#isDisposed) return DISPOSED;
     if (!this.#buffers.areGone()) return undefined;
-    return "The optimizer's memory and state are lost: the buffer of params or grads was transferred.";
+    return "The optimizer's memory and state are lost: the buffer of params, grads or slots was transferred.";
   }
 
   async extend(added: NewTensors): Promise<Extension> {
@@ -137,7 +137,7 @@ class CpuBackend implements Backend {
     }
     if (length === 0 || !this.#buffers.mayChange(grad)) return;
     if (isAt(grad, own) || isAt(grad, this.params[name])) return;
-    throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
+    throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor or slot.`);
   }
 
   isOwn({ index, length }: Tensor, grad: unknown): boolean {
@@ -206,22 +206,26 @@ class CpuBackend implements Backend {
     for (const grad of this.#ownGrads) grad.fill(0);
   }
 
+  memory({ section, tensor, array }: ArrayOf): Float32Array {
+    return view(this.#placed[section], tensor, array);
+  }
+
   async read(arrays: readonly ArrayOf[]): Promise<Floats[]> {
-    return arrays.map((array) => this.#view(array).slice());
+    return arrays.map((array) => this.memory(array).slice());
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
-    return sources.map((source) => norm((source.grad as Float32Array | undefined) ?? this.#view(source)));
+    return sources.map((source) => norm((source.grad as Float32Array | undefined) ?? this.memory(source)));
   }
 
   checkWrite(): void {}
 
   write(writes: readonly Write[], copies: readonly ArrayOf[]): void {
     for (const [array, values] of writes) {
-      if (values === undefined) this.#view(array).fill(0);
-      else this.#view(array).set(values);
+      if (values === undefined) this.memory(array).fill(0);
+      else this.memory(array).set(values);
     }
-    for (const array of copies) this.#view(array).set(this.params[array.tensor.name]);
+    for (const array of copies) this.memory(array).set(this.params[array.tensor.name]);
   }
 
   copyOver(params: Readonly<Record<string, Float32Array>>): void {
@@ -231,10 +235,6 @@ class CpuBackend implements Backend {
   dispose(): void {
     this.#isDisposed = true;
     this.#machine.close?.();
-  }
-
-  #view({ section, tensor, array }: ArrayOf): Float32Array {
-    return view(this.#placed[section], tensor, array);
   }
 }
 

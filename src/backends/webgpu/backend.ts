@@ -131,6 +131,10 @@ export class WebGPU implements Backend {
     });
   }
 
+  memory(array: ArrayOf): GPUBufferBinding {
+    return binding(this.#placeOf(array), array.tensor);
+  }
+
   async read(arrays: readonly ArrayOf[]): Promise<Floats[]> {
     this.checkAlive();
     const sources = arrays.map((array) => this.#sourceOf(array));
@@ -169,7 +173,7 @@ export class WebGPU implements Backend {
         isBegun = true;
       }
       for (const array of copies) {
-        this.#recording.copy(this.params[array.tensor.name], binding(this.#placeOf(array), array.tensor));
+        this.#recording.copy(this.params[array.tensor.name], this.memory(array));
       }
     };
     const mixed = 'the state is now a mixture of old and new';

@@ -55,7 +55,7 @@ export class GradientChecks {
       throw new TypeError(`The gradient of ${show(name)} overlaps the parameter ${whose}.`);
     }
     if (!this.isOwn(tensor, grad) && this.#own.has(buffer)) {
-      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor.`);
+      throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor or slot.`);
     }
     if (kind === 'GPU') this.#latest.set(tensor, this.#placeOf(range));
   }
