@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { browserRows } from './browser.js';
 import { edgeRows } from './edge.js';
+import { jestRows } from './jest.js';
 import { judge } from './judge.js';
 import { checkMaps } from './maps.js';
 import { allocations, nodeRows } from './node.js';
@@ -25,7 +26,7 @@ export async function runMatrix(write: boolean): Promise<string[]> {
   const runAll = async (rows: readonly Row[]): Promise<void> => {
     for (const row of rows) results.push(await runRow(row));
   };
-  await runAll([...nodeRows(folder), ...edgeRows(folder)]);
+  await runAll([...nodeRows(folder), ...jestRows(folder), ...edgeRows(folder)]);
   const browserProblems = await attempt(async () => {
     const { rows, checkPrograms, close } = await browserRows(folder);
     try {

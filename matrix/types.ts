@@ -48,8 +48,8 @@ const projectOf = (version: number, way: string, dom: boolean, webgpu: boolean):
     skipLibCheck: webgpu && (!dom || version >= 6),
     noEmit: true,
   },
-  // A program for CommonJS has no top-level await. The types of WebGPU are complete in lib.dom from TypeScript 6 on.
-  files: ['bare.ts', ...(way !== 'commonjs' && (webgpu || (dom && version >= 6)) ? ['consumer.ts'] : [])],
+  // The other files have top-level await, which CommonJS lacks, and need all of WebGPU, in lib.dom from TypeScript 6 on.
+  include: way !== 'commonjs' && (webgpu || (dom && version >= 6)) ? ['*.ts'] : ['bare.ts'],
 });
 
 export async function checkTypes(folder: string): Promise<string[]> {
@@ -63,8 +63,7 @@ export async function checkTypes(folder: string): Promise<string[]> {
     for (const [way, dom, webgpu] of combinations) {
       if (version === '7.0' && resolutions[way].moduleResolution === 'node10') continue;
       const project = join(folder, 'types', version, `${way}${dom ? '-dom' : ''}${webgpu ? '-webgpu' : ''}`);
-      await mkdir(project, { recursive: true });
-      for (const file of ['bare.ts', 'consumer.ts']) await cp(join(root, 'test/types', file), join(project, file));
+      await cp(join(root, 'test/types'), project, { recursive: true });
       await writeFile(join(project, 'tsconfig.json'), JSON.stringify(projectOf(Number(version), way, dom, webgpu)));
       projects.push(project);
     }

@@ -4,6 +4,8 @@ import { adamw, adamwScheduleFree, type Optimizer } from 'twinstep';
 import { checkpointStream, loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { coefficients, kernels } from 'twinstep/kernels';
 import { linearWarmup } from 'twinstep/schedules';
+import * as sync from 'twinstep/sync';
+import * as webgpu from 'twinstep/webgpu';
 
 export async function train(w: Float32Array): Promise<Uint8Array> {
   const optimizer: Optimizer<Float32Array> = await adamw(
@@ -13,6 +15,8 @@ export async function train(w: Float32Array): Promise<Uint8Array> {
   optimizer.step({ w });
   const averaged = await adamwScheduleFree({ w });
   averaged.eval();
+  sync.adam({ w }).step({ w });
+  (await webgpu.adam({ w })).step();
   await loadCheckpoint(averaged, checkpointStream(averaged));
   const copy: Float32Array = await optimizer.read('w');
   const scalars: Float32Array = coefficients('adamw', { lr: 0.1 }).scalars();
