@@ -42,6 +42,13 @@ export interface MachineOptions<Backend extends Wanted = Wanted> {
  * Creates an optimizer. `params` decides the names of its tensors, and with `backend` the type of their memory. There
  * is one signature, and its type parameters do not depend on `Options`: so creators of several algorithms can be called
  * through one variable.
+ *
+ * @param params - Flat tensors by name, or groups; see `adam`.
+ * @param options - Those of all groups, and of the optimizer as a whole (`MachineOptions`).
+ * @returns A promise of the optimizer.
+ * @throws The errors of `adam`.
+ * @example
+ * for (const create of [adam, adamw]) await create({ w: new Float32Array([1, 2, 3]) }, { lr: 0.01 });
  */
 export type Create<Options extends GroupOptions> = <
   Record extends NotIterable,
@@ -74,6 +81,7 @@ export type CreateSync<Options extends GroupOptions> = <
 
 /** Options of the optimizer as a whole, for `twinstep/webgpu`. */
 export interface GpuOptions extends Pick<MachineOptions, 'keepGrads' | 'device'> {
+  /** The backend that runs the steps. There is one. Default 'webgpu'. */
   backend?: 'webgpu' | undefined;
 }
 

@@ -56,11 +56,11 @@ const innerMomentum = { hex: innerMomentumHex, update: rules.schedulefree_adamw_
 const schedulefree_sgd = { hex: scheduleFreeSgdHex, update: rules.schedulefree_sgd };
 
 /**
- * Creates an optimizer that runs Adam, as `adam` of `twinstep` does, but at once and on the CPU. Where WebAssembly cannot
- * be compiled, plain JavaScript runs, as `optimizer.backend` says.
+ * Creates an optimizer that runs Adam, as `adam` of `twinstep` does, but at once and on the CPU. Where WebAssembly
+ * cannot be compiled, plain JavaScript runs, as `optimizer.backend` says.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `adam`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `adam`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer. What is a promise in `twinstep` after creation is one here, too.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = adam({ w: new Float32Array([1, 2, 3]) }, { lr: 0.01 });
@@ -70,8 +70,8 @@ export const adam = /* @__PURE__ */ create(algorithms.adam, adamKernels);
 /**
  * Creates an optimizer that runs AdamW. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `adamw` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `adamw` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = adamw({ w: new Float32Array([1, 2, 3]) }, { weightDecay: 0.1 });
@@ -81,8 +81,8 @@ export const adamw = /* @__PURE__ */ create(algorithms.adamw, adamKernels);
 /**
  * Creates an optimizer that runs Schedule-Free AdamW. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `adamwScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `adamwScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer, in train mode.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = adamwScheduleFree({ w: new Float32Array([1, 2, 3]) }, { warmupSteps: 10 });
@@ -96,8 +96,8 @@ export const adamwScheduleFree = /* @__PURE__ */ create(
 /**
  * Creates an optimizer that runs Schedule-Free RAdam. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `radamScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `radamScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer, in train mode.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = radamScheduleFree({ w: new Float32Array([1, 2, 3]) }, { lr: 0.0025 });
@@ -111,8 +111,8 @@ export const radamScheduleFree = /* @__PURE__ */ create(
 /**
  * Creates an optimizer that runs Schedule-Free SGD. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `sgdScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `sgdScheduleFree` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer, in train mode.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = sgdScheduleFree({ w: new Float32Array([1, 2, 3]) }, { lr: 1 });
@@ -126,8 +126,8 @@ export const sgdScheduleFree = /* @__PURE__ */ create(
 /**
  * Creates an optimizer that runs NAdam. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `nadam` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `nadam` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = nadam({ w: new Float32Array([1, 2, 3]) }, { lr: 0.002 });
@@ -137,8 +137,8 @@ export const nadam = /* @__PURE__ */ create(algorithms.nadam, { nadam: nadamKern
 /**
  * Creates an optimizer that runs RAdam. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them. Their values are copied.
- * @param options Those of `radam` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
+ * @param params - Flat tensors by name, or groups of them. Their values are copied.
+ * @param options - Those of `radam` of `twinstep`, except `device`, `threads`, and a `backend` on the GPU.
  * @returns The optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented.
  * @example const optimizer = radam({ w: new Float32Array([1, 2, 3]) }, { lr: 0.001 });
@@ -149,8 +149,8 @@ export const radam = /* @__PURE__ */ create(algorithms.radam, { nadam: nadamKern
  * Creates an exponential moving average of the weights of an optimizer on the CPU, at once. Otherwise as `ema` of
  * `twinstep`.
  *
- * @param optimizer An optimizer on the CPU, of `twinstep/sync` or `twinstep`.
- * @param options `decay`: the weight of the old average at each step, at least 0 and less than 1.
+ * @param optimizer - An optimizer on the CPU, of `twinstep/sync` or `twinstep`.
+ * @param options - `decay`: the weight of the old average at each step, at least 0 and less than 1.
  * @returns The average, an optimizer whose gradients are the weights.
  * @throws TypeError for an optimizer on a GPU, and for a `decay` that is not as documented.
  * @example const average = ema(optimizer, { decay: 0.99 }); average.step(optimizer.params);
@@ -162,10 +162,11 @@ export const ema = /* @__PURE__ */ syncEmaBy(
 /**
  * Creates a Lookahead over an optimizer on the CPU, at once. Otherwise as `lookahead` of `twinstep`.
  *
- * @param optimizer An optimizer on the CPU, of `twinstep/sync` or `twinstep`.
- * @param options `k`: the steps between two of the slow weights. `alpha`: how far these move.
+ * @param optimizer - An optimizer on the CPU, of `twinstep/sync` or `twinstep`.
+ * @param options - `k`: the steps between two of the slow weights. `alpha`: how far these move.
  * @returns The Lookahead, whose `step` is to be called instead of the optimizer's.
- * @throws TypeError for an optimizer on a GPU or with an average of its own, and for options that are not as documented.
+ * @throws TypeError for an optimizer on a GPU or with an average of its own, and for options that are not as
+ *   documented.
  * @example const ahead = lookahead(optimizer, { k: 5 }); ahead.step(grads);
  */
 export const lookahead = /* @__PURE__ */ syncLookaheadBy(ema, lookaheadState);

@@ -50,9 +50,9 @@ const schedulefree_sgd = /* @__PURE__ */ here(scheduleFreeSgdShader);
 /**
  * Creates an optimizer that runs Adam, as `adam` of `twinstep` does on the GPU.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `adam` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `adam` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
  *   device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
@@ -63,9 +63,9 @@ export const adam = /* @__PURE__ */ create(algorithms.adam, adamShaders);
 /**
  * Creates an optimizer that runs AdamW. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `adamw` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `adamw` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
  *   device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
@@ -76,10 +76,10 @@ export const adamw = /* @__PURE__ */ create(algorithms.adamw, adamShaders);
 /**
  * Creates an optimizer that runs Schedule-Free AdamW. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `adamwScheduleFree` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
- *   device of `navigator.gpu` is requested.
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `adamwScheduleFree` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without
+ *   `device`, a device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer, in train mode.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
  * @example const optimizer = await adamwScheduleFree({ w: new Float32Array([1, 2, 3]) }, { warmupSteps: 10 });
@@ -93,10 +93,10 @@ export const adamwScheduleFree = /* @__PURE__ */ create(
 /**
  * Creates an optimizer that runs Schedule-Free RAdam. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `radamScheduleFree` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
- *   device of `navigator.gpu` is requested.
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `radamScheduleFree` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without
+ *   `device`, a device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer, in train mode.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
  * @example const optimizer = await radamScheduleFree({ w: new Float32Array([1, 2, 3]) }, { lr: 0.0025 });
@@ -110,10 +110,10 @@ export const radamScheduleFree = /* @__PURE__ */ create(
 /**
  * Creates an optimizer that runs Schedule-Free SGD. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `sgdScheduleFree` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
- *   device of `navigator.gpu` is requested.
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `sgdScheduleFree` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without
+ *   `device`, a device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer, in train mode.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
  * @example const optimizer = await sgdScheduleFree({ w: new Float32Array([1, 2, 3]) }, { lr: 1 });
@@ -127,9 +127,9 @@ export const sgdScheduleFree = /* @__PURE__ */ create(
 /**
  * Creates an optimizer that runs NAdam. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `nadam` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `nadam` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
  *   device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
@@ -140,9 +140,9 @@ export const nadam = /* @__PURE__ */ create(algorithms.nadam, { nadam: nadamShad
 /**
  * Creates an optimizer that runs RAdam. Otherwise as `adam`.
  *
- * @param params Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which steps
- *   update in place.
- * @param options Those of `radam` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
+ * @param params - Flat tensors by name, or groups of them: Float32Arrays, which are uploaded, or GPU buffers, which
+ *   steps update in place.
+ * @param options - Those of `radam` of `twinstep`, except `threads`, `wasm`, and another `backend`. Without `device`, a
  *   device of `navigator.gpu` is requested.
  * @returns A promise of the optimizer.
  * @throws TypeError or RangeError for any option or tensor that is not as documented, and an Error without a GPU.
@@ -153,8 +153,8 @@ export const radam = /* @__PURE__ */ create(algorithms.radam, { nadam: nadamShad
 /**
  * Creates an exponential moving average of the weights of an optimizer on the GPU, as `ema` of `twinstep` does.
  *
- * @param optimizer An optimizer on the GPU, of `twinstep/webgpu` or `twinstep`.
- * @param options `decay`: the weight of the old average at each step, at least 0 and less than 1.
+ * @param optimizer - An optimizer on the GPU, of `twinstep/webgpu` or `twinstep`.
+ * @param options - `decay`: the weight of the old average at each step, at least 0 and less than 1.
  * @returns A promise of the average, an optimizer whose gradients are the weights.
  * @throws TypeError for an optimizer on the CPU, and for a `decay` that is not as documented.
  * @example const average = await ema(optimizer, { decay: 0.99 }); average.step(optimizer.params);
@@ -167,11 +167,12 @@ export const ema = /* @__PURE__ */ emaBy(
 /**
  * Creates a Lookahead over an optimizer on the GPU, as `lookahead` of `twinstep` does.
  *
- * @param optimizer An optimizer on the GPU, of `twinstep/webgpu` or `twinstep`. Its own buffers need COPY_SRC and COPY_DST
- *   usage.
- * @param options `k`: the steps between two of the slow weights. `alpha`: how far these move.
+ * @param optimizer - An optimizer on the GPU, of `twinstep/webgpu` or `twinstep`. Its own buffers need COPY_SRC and
+ *   COPY_DST usage.
+ * @param options - `k`: the steps between two of the slow weights. `alpha`: how far these move.
  * @returns A promise of the Lookahead, whose `step` is to be called instead of the optimizer's.
- * @throws TypeError for an optimizer on the CPU or with an average of its own, and for options that are not as documented.
+ * @throws TypeError for an optimizer on the CPU or with an average of its own, and for options that are not as
+ *   documented.
  * @example const ahead = await lookahead(optimizer, { k: 5 }); ahead.step(grads);
  */
 export const lookahead = /* @__PURE__ */ lookaheadBy(ema);

@@ -156,7 +156,13 @@ export const denominator = (eps: number): number => Math.max(eps, 2 ** -126);
 
 /**
  * Returns a weight decay that grows with the second moment's bias correction: lambda0*sqrt(1 - beta2^t) after t
- * completed steps, so 0 at the first. Throws an Error if lambda0 < 0, or unless 0 <= beta2 < 1.
+ * completed steps, so 0 at the first.
+ *
+ * @param lambda0 - The weight decay that it approaches, at least 0.
+ * @param beta2 - The decay rate of the second moment, at least 0 and less than 1.
+ * @returns A function of completed steps, for the option `weightDecay`.
+ * @throws TypeError for a number that is not as documented.
+ * @example const optimizer = await adamw(params, { weightDecay: debiasedDecay(0.1, 0.999) });
  */
 export function debiasedDecay(lambda0: number, beta2: number): (completedSteps: number) => number {
   expectArguments(arguments.length, 2, 'debiasedDecay');

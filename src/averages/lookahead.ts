@@ -74,6 +74,16 @@ function readOptions(
   return { k, alpha };
 }
 
+/**
+ * An optimizer whose weights are reset every k steps to slow weights, which are an average. `Shown` and `Names` are
+ * `Memory` and `Names` of the optimizer: a field that holds any Lookahead is a `Lookahead<Float32Array, CommonOptions>`
+ * or a `Lookahead<GPUBufferBinding, CommonOptions>`.
+ *
+ * @example
+ * const ahead = await lookahead(optimizer, { k: 5, alpha: 0.5 });
+ * for (let i = 0; i < 5; i++) ahead.step(grads);
+ * ahead.slow.completedSteps; // 1
+ */
 export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names extends string = string> {
   readonly #late: Late;
   readonly #optimizer: Optimizer<Shown, Options>;
@@ -101,20 +111,34 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
     this.#start = optimizer.completedSteps;
   }
 
-  /** The optimizer that was passed to `lookahead`. */
+  /**
+   * The optimizer that was passed to `lookahead`, for what the Lookahead does not do itself.
+   *
+   * @returns The same object.
+   */
   get optimizer(): Optimizer<Shown, Options, Names> {
     return this.#optimizer as Optimizer<Shown, Options, any>;
   }
 
-  /** The slow weights, as an average. */
+  /**
+   * The slow weights, as an average.
+   *
+   * @returns An optimizer: its `params` are the slow weights, flat, by name.
+   */
   get slow(): Optimizer<Shown, EmaOptions, Names> {
     return this.#slow as Optimizer<Shown, EmaOptions, any>;
   }
 
   /**
-   * Takes a step of the optimizer, and after every k-th step one of the slow weights. Takes the arguments of the
-   * optimizer's `step`, and throws its errors. If the slow weights throw, the optimizer's step is done and counted, and
-   * the next call first completes theirs.
+   * Takes a step of the optimizer, and after every k-th step one of the slow weights.
+   *
+   * @param grads - Flat gradients by name, as for the optimizer's `step`.
+   * @param options - Those of the optimizer's `step`.
+   * @throws The errors of the optimizer's `step`, and an Error for tensors that were added without `follow()`. If the
+   *   slow weights throw, the optimizer's step is done and counted, and the next call first completes theirs.
+   * @example
+   * const ahead = await lookahead(optimizer);
+   * ahead.step(grads);
    */
   step<Given extends object = Gradients<Names>>(
     ...rest: [grads?: GivenGradients<Names, Given>, options?: StepOptions | undefined]
@@ -130,7 +154,16 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
   }
 
   /**
-   * Does the same as `step`, recorded into the caller's encoder. If it throws, no step is counted: drop the encoder.
+   * Does the same as `step`, recorded into your encoder, and submits nothing.
+   *
+   * @param encoder - Records the step.
+   * @param grads - Flat gradients by name, GPU buffers, as for the optimizer's `encode`.
+   * @param options - Those of the optimizer's `step`.
+   * @throws The errors of `step`. Then no step is counted: drop the encoder.
+   * @example
+   * const ahead = await lookahead(optimizer);
+   * ahead.encode(encoder, grads);
+   * device.queue.submit([encoder.finish()]);
    */
   encode<Given extends object = Gradients<Names>>(
     encoder: GPUCommandEncoder,
@@ -149,6 +182,13 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
   /**
    * Adds slow weights for the tensors that were added to the optimizer, as copies of their parameters. Await it after
    * `lookahead.optimizer.addParams` or `addParamGroup`, before the next step. Removing tensors does not need it.
+   *
+   * @returns A promise of undefined.
+   * @throws An Error while another `follow()` is running. The promise rejects with it.
+   * @example
+   * const ahead = await lookahead(optimizer);
+   * await ahead.optimizer.addParams(0, { more: new Float32Array(4) });
+   * await ahead.follow();
    */
   async follow(): Promise<void> {
     expectArguments(arguments.length, 0, 'follow');
@@ -170,7 +210,15 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
     }
   }
 
-  /** Returns the optimizer's state dict, with a further slot, `slow_param`, and `lookahead_step` in its groups. */
+  /**
+   * Resolves to the optimizer's state dict, with a further slot, `slow_param`, and `lookahead_step` in its groups.
+   *
+   * @returns A promise of the dict, whose arrays are copies.
+   * @throws The errors of the optimizer's `stateDict`. The promise rejects with them.
+   * @example
+   * const ahead = await lookahead(optimizer);
+   * const dict = await ahead.stateDict();
+   */
   async stateDict(): Promise<StateDict> {
     expectArguments(arguments.length, 0, 'stateDict');
     this.#checkAndFinish();
@@ -185,7 +233,15 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
     return dict;
   }
 
-  /** Returns the same without its arrays, which are read one at a time, as the optimizer's `lazyStateDict` does. */
+  /**
+   * Returns the state dict without its arrays, which are read one at a time, as the optimizer's `lazyStateDict` does.
+   *
+   * @returns `dict`, and its arrays: `params`, and `arrays` with the slow weights.
+   * @throws The errors of the optimizer's `lazyStateDict`.
+   * @example
+   * const ahead = await lookahead(optimizer);
+   * for (const { slot, read } of ahead.lazyStateDict().arrays) console.log(slot, await read());
+   */
   lazyStateDict(): ReturnType<Optimizer<Shown, Options, Names>['lazyStateDict']> {
     expectArguments(arguments.length, 0, 'lazyStateDict');
     this.#checkAndFinish();
@@ -196,7 +252,17 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
     return { dict, params, arrays: [...arrays, ...slowArrays] };
   }
 
-  /** Loads what `stateDict()` returned, as the optimizer does: all of it, or, with an error, nothing. */
+  /**
+   * Loads what `stateDict()` returned, as the optimizer does: all of it, or, with an error, nothing.
+   *
+   * @param dict - The state dict.
+   * @param options - Those of the optimizer's `loadStateDict`.
+   * @returns A promise of the names that only one side has.
+   * @throws The errors of the optimizer's `loadStateDict`. The promise rejects with them.
+   * @example
+   * const ahead = await lookahead(optimizer);
+   * await ahead.loadStateDict(await ahead.stateDict());
+   */
   async loadStateDict(
     dict: StateDict,
     options: LoadOptions & { params?: Tensors<Float32Array> } = {},
@@ -216,7 +282,12 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
     );
   }
 
-  /** Disposes of the optimizer, and of the slow weights. */
+  /**
+   * Frees the memory of the optimizer, and of the slow weights.
+   *
+   * @throws An Error if the optimizer is running a step, which its schedule is part of.
+   * @example (await lookahead(optimizer)).dispose();
+   */
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
     // The optimizer first: it throws if its schedule calls this.

@@ -9,6 +9,7 @@ import type { NewTensors } from './section.js';
 /** The option `wasm`: a compiled dist/core.wasm, or its bytes. */
 export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
 
+/** A backend: WGSL on a GPU, WebAssembly on the CPU, or the reference in plain JavaScript. */
 export type BackendName = 'webgpu' | 'wasm' | 'reference';
 
 /**
@@ -19,7 +20,9 @@ export type Wanted = BackendName | 'auto' | 'fastest' | readonly BackendName[];
 
 /** The backend that runs an optimizer, and the reason as sentences. */
 export interface Choice {
+  /** The backend. */
   readonly name: BackendName;
+  /** Why it runs, and why those wanted before it cannot; with 'fastest' also the measured times. */
   readonly reason: string;
 }
 

@@ -15,6 +15,7 @@ export type GivenOptions<Options> = {
 /** A parameter group: tensors, and options that override those of the optimizer. */
 export type ParamGroup<Memory, Options, Names extends string = string> = GivenOptions<Options> & {
   // TypeScript adds `?: undefined` for the names of the other groups of an array.
+  /** Its tensors, flat, by name. */
   readonly params: { readonly [Name in Names]?: Memory | undefined };
   /** A name for `optimizer.group(name)` and error messages. No other group of the optimizer has it. */
   readonly name?: string | undefined;
@@ -24,8 +25,8 @@ export type ParamGroup<Memory, Options, Names extends string = string> = GivenOp
 export type Params<Memory, Options> = Tensors<Memory> | readonly ParamGroup<Memory, Options>[];
 
 /**
- * The parameters of a creation. `Record` is inferred from a record of tensors or an interface, `Groups` and `Names` from
- * an array of groups. A plain union of both would not tell where an option of a group is misspelt.
+ * The parameters of a creation. `Record` is inferred from a record of tensors or an interface, `Groups` and `Names`
+ * from an array of groups. A plain union of both would not tell where an option of a group is misspelt.
  */
 export type GivenParams<Record, Groups, Names extends string, Options, Memory> =
   | (Record & { readonly [Name in keyof Record]: Memory })

@@ -11,6 +11,7 @@ import { canCount, countFrom, expect, expectArguments, expectOptions, isRecord, 
 import type { KernelName } from './table.js';
 import type { Floats } from '../platform.js';
 
+/** The name of an algorithm: 'adamw', ... */
 export type AlgorithmName = keyof typeof algorithms;
 
 /** The options of an algorithm. */
@@ -31,25 +32,53 @@ export interface StepCoefficients<Options> {
   /** The state from which `coefficients(name, options, state)` continues. */
   readonly state: CoefficientsState;
   /**
-   * Begins the next step. Throws, and does not begin it, if a function in the options throws or returns a bad value.
+   * Begins the next step: computes its scalars, and counts it.
+   *
+   * @throws The error of a function in the options, or TypeError for a bad value that it returns. Then the
+   *   step has not begun.
+   * @example
+   * const made = coefficients('adamw', { lr: 0.01 });
+   * made.next();
+   * made.step; // 1
    */
   next(): void;
   /**
-   * Returns the scalars of this step for a tensor, in the kernel's order. `decays`: whether weight decay applies to the
-   * tensor (default true). `isFirst`: whether this is the tensor's first step (default: whether it is the first of
-   * all).
+   * Returns the scalars of this step for a tensor.
+   *
+   * @param tensor - `decays`: whether weight decay applies to the tensor, default true. `isFirst`: whether this is the
+   *   tensor's first step, by default whether it is the first of all.
+   * @returns A new array of f32, in the order of `kernels[name].scalars`.
+   * @throws TypeError for another argument, and before the first `next()`.
+   * @example
+   * const made = coefficients('adamw', { lr: 0.01 });
+   * made.next();
+   * const bias = made.scalars({ decays: false });
    */
   scalars(tensor?: { decays?: boolean | undefined; isFirst?: boolean | undefined }): Floats;
   /**
    * For Schedule-Free, returns the scalars of the kernel `extrapolate`, which moves parameters to the average or back.
+   *
+   * @param toAverage - true: from y to the average x. false: back.
+   * @returns A new array of f32, in the order of `kernels.extrapolate.scalars`.
+   * @throws TypeError for another argument, and for an algorithm without an average.
+   * @example const scalars = coefficients('sgdScheduleFree').average(true);
    */
   average(toAverage: boolean): Floats;
 }
 
 /**
  * Computes the scalars of an algorithm's kernel at each step, for tensors that all step together. Bias corrections,
- * schedule, decay and Schedule-Free's sums are computed in f64 and rounded once. Throws an Error for an unknown name or
- * option.
+ * schedule, decay and Schedule-Free's sums are computed in f64 and rounded once.
+ *
+ * @param name - The algorithm: 'adamw', ...
+ * @param options - Its options, with its defaults, except `decayMask`: see `scalars`.
+ * @param state - The `state` from which to continue. Default: before the first step.
+ * @returns The arithmetic. Call `next()` at each step, then `scalars()`.
+ * @throws TypeError for an unknown name or option, or a value that is not as documented.
+ * @example
+ * const made = coefficients('adamw', { lr: 0.01 });
+ * made.next();
+ * const scalars = made.scalars(); // for the kernel made.kernel
  */
 export function coefficients<Name extends AlgorithmName>(
   name: Name,

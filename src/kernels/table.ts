@@ -4,10 +4,12 @@ import { arraysOf } from '../backends/layout.js';
 import * as rules from '../rules/table.js';
 import type { Rule } from '../rules/rule.js';
 
+/** The name of a kernel: 'adam', ... */
 export type KernelName = keyof typeof rules;
 
 /** A kernel, in WebAssembly and in WGSL. */
 export interface KernelDescription {
+  /** Its name, as in `kernels`. */
   readonly name: KernelName;
   /** The names of its scalars: number i is the f32 at byte 4*i of the block of scalars. */
   readonly scalars: readonly string[];

@@ -6,14 +6,24 @@ import { expect, expectArguments, expectOptions, ownOf, tagOf } from '../errors.
 import { kernels, type KernelName } from './table.js';
 
 /**
- * Updates arrays in place. Arguments: the byte address of the block of scalars, the byte addresses of the arrays in the
- * order of `kernels[name]`, and the length of each array in bytes. Updates 32 bytes at a time: the length is rounded up
- * to a multiple of 32. Every array, including the gradient, must be zero from the tensor's end to there, and stays
- * zero. Addresses of arrays must be multiples of 4; multiples of 16 are faster. Checks nothing, not even the number of
- * arguments.
+ * Updates arrays in place, 32 bytes at a time. Checks nothing, not even the number of arguments.
+ *
+ * @param addressesAndBytes - The byte address of the block of scalars, the byte addresses of the arrays in the order of
+ *   `kernels[name].arrays`, and the length of each array in bytes, rounded up to a multiple of 32. Every array,
+ *   including the gradient, must be zero from the tensor's end to there, and stays zero. Addresses of arrays must be
+ *   multiples of 4; multiples of 16 are faster.
+ * @throws WebAssembly.RuntimeError for addresses outside the memory.
+ * @example
+ * const memory = new WebAssembly.Memory({ initial: 1 });
+ * const made = coefficients('adamw', { lr: 0.01 });
+ * made.next();
+ * new Float32Array(memory.buffer, 0).set(made.scalars());
+ * // 4 arrays of 3 values at 128, 160, 192 and 224: param, grad and two slots
+ * wasmKernels(memory)[made.kernel](0, 128, 160, 192, 224, 12);
  */
 export type WasmKernel = (...addressesAndBytes: number[]) => void;
 
+/** The kernels by name. */
 export type WasmKernels = Readonly<Record<KernelName, WasmKernel>>;
 
 /** Returns the module with the kernel of a rule, or with all kernels. */
@@ -27,8 +37,13 @@ export function provideKernelsNow(own: typeof sourceOf): void {
 }
 
 /**
- * Returns the kernels of `dist/core.wasm`, bound to `memory`. Only the calls write to the memory. It may grow, but must
- * not be shared. In runtimes that cannot load the module, pass it as `wasm`. Throws if WebAssembly cannot run.
+ * Returns the kernels of `dist/core.wasm`, bound to `memory`. Only the calls write to the memory.
+ *
+ * @param memory - Your memory with scalars and arrays. It may grow, but must not be shared.
+ * @param options - `wasm`: core.wasm, compiled or as bytes, for a runtime that cannot load it itself.
+ * @returns The kernels by name.
+ * @throws TypeError for another argument, and an Error if WebAssembly cannot run.
+ * @example const { adam } = wasmKernels(new WebAssembly.Memory({ initial: 1 }));
  */
 export function wasmKernels(memory: WebAssembly.Memory, options: { wasm?: WasmSource | undefined } = {}): WasmKernels {
   expectArguments(arguments.length, 2, 'wasmKernels');

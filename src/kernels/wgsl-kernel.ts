@@ -11,6 +11,7 @@ import { kernels, type KernelDescription, type KernelName } from './table.js';
 export interface WgslKernel extends KernelDescription {
   /** A complete WGSL module. */
   readonly code: string;
+  /** The name of its function in `code`. */
   readonly entryPoint: KernelName;
   /** The number of elements that an invocation updates. The length of arrays must be a multiple of it. */
   readonly lanes: 1 | 4;
@@ -22,13 +23,31 @@ export interface WgslKernel extends KernelDescription {
   readonly constants: Readonly<Record<string, number>>;
   /** The layouts of group 0, with the scalars at binding 0, and of group 1, with the arrays in order. */
   readonly bindGroupLayouts: readonly [GPUBindGroupLayoutDescriptor, GPUBindGroupLayoutDescriptor];
-  /** Returns how many workgroups to dispatch for arrays of `elements`, at most `most` in each dimension. */
+  /**
+   * Returns how many workgroups to dispatch.
+   *
+   * @param elements - The length of each array, in values.
+   * @param most - The limit of each dimension: the device's maxComputeWorkgroupsPerDimension. Default 65535.
+   * @returns The arguments of `dispatchWorkgroups`.
+   * @throws TypeError for anything else than whole numbers.
+   * @example wgslKernel('adam').workgroups(1_000_000);
+   */
   workgroups(elements: number, most?: number): [x: number, y: number];
 }
 
 /**
- * Returns the WGSL kernel `name`. It updates four elements at a time, or with `lanes: 1` one, for lengths that are not
- * multiples of four. Throws an Error for a name that is not in `kernels`.
+ * Returns a WGSL kernel, for your own pipeline.
+ *
+ * @param name - Its name in `kernels`.
+ * @param options - `lanes`: the elements that it updates at a time, 4 (the default), or 1 for lengths that are not
+ *   multiples of four. `workgroupSize`: the number of invocations, at least 1.
+ * @returns The source, its bindings, and the number of workgroups.
+ * @throws TypeError for an unknown name, and for options that are not as documented.
+ * @example
+ * const { code, entryPoint, constants } = wgslKernel('adam');
+ * const module = device.createShaderModule({ code });
+ * const compute = { module, entryPoint, constants };
+ * const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute });
  */
 export function wgslKernel(
   name: KernelName,

@@ -8,6 +8,7 @@ import { schedule } from './schedule.js';
 
 const fallTo = (end: number, x: number): number => end + (1 - end) * cosineFall(x);
 
+/** The options of `cosineAnnealing`. */
 export interface CosineAnnealingOptions {
   /** The number of steps until the multiplier is `minLrRate`, at least 1. */
   readonly tMax: number;
@@ -18,6 +19,13 @@ export interface CosineAnnealingOptions {
 /**
  * minLrRate + (1 - minLrRate)*(1 + cos(pi*t/tMax))/2: torch's CosineAnnealingLR. After `tMax` it rises again, to 1 at
  * 2*tMax, as in torch; `cosineDecay` stays at its last value.
+ *
+ * @param options - `tMax`, in steps, and `minLrRate`, default 0.
+ * @returns The schedule.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example
+ * const schedule = cosineAnnealing({ tMax: 1000, minLrRate: 0.1 });
+ * const annealed = await adamw(params, { lr: 0.01, schedule });
  */
 export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
   const { tMax, minLrRate } = read('cosineAnnealing', options, arguments.length, {
@@ -27,6 +35,7 @@ export function cosineAnnealing(options: CosineAnnealingOptions): Schedule {
   return schedule((t) => fallTo(minLrRate, (t % (2 * tMax)) / tMax));
 }
 
+/** The options of `cosineDecay`. */
 export interface CosineDecayOptions {
   /** The number of steps until the multiplier is `alpha`. 0: it is `alpha` from the start. */
   readonly decaySteps: number;
@@ -36,7 +45,14 @@ export interface CosineDecayOptions {
   readonly exponent?: number | undefined;
 }
 
-/** alpha + (1 - alpha)*((1 + cos(pi*t/decaySteps))/2)**exponent, then alpha: Optax' and Keras' cosine decay. */
+/**
+ * alpha + (1 - alpha)*((1 + cos(pi*t/decaySteps))/2)**exponent, then alpha: Optax' and Keras' cosine decay.
+ *
+ * @param options - `decaySteps`; `alpha`, default 0; and `exponent`, default 1.
+ * @returns The schedule.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example const schedule = cosineDecay({ decaySteps: 1000, alpha: 0.1 });
+ */
 export function cosineDecay(options: CosineDecayOptions): Schedule {
   const { decaySteps, alpha, exponent } = read('cosineDecay', options, arguments.length, {
     decaySteps: whole(0),
@@ -49,6 +65,7 @@ export function cosineDecay(options: CosineDecayOptions): Schedule {
   });
 }
 
+/** The options of `cosineAnnealingWarmRestarts`. */
 export interface CosineAnnealingWarmRestartsOptions {
   /** The number of steps of the first cycle, at least 1. */
   readonly t0: number;
@@ -58,7 +75,14 @@ export interface CosineAnnealingWarmRestartsOptions {
   readonly minLrRate?: number | undefined;
 }
 
-/** Cosine annealing that restarts at 1 after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts. */
+/**
+ * Cosine annealing that restarts at 1 after t0, t0*tMult, ... steps: torch's CosineAnnealingWarmRestarts.
+ *
+ * @param options - `t0`, in steps; `tMult`, default 1; and `minLrRate`, default 0.
+ * @returns The schedule.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example const schedule = cosineAnnealingWarmRestarts({ t0: 100, tMult: 2 });
+ */
 export function cosineAnnealingWarmRestarts(options: CosineAnnealingWarmRestartsOptions): Schedule {
   const { t0, tMult, minLrRate } = read('cosineAnnealingWarmRestarts', options, arguments.length, {
     t0: whole(1),

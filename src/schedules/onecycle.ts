@@ -7,6 +7,7 @@ import { cosineFall } from '../math/cospi.js';
 import type { Schedule } from '../algorithms/schedule.js';
 import { between, schedule } from './schedule.js';
 
+/** The options of `oneCycle`. */
 export interface OneCycleOptions {
   /** The number of steps of the cycle, at least 1. */
   readonly totalSteps: number;
@@ -30,17 +31,30 @@ export interface OneCycleOptions {
 export interface OneCycle extends Schedule {
   /** The momentum, beta1, as a function of completed steps. */
   readonly momentum: Schedule;
-  /** Returns the option `betas` of `adam`, `adamw` and `radam`: the momentum, and a constant beta2. */
+  /**
+   * Returns the option `betas` of `adam`, `adamw` and `radam`: the momentum, and a constant beta2.
+   *
+   * @param beta2 - The decay rate of the second moment, at least 0 and less than 1.
+   * @returns A function from completed steps to both.
+   * @throws TypeError for another beta2.
+   * @example
+   * const schedule = oneCycle({ totalSteps: 1000 });
+   * const cycled = await adamw(params, { lr: 0.01, schedule, betas: schedule.betas(0.999) });
+   */
   betas(beta2: number): (completedSteps: number) => [number, number];
 }
 
 /**
  * torch's OneCycleLR. The option lr is the maximum: the multiplier is 1 at step pctStart*totalSteps - 1. After the last
  * step it keeps its last value (torch throws). To cycle the momentum (torch's cycle_momentum), pass `betas` to the
- * optimizer:
+ * optimizer.
  *
- *     const cycle = oneCycle({ totalSteps: 1000 });
- *     adamw(params, { lr: 0.01, schedule: cycle, betas: cycle.betas(0.999) })
+ * @param options - `totalSteps`, and the shape of the cycle; see `OneCycleOptions`.
+ * @returns The schedule of lr, with that of the momentum as `momentum`, and as `betas` for an optimizer.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example
+ * const schedule = oneCycle({ totalSteps: 1000, pctStart: 0.3 });
+ * const cycled = await adamw(params, { lr: 0.01, schedule, betas: schedule.betas(0.999) });
  */
 export function oneCycle(options: OneCycleOptions): OneCycle {
   const { totalSteps, pctStart, annealStrategy, divFactor, finalDivFactor, threePhase, baseMomentum, maxMomentum } =

@@ -7,6 +7,7 @@ import { countAtMost } from '../math/search.js';
 import type { Schedule } from '../algorithms/schedule.js';
 import { between, schedule, withMemoryOf } from './schedule.js';
 
+/** The options of `linearWarmup`. */
 export interface LinearWarmupOptions {
   /** The number of steps of the warm-up. 0: no warm-up. */
   readonly totalIters: number;
@@ -15,8 +16,14 @@ export interface LinearWarmupOptions {
 }
 
 /**
- * Rises from `startFactor` to 1 in `totalIters` steps. After that returns `then`, which counts from 0: by default 1, as
- * Hugging Face's get_constant_schedule_with_warmup; with another `then`, as the other get_*_schedule_with_warmup.
+ * Rises from `startFactor` to 1 in `totalIters` steps, then follows `then`: Hugging Face's
+ * get_constant_schedule_with_warmup, and with another `then`, the other get_*_schedule_with_warmup.
+ *
+ * @param options - `totalIters`, in steps, and `startFactor`, default 0.
+ * @param then - The schedule after the warm-up, whose steps count from 0. Default: 1 at every step.
+ * @returns The schedule.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example const schedule = linearWarmup({ totalIters: 100 }, cosineDecay({ decaySteps: 900 }));
  */
 export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () => 1): Schedule {
   expectArguments(arguments.length, 2, 'linearWarmup');
@@ -28,6 +35,7 @@ export function linearWarmup(options: LinearWarmupOptions, then: Schedule = () =
 
 const types = ['linear', 'cosine', '1-sqrt'] as const;
 
+/** The options of `warmupStableDecay`. */
 export interface WarmupStableDecayOptions {
   /** The number of steps from `minLrRatio` to 1. */
   readonly warmupSteps: number;
@@ -45,7 +53,14 @@ export interface WarmupStableDecayOptions {
   readonly numCycles?: number | undefined;
 }
 
-/** Warm-up, stable phase, decay (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule. */
+/**
+ * Warm-up, stable phase, decay (WSD, arXiv 2404.06395), then `minLrRatio`: Hugging Face's get_wsd_schedule.
+ *
+ * @param options - The length of each phase in steps, and its shape; see `WarmupStableDecayOptions`.
+ * @returns The schedule.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example const schedule = warmupStableDecay({ warmupSteps: 100, stableSteps: 800, decaySteps: 100 });
+ */
 export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
   const { warmupSteps, stableSteps, decaySteps, warmupType, decayType, minLrRatio, numCycles } = read(
     'warmupStableDecay',
@@ -79,8 +94,13 @@ function fall(type: (typeof types)[number], x: number, numCycles = 0.5): number 
 
 /**
  * Runs one schedule after another, each counting from 0: the first before step milestones[0], the second from there to
- * milestones[1], and so on. `milestones` are ascending, one fewer than `schedules`. torch's SequentialLR, Optax'
- * join_schedules.
+ * milestones[1], and so on. torch's SequentialLR, Optax' join_schedules.
+ *
+ * @param schedules - At least one.
+ * @param milestones - The first step of each schedule but the first: ascending, one fewer than `schedules`.
+ * @returns The schedule. It has the state of its parts.
+ * @throws TypeError for other arguments.
+ * @example const schedule = sequential([linearWarmup({ totalIters: 100 }), exponential({ gamma: 0.99 })], [100]);
  */
 export function sequential(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   expectArguments(arguments.length, 2, 'sequential');
@@ -104,7 +124,14 @@ export function sequential(schedules: readonly Schedule[], milestones: readonly 
   return withMemoryOf(parts, schedule(formula));
 }
 
-/** Multiplies schedules: torch's ChainedScheduler. */
+/**
+ * Multiplies schedules: torch's ChainedScheduler.
+ *
+ * @param schedules - At least one.
+ * @returns The schedule whose multiplier is the product of theirs. It has the state of its parts.
+ * @throws TypeError without a schedule, or for anything else than a function.
+ * @example const schedule = chained(linearWarmup({ totalIters: 100 }), reduceOnPlateau());
+ */
 export function chained(...schedules: readonly Schedule[]): Schedule {
   expectSchedules(schedules, 'chained');
   const formula: Schedule = (t) => {

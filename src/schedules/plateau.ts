@@ -5,6 +5,7 @@ import { notNegative, oneOf, rate, read, share, whole, type Check } from './chec
 import type { Schedule, ScheduleMemory } from '../algorithms/schedule.js';
 import { schedule } from './schedule.js';
 
+/** The options of `reduceOnPlateau`. */
 export interface ReduceOnPlateauOptions {
   /** Whether a lower ('min') or a higher metric is better. Default 'min'. */
   readonly mode?: 'min' | 'max' | undefined;
@@ -26,9 +27,11 @@ export interface ReduceOnPlateauOptions {
 
 /** The state of `reduceOnPlateau`, with PyTorch's names, except `multiplier`: PyTorch has lr itself. */
 export interface PlateauState extends Record<string, number | null> {
-  /** null until a metric is better than the worst, which is an infinity; JSON has none. */
+  /** The best metric so far. null until a metric is better than the worst, which is an infinity; JSON has none. */
   best: number | null;
+  /** The number of bad metrics in a row. */
   num_bad_epochs: number;
+  /** The number of metrics that do not count as bad, still to come. */
   cooldown_counter: number;
   /** The number of metrics so far. */
   last_epoch: number;
@@ -38,8 +41,23 @@ export interface PlateauState extends Record<string, number | null> {
 
 /** Returns the current multiplier at every step. `step(metric)` may reduce it. */
 export interface ReduceOnPlateau extends Schedule, ScheduleMemory {
-  /** Takes a metric, for example after each epoch. NaN is never better. */
+  /**
+   * Takes a metric, for example after each epoch, and may reduce the multiplier.
+   *
+   * @param metric - Compared with the best so far. NaN is never better.
+   * @throws TypeError for anything else than a number.
+   * @example
+   * const schedule = reduceOnPlateau({ patience: 2 });
+   * for (const loss of [1, 0.9, 0.9, 0.9, 0.9]) schedule.step(loss);
+   * schedule(0); // 0.1
+   */
   step(metric: number): void;
+  /**
+   * Returns a copy of the state.
+   *
+   * @returns Numbers, for JSON, with PyTorch's names.
+   * @example reduceOnPlateau().stateDict().multiplier; // 1
+   */
   stateDict(): PlateauState;
 }
 
@@ -68,6 +86,14 @@ const stateChecks: Readonly<Record<keyof PlateauState & string, Check<unknown>>>
  * torch's ReduceLROnPlateau: the multiplier starts at 1, and is multiplied by `factor` when more than `patience`
  * metrics in a row are not better than the best so far. It is the only schedule here with state; the optimizer's state
  * dicts save that.
+ *
+ * @param options - `patience`, default 10 metrics; `factor`, default 0.1; and others, see `ReduceOnPlateauOptions`.
+ * @returns The schedule. Pass each metric to its `step`.
+ * @throws TypeError for an option that is not as documented, or unknown.
+ * @example
+ * const schedule = reduceOnPlateau({ patience: 2 });
+ * const reduced = await adamw(params, { lr: 0.01, schedule });
+ * schedule.step(0.5); // the loss of an epoch
  */
 export function reduceOnPlateau(options: ReduceOnPlateauOptions = {}): ReduceOnPlateau {
   const { mode, factor, patience, threshold, thresholdMode, cooldown, minLrRate, minReduction } = read(

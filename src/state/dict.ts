@@ -21,16 +21,25 @@ export type TensorState = Record<string, number | Float32Array>;
  * that has one), and `name` (if the group has one; loading ignores it).
  */
 export interface StateDict {
+  /** The state of each tensor, by its index over all groups. */
   state: Record<number, TensorState>;
+  /** The groups, with their options in snake_case. */
   param_groups: SavedGroup[];
 }
 
+/** A group of a state dict: the entries below, and its options in snake_case. */
 export interface SavedGroup extends Record<string, unknown> {
+  /** Its name, if it has one. Loading ignores it. */
   name?: string;
+  /** The indices of its tensors over all groups. */
   params: number[];
+  /** The names of its tensors, in the order of `params`. */
   param_names: string[];
+  /** The names of its frozen tensors. */
   frozen: string[];
+  /** The names of its tensors without weight decay. */
   no_decay: string[];
+  /** The names of its options that are functions. Their current values are saved. */
   functions: string[];
 }
 

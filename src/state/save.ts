@@ -8,9 +8,18 @@ import { describe, type StateDict, type TensorState } from './dict.js';
 
 /** A parameter that has not been read yet. */
 export interface LazyParam {
+  /** The name of the tensor. */
   readonly name: string;
-  /** Elements. */
+  /** The number of its values. */
   readonly length: number;
+  /**
+   * Reads the array, on the GPU from its buffer.
+   *
+   * @returns A promise of a copy, flat.
+   * @throws Error if the optimizer has stepped or changed otherwise since. The promise rejects with it.
+   * @example
+   * for (const { name, read } of optimizer.lazyStateDict().params) console.log(name, await read());
+   */
   read(): Promise<Floats>;
 }
 
@@ -18,7 +27,9 @@ export interface LazyParam {
  * An array of a state dict that has not been read yet. It belongs into `state`, that of the tensor `name`, as `slot`.
  */
 export interface LazyArray extends LazyParam {
+  /** Its slot, such as `exp_avg`. */
   readonly slot: string;
+  /** The state of its tensor in the dict. */
   readonly state: TensorState;
 }
 

@@ -23,8 +23,9 @@ export type GivenGradients<Names extends string, Given, Of = Gradient> = string 
 
 /** The L2 norms of a tensor. */
 export interface Norms {
+  /** The norm of the parameter. */
   param: number;
-  /** Absent if the tensor has no gradient. */
+  /** The norm of its gradient. Absent if the tensor has no gradient. */
   grad?: number;
 }
 

@@ -27,13 +27,18 @@ const LEAST_GAIN = 1.2;
 
 /**
  * Compiles the kernels for operations of 256 bits, if the engine can (Node 24 and newer, on x64 with AVX2). They have
- * the same bits, and are up to twice as fast while all data fit the cache. Pass `wasm` as the option `wasm` of an
- * optimizer. It is undefined if the engine cannot widen, gives other bits or gains nothing: `reason` says why. V8's
- * flags are as before when it returns.
+ * the same bits, and are up to twice as fast while all data fit the cache. V8's flags are as before when it returns.
  *
- * `core` is the bytes of the package's core.wasm; without it, the file beside this code is read, which a bundle may
- * lack. With `threads: true` the kernels import shared memory, as optimizers with `threads` need; with them an
- * optimizer has shared memory on one thread, too. Throws a TypeError for other arguments.
+ * @param core - The bytes of the package's core.wasm. Without it, the file beside this code is read, which a bundle may
+ *   lack.
+ * @param options - `threads: true`: the kernels import shared memory, as optimizers with `threads` need; with them an
+ *   optimizer has shared memory on one thread, too. Default false.
+ * @returns The kernels as `wasm`, for the option `wasm` of an optimizer. It is undefined if the engine cannot widen,
+ *   gives other bits or gains nothing: `reason` says why.
+ * @throws TypeError for other arguments.
+ * @example
+ * const { wasm, reason } = enableWideSimd();
+ * const wide = await adamw({ w: new Float32Array([1, 2, 3]) }, { wasm });
  */
 export function enableWideSimd(
   core?: ArrayBuffer | ArrayBufferView,
@@ -74,8 +79,8 @@ function readCore(): Bytes {
 }
 
 /**
- * Returns the URL or path of this file, from V8's stack traces. Not from `import.meta`: engines without modules refuse files
- * that have it, and bundlers would copy core.wasm for every program.
+ * Returns the URL or path of this file, from V8's stack traces. Not from `import.meta`: engines without modules refuse
+ * files that have it, and bundlers would copy core.wasm for every program.
  */
 function ownAddress(): string {
   const v8 = Error as {
