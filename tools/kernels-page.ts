@@ -27,7 +27,7 @@ const steps = coefficients('adamw', { lr: 1e-3 }); // the scalars of each step
 steps.next();
 new Float32Array(memory.buffer, 0).set(steps.scalars());
 adam(0, param, grad, expAvg, expAvgSq, 4 * 64);
-console.log(new Float32Array(memory.buffer, param)[0].toFixed(4)); // -0.0010
+console.log(new Float32Array(memory.buffer, param)[0]?.toFixed(4)); // -0.0010
 
 // In WGSL, for your own pipelines.
 const { code, entryPoint, constants, bindGroupLayouts, workgroups } = wgslKernel('adam');

@@ -69,7 +69,7 @@ const compilerOptions = {
   module: 'nodenext',
   types: ['node'],
   strict: true,
-  noUncheckedIndexedAccess: false,
+  noUncheckedIndexedAccess: true,
   exactOptionalPropertyTypes: true,
   verbatimModuleSyntax: true,
   isolatedModules: true,
