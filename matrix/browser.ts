@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import sirv from 'sirv';
-import { entriesOf } from './entries.js';
+import { entriesOf, programOf } from './entries.js';
 import { bundlers } from './bundles.js';
 import { launch } from './chromium.js';
 import { checkPrograms } from './docs.js';
@@ -87,6 +87,29 @@ export async function browserRows(
       'One thread, not 2: there is no SharedArrayBuffer',
     ),
     row(`${bundledBy('esbuild')}, \`backend: 'webgpu'\``, 'webgpu', () => open(`page.html?${bundled}&backend=webgpu`)),
+  );
+  for (const [entry, backend] of [
+    ['sync', 'wasm'],
+    ['webgpu', 'webgpu'],
+  ] as const) {
+    for (const [name, bundle] of Object.entries(bundlers)) {
+      const out = `${name}-${entry}`;
+      const run = async (): Promise<Report> => {
+        await bundle(join(folder, programOf(entry)), join(folder, out));
+        return open(`page.html?program=./${out}/program.js`);
+      };
+      rows.push(row(`${bundledBy(name)}, \`twinstep/${entry}\``, backend, run));
+    }
+    const files = `\`<script type="module">\`, unbundled files, \`twinstep/${entry}\``;
+    rows.push(row(files, backend, () => open(`plain.html?program=./${programOf(entry)}`)));
+  }
+  rows.push(
+    row(
+      `${bundledBy('esbuild')}, \`twinstep/sync\`, under a policy without \`'wasm-unsafe-eval'\``,
+      'reference',
+      () => open('strict/page.html?program=./esbuild-sync/program.js'),
+      'Content Security Policy',
+    ),
   );
   const close = async (): Promise<void> => {
     await browser.close();

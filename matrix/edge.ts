@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { EdgeVM } from '@edge-runtime/vm';
 import { Miniflare } from 'miniflare';
-import { entriesOf } from './entries.js';
+import { entriesOf, programOf } from './entries.js';
 import { bundleFor } from './bundles.js';
 import { start } from './node.js';
 import { installed, minor, TIMEOUT, versionOf, type Report, type Row } from './row.js';
@@ -33,14 +33,37 @@ export function edgeRows(folder: string): Row[] {
       loading: `${esbuild}, condition \`workerd\`, in miniflare ${minor(versionOf('miniflare'))}`,
       backend: 'wasm',
       clock: `${clock}; with the start of the process`,
-      run: () => miniflare(folder),
+      run: () => miniflare(folder, 'handler.mjs'),
+    },
+    {
+      runtime: 'workerd',
+      version: versionOf('workerd'),
+      loading: `${esbuild}, \`twinstep/sync\`, condition \`workerd\`, in miniflare ${minor(versionOf('miniflare'))}`,
+      backend: 'wasm',
+      clock: `${clock}; with the start of the process`,
+      run: () => miniflare(folder, 'handler-sync.mjs'),
+    },
+    {
+      runtime: 'Edge Runtime',
+      version: versionOf('@edge-runtime/vm'),
+      loading: `${esbuild}, \`twinstep/sync\`, condition \`edge-light\`, given the compiled module`,
+      backend: 'wasm',
+      run: () => edgeVM(folder, ['edge-light'], programOf('sync')),
+    },
+    {
+      runtime: 'Edge Runtime',
+      version: versionOf('@edge-runtime/vm'),
+      loading: `${esbuild}, \`twinstep/sync\`, without the condition: no compiling from bytes`,
+      backend: 'reference',
+      reason: 'Wasm code generation disallowed by embedder',
+      run: () => edgeVM(folder, [], programOf('sync')),
     },
     {
       runtime: 'Edge Runtime',
       version: versionOf('@edge-runtime/vm'),
       loading: `${esbuild}, condition \`edge-light\`, given the compiled module`,
       backend: 'wasm',
-      run: () => edgeVM(folder, ['edge-light']),
+      run: () => edgeVM(folder, ['edge-light'], programOf()),
     },
     {
       runtime: 'Edge Runtime',
@@ -48,7 +71,7 @@ export function edgeRows(folder: string): Row[] {
       loading: `${esbuild}, without the condition: no compiling from bytes`,
       backend: 'reference',
       reason: 'Wasm code generation disallowed by embedder',
-      run: () => edgeVM(folder, []),
+      run: () => edgeVM(folder, [], programOf()),
     },
     {
       runtime: 'Node without WebAssembly',
@@ -56,7 +79,15 @@ export function edgeRows(folder: string): Row[] {
       loading: `${esbuild}, Fastly's condition \`fastly\``,
       backend: 'reference',
       reason: 'this build of twinstep has no WebAssembly',
-      run: () => fastly(folder),
+      run: () => fastly(folder, programOf()),
+    },
+    {
+      runtime: 'Node without WebAssembly',
+      version: versionOf('node22'),
+      loading: `${esbuild}, \`twinstep/sync\`, Fastly's condition \`fastly\``,
+      backend: 'reference',
+      reason: 'WebAssembly cannot be compiled here',
+      run: () => fastly(folder, programOf('sync')),
     },
   ];
 }
@@ -120,9 +151,9 @@ async function timedFromOutside(started: number, get: (path: string) => Promise<
   return { ...((await get('/')) as Report), coldStart };
 }
 
-async function miniflare(folder: string): Promise<Report> {
-  const out = join(folder, 'miniflare');
-  await bundleFor(['workerd'], { loader: { '.wasm': 'copy' } })(join(folder, 'handler.mjs'), out);
+async function miniflare(folder: string, handler: string): Promise<Report> {
+  const out = join(folder, `miniflare-${handler}`);
+  await bundleFor(['workerd'], { loader: { '.wasm': 'copy' } })(join(folder, handler), out);
   // The entry comes first.
   const names = (await readdir(out)).toSorted((a, b) => Number(b === 'program.js') - Number(a === 'program.js'));
   const modules = names.map((name) => ({
@@ -141,10 +172,10 @@ async function miniflare(folder: string): Promise<Report> {
   }
 }
 
-async function edgeVM(folder: string, conditions: readonly string[]): Promise<Report> {
-  const out = join(folder, `edge-vm-${conditions.join()}`);
+async function edgeVM(folder: string, conditions: readonly string[], program: string): Promise<Report> {
+  const out = join(folder, `edge-vm-${conditions.join()}-${program}`);
   const options = { format: 'iife', globalName: 'program', splitting: false, plugins: [asNext] };
-  await bundleFor(conditions, options)(join(folder, 'program.mjs'), out);
+  await bundleFor(conditions, options)(join(folder, program), out);
   const code = await readFile(join(out, 'program.js'), 'utf8');
   const core = await WebAssembly.compile(await readFile(join(folder, 'node_modules/twinstep/dist/core.wasm')));
   const vm = new EdgeVM({
@@ -164,8 +195,9 @@ const asNext = {
   },
 };
 
-async function fastly(folder: string): Promise<Report> {
-  await bundleFor(['fastly'])(join(folder, 'program.mjs'), join(folder, 'fastly'));
-  const how = { program: './fastly/program.js', without: ['WebAssembly'] };
+async function fastly(folder: string, program: string): Promise<Report> {
+  const out = `fastly-${program}`;
+  await bundleFor(['fastly'])(join(folder, program), join(folder, out));
+  const how = { program: `./${out}/program.js`, without: ['WebAssembly'] };
   return start(installed('node22/bin/node'), [], folder, how);
 }

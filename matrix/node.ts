@@ -1,5 +1,6 @@
 // Rows of Node, Deno and Bun.
 
+import { programOf } from './entries.js';
 import { installed, output, versionOf, type Report, type Row } from './row.js';
 
 const runtimes = [
@@ -22,7 +23,7 @@ export async function start(command: string, args: readonly string[], folder: st
 }
 
 export function nodeRows(folder: string): Row[] {
-  const program = './program.mjs';
+  const program = `./${programOf()}`;
   const loading = '`import` from node_modules';
   const rows: Row[] = runtimes.map(({ runtime, from, file, args }) => ({
     runtime,
@@ -32,25 +33,30 @@ export function nodeRows(folder: string): Row[] {
     run: () => start(installed(`${from}/${file}`), args, folder, { program }),
   }));
   for (const { runtime, from, file, args } of runtimes) {
-    const add = (how: string, options: object, reason: string): void => {
-      const run = () => start(installed(`${from}/${file}`), args, folder, { program, options });
+    const add = (how: string, what: object, reason: string): void => {
+      const run = () => start(installed(`${from}/${file}`), args, folder, { program, ...what });
       rows.push({ runtime, version: versionOf(from), loading: `${loading}, ${how}`, backend: 'wasm', reason, run });
     };
-    add('`threads: 2`', { threads: 2 }, 'WebAssembly SIMD on 2 threads');
+    add('`twinstep/sync`', { program: `./${programOf('sync')}` }, 'WebAssembly SIMD, ');
+    add('`threads: 2`', { options: { threads: 2 } }, 'WebAssembly SIMD on 2 threads');
     if (!WIDE.has(from)) continue;
     add('wide SIMD', { wide: true }, 'WebAssembly SIMD, ');
-    add('wide SIMD, `threads: 2`', { wide: true, threads: 2 }, 'WebAssembly SIMD on 2 threads');
+    add('wide SIMD, `threads: 2`', { wide: true, options: { threads: 2 } }, 'WebAssembly SIMD on 2 threads');
   }
   const deno = runtimes.find(({ runtime }) => runtime === 'Deno')!;
-  rows.push({
-    runtime: 'Deno',
-    version: versionOf(deno.from),
-    loading: `${loading}, \`backend: 'webgpu'\``,
-    backend: 'webgpu',
-    mayLack: 'navigator.gpu has no adapter',
-    run: () =>
-      start(installed(`${deno.from}/${deno.file}`), deno.args, folder, { program, options: { backend: 'webgpu' } }),
-  });
+  for (const [how, what] of [
+    ["`backend: 'webgpu'`", { program, options: { backend: 'webgpu' } }],
+    ['`twinstep/webgpu`', { program: `./${programOf('webgpu')}` }],
+  ] as const) {
+    rows.push({
+      runtime: 'Deno',
+      version: versionOf(deno.from),
+      loading: `${loading}, ${how}`,
+      backend: 'webgpu',
+      mayLack: 'navigator.gpu has no adapter',
+      run: () => start(installed(`${deno.from}/${deno.file}`), deno.args, folder, what),
+    });
+  }
   return rows;
 }
 

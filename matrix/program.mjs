@@ -2,7 +2,7 @@
 // of odd lengths, with a schedule, and saved and loaded halfway. The bits of the result are the same everywhere:
 // besides steps there are only integer arithmetic, sums and products, which are the same on every engine.
 
-import { adamw, adamwScheduleFree, enableWideSimd } from 'twinstep';
+import { adamw, adamwScheduleFree } from 'twinstep';
 import { loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { coefficients } from 'twinstep/kernels';
 import { cosineDecay, linearWarmup } from 'twinstep/schedules';
@@ -66,13 +66,10 @@ export const firstStep = async (options = {}) => (await run(adamw, options, 1)).
 
 /**
  * Returns the report: the backend and its reason, the bits of all parameters after the training, and the milliseconds
- * from `started` to the end of the first step. With `wide`, the kernels are those of enableWideSimd().
+ * from `started` to the end of the first step.
  */
-export async function train({ wide, ...given } = {}, started = performance.now()) {
+export async function train(options = {}, started = performance.now()) {
   let coldStart;
-  const widened = wide && enableWideSimd(undefined, { threads: given.threads > 1 });
-  if (widened?.enabled === false) throw new Error(widened.reason);
-  const options = { ...given, wasm: widened?.wasm };
   const trained = await run(adamw, options, STEPS, async (optimizer) => {
     if (coldStart !== undefined) return;
     // Wait for the GPU.

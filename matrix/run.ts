@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { browserRows } from './browser.js';
 import { edgeRows } from './edge.js';
+import { writePrograms } from './entries.js';
 import { jestRows } from './jest.js';
 import { judge } from './judge.js';
 import { checkMaps } from './maps.js';
@@ -72,6 +73,7 @@ async function install(folder: string): Promise<string> {
   await output('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', tarball], folder);
   for (const name of ['program.mjs', 'start.mjs', 'page.mjs', 'handler.mjs'])
     await cp(join(here, name), join(folder, name));
+  await writePrograms(folder);
   await cp(join(root, 'test/support/allocations.mjs'), join(folder, 'allocations.mjs'));
   return tarball;
 }

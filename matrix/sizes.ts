@@ -1,60 +1,105 @@
-// Measures the size of a bundle of `import { adamw } from 'twinstep'`.
+// Measures the size of a bundle of `import { adamw }` from each entry that creates optimizers.
 
 import { execFile } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { brotliCompress } from 'node:zlib';
 import { transform } from 'esbuild';
+import { vulkanEnvironment } from '../tools/vulkan.mjs';
 import { bundlers } from './bundles.js';
+import { root } from './row.js';
 
-/**
- * In kB (1000 bytes), minified and compressed with brotli: the files loaded to create an optimizer and step on the CPU,
- * including the kernel, and all files.
- */
-const BUDGETS: Readonly<Record<string, { readonly cpu: number; readonly all: number }>> = {
-  esbuild: { cpu: 15.8, all: 44 },
-  Rollup: { cpu: 15.8, all: 43.3 },
-};
-
-/** Names of rules and algorithms that `adamw` does not use. The late chunks with all shaders are not searched. */
+/** Names of rules and algorithms that `adamw` does not use. */
 const UNUSED = ['schedulefree_', 'ScheduleFree', 'NAdam', 'radam', 'extrapolate', 'slow_param', 'revectorize'];
 
-const PROGRAM = `
-import { adamw } from 'twinstep';
-const optimizer = await adamw({ w: new Float32Array(64).fill(1) });
+/**
+ * In kB (1000 bytes), minified and compressed with brotli: `loaded` are the files loaded to create an optimizer and step,
+ * including its kernels, and `all` all files. `unused` are names that the loaded files must not have.
+ */
+const ENTRIES: readonly Entry[] = [
+  {
+    name: 'twinstep',
+    backend: 'wasm',
+    call: 'await adamw',
+    unused: UNUSED,
+    budgets: { esbuild: { loaded: 16.5, all: 45 }, Rollup: { loaded: 16.5, all: 44.3 } },
+  },
+  {
+    name: 'twinstep/sync',
+    backend: 'wasm',
+    call: 'adamw',
+    unused: [...UNUSED, 'requestAdapter', 'SharedArrayBuffer'],
+    budgets: { esbuild: { loaded: 18.1, all: 24 }, Rollup: { loaded: 17.9, all: 24 } },
+  },
+  {
+    name: 'twinstep/webgpu',
+    backend: 'webgpu',
+    call: 'await adamw',
+    unused: [...UNUSED, 'WebAssembly', 'Plain JavaScript', 'SharedArrayBuffer'],
+    budgets: { esbuild: { loaded: 21.4, all: 29.8 }, Rollup: { loaded: 21.4, all: 29.8 } },
+  },
+];
+
+interface Entry {
+  readonly name: string;
+  readonly backend: string;
+  /** How a program creates an optimizer. */
+  readonly call: string;
+  readonly unused: readonly string[];
+  readonly budgets: Readonly<Record<string, Sizes>>;
+}
+
+interface Sizes {
+  readonly loaded: number;
+  readonly all: number;
+}
+
+const programOf = ({ name, call, backend }: Entry): string => `
+import { adamw } from '${name}';
+const optimizer = ${call}({ w: new Float32Array(64).fill(1) });
 optimizer.step({ w: new Float32Array(64).fill(1) });
-if (optimizer.backend.name !== 'wasm' || optimizer.stepOf('w') !== 1) throw new Error(optimizer.backend.reason);
+if (optimizer.backend.name !== '${backend}' || optimizer.stepOf('w') !== 1) throw new Error(optimizer.backend.reason);
 `;
 
 export async function checkSizes(folder: string): Promise<string[]> {
   const problems: string[] = [];
-  await writeFile(join(folder, 'adamw.mjs'), PROGRAM);
-  for (const [bundler, budget] of Object.entries(BUDGETS)) {
-    const out = join(folder, `size-${bundler}`);
-    await bundlers[bundler](join(folder, 'adamw.mjs'), out);
+  for (const entry of ENTRIES) problems.push(...(await checkEntry(folder, entry)));
+  return problems;
+}
+
+async function checkEntry(folder: string, entry: Entry): Promise<string[]> {
+  const problems: string[] = [];
+  const label = entry.name.replace('/', '-');
+  const program = join(folder, `${label}-adamw.mjs`);
+  await writeFile(program, programOf(entry));
+  for (const [bundler, budget] of Object.entries(entry.budgets)) {
+    const out = join(folder, `size-${label}-${bundler}`);
+    await bundlers[bundler](program, out);
     const files = await Promise.all((await readdir(out)).map((name) => measure(out, name)));
     const sum = (some: typeof files): number => some.reduce((total, { size }) => total + size, 0) / 1000;
-    const loaded = await loadedBy(out);
-    const initial = files.filter(({ name }) => loaded.has(name));
-    const sizes = { cpu: sum(initial), all: sum(files) };
-    const step = `${initial.length} files, ${sizes.cpu.toFixed(2)} kB for a step on the CPU`;
-    console.log(`adamw by ${bundler}: ${step}, ${sizes.all.toFixed(2)} kB in all`);
-    for (const part of ['cpu', 'all'] as const) {
+    const names = await loadedBy(out, entry);
+    const initial = files.filter(({ name }) => names.has(name));
+    const sizes = { loaded: sum(initial), all: sum(files) };
+    const step = `${initial.length} files, ${sizes.loaded.toFixed(2)} kB for a step`;
+    console.log(`adamw of ${entry.name} by ${bundler}: ${step}, ${sizes.all.toFixed(2)} kB in all`);
+    for (const part of ['loaded', 'all'] as const) {
       if (sizes[part] <= budget[part]) continue;
-      problems.push(`Expected a bundle by ${bundler} (${part}) of at most ${budget[part]} kB, got ${sizes[part]} kB.`);
+      const which = `a bundle of ${entry.name} by ${bundler} (${part})`;
+      problems.push(`Expected ${which} of at most ${budget[part]} kB, got ${sizes[part]} kB.`);
     }
     // Ignore the names of files that are loaded late.
-    const late = /\w+:\(\)=>import\("[^"]*"\)/g;
+    const late = /(\w+:\(\)=>)?import\("[^"]*"\)/g;
     const code = initial.map((file) => file.code.replace(late, '')).join('\n');
-    for (const name of UNUSED) {
-      if (code.includes(name)) problems.push(`Expected no ${name} in a bundle by ${bundler} of adamw alone.`);
+    for (const name of entry.unused) {
+      if (code.includes(name)) problems.push(`Expected no ${name} in a bundle of ${entry.name} by ${bundler}.`);
     }
   }
   // Bundlers may copy files that the code names.
   for (const bundler of Object.keys(bundlers)) {
-    const out = join(folder, `files-${bundler}`);
-    await bundlers[bundler](join(folder, 'adamw.mjs'), out);
+    const out = join(folder, `files-${label}-${bundler}`);
+    await bundlers[bundler](program, out);
     const others = (await readdir(out, { recursive: true })).filter((name) => /\.(?!js$)\w+$/.test(name));
     if (others.length > 0) problems.push(`Expected only JavaScript in a bundle by ${bundler} of adamw, got ${others}.`);
   }
@@ -78,11 +123,21 @@ export function load(url, context, next) {
 /** Returns a URL of a module with this code. */
 const moduleOf = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
 
+/** Gives a process of Node a `navigator.gpu`. */
+const GPU = `
+import { create } from ${JSON.stringify(pathToFileURL(join(root, 'node_modules/webgpu/index.js')).href)};
+// Keeps the object: Dawn's devices end with it.
+globalThis.dawn = create([]);
+Object.defineProperty(globalThis, 'navigator', { value: { gpu: globalThis.dawn }, configurable: true });
+`;
+
 /** Runs the bundle in a folder. Returns the names of the files that it loads. */
-async function loadedBy(folder: string): Promise<ReadonlySet<string>> {
+async function loadedBy(folder: string, { backend }: Entry): Promise<ReadonlySet<string>> {
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
   const register = `import { register } from 'node:module'; register(${JSON.stringify(moduleOf(HOOKS))});`;
-  const args = ['--import', moduleOf(register), join(folder, 'program.js')];
-  const { stdout } = await promisify(execFile)(process.execPath, args);
+  const isOnGpu = backend === 'webgpu';
+  const before = [moduleOf(register), ...(isOnGpu ? [moduleOf(GPU)] : [])].flatMap((each) => ['--import', each]);
+  const env = isOnGpu ? { ...process.env, ...(await vulkanEnvironment()) } : process.env;
+  const { stdout } = await promisify(execFile)(process.execPath, [...before, join(folder, 'program.js')], { env });
   return new Set(stdout.split('\n').map((url) => basename(url)));
 }

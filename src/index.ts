@@ -7,7 +7,9 @@ import { readWasm } from './backends/cpu/module.js';
 import { choose, readWanted } from './backends/index.js';
 import { gpuMemory, loadedFor } from './backends/lazy.js';
 import { creator, type AsyncEntry } from './create.js';
-import { modes } from './step/mode.js';
+import { modesBy } from './step/mode.js';
+
+const modes = /* @__PURE__ */ modesBy({ load: () => import('./rules/extrapolate.js') });
 
 const entry: AsyncEntry = {
   readWanted,

@@ -20,9 +20,10 @@ import { arrayLocator } from './backends/memory.js';
 import { wantedReader } from './backends/wanted.js';
 import { refuseBut, syncCreator, type CreateSync } from './create.js';
 import * as rules from './rules/index.js';
-import { modes } from './step/mode.js';
+import { modesBy } from './step/mode.js';
 import type { Modes } from './step/state.js';
 
+const modes = /* @__PURE__ */ modesBy({ code: rules });
 const readWanted = /* @__PURE__ */ wantedReader(['auto'], ['wasm', 'reference'], ' (`twinstep` has others)');
 const refuse = /* @__PURE__ */ refuseBut('twinstep/sync', { device: [], threads: [1] });
 

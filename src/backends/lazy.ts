@@ -6,32 +6,19 @@ import { Unavailable, type Backend, type Request } from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import type { Machine } from './cpu/machine.js';
 import type { Locate } from './memory.js';
-import type { Update } from '../rules/rule.js';
-import type * as rules from '../rules/table.js';
 
 /** Code that may be loaded already, and the function that loads it. */
 export interface Lazy<Code> {
-  code: Code | undefined;
-  load: (() => Promise<Code>) | undefined;
+  code?: Code;
+  load?: () => Promise<Code>;
 }
 
-export const reference: Lazy<{ openReference(request: Request): Promise<Backend> }> = {
-  code: undefined,
-  load: undefined,
-};
-/** Computes Schedule-Free's average. */
-export const extrapolation: Lazy<{ extrapolate: Update<typeof rules.extrapolate> }> = {
-  code: undefined,
-  load: undefined,
-};
-export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = { code: undefined, load: undefined };
+export const reference: Lazy<{ openReference(request: Request): Promise<Backend> }> = {};
+export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = {};
 /** Recognizes GPU buffers. */
-export const gpuMemory: Lazy<{ locate: Locate }> = { code: undefined, load: undefined };
-export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = { code: undefined, load: undefined };
-export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {
-  code: undefined,
-  load: undefined,
-};
+export const gpuMemory: Lazy<{ locate: Locate }> = {};
+export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = {};
+export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {};
 
 /** Loads the code, once. Rejects with Unavailable if it cannot. */
 export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {

@@ -3,13 +3,12 @@
 
 import { hex } from '../../assembly?late';
 import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';
-import { calibration, extrapolation, gpuMemory, reference, threads, webgpu } from '../backends/lazy.js';
+import { calibration, gpuMemory, reference, threads, webgpu } from '../backends/lazy.js';
 import { lateLookahead } from '../averages/lazy.js';
 import { lateState } from '../state/lazy.js';
 
 provideKernels(async (rule) => bytesOfHex((await hex[rule]()).hex));
 reference.load = () => import('../backends/cpu/reference.js');
-extrapolation.load = () => import('../rules/extrapolate.js');
 gpuMemory.load = () => import('../backends/webgpu/locate.js');
 webgpu.load = () => import('../backends/webgpu/open-all.js');
 threads.load = () => import('../backends/cpu/threads/open.js');

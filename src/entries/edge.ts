@@ -3,14 +3,12 @@
 import { lateLookahead } from '../averages/lazy.js';
 import * as lookaheadState from '../averages/lookahead-state.js';
 import { openReference } from '../backends/cpu/reference.js';
-import { extrapolation, gpuMemory, reference } from '../backends/lazy.js';
+import { gpuMemory, reference } from '../backends/lazy.js';
 import { locate } from '../backends/webgpu/locate.js';
-import { extrapolate } from '../rules/extrapolate.js';
 import { lateState } from '../state/lazy.js';
 import * as state from '../state/late.js';
 
 reference.code = { openReference };
-extrapolation.code = { extrapolate };
 gpuMemory.code = { locate };
 lateState.code = state;
 lateLookahead.code = lookaheadState;

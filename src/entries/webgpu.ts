@@ -1,10 +1,8 @@
 // The entry twinstep/webgpu. Loads code that few programs need when it is first used.
 
 import { lateLookahead } from '../averages/lazy.js';
-import { extrapolation } from '../backends/lazy.js';
 import { lateState } from '../state/lazy.js';
 
-extrapolation.load = () => import('../rules/extrapolate.js');
 lateLookahead.load = () => import('../averages/lookahead-state.js');
 lateState.load = () => import('../state/late.js');
 

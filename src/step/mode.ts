@@ -2,9 +2,16 @@
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
-import { extrapolation, loadedFor } from '../backends/lazy.js';
+import { loadedFor, type Lazy } from '../backends/lazy.js';
+import type { Update } from '../rules/rule.js';
+import type * as rules from '../rules/table.js';
 import type { Group } from './group.js';
 import { awaitRead, type Modes, type OptimizerState } from './state.js';
+
+/** The module of the rule `extrapolate`. */
+interface Extrapolation {
+  readonly extrapolate: Update<typeof rules.extrapolate>;
+}
 
 /** Switches groups to train mode or to eval mode. Does nothing for groups that are in that mode already. */
 function switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void {
@@ -43,7 +50,11 @@ export function averageScalars(
 }
 
 /** Resolves to the average of a parameter, in either mode. */
-async function readAverage(state: OptimizerState, { group: index, section, tensor }: TensorEntry) {
+async function readAverage(
+  state: OptimizerState,
+  { group: index, section, tensor }: TensorEntry,
+  code: Lazy<Extrapolation>,
+): Promise<Float32Array> {
   const { algorithm, backend } = state;
   const { rule } = algorithm.average!;
   const group = state.groups[index];
@@ -53,11 +64,17 @@ async function readAverage(state: OptimizerState, { group: index, section, tenso
   const { weight } = averageScalars(algorithm, group.spec.options, true);
   const [param, z] = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
   if (!isAverage) {
-    const { extrapolate } = await loadedFor('read', extrapolation);
+    const { extrapolate } = await loadedFor('read', code);
     extrapolate(0, param.length, { param, z, grad: param }, { weight: Math.fround(weight) });
   }
   return param;
 }
 
-/** Passed to `creator` for the algorithms that have these modes. */
-export const modes: Modes = { switchTo, readAverage };
+/**
+ * Returns what is passed to `creator` for the algorithms that have these modes. `code` computes an average on the CPU, and
+ * may be loaded late.
+ */
+export const modesBy = (code: Lazy<Extrapolation>): Modes => ({
+  switchTo,
+  readAverage: (state, entry) => readAverage(state, entry, code),
+});
