@@ -54,7 +54,7 @@ async function readAverage(
   state: OptimizerState,
   { group: index, section, tensor }: TensorEntry,
   code: Lazy<Extrapolation>,
-): Promise<Float32Array> {
+): ReturnType<Modes['readAverage']> {
   const { algorithm, backend } = state;
   const { rule } = algorithm.average!;
   const group = state.groups[index];
