@@ -9,7 +9,7 @@ import { gpuMemory, loadedFor } from './backends/lazy.js';
 import { creator, type AsyncEntry } from './create.js';
 import { modesBy } from './step/mode.js';
 
-const modes = /* @__PURE__ */ modesBy({ load: () => import('./rules/extrapolate.js') });
+const modes = /* @__PURE__ */ modesBy({ code: undefined, load: () => import('./rules/extrapolate.js') });
 
 const entry: AsyncEntry = {
   readWanted,

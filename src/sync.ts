@@ -23,7 +23,7 @@ import * as rules from './rules/index.js';
 import { modesBy } from './step/mode.js';
 import type { Modes } from './step/state.js';
 
-const modes = /* @__PURE__ */ modesBy({ code: rules });
+const modes = /* @__PURE__ */ modesBy({ code: rules, load: undefined });
 const readWanted = /* @__PURE__ */ wantedReader(['auto'], ['wasm', 'reference'], ' (`twinstep` has others)');
 const refuse = /* @__PURE__ */ refuseBut('twinstep/sync', { device: [], threads: [1] });
 

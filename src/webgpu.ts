@@ -18,7 +18,7 @@ import { creator, refuseBut, type CreateOnGpu } from './create.js';
 import { modesBy } from './step/mode.js';
 import type { Modes } from './step/state.js';
 
-const modes = /* @__PURE__ */ modesBy({ load: () => import('./rules/extrapolate.js') });
+const modes = /* @__PURE__ */ modesBy({ code: undefined, load: () => import('./rules/extrapolate.js') });
 const readWanted = /* @__PURE__ */ wantedReader([], ['webgpu'], ' (`twinstep` has others)');
 const refuse = /* @__PURE__ */ refuseBut('twinstep/webgpu', { threads: [], wasm: [] });
 
@@ -33,8 +33,8 @@ const create = <Options extends GroupOptions>(
     ownModes,
   ) as unknown as CreateOnGpu<Options>;
 
-const here = (shader: string): Lazy<{ default: string }> => ({ code: { default: shader } });
-const late = (load: () => Promise<{ default: string }>): Lazy<{ default: string }> => ({ load });
+const here = (shader: string): Lazy<{ default: string }> => ({ code: { default: shader }, load: undefined });
+const late = (load: () => Promise<{ default: string }>): Lazy<{ default: string }> => ({ code: undefined, load });
 
 // The shaders of each function: those that its options can choose.
 const nadamShader = /* @__PURE__ */ late(() => import('../wgsl/nadam.wgsl'));

@@ -2,4 +2,4 @@
 
 import type { Lazy } from '../backends/lazy.js';
 
-export const lateLookahead: Lazy<typeof import('./lookahead-state.js')> = {};
+export const lateLookahead: Lazy<typeof import('./lookahead-state.js')> = { code: undefined, load: undefined };

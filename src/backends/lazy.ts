@@ -7,18 +7,27 @@ import type { Candidate, Ranking } from './calibration.js';
 import type { Machine } from './cpu/machine.js';
 import type { Locate } from './memory.js';
 
-/** Code that may be loaded already, and the function that loads it. */
+/**
+ * Code that may be loaded already, and the function that loads it. Both are own properties, since a page may have added
+ * others to `Object.prototype`.
+ */
 export interface Lazy<Code> {
-  code?: Code;
-  load?: () => Promise<Code>;
+  code: Code | undefined;
+  load: (() => Promise<Code>) | undefined;
 }
 
-export const reference: Lazy<{ openReference(request: Request): Promise<Backend> }> = {};
-export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = {};
+export const reference: Lazy<{ openReference(request: Request): Promise<Backend> }> = {
+  code: undefined,
+  load: undefined,
+};
+export const webgpu: Lazy<{ openWebGPU(request: Request): Promise<Backend> }> = { code: undefined, load: undefined };
 /** Recognizes GPU buffers. */
-export const gpuMemory: Lazy<{ locate: Locate }> = {};
-export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = {};
-export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {};
+export const gpuMemory: Lazy<{ locate: Locate }> = { code: undefined, load: undefined };
+export const threads: Lazy<{ openThreads(request: Request): Promise<Machine> }> = { code: undefined, load: undefined };
+export const calibration: Lazy<{ rank(request: Request, candidates: readonly Candidate[]): Promise<Ranking> }> = {
+  code: undefined,
+  load: undefined,
+};
 
 /** Loads the code, once. Rejects with Unavailable if it cannot. */
 export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {

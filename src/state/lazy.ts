@@ -4,7 +4,7 @@ import type { Lazy } from '../backends/lazy.js';
 import { isFloat32Array } from '../backends/memory.js';
 import { isRecord } from '../errors.js';
 
-export const lateState: Lazy<typeof import('./late.js')> = {};
+export const lateState: Lazy<typeof import('./late.js')> = { code: undefined, load: undefined };
 
 /** Maximum nesting of a state dict, including the state of a schedule. */
 const MOST_LEVELS = 8;
