@@ -38,7 +38,7 @@ const ENTRIES: readonly Entry[] = [
     backend: 'webgpu',
     call: 'await adamw',
     unused: [...UNUSED, 'WebAssembly', 'Plain JavaScript', 'SharedArrayBuffer'],
-    budgets: { esbuild: { loaded: 21.4, all: 29.8 }, Rollup: { loaded: 21.4, all: 29.8 } },
+    budgets: { esbuild: { loaded: 21.5, all: 29.9 }, Rollup: { loaded: 21.5, all: 29.9 } },
   },
 ];
 
