@@ -112,6 +112,7 @@ const text = {
  */
 const chunks = {
   'lookahead-state': /^src\/averages\/lookahead-state/,
+  shapes: /^src\/inputs\/shapes/,
   averages: /^src\/averages/,
   calibration: /^src\/backends\/calibration/,
   f32: /^src\/math\/f32/,

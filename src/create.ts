@@ -3,16 +3,18 @@
 
 import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorithm.js';
 import type { Chosen, Request, Wanted, WasmSource } from './backends/backend.js';
+import { loadedFor } from './backends/lazy.js';
 import type { ReadWanted } from './backends/wanted.js';
 import { locateArray, type GpuMemory, type Locate } from './backends/memory.js';
-import { nothing, readGroups } from './inputs/groups.js';
+import { lateShapes, nothing, readGroups } from './inputs/groups.js';
 import type { GivenMemory, GivenNames, GivenOptions, GivenParams, MemoryOn, NotIterable } from './inputs/given.js';
+import type { Shapes } from './inputs/shapes.js';
 import { Optimizer } from './optimizer.js';
 import type { Modes } from './step/state.js';
 import { expect, expectArguments, isCount, isRecord, ownOf, show, unexpected } from './errors.js';
 
 /** Options of the optimizer as a whole. */
-export interface MachineOptions<Backend extends Wanted = Wanted> {
+export interface MachineOptions<Backend extends Wanted = Wanted, Names extends string = string> {
   /**
    * The backend that runs the steps. 'auto': GPU buffers run on their device, Float32Arrays on the best CPU backend.
    * 'fastest': Float32Arrays run on the backend whose step is fastest on this machine, including gradients in and
@@ -34,6 +36,11 @@ export interface MachineOptions<Backend extends Wanted = Wanted> {
   threads?: number | undefined;
   /** core.wasm, compiled or as bytes, for a runtime that cannot load it itself; or what `enableWideSimd` returned. */
   wasm?: WasmSource | undefined;
+  /**
+   * The sizes of the dimensions of tensors, rows first, by name: `{ embedding: [50000, 64] }`. Each product is the
+   * length of its tensor. They are for checkpoints and for a `decayMask`. Tensors may be left out.
+   */
+  shapes?: Shapes<Names> | undefined;
   /** The device of the GPU buffers. Without it, `backend: 'webgpu'` requests a device from `navigator.gpu`. */
   device?: GPUDevice | undefined;
 }
@@ -57,11 +64,14 @@ export type Create<Options extends GroupOptions> = <
   const Backend extends Wanted = 'auto',
 >(
   params: GivenParams<Record, Groups, Names, Options, Float32Array | GpuMemory>,
-  options?: GivenOptions<Options> & MachineOptions<Backend>,
+  options?: GivenOptions<Options> & MachineOptions<Backend, NoInfer<GivenNames<Record, Names>>>,
 ) => Promise<Optimizer<MemoryOn<Backend, GivenMemory<Record, Groups>>, Options, GivenNames<Record, Names>>>;
 
 /** Options of the optimizer as a whole, for `twinstep/sync`. */
-export interface SyncOptions extends Pick<MachineOptions, 'keepGrads' | 'wasm'> {
+export interface SyncOptions<Names extends string = string> extends Pick<
+  MachineOptions<Wanted, Names>,
+  'keepGrads' | 'shapes' | 'wasm'
+> {
   /**
    * The backend that runs the steps. 'auto': WebAssembly, or where it cannot be compiled the reference. A list: the
    * first that can run.
@@ -76,11 +86,14 @@ export type CreateSync<Options extends GroupOptions> = <
   Names extends string = never,
 >(
   params: GivenParams<Record, Groups, Names, Options, Float32Array>,
-  options?: GivenOptions<Options> & SyncOptions,
+  options?: GivenOptions<Options> & SyncOptions<NoInfer<GivenNames<Record, Names>>>,
 ) => Optimizer<Float32Array, Options, GivenNames<Record, Names>>;
 
 /** Options of the optimizer as a whole, for `twinstep/webgpu`. */
-export interface GpuOptions extends Pick<MachineOptions, 'keepGrads' | 'device'> {
+export interface GpuOptions<Names extends string = string> extends Pick<
+  MachineOptions<Wanted, Names>,
+  'keepGrads' | 'shapes' | 'device'
+> {
   /** The backend that runs the steps. There is one. Default 'webgpu'. */
   backend?: 'webgpu' | undefined;
 }
@@ -92,7 +105,7 @@ export type CreateOnGpu<Options extends GroupOptions> = <
   Names extends string = never,
 >(
   params: GivenParams<Record, Groups, Names, Options, Float32Array | GpuMemory>,
-  options?: GivenOptions<Options> & GpuOptions,
+  options?: GivenOptions<Options> & GpuOptions<NoInfer<GivenNames<Record, Names>>>,
 ) => Promise<Optimizer<GPUBufferBinding, Options, GivenNames<Record, Names>>>;
 
 /** Upper bound, to catch typos. */
@@ -133,8 +146,10 @@ export function creator<Options extends GroupOptions>(
   const algorithm = ownOf(definition) as unknown as AnyAlgorithm;
   async function create(params: unknown, options: unknown = {}): Promise<Optimizer<unknown, Options>> {
     expectArguments(arguments.length, 2, algorithm.name);
-    const { hasOnlyArrays, describe, open, make } = prepare(algorithm, modes, entry, params, options);
-    const described = describe(hasOnlyArrays ? locateArray : await entry.locator(algorithm.name));
+    const { hasOnlyArrays, hasShapes, describe, open, make } = prepare(algorithm, modes, entry, params, options);
+    const locate = hasOnlyArrays ? locateArray : await entry.locator(algorithm.name);
+    if (hasShapes) await loadedFor(algorithm.name, lateShapes);
+    const described = describe(locate);
     return make(described, await open(described));
   }
   return create as Create<Options>;
@@ -166,7 +181,7 @@ function prepare<Result>(
   expect(isRecord(options), 'options', 'a record', options);
   const own = ownOf(options) as Record<string, unknown> & MachineOptions;
   entry.refuse?.(own);
-  const { backend, device, wasm: source, keepGrads = true, threads = 1, ...rest } = own;
+  const { backend, device, wasm: source, keepGrads = true, threads = 1, shapes, ...rest } = own;
   const wanted = entry.readWanted(backend);
   expect(device === undefined || isDevice(device), 'device', 'a GPUDevice', device);
   const wasm = entry.readWasm?.(source);
@@ -179,7 +194,7 @@ function prepare<Result>(
     Object.entries(rest).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]),
   );
   return {
-    ...readGroups(algorithm, params, common, nothing),
+    ...readGroups(algorithm, params, common, nothing, shapes),
     open: ({ added }: Described) => entry.open({ ...added, device, wasm, keepGrads, threads }, wanted),
     make<Shown, Options extends GroupOptions>({ specs, added }: Described, opened: Chosen): Optimizer<Shown, Options> {
       const setup = { algorithm, modes, common, memory: added.memory, keepGrads, wasm, ...opened };

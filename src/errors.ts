@@ -143,7 +143,7 @@ export function show(value: unknown): string {
 const truncate = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
 function showObject(value: object): string {
-  if (Array.isArray(value) && value.length <= 4) {
+  if (Array.isArray(value) && value.length <= 8) {
     // By index: the caller's array may have its own iterator.
     const items = Array.from({ length: value.length }, (_, i): unknown => value[i]);
     if (!items.some(Array.isArray)) return `[${items.map(show).join(', ')}]`;

@@ -152,7 +152,7 @@ export const lookahead = /* @__PURE__ */ lookaheadBy(ema);
 
 export { enableWideSimd, type WideSimd } from './backends/cpu/wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
-export { noDecayOnBiasAndNorm } from './inputs/masks.js';
+export { decayMatricesOnly, noDecayOnBiasAndNorm } from './inputs/masks.js';
 
 export type {
   AdamOptions,
@@ -168,6 +168,7 @@ export type { BackendName, Choice } from './backends/backend.js';
 export type { Create, MachineOptions } from './create.js';
 export type { Gradient, Gradients, Norms } from './step/gradients.js';
 export type { GivenOptions, ParamGroup, Params, Tensors } from './inputs/given.js';
+export type { Shape, Shapes } from './inputs/shapes.js';
 export type { Lookahead, LookaheadOptions } from './averages/lookahead.js';
 export type { GpuMemory } from './backends/memory.js';
 export type { Optimizer } from './optimizer.js';

@@ -7,6 +7,7 @@ import type { Floats } from './platform.js';
 import { accumulate, norms, zeroGrad, type GivenGradients, type Gradients, type Norms } from './step/gradients.js';
 import type { GroupSpec } from './inputs/groups.js';
 import type { ParamGroup, Tensors } from './inputs/given.js';
+import type { Shapes } from './inputs/shapes.js';
 import type { GpuMemory } from './backends/memory.js';
 import {
   awaitRead,
@@ -28,7 +29,8 @@ import {
 import { loadedFor } from './backends/lazy.js';
 import { expect, expectArguments, expectOptions, ownOf, show } from './errors.js';
 import type { StateDict } from './state/dict.js';
-import { lateState, snapshot } from './state/lazy.js';
+import { snapshot } from './inputs/snapshot.js';
+import { lateState } from './state/lazy.js';
 import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
@@ -113,6 +115,23 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    */
   get grads(): Tensors<Memory, Names> {
     return this.#inspect().backend.grads as Tensors<Memory, Names>;
+  }
+
+  /**
+   * The shapes of those tensors whose shapes were given, by name, as frozen copies.
+   *
+   * @returns A frozen record.
+   * @throws Error after `dispose()`.
+   * @example
+   *   const optimizer = await adamw({ w: new Float32Array(6) }, { shapes: { w: [2, 3] } });
+   *   optimizer.shapes.w; // [2, 3]
+   */
+  get shapes(): Shapes<Names> {
+    const { entriesInOrder } = this.#inspect(true);
+    const known = entriesInOrder.filter(({ tensor }) => tensor.shape !== undefined);
+    return Object.freeze(
+      Object.fromEntries(known.map(({ tensor: { name, shape } }) => [name, shape!])),
+    ) as Shapes<Names>;
   }
 
   /**
@@ -203,14 +222,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * Adds tensors to a group, by its index or name, as `addParamGroup` adds a group. Rejects if the group's decay mask
-   * is a record that does not list them: use a function.
+   * Adds tensors to a group, by its index or name, as `addParamGroup` adds a group. `shapes` has the sizes of their
+   * dimensions, rows first. Rejects if the group's decay mask is a record that does not list them: use a function.
    */
   addParams<Added extends string>(
     group: number | string,
     params: Tensors<Float32Array | GpuMemory, Added>,
+    options: { shapes?: Shapes<NoInfer<Added>> | undefined } = {},
   ): Promise<Optimizer<Memory, Options, Names | Added>> {
-    const adding = this.#runLate('addParams', arguments.length, 2, [group, params], (code) => code.addTensors);
+    const adding = this.#runLate('addParams', arguments.length, 3, [group, params, options], (code) => code.addTensors);
     return adding.then(() => this as Optimizer<Memory, Options, any>);
   }
 
@@ -404,10 +424,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return this.#runAsync(method, given, most, run, ignoreFailure);
   }
 
-  /** Returns the state, to read from. Works even if the device is lost. Throws if an error was reported. */
-  #inspect(): OptimizerState {
+  /**
+   * Returns the state, to read from. Works even if the device is lost. Throws if an error was reported, except with
+   * `ignoreFailure`.
+   */
+  #inspect(ignoreFailure = false): OptimizerState {
     if (this.#state === undefined) throw new Error(DISPOSED);
-    if (this.#state.backend.failed !== undefined) throw this.#state.backend.failed;
+    if (this.#state.backend.failed !== undefined && !ignoreFailure) throw this.#state.backend.failed;
     return this.#state;
   }
 }

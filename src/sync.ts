@@ -174,6 +174,6 @@ export const lookahead = /* @__PURE__ */ syncLookaheadBy(ema, lookaheadState);
 
 export { enableWideSimd, type WideSimd } from './backends/cpu/wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
-export { noDecayOnBiasAndNorm } from './inputs/masks.js';
+export { decayMatricesOnly, noDecayOnBiasAndNorm } from './inputs/masks.js';
 
 export type * from './index.js';

@@ -179,6 +179,6 @@ export const ema = /* @__PURE__ */ emaBy(
 export const lookahead = /* @__PURE__ */ lookaheadBy(ema);
 
 export { debiasedDecay } from './algorithms/algorithm.js';
-export { noDecayOnBiasAndNorm } from './inputs/masks.js';
+export { decayMatricesOnly, noDecayOnBiasAndNorm } from './inputs/masks.js';
 
 export type * from './index.js';

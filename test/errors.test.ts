@@ -954,7 +954,7 @@ describe('unknown options and extra arguments', () => {
       norms: [gradients],
       group: ['a'],
       addParamGroup: [{ params: { v: array(2, 2) } }],
-      addParams: [0, { v: array(2, 2) }],
+      addParams: [0, { v: array(2, 2) }, {}],
       removeParams: [['w']],
       freeze: ['w'],
       unfreeze: ['w'],

@@ -289,7 +289,7 @@ const camelCase = (options: Options): Options =>
 function make({ algorithm, options = {}, groups, functions }: Case): ReturnType<Create> {
   const create = twinstep[algorithm as 'adam'] as Create;
   const params = groups?.map(([names, own]) => ({ params: init(names), ...camelCase(own) })) ?? init();
-  return create(params as never, { ...camelCase(options), ...functions?.() });
+  return create(params as never, { shapes, ...camelCase(options), ...functions?.() });
 }
 
 /** Makes our optimizer for the first half: with a decay mask it has one group. */
@@ -333,7 +333,7 @@ describe.runIf(hasTorch)('in PyTorch', () => {
       const optimizer = await begin(each);
       stepTo(HALF, 0, optimizer, each);
       if (each.mode === 'eval') optimizer.eval();
-      writeFileSync(inFolder(`${each.name}.ours`), await saveCheckpoint(optimizer, { shapes }));
+      writeFileSync(inFolder(`${each.name}.ours`), await saveCheckpoint(optimizer));
     }
     for (const [name, algorithm, options] of refused) {
       const optimizer = await (twinstep[algorithm as 'adam'] as Create)(init(), options);

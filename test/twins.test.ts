@@ -113,6 +113,7 @@ const plan = (lengths: number[]): Tensor[] =>
     name: `w${length}`,
     index,
     length,
+    shape: undefined,
     decays: true,
     isFrozen: false,
     step: 0,

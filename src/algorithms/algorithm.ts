@@ -24,8 +24,12 @@ export interface CommonOptions {
    * those of the group. Default: always 1. `twinstep/schedules` has the usual ones.
    */
   schedule: Schedule | undefined;
-  /** Which tensors decay: a function of the name, or a record of booleans by name. Fixed at creation. Default: all. */
-  decayMask: ((name: string) => boolean) | Readonly<Record<string, boolean>> | undefined;
+  /**
+   * Which tensors decay: a function of the name and of the shape, if the option `shapes` has it, or a record of booleans
+   * by name. Fixed at creation. Default: all.
+   */
+  decayMask:
+    ((name: string, shape: readonly number[] | undefined) => boolean) | Readonly<Record<string, boolean>> | undefined;
 }
 
 /** Options of a group, of any algorithm. An average of weights (`ema`) has other options. */

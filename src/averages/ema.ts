@@ -11,7 +11,7 @@ import { expect, expectArguments, isRecord, show } from '../errors.js';
 export type Memory = Float32Array | GPUBufferBinding;
 
 /** Options that an average takes from its optimizer, or does not have. */
-const unavailable = ['backend', 'device', 'keepGrads', 'threads', 'wasm'] as const;
+const unavailable = ['backend', 'device', 'keepGrads', 'shapes', 'threads', 'wasm'] as const;
 
 /** `ema` of an entry. */
 export type Ema = <Shown extends Memory, Options extends GroupOptions, Names extends string>(
@@ -66,7 +66,8 @@ function readOptions(
   const { device } = backend;
   const isHere = only === undefined || (device === undefined) === (only === 'CPU');
   expect(isHere, 'the optimizer', `on the ${only} (\`twinstep\` has averages on both)`, optimizer);
-  return { ...options, backend: optimizer.backend.name, device, wasm, keepGrads: false };
+  const { shapes } = optimizer;
+  return { ...options, backend: optimizer.backend.name, device, wasm, keepGrads: false, shapes };
 }
 
 export function checkOptimizer(value: unknown, method: string): void {

@@ -197,13 +197,16 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
     try {
       for (;;) {
         this.#dropRemoved();
-        const { params } = this.#optimizer;
+        const { params, shapes } = this.#optimizer;
         const added = this.#missing().filter((name) => !Object.hasOwn(this.#slow.params, name));
         if (added.length === 0) break;
         for (const name of added) this.#late.checkUsages(name, params[name]);
         const values = await Promise.all(added.map((name) => this.#optimizer.read(name)));
         for (const name of added) this.#origins.set(name, params[name]);
-        await this.#slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])));
+        const known = added.filter((name) => Object.hasOwn(shapes, name));
+        await this.#slow.addParams(0, Object.fromEntries(added.map((name, i) => [name, values[i]])), {
+          shapes: Object.fromEntries(known.map((name) => [name, shapes[name]!])),
+        });
       }
     } finally {
       this.#isFollowing = false;

@@ -20,6 +20,8 @@ export interface Tensor {
   readonly index: number;
   /** The number of elements. */
   readonly length: number;
+  /** The sizes of its dimensions, rows first. Undefined if not given. */
+  readonly shape: readonly number[] | undefined;
   readonly decays: boolean;
   /** Whether its gradients are ignored. */
   isFrozen: boolean;

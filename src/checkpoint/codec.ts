@@ -2,12 +2,13 @@
 
 import { checkThere, isFloat32Array } from '../backends/memory.js';
 import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../errors.js';
+import type { Shape, Shapes } from '../inputs/shapes.js';
 import type { StateDict } from '../state/dict.js';
 import { readDict } from '../state/match.js';
 import { asBytes, bytesOf, concatenate } from './bytes.js';
 import { toFloats } from './floats.js';
 import type { HeaderBounds } from './header.js';
-import { isSlot, readOutline, writeOutline, type CheckpointOptions, type Outline, type Part } from './outline.js';
+import { isSlot, readOutline, writeOutline, type Outline, type Part } from './outline.js';
 import { readFile } from './safetensors.js';
 import type { Bytes } from '../platform.js';
 
@@ -15,8 +16,8 @@ import type { Bytes } from '../platform.js';
 export interface Checkpoint {
   /** By name, flat. An optimizer can be created with them. */
   params: Record<string, Float32Array>;
-  /** By name. */
-  shapes: Record<string, readonly number[]>;
+  /** By name, as the file has them: of all parameters. A parameter that was saved without a shape is flat, `[length]`. */
+  shapes: Record<string, Shape>;
   stateDict: StateDict;
   /** The caller's value; undefined if none was saved. */
   metadata: unknown;
@@ -26,11 +27,13 @@ export interface Checkpoint {
  * Returns the same bytes as `saveCheckpoint`, without an optimizer. Throws an Error if parameters, state dict and
  * shapes are not of the same tensors, and for values that JSON cannot hold.
  */
-export function encodeCheckpoint(checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & CheckpointOptions): Bytes {
+export function encodeCheckpoint(
+  checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & { shapes?: Shapes; metadata?: unknown },
+): Bytes {
   expectArguments(arguments.length, 1, 'encodeCheckpoint');
   expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
   expectKeys(checkpoint, 'a checkpoint', ['params', 'stateDict', 'shapes', 'metadata']);
-  const { params, stateDict, ...options } = ownOf(checkpoint);
+  const { params, stateDict, shapes = {}, metadata } = ownOf(checkpoint);
   expect(isRecord(params), 'params', 'a record of Float32Arrays by name', params);
   const given: (Part & { readonly array: Float32Array })[] = [];
   for (const [name, array] of Object.entries(params)) {
@@ -50,7 +53,7 @@ export function encodeCheckpoint(checkpoint: Pick<Checkpoint, 'params' | 'stateD
     });
     state[index] = Object.fromEntries(others);
   }
-  const { header, parts } = writeOutline({ ...stateDict, state: state as StateDict['state'] }, given, options);
+  const { header, parts } = writeOutline({ ...stateDict, state: state as StateDict['state'] }, given, shapes, metadata);
   const data = parts.map(({ array }) => bytesOf(array));
   return concatenate(header, data);
 }
@@ -74,7 +77,7 @@ export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
 /** Returns the contents of a checkpoint, from its outline and the arrays of its parts. */
 export function assemble({ dict, byName, metadata, parts }: Outline, arrays: readonly Float32Array[]): Checkpoint {
   const params: [string, Float32Array][] = [];
-  const shapes: [string, readonly number[]][] = [];
+  const shapes: [string, Shape][] = [];
   for (const [i, { slot, name, shape }] of parts.entries()) {
     if (slot !== 'param') {
       byName.get(name)!.state![slot] = arrays[i];

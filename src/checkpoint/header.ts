@@ -1,6 +1,7 @@
 // The header of a safetensors file (https://huggingface.co/docs/safetensors): eight bytes with its length, then JSON.
 // Files may be hostile. Refuses what the reference implementation refuses, and more: see docs/saving.md.
 
+import { copyShape, count, COUNTS, isShape, MOST_DIMENSIONS } from '../inputs/shapes.js';
 import { expect, isCount, ownOf, show, unexpected } from '../errors.js';
 import { JsonReader, writeString } from './json.js';
 import { wrongFile } from './wrong.js';
@@ -64,15 +65,12 @@ const MOST_HEADER_BYTES = 100_000_000;
 
 const METADATA = '__metadata__';
 const DTYPES = `one of ${Object.keys(bitsOf).join(', ')}`;
-/** More than any real tensor has: NumPy's maximum is 64. */
-const MOST_DIMENSIONS = 256;
-const COUNTS = `an array of at most ${MOST_DIMENSIONS} whole numbers of at least 0`;
 const OFFSETS = 'two whole numbers, the second not less than the first';
 
 /** Writes the length and the header, padded so that the data begin on a multiple of 8. */
 export function writeHeader({ metadata, entries }: Header): Bytes {
   const fields = entries.map((given) => {
-    const entry = { ...given, shape: copyShape(given.shape) };
+    const entry = { ...given, shape: copyShape(given.shape) as number[] };
     if (entry.name === METADATA) throw unexpected('the name of a tensor', `any but ${show(METADATA)}`, entry.name);
     checkEntry(entry);
     const { name, dtype, shape, begin, end } = entry;
@@ -232,20 +230,3 @@ function readCounts(reader: JsonReader, field: 'shape' | 'data_offsets', what: (
   });
   return counts;
 }
-
-/** Copies by index, since the caller's array may override methods. Copies at most one item more than is allowed. */
-export const copyShape = <Shape>(shape: Shape): Shape =>
-  Array.isArray(shape)
-    ? (Array.from({ length: Math.min(shape.length, MOST_DIMENSIONS + 1) }, (_, i): unknown => shape[i]) as Shape)
-    : shape;
-
-export const isShape = (value: unknown): value is number[] =>
-  Array.isArray(value) &&
-  value.length <= MOST_DIMENSIONS &&
-  value.every((item) => isCount(item) && !Object.is(item, -0));
-
-/**
- * Returns the number of elements. The reference implementation multiplies in order, and refuses an overflow before a 0.
- */
-export const count = (shape: readonly number[]): number =>
-  shape.reduce((product, size) => (Number.isSafeInteger(product) ? product * size : product), 1);

@@ -2,7 +2,8 @@
 
 export { decodeCheckpoint, encodeCheckpoint, type Checkpoint } from './codec.js';
 export type { Dtype } from './header.js';
-export type { CheckpointOptions, Shapes } from './outline.js';
+export type { Shape, Shapes } from '../inputs/shapes.js';
+export type { CheckpointOptions } from './outline.js';
 export { parseSafetensors, serializeSafetensors, type SafeTensor } from './safetensors.js';
 export { checkpointStream, loadCheckpoint, saveCheckpoint, type AnyOptimizer, type PartlyLoaded } from './write.js';
 export type { ByteStream } from './stream.js';

@@ -6,7 +6,8 @@
 import { expect, expectOptions, isRecord, list, noParameter, ownOf, show, unexpected } from '../errors.js';
 import type { StateDict } from '../state/dict.js';
 import { readDict, type SourceDict } from '../state/match.js';
-import { copyShape, count, isShape, writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
+import { count, readShape, type Shape, type Shapes } from '../inputs/shapes.js';
+import { writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 import type { Bytes } from '../platform.js';
 
@@ -23,11 +24,8 @@ export interface Outline {
   readonly byName: SourceDict['byName'];
   readonly metadata: unknown;
   /** In the order of their data. */
-  readonly parts: readonly (Part & { readonly shape: readonly number[] })[];
+  readonly parts: readonly (Part & { readonly shape: Shape })[];
 }
-
-/** The shapes of parameters by name. A parameter without one is flat. */
-export type Shapes = Readonly<Record<string, readonly number[]>>;
 
 /** Entries of `__metadata__` that are the same in all checkpoints. */
 const fixed = [
@@ -48,27 +46,31 @@ const NAME_BYTES = 64;
 const METADATA_NAMES = 1024;
 const TENSOR_NAMES = 8;
 
-/** What is saved besides arrays. */
+/** What is saved besides the optimizer. */
 export interface CheckpointOptions {
-  /** The shapes of parameters by name. They are only written to the file. A parameter without one is flat. */
-  shapes?: Shapes | undefined;
   /** Any value that JSON can hold, such as the position in the training data. Loading returns it. */
   metadata?: unknown;
 }
 
 /** Returns the options of a checkpoint. Throws for unknown ones. */
 export function readOptions(options: unknown): CheckpointOptions {
-  expectOptions(options, 'a checkpoint', ['shapes', 'metadata']);
+  if (isRecord(options) && Object.hasOwn(options, 'shapes')) {
+    throw new TypeError('Unknown option "shapes"; shapes are an option of creation: adamw(params, { shapes }).');
+  }
+  expectOptions(options, 'a checkpoint', ['metadata']);
   return ownOf<CheckpointOptions>(options);
 }
 
-/** Returns the header of a checkpoint, and its arrays in the order of their data. Checks names and indices. */
+/**
+ * Returns the header of a checkpoint, and its arrays in the order of their data. A parameter without a shape is flat.
+ * Checks names and indices.
+ */
 export function writeOutline<Given extends Part>(
   dict: StateDict,
   given: readonly Given[],
-  options: CheckpointOptions,
+  shapes: Shapes,
+  metadata: unknown,
 ): { header: Bytes; parts: readonly Given[] } {
-  const { shapes = {}, metadata } = readOptions(options);
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
   const unknown = Object.keys(shapes).filter((name) => !order.has(name));
@@ -79,9 +81,7 @@ export function writeOutline<Given extends Part>(
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {
-    const shape: unknown = Object.hasOwn(shapes, name) ? copyShape(shapes[name]) : [length];
-    const fits = isShape(shape) && count(shape) === length;
-    if (!fits) throw unexpected(`the shape of ${show(name)}`, `whole numbers whose product is ${length}`, shape);
+    const shape = Object.hasOwn(shapes, name) ? readShape(name, shapes[name], length) : [length];
     const begin = end;
     end += length * BYTES;
     return { name: `${slot}/${name}`, dtype: 'F32' as const, shape, begin, end };
@@ -127,7 +127,7 @@ export function readOutline({
   expect(state !== undefined, 'state in __metadata__', 'JSON', state);
   const dict = readJson(state, 'the state dict') as StateDict;
   const { byName } = readDict(dict);
-  const shapeOf = new Map<string, readonly number[]>();
+  const shapeOf = new Map<string, Shape>();
   const parts = entries.map(({ name: key, dtype, shape }) => {
     if (dtype !== 'F32') throw unexpected(`dtype of ${show(key)}`, '"F32"', dtype);
     const slash = key.indexOf('/');

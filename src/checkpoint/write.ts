@@ -1,17 +1,18 @@
 // Saves an optimizer to a checkpoint, and loads it.
 
 import type { Optimizer } from '../optimizer.js';
-import { expect, expectArguments, ownOf, show } from '../errors.js';
+import { count, type Shape } from '../inputs/shapes.js';
+import { expect, expectArguments, ownOf, show, unexpected } from '../errors.js';
 import { readLoadOptions, type IncompatibleNames, type LoadOptions } from '../state/load-options.js';
 import { readDict } from '../state/match.js';
 import { asBytes, bytesOf, isBinary } from './bytes.js';
 import { decode, encodeCheckpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
-import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline, type Shapes } from './outline.js';
+import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outline } from './outline.js';
 import { readStream, type ByteStream } from './stream.js';
 import type { Bytes } from '../platform.js';
 
-interface Weights extends Pick<Optimizer<unknown>, 'read'> {
+interface Weights extends Pick<Optimizer<unknown>, 'read' | 'shapes'> {
   readonly groups: readonly { readonly params: readonly string[] }[];
 }
 
@@ -27,11 +28,11 @@ export type AnyOptimizer = State & (Weights | { readonly optimizer: Weights });
 export async function saveCheckpoint(optimizer: AnyOptimizer, options: CheckpointOptions = {}): Promise<Bytes> {
   expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
-  const given = readOptions(options);
+  const given = readOptions(options).metadata;
   // Requests everything before the first await, so that all of it is from the same moment.
-  const shapes = copy(given.shapes, 'shapes') as Shapes | undefined;
-  const metadata = copy(given.metadata, 'metadata');
-  // The state dict first: a Lookahead may complete a step for it.
+  const metadata = given === undefined ? undefined : readJson(writeJson(given, 'metadata'), 'metadata');
+  const { shapes } = weightsOf(optimizer);
+  // The state dict before parameters: a Lookahead may complete a step for it.
   const saving = optimizer.stateDict();
   const names = groupsOf(optimizer).flat();
   const reads = names.map((name) => weightsOf(optimizer).read(name));
@@ -51,9 +52,10 @@ export function checkpointStream(
 ): ReadableStream<Uint8Array> & ByteStream {
   expectArguments(arguments.length, 2, 'checkpointStream');
   checkOptimizer(optimizer, 'lazyStateDict');
+  const { metadata } = readOptions(options);
   const { dict, params, arrays } = optimizer.lazyStateDict();
   const given = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
-  const { header, parts } = writeOutline(dict, given, options);
+  const { header, parts } = writeOutline(dict, given, weightsOf(optimizer).shapes, metadata);
   const reads = parts.filter(({ length }) => length > 0).map(({ read }) => read);
   let next = -1;
   return new ReadableStream<Uint8Array>(
@@ -80,6 +82,10 @@ export interface PartlyLoaded extends IncompatibleNames {
  * those of `loadStateDict`; with `strict: false` it also returns the names that only one side has. Throws an Error
  * unless the checkpoint is valid, and of the same tensors and algorithm. Then the optimizer has not changed, and a
  * stream is cancelled. The caller's GPU buffers need COPY_DST usage.
+ *
+ * Throws also for a tensor of the same length whose shape differs from the optimizer's, also with `strict: false`. Only
+ * shapes that both sides have are compared: a flat tensor of a file loads into any shape, and a file with shapes loads
+ * into an optimizer without. The optimizer keeps its shapes.
  */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
@@ -101,9 +107,10 @@ export async function loadCheckpoint(
   const how = readLoadOptions(options, 'loadCheckpoint');
   // Not limited if not strict: the file may have more tensors than the optimizer.
   const bounds = how.strict ? boundsOf(groupsOf(optimizer).flat()) : undefined;
-  const { params, stateDict, metadata } = isStream(source)
+  const { params, shapes, stateDict, metadata } = isStream(source)
     ? await readStream(source, bounds, (outline) => checkFits(outline, optimizer, how.strict))
     : decode(asBytes(source, 'the checkpoint', SOURCES), bounds);
+  checkShapes(Object.entries(shapes), optimizer);
   const names = await optimizer.loadStateDict(stateDict, { params, ...how });
   return how.strict ? metadata : { metadata, ...names };
 }
@@ -121,9 +128,6 @@ const weightsOf = (optimizer: AnyOptimizer): Weights => ('optimizer' in optimize
 const groupsOf = (optimizer: AnyOptimizer): (readonly string[])[] =>
   weightsOf(optimizer).groups.map(({ params }) => params);
 
-const copy = (value: unknown, what: string): unknown =>
-  value === undefined ? undefined : readJson(writeJson(value, what), what);
-
 const isStream = (source: unknown): source is ByteStream =>
   !isBinary(source) && typeof (source as ByteStream | null | undefined)?.getReader === 'function';
 
@@ -138,5 +142,20 @@ function checkFits({ dict, parts }: Outline, optimizer: AnyOptimizer, strict: bo
     const own = lengths.get(name) ?? length;
     if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
   }
+  checkShapes(
+    parts.map(({ name, shape }) => [name, shape]),
+    optimizer,
+  );
   return (name) => lengths.has(name);
+}
+
+/** Throws if a file has other dimensions than the optimizer has for a tensor of the same length. */
+function checkShapes(saved: readonly (readonly [name: string, Shape])[], optimizer: AnyOptimizer): void {
+  const { shapes } = weightsOf(optimizer);
+  for (const [name, shape] of saved) {
+    if (shape.length === 1 || !Object.hasOwn(shapes, name)) continue;
+    const own = shapes[name]!;
+    const isOther = shape.join() !== own.join() && count(shape) === count(own);
+    if (isOther) throw unexpected(`the shape of ${show(name)}`, `the optimizer's, [${own.join(', ')}]`, shape);
+  }
 }

@@ -5,6 +5,7 @@ import { hex } from '../../assembly?late';
 import { bytesOfHex, provideKernels } from '../backends/cpu/module.js';
 import { calibration, gpuMemory, reference, threads, webgpu } from '../backends/lazy.js';
 import { lateLookahead } from '../averages/lazy.js';
+import { lateShapes } from '../inputs/groups.js';
 import { lateState } from '../state/lazy.js';
 
 provideKernels(async (rule) => bytesOfHex((await hex[rule]()).hex));
@@ -14,6 +15,7 @@ webgpu.load = () => import('../backends/webgpu/open-all.js');
 threads.load = () => import('../backends/cpu/threads/open.js');
 calibration.load = () => import('../backends/calibration.js');
 lateLookahead.load = () => import('../averages/lookahead-state.js');
+lateShapes.load = () => import('../inputs/shapes.js');
 lateState.load = () => import('../state/late.js');
 
 export * from '../index.js';

@@ -2,6 +2,7 @@
 
 import type { Betas } from '../algorithms/algorithm.js';
 import type { GpuMemory } from '../backends/memory.js';
+import type { Shapes } from './shapes.js';
 
 /** Tensors by name, in the order in which they are listed. */
 export type Tensors<Memory, Names extends string = string> = { readonly [Name in Names]: Memory };
@@ -19,6 +20,8 @@ export type ParamGroup<Memory, Options, Names extends string = string> = GivenOp
   readonly params: { readonly [Name in Names]?: Memory | undefined };
   /** A name for `optimizer.group(name)` and error messages. No other group of the optimizer has it. */
   readonly name?: string | undefined;
+  /** The sizes of the dimensions of its tensors, rows first. They override those of the optimizer. */
+  readonly shapes?: Shapes<NoInfer<Names>> | undefined;
 };
 
 /** The parameters of an optimizer: one record of tensors, or an array of groups. */

@@ -2,9 +2,12 @@
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import { FLOAT, type Tensor } from '../backends/layout.js';
+import type { Lazy } from '../backends/lazy.js';
 import { checkSeparate, isFloat32Array, type ByteRange, type Locate, type Located } from '../backends/memory.js';
 import type { NewTensors, Section } from '../backends/section.js';
 import { resolveOptions } from './options.js';
+import { snapshot } from './snapshot.js';
+import type { GivenShapes, Shape } from './shapes.js';
 import { expect, isRecord, list, ownOf, show } from '../errors.js';
 
 /** What a group is made with. Checked. */
@@ -49,25 +52,33 @@ export const nothing: Existing = {
   at: () => undefined,
 };
 
+/** Reads shapes. `describe` needs its code if there are any. */
+export const lateShapes: Lazy<typeof import('./shapes.js')> = { code: undefined, load: undefined };
+
 /** Tensors that were read, each once, and are still to be located. */
 export interface ReadTensors {
   /** Whether all of them are arrays, so that `locateArray` suffices. */
   readonly hasOnlyArrays: boolean;
+  readonly hasShapes: boolean;
   readonly count: number;
-  /** Describes a section for each group. Throws for a tensor that is not one, and for overlapping memory. */
+  /**
+   * Describes a section for each group. Throws for a tensor that is not one, for overlapping memory, and for a bad shape
+   * or decay mask.
+   */
   describe(locate: Locate): NewTensors;
 }
 
 /**
- * Reads the arguments of `adamw(params, common)`. To add groups to those that exist, pass an array. Throws for anything
- * malformed.
+ * Reads the arguments of `adamw(params, { shapes, ...common })`. To add groups to those that exist, pass an array.
+ * Throws for anything malformed.
  */
 export function readGroups(
   algorithm: AnyAlgorithm,
   params: unknown,
   common: Record<string, unknown>,
   existing: Existing,
-): Pick<ReadTensors, 'hasOnlyArrays'> & { describe(locate: Locate): { specs: GroupSpec[]; added: NewTensors } } {
+  shapes?: unknown,
+): Omit<ReadTensors, 'count' | 'describe'> & { describe(locate: Locate): { specs: GroupSpec[]; added: NewTensors } } {
   const isList = Array.isArray(params);
   const given: unknown[] = isList ? Array.from(params) : [{ params }];
   const firstIndex = new Map<unknown, number>();
@@ -78,7 +89,7 @@ export function readGroups(
     expect(isRecord(group), `group ${number}`, 'a record with params', group);
     const first = firstIndex.get(group)!;
     if (first < i) throw new TypeError(`Group ${i} is the same object as group ${first}.`);
-    const { params: record, name, ...ofGroup } = ownOf(group);
+    const { params: record, shapes: own, name, ...ofGroup } = ownOf(group);
     if (name !== undefined) {
       expect(isGroupName(name), `the name of group ${number}`, 'a non-empty string of well-formed Unicode', name);
       const isTaken = existing.hasGroup(name) || names.has(name);
@@ -88,15 +99,15 @@ export function readGroups(
     const label = name === undefined ? String(number) : show(name);
     const where = isList ? ` of group ${label}` : '';
     const options = resolveOptions(algorithm, ofGroup, common, where);
-    return { options, record, name, label, where, hasOwnMask: ofGroup.decayMask !== undefined };
+    return { options, record, shapes: own, name, label, where, hasOwnMask: ofGroup.decayMask !== undefined };
   });
-  const { count, hasOnlyArrays, describe } = readTensors(algorithm, groups, existing);
+  const { count, describe, ...has } = readTensors(algorithm, groups, existing, shapes);
   if (count === 0) {
     const empty = groups.length === 1 ? groups[0].record : params;
     throw new TypeError(`Expected at least one parameter, got ${show(empty)}.`);
   }
   return {
-    hasOnlyArrays,
+    ...has,
     describe(locate) {
       const added = describe(locate);
       const specs = groups.map(({ options, name, label, where }, i) => {
@@ -111,14 +122,26 @@ const isWellFormed = (name: string): boolean => !/\p{Surrogate}/u.test(name);
 
 const isGroupName = (name: unknown): name is string => typeof name === 'string' && name !== '' && isWellFormed(name);
 
-/** Reads the tensors in `record` of each group, and which of them decay. Throws for a bad name or decay mask. */
+/** A group whose tensors are to be read. */
+interface GivenGroup {
+  readonly options: GroupOptions;
+  readonly record: unknown;
+  readonly shapes: unknown;
+  readonly where: string;
+  readonly hasOwnMask?: boolean;
+}
+
+/** Reads the tensors in `record` of each group. Their shapes are those of the group, else of `shapes`. */
 export function readTensors(
   algorithm: AnyAlgorithm,
-  groups: readonly { options: GroupOptions; record: unknown; where: string; hasOwnMask?: boolean }[],
+  groups: readonly GivenGroup[],
   existing: Existing,
+  shapes?: unknown,
 ): ReadTensors {
   const tensors = new Map<string, unknown>();
-  const named = groups.map(({ record, where }) => {
+  // Copies, since the caller may change records before `describe`.
+  const read = groups.map((group): ReadGroup => {
+    const { record, where, options } = group;
     expect(isRecord(record), `params${where}`, 'a record of tensors by name', record);
     const entries = Object.entries(ownOf(record));
     for (const [name, tensor] of entries) {
@@ -126,57 +149,62 @@ export function readTensors(
       if (existing.has(name) || tensors.has(name)) {
         throw new TypeError(`The parameter name ${show(name)}${where} is already in use.`);
       }
-      // The caller may change a binding of a GPU buffer before it is located.
       const isBinding = isRecord(tensor) && Object.hasOwn(tensor, 'buffer');
       tensors.set(name, isBinding ? ownOf(tensor) : tensor);
     }
-    return entries.map(([name]) => name);
+    const names = entries.map(([name]) => name);
+    return { ...group, names, shapes: snapshot(group.shapes), mask: snapshot(options.decayMask) as Mask };
   });
-  const isKnown = (name: string): boolean => existing.knows(name) || tensors.has(name);
-  const read = groups.map(({ options, where, hasOwnMask = false }, i): ReadGroup => {
-    const names = named[i];
-    const own = new Set(names);
-    const decays = readMask(options.decayMask, names, hasOwnMask ? (name) => own.has(name) : isKnown, where);
-    return { options, names, decays };
-  });
+  const all = { shapes: snapshot(shapes), names: [...tensors.keys()], where: '' };
   return {
     count: tensors.size,
     hasOnlyArrays: [...tensors.values()].every(isFloat32Array),
-    describe: (locate) => describeSections(algorithm, read, tensors, existing, locate),
+    hasShapes: [all, ...read].some((given) => given.shapes !== undefined),
+    describe: (locate) => describeSections(algorithm, all, read, tensors, existing, locate),
   };
 }
 
-/** A group: its options, the names of its tensors, and whether each decays. */
-interface ReadGroup {
-  readonly options: GroupOptions;
-  readonly names: readonly string[];
-  readonly decays: readonly boolean[];
+type Mask = CommonOptions['decayMask'];
+
+/** A group with the names of its tensors. */
+interface ReadGroup extends GivenGroup, GivenShapes {
+  readonly mask: Mask;
 }
 
 /** Locates tensors, and describes a section for those of each group. */
 function describeSections(
   algorithm: AnyAlgorithm,
+  all: GivenShapes,
   groups: readonly ReadGroup[],
-  all: ReadonlyMap<string, unknown>,
+  given: ReadonlyMap<string, unknown>,
   existing: Existing,
   locate: Locate,
 ): NewTensors {
-  const ranges = new Map(Array.from(all, ([name, tensor]) => [name, locate(tensor, 'parameter', name)] as const));
+  const ranges = new Map(Array.from(given, ([name, tensor]) => [name, locate(tensor, 'parameter', name)] as const));
   checkSeparate(ranges, existing);
+  const lengthOf = (name: string): number => ranges.get(name)!.bytes / FLOAT;
+  const shapeOf = lateShapes.code?.readShapes([all, ...groups], lengthOf);
+  const isKnown = (name: string): boolean => existing.knows(name) || given.has(name);
   const sources = new Map<Tensor, Float32Array | ByteRange>();
-  const sections = groups.map(({ options, names, decays }, i): Section => {
-    const tensors = names.map((name, n) => ({
-      name,
-      index: existing.tensors + sources.size + n,
-      length: ranges.get(name)!.bytes / FLOAT,
-      decays: decays[n],
-      isFrozen: false,
-      step: 0,
-      arena: 0,
-      offset: 0,
-    }));
+  const sections = groups.map(({ options, names, mask, hasOwnMask, where }, i): Section => {
+    const own = new Set(names);
+    const decaysOf = maskOf(mask, names, hasOwnMask === true ? (name) => own.has(name) : isKnown, where);
+    const tensors = names.map((name, n) => {
+      const shape = shapeOf?.get(name);
+      return {
+        name,
+        index: existing.tensors + sources.size + n,
+        length: lengthOf(name),
+        shape,
+        decays: decaysOf(name, shape),
+        isFrozen: false,
+        step: 0,
+        arena: 0,
+        offset: 0,
+      };
+    });
     for (const tensor of tensors) {
-      const source = all.get(tensor.name);
+      const source = given.get(tensor.name);
       sources.set(tensor, isFloat32Array(source) ? source : ranges.get(tensor.name)!);
     }
     tensors.sort((a, b) => Number(b.decays) - Number(a.decays));
@@ -188,14 +216,17 @@ function describeSections(
   return { sections, sources, memory: kind ?? ranges.values().next().value?.kind ?? 'CPU' };
 }
 
-/** Returns for each of `names` whether it decays. A mask that is a record must list them all, and only known names. */
-function readMask(
-  mask: CommonOptions['decayMask'],
-  names: string[],
+/**
+ * Returns a function that tells whether a tensor decays. A mask that is a record must list all of `names`, and only
+ * known ones.
+ */
+function maskOf(
+  mask: Mask,
+  names: readonly string[],
   isKnown: (name: string) => boolean,
   where: string,
-): boolean[] {
-  if (mask === undefined) return names.map(() => true);
+): (name: string, shape: Shape | undefined) => boolean {
+  if (mask === undefined) return () => true;
   const isPredicate = typeof mask === 'function';
   if (!isPredicate) {
     const unknown = Object.keys(mask).filter((name) => !isKnown(name));
@@ -203,10 +234,10 @@ function readMask(
     if (unknown.length > 0) throw new TypeError(`decayMask${where} has unknown names: ${list(unknown)}.`);
     if (missing.length > 0) throw new TypeError(`decayMask${where} lacks ${list(missing)}.`);
   }
-  return names.map((name) => {
-    const decays: unknown = isPredicate ? mask(name) : mask[name];
+  return (name, shape) => {
+    const decays: unknown = isPredicate ? mask(name, shape) : mask[name];
     const what = isPredicate ? `decayMask(${show(name)})` : `decayMask[${show(name)}]`;
     expect(typeof decays === 'boolean', what + where, 'true or false', decays);
     return decays;
-  });
+  };
 }

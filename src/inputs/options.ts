@@ -103,7 +103,7 @@ function expectKnown(algorithm: AnyAlgorithm, name: string, value: unknown, wher
   const names = Object.keys(algorithm.defaults);
   const ofOptimizer = ['backend', 'device', 'threads', 'wasm', 'keepGrads'];
   const ofWhole = 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
-  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, [...names, ...ofOptimizer])}`;
+  const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, [...names, ...ofOptimizer, 'shapes'])}`;
   throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${has}`);
 }
 

@@ -14,7 +14,7 @@ import {
   type OptimizerState,
 } from '../step/state.js';
 import type { TensorEntry } from '../backends/plan.js';
-import { expect, show } from '../errors.js';
+import { expect, expectOptions, ownOf, show } from '../errors.js';
 import { Group } from '../step/group.js';
 
 /** Adds a group once its memory is allocated. */
@@ -31,11 +31,18 @@ export async function addGroup(state: OptimizerState, given: unknown): Promise<v
 }
 
 /** Adds tensors to a group, as `addGroup` does. */
-export async function addTensors(state: OptimizerState, which: number | string, record: unknown): Promise<void> {
+export async function addTensors(
+  state: OptimizerState,
+  which: number | string,
+  record: unknown,
+  given: unknown,
+): Promise<void> {
+  expectOptions(given, 'addParams', ['shapes']);
+  const { shapes } = ownOf(given);
   const group = groupOf(state, which);
   const { options, label } = group.spec;
   const where = ` of group ${label}`;
-  const { count, describe } = readTensors(state.algorithm, [{ options, record, where }], existing(state));
+  const { count, describe } = readTensors(state.algorithm, [{ options, record, shapes, where }], existing(state));
   if (count === 0) throw new TypeError(`Expected at least one parameter, got ${show(record)}.`);
   const added = describe(locate);
   await extend(state, added, () => {

@@ -1,32 +1,5 @@
-// Loads the code of late.ts, and copies its arguments before.
+// Code that is loaded late.
 
 import type { Lazy } from '../backends/lazy.js';
-import { isFloat32Array } from '../backends/memory.js';
-import { isRecord } from '../errors.js';
 
 export const lateState: Lazy<typeof import('./late.js')> = { code: undefined, load: undefined };
-
-/** Maximum nesting of a state dict, including the state of a schedule. */
-const MOST_LEVELS = 8;
-
-/** Copies records, arrays and Float32Arrays, since the caller may change them while code is loaded. */
-export function snapshot(value: unknown, levels = MOST_LEVELS): unknown {
-  try {
-    if (isFloat32Array(value)) return new Float32Array(value);
-    if (levels === 0) return value;
-    if (Array.isArray(value)) {
-      const copy: unknown[] = [];
-      for (let i = 0; i < value.length; i++) {
-        // Stops at a hole, since a sparse array may be long. The array is refused later.
-        if (!(i in value)) return value;
-        copy.push(snapshot(value[i], levels - 1));
-      }
-      return copy;
-    }
-    if (!isRecord(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, snapshot(item, levels - 1)]));
-  } catch {
-    // What cannot be read is refused later.
-    return value;
-  }
-}

@@ -25,8 +25,9 @@ export async function expectSnapshot(optimizer: OfTensors, expected: Snapshot): 
 }
 
 /** A small optimizer with state, for tests of refusals. */
-export async function small(): Promise<Optimizer<Float32Array>> {
-  const optimizer = await adamw({ w: Float32Array.of(1, 2, 3, 4, 5, 6), b: Float32Array.of(-0, 1e-40) }, { lr: 0.1 });
+export async function small(shapes = {}): Promise<Optimizer<Float32Array>> {
+  const params = { w: Float32Array.of(1, 2, 3, 4, 5, 6), b: Float32Array.of(-0, 1e-40) };
+  const optimizer = await adamw(params, { lr: 0.1, shapes });
   optimizer.step({ w: new Float32Array(6).fill(0.5) });
   return optimizer;
 }

@@ -34,7 +34,7 @@ const grouped = await adamw(
   ],
   { schedule: (t) => 1 / (1 + t) },
 );
-const bytes: Uint8Array = await saveCheckpoint(cpu, { shapes: { w: [2, 2] }, metadata: { epoch: 1 } });
+const bytes: Uint8Array = await saveCheckpoint(cpu, { metadata: { epoch: 1 } });
 const read: unknown = await loadCheckpoint(gpu, bytes);
 await loadCheckpoint(cpu, checkpointStream(grouped));
 await loadCheckpoint(cpu, stream);
@@ -70,3 +70,16 @@ gpu.encode(device.createCommandEncoder(), { w });
 
 declare function structuredCloneOf<T>(value: T): T;
 export { read, restarted, uploaded, view };
+
+// The names in `shapes` are those of the tensors.
+const shaped = await adamw({ w }, { shapes: { w: [2, 2] }, decayMask: (_, shape) => (shape?.length ?? 0) > 1 });
+const shapeOfW: readonly number[] | undefined = shaped.shapes.w;
+await adamw([{ params: { w }, shapes: { w: [4] } }, { params: { v: w } }]);
+await shaped.addParams(0, { v: w }, { shapes: { v: [4] } });
+// @ts-expect-error There is no tensor `v`.
+await adamw({ w }, { shapes: { v: [4] } });
+// @ts-expect-error The tensor that is added is `v`.
+await shaped.addParams(0, { v: w }, { shapes: { w: [4] } });
+// @ts-expect-error Sizes are numbers.
+await adamw({ w }, { shapes: { w: ['4'] } });
+void shapeOfW;
