@@ -19,8 +19,9 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
-    // Let Node load dist/: vitest would load a module twice if another one imports it late. And the examples of docs/.
-    server: { deps: { external: [/\/dist\//, /\/build\/docs\//] } },
+    // Let Node load dist/: vitest would load a module twice if another one imports it late. And the examples of pages
+    // and comments.
+    server: { deps: { external: [/\/dist\//, /\/build\/(docs|tags)\//] } },
     pool: 'forks',
     execArgv: ['--expose-gc'],
     testTimeout: 60_000,

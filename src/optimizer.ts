@@ -47,6 +47,15 @@ type LateCode = typeof import('./state/late.js');
  * An optimizer over named tensors. `Memory` is the type of the values of `params` and `grads`: on the CPU
  * `Float32Array`, views of the optimizer's memory; on the GPU `GPUBufferBinding`. `Names` are those of the tensors, or
  * `string`: a field that holds any optimizer is an `Optimizer<Float32Array>` or an `Optimizer<GPUBufferBinding>`.
+ *
+ * Steps, reads and changes throw an Error after `dispose()`, once the device is lost, when a function in the options
+ * calls them during a step, and for an error that the device reported late.
+ *
+ * @example
+ * const optimizer = await adamw({ w: new Float32Array([1, 2, 3]) }, { lr: 0.01 });
+ * optimizer.step({ w: new Float32Array([0.1, 0.2, 0.3]) });
+ * const w = await optimizer.read('w');
+ * optimizer.dispose();
  */
 export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Names extends string = string> {
   readonly #choice: Choice;
@@ -77,12 +86,21 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return state;
   }
 
-  /** The backend that runs the steps, and why it was chosen. */
+  /**
+   * The backend that runs the steps, and why it was chosen.
+   *
+   * @returns `name`: 'webgpu', 'wasm' or 'reference'. `reason`: sentences, for a log.
+   */
   get backend(): Choice {
     return this.#choice;
   }
 
-  /** The options of each group. An assignment takes effect at the next step. A bad value throws and changes nothing. */
+  /**
+   * The options of each group. An assignment takes effect at the next step, as `groups[0].lr = 1e-4` does. A bad value
+   * throws and changes nothing.
+   *
+   * @returns The groups in their order, with their options and state.
+   */
   get groups(): readonly LiveGroup<Options, Names>[] {
     return this.#groups as readonly LiveGroup<GroupOptions, any>[] as readonly LiveGroup<Options, Names>[];
   }
@@ -100,18 +118,32 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return this.groups[indexOfGroup(this.#groups, name)];
   }
 
-  /** The GPU device: the caller's, or one that the optimizer requested. Undefined on the CPU. */
+  /**
+   * The GPU device of the optimizer.
+   *
+   * @returns Yours, or one that the optimizer requested. Undefined on the CPU.
+   * @throws An Error after `dispose()`, and for an error that the device reported.
+   */
   get device(): GPUDevice | undefined {
     return this.#inspect().backend.device;
   }
 
-  /** The memory of the parameters, by name, in which steps update them. On the CPU these are copies of your arrays. */
+  /**
+   * The memory of the parameters, in which steps update them. On the CPU these are copies of your arrays.
+   *
+   * @returns Flat Float32Arrays by name, or on the GPU buffers with offset and size in bytes.
+   * @throws An Error after `dispose()`, and for an error that the device reported.
+   */
   get params(): Tensors<Memory, Names> {
     return this.#inspect().backend.params as Tensors<Memory, Names>;
   }
 
   /**
-   * The memory for gradients, by name. Gradients written here need no copy. On the GPU it is allocated at first use.
+   * The memory for gradients. Gradients written here need no copy. On the GPU it is allocated at first use.
+   *
+   * @returns Flat Float32Arrays by name, or on the GPU buffers with offset and size in bytes. Empty with
+   *   `keepGrads: false`.
+   * @throws An Error after `dispose()`, and for an error that the device reported.
    */
   get grads(): Tensors<Memory, Names> {
     return this.#inspect().backend.grads as Tensors<Memory, Names>;
@@ -139,8 +171,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * copy is made: steps and `loadStateDict` change the values in place.
    *
    * Memory never moves, so the views and bindings stay valid until the tensor is removed or the optimizer is disposed
-   * of. You may write to them: the next step uses the values, unchecked. Before the first step of a tensor its slots are
-   * not part of the state: state dicts lack them, and Schedule-Free starts `z` at the parameter.
+   * of. You may write to them: the next step uses the values, unchecked. Before the first step of a tensor its slots
+   * are not part of the state: state dicts lack them, and Schedule-Free starts `z` at the parameter.
    *
    * @param name - The name of a tensor.
    * @returns A frozen record: for each slot a `Float32Array`, flat, as long as the tensor; on the GPU a
@@ -148,7 +180,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    *   COPY_DST usage. Empty for an average of weights.
    * @throws RangeError if there is no tensor of this name. Error if the optimizer has been disposed of, its memory or
    *   device was lost, or the device reported an error.
-   * @example optimizer.slots('weight').exp_avg.fill(0); // drops the momentum of a tensor
+   * @example optimizer.slots('weight').exp_avg?.fill(0); // drops the momentum of a tensor
    */
   slots(name: Names): Readonly<Record<string, Memory>> {
     expectArguments(arguments.length, 1, 'slots');
@@ -163,9 +195,16 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * With `more: true`, this call has only some of the step's gradients, and the next call continues the same step: a
    * backward pass can pass each gradient as soon as it is computed. A call without it completes the step.
    *
-   * Throws an Error for an unknown name, a wrong type or a wrong length, and then nothing has changed. Errors that only
-   * the GPU detects, such as a buffer of another device, are reported late: every later call throws them, until a state
-   * dict is loaded.
+   * @param grads - Flat gradients by name, each as long as its tensor: Float32Arrays, or on the GPU also buffers. A
+   *   tensor whose gradient is null, undefined or absent is left out.
+   * @param options - `more`, default false, and `gradScale`, a factor of all gradients of this step, default 1.
+   * @throws TypeError or RangeError for an unknown name, a wrong type or a wrong length, and then nothing has changed.
+   *   Errors that only the GPU detects, such as a buffer of another device, are reported late: every later call throws
+   *   them, until a state dict is loaded.
+   * @example
+   * optimizer.step(grads);
+   * optimizer.grads.bias.fill(0.1); // or in place:
+   * optimizer.step();
    */
   step<Given extends object = Gradients<Names>>(grads?: GivenGradients<Names, Given>, options?: StepOptions): void {
     // `step(undefined)` is not `step()`: the caller's gradients are missing.
@@ -174,8 +213,17 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * Records one step into the caller's encoder, and submits nothing. The gradients are GPU buffers, or without `grads`
-   * those in `optimizer.grads`. The step counts as completed. Several can be recorded before the first is submitted.
+   * Records one step into your encoder, and submits nothing. The step counts as completed. Several can be recorded
+   * before the first is submitted.
+   *
+   * @param encoder - An encoder of the optimizer's device.
+   * @param grads - Flat gradients by name, GPU buffers. Without it, those in `optimizer.grads`.
+   * @param options - Those of `step`.
+   * @throws The errors of `step`, and a TypeError on the CPU, for a Float32Array, and for anything else than an
+   *   encoder.
+   * @example
+   * optimizer.encode(encoder, grads);
+   * device.queue.submit([encoder.finish()]);
    */
   encode<Given extends object = Gradients<Names>>(
     encoder: GPUCommandEncoder,
@@ -187,13 +235,23 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   /**
    * Adds the gradients of a batch to those in `optimizer.grads`. The next `step()` uses their mean: the sum divided by
    * the number of batches, whether or not each batch had a gradient for every tensor. Frozen tensors are skipped.
-   * Throws the errors of `step`.
+   *
+   * @param grads - Flat gradients by name, as for `step`.
+   * @throws The errors of `step`, and an Error with `keepGrads: false`.
+   * @example
+   * for (const batch of [grads, grads]) optimizer.accumulate(batch);
+   * optimizer.step();
    */
   accumulate<Given extends object = Gradients<Names>>(grads: GivenGradients<Names, Given>): void {
     whileBusy(this.#enter('accumulate', arguments.length, 1), (state) => accumulate(state, grads));
   }
 
-  /** Drops accumulated gradients, and fills `optimizer.grads` with zeros. */
+  /**
+   * Drops accumulated gradients, and fills `optimizer.grads` with zeros.
+   *
+   * @throws An Error if the optimizer cannot be used: see `Optimizer`.
+   * @example optimizer.zeroGrad();
+   */
   zeroGrad(): void {
     zeroGrad(this.#enter('zeroGrad', arguments.length, 0));
   }
@@ -201,6 +259,14 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   /**
    * Resolves to the L2 norms of every parameter and of its gradient: the gradient that `step(grads)` or `step()` would
    * use, as a mean if accumulated, before `gradScale`. Computed in f64 on the CPU, from f32 sums on the GPU.
+   *
+   * @param grads - Flat gradients by name, as for `step`. Without it, those in `optimizer.grads`.
+   * @returns A promise of `{ param, grad }` by name.
+   * @throws The errors of `step`. The promise rejects with them.
+   * @example
+   * const norms = await optimizer.norms(grads);
+   * const norm = Math.hypot(...Object.values(norms).map(({ grad = 0 }) => grad));
+   * optimizer.step(grads, { gradScale: Math.min(1, 1 / norm) }); // clips to a norm of 1
    */
   norms<Given extends object = Gradients<Names>>(grads?: GivenGradients<Names, Given>): Promise<Record<Names, Norms>> {
     const isPassed = arguments.length > 0;
@@ -211,8 +277,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
 
   /**
    * Adds a group `{ params, lr, ... }`, like PyTorch's add_param_group. Its other options are those that the optimizer
-   * was made with. Existing tensors keep their memory and state. Resolves to this optimizer, with the new names in its
-   * type.
+   * was made with. Existing tensors keep their memory and state.
+   *
+   * @param group - Flat tensors by name as `params`, in the kind of memory that the optimizer has, and options.
+   * @returns A promise of this optimizer, with the new names in its type.
+   * @throws TypeError or RangeError for any option or tensor that is not as documented, and for a name that is in use.
+   *   The promise rejects with them, and then nothing has changed.
+   * @example const grown = await optimizer.addParamGroup({ params: { extra: new Float32Array(4) }, lr: 1e-4 });
    */
   addParamGroup<Added extends string>(
     group: ParamGroup<Float32Array | GpuMemory, Options, Added>,
@@ -222,8 +293,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * Adds tensors to a group, by its index or name, as `addParamGroup` adds a group. `shapes` has the sizes of their
-   * dimensions, rows first. Rejects if the group's decay mask is a record that does not list them: use a function.
+   * Adds tensors to a group, as `addParamGroup` adds a group.
+   *
+   * @param group - The index or the name of the group.
+   * @param params - Flat tensors by name, in the kind of memory that the optimizer has.
+   * @param options - `shapes`: the sizes of their dimensions, rows first, by name. Default: not known.
+   * @returns A promise of this optimizer, with the new names in its type.
+   * @throws The errors of `addParamGroup`, and TypeError if the group's decay mask is a record that does not list the
+   *   tensors: use a function. The promise rejects with them, and then nothing has changed.
+   * @example const grown = await optimizer.addParams('body', { extra: new Float32Array(4) });
    */
   addParams<Added extends string>(
     group: number | string,
@@ -242,32 +320,57 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * On the GPU, submit what you have encoded first. The tensors are removed once the device has accepted all steps so
    * far.
    *
-   * Rejects with an Error for an unknown name, for the names of all tensors, in an unfinished step, or after a step
-   * that the device refused, and then nothing has changed.
+   * @param names - The names of the tensors.
+   * @returns A promise of undefined.
+   * @throws An Error for an unknown name, for the names of all tensors, in an unfinished step, or after a step that the
+   *   device refused. The promise rejects with it, and then nothing has changed.
+   * @example await optimizer.removeParams(['bias']);
    */
   removeParams(names: readonly Names[]): Promise<void> {
     return this.#runLate('removeParams', arguments.length, 1, [names], (code) => code.removeParams);
   }
 
   /**
-   * Freezes a tensor, by its name, or all tensors that a group has now, by its index, until `unfreeze`: their gradients
-   * are ignored, they do not decay, and their steps are not counted.
+   * Freezes a tensor, or all tensors that a group has now, until `unfreeze`: their gradients are ignored, they do not
+   * decay, and their steps are not counted.
+   *
+   * @param which - The name of a tensor, or the index of a group.
+   * @throws RangeError or TypeError if there is none, and an Error in an unfinished step.
+   * @example optimizer.freeze('bias');
    */
   freeze(which: Names | number): void {
     this.#setFrozen(which, true, this.#enter('freeze', arguments.length, 1));
   }
 
-  /** Unfreezes a tensor, or all tensors of a group. They continue from their state and step count before `freeze`. */
+  /**
+   * Unfreezes a tensor, or all tensors of a group. They continue from their state and step count before `freeze`.
+   *
+   * @param which - The name of a tensor, or the index of a group.
+   * @throws The errors of `freeze`.
+   * @example optimizer.unfreeze('bias');
+   */
   unfreeze(which: Names | number): void {
     this.#setFrozen(which, false, this.#enter('unfreeze', arguments.length, 1));
   }
 
-  /** The number of completed steps, as schedules count them. Schedule-Free's groups have their own: `groups[i].k`. */
+  /**
+   * The number of completed steps, as schedules count them. Schedule-Free's groups have their own: `groups[i].k`.
+   *
+   * @returns A whole number, 0 before the first step.
+   * @throws An Error after `dispose()`, and for an error that the device reported.
+   */
   get completedSteps(): number {
     return this.#inspect().completed;
   }
 
-  /** Returns the number of steps that a tensor has completed; with Schedule-Free, that its group has completed. */
+  /**
+   * Returns the number of steps that a tensor has completed; with Schedule-Free, that its group has completed.
+   *
+   * @param name - The name of a tensor.
+   * @returns A whole number, 0 before its first step.
+   * @throws RangeError if there is no tensor of this name.
+   * @example optimizer.stepOf('bias'); // 0
+   */
   stepOf(name: Names): number {
     expectArguments(arguments.length, 1, 'stepOf');
     const state = this.#inspect();
@@ -276,8 +379,14 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * Resolves to a copy of a parameter, flat. With `average: true`, resolves to Schedule-Free's average x instead, in
-   * either mode. On the GPU the parameter's buffer needs COPY_SRC usage.
+   * Resolves to a copy of a parameter. On the GPU its buffer needs COPY_SRC usage.
+   *
+   * @param name - The name of a tensor.
+   * @param options - `average: true`: Schedule-Free's average x instead, in either mode. Default false.
+   * @returns A promise of the values, flat.
+   * @throws RangeError if there is no tensor of this name, and TypeError for an average that the algorithm does not
+   *   keep. The promise rejects with them.
+   * @example const values = await optimizer.read('weight');
    */
   async read(name: Names, options: { average?: boolean | undefined } = {}): Promise<Floats> {
     expectArguments(arguments.length, 2, 'read');
@@ -297,17 +406,30 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * Switches all groups, or one, by its index or name, to train mode: Schedule-Free's parameters become y, where
-   * gradients are computed. Does nothing for other algorithms.
+   * Switches to train mode: Schedule-Free's parameters become y, where gradients are computed. Does nothing for other
+   * algorithms.
+   *
+   * @param group - The index or the name of a group. Default: all groups.
+   * @throws RangeError or TypeError if there is no such group.
+   * @example
+   * const free = await sgdScheduleFree(params);
+   * free.eval();
+   * free.train();
    */
   train(group?: number | string): void {
     switchMode(this.#enter('train', arguments.length, 1), true, group);
   }
 
   /**
-   * Switches all groups, or one, by its index or name, to eval mode: Schedule-Free's parameters become the average x,
-   * to evaluate and save. `step` then throws until `train()`. On the GPU this submits at once: submit encoded steps
-   * first.
+   * Switches to eval mode: Schedule-Free's parameters become the average x, to evaluate and save. `step` then throws
+   * until `train()`. On the GPU this submits at once: submit encoded steps first.
+   *
+   * @param group - The index or the name of a group. Default: all groups.
+   * @throws RangeError or TypeError if there is no such group, and an Error in an unfinished step.
+   * @example
+   * const free = await sgdScheduleFree(params);
+   * free.eval();
+   * free.params.weight; // the average
    */
   eval(group?: number | string): void {
     switchMode(this.#enter('eval', arguments.length, 1), false, group);
@@ -317,6 +439,14 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * Runs one step with the gradients that `closure` returns. While `closure` runs, the parameters are y; before and
    * after this call they are the average x. (Upstream's Closure variants; costs two more passes over the parameters.)
    * Await each call before the next.
+   *
+   * @param closure - Returns flat gradients by name, or a promise of them.
+   * @returns A promise of undefined.
+   * @throws The error of `closure`, and those of `step`. The promise rejects with them, and the parameters are x again.
+   * @example
+   * const free = await sgdScheduleFree(params);
+   * free.eval();
+   * await free.stepClosure(() => ({ weight: free.params.weight, bias: null }));
    */
   async stepClosure<Given extends object = Gradients<Names>>(
     closure: () => GivenGradients<Names, Given> | Promise<GivenGradients<Names, Given>>,
@@ -339,25 +469,41 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
 
   /**
    * Resolves to the state of the optimizer, and of a schedule that has state, in PyTorch's shape and names. Parameters,
-   * functions and the decay mask are not included. The arrays are copies.
+   * functions and the decay mask are not included.
+   *
+   * @returns A promise of the dict. Its arrays are copies, flat.
+   * @throws An Error in an unfinished step, and with accumulated gradients. The promise rejects with it.
+   * @example const dict = await optimizer.stateDict();
    */
   stateDict(): Promise<StateDict> {
     return this.#runAsync('stateDict', arguments.length, 0, save);
   }
 
   /**
-   * Returns the state dict without its arrays. `params` and `arrays` are read one at a time, for models that are too
-   * large to copy at once. A read rejects once the optimizer has stepped or changed otherwise.
+   * Returns the state dict without its arrays, which are read one at a time, for models that are too large to copy at
+   * once.
+   *
+   * @returns `dict`, the parameters as `params`, and the arrays of the dict as `arrays`. A read rejects once the
+   *   optimizer has stepped or changed otherwise.
+   * @throws The errors of `stateDict`.
+   * @example
+   * const { dict, arrays } = optimizer.lazyStateDict();
+   * for (const { state, slot, read } of arrays) state[slot] = await read();
    */
   lazyStateDict(): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
     return whileBusy(this.#enter('lazyStateDict', arguments.length, 0), saveLazily);
   }
 
   /**
-   * Loads a state dict of the same algorithm and the same names, from any backend, with its options. `params` also
-   * loads the values of all parameters; your own GPU buffers then need COPY_DST usage. `options: 'current'` keeps the
-   * current options. `strict: false` loads what the dict has for the tensors here. Resolves to the names that only one
-   * side has. Rejects with an Error for what does not fit, and then nothing has changed.
+   * Loads a state dict of the same algorithm and the same names, from any backend, with its options.
+   *
+   * @param dict - What `stateDict()` returned. Its arrays are copied.
+   * @param options - `params`: flat values to load for all parameters, for which your own GPU buffers need COPY_DST
+   *   usage. `options: 'current'`: keeps the current options. `strict: false`: loads what the dict has for the tensors
+   *   here.
+   * @returns A promise of the names that only one side has.
+   * @throws TypeError or RangeError for what does not fit. The promise rejects with them, and then nothing has changed.
+   * @example await optimizer.loadStateDict(await optimizer.stateDict());
    */
   loadStateDict(dict: StateDict, options: LoadOptions & Values = {}): Promise<IncompatibleNames> {
     const changes = this.#state && changesOf(this.#state);
@@ -365,7 +511,13 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return this.#runLate('loadStateDict', arguments.length, 2, args, (code) => code.loadStateDict, true);
   }
 
-  /** Frees all memory. Your own buffers and device are not destroyed. Later steps and reads throw. */
+  /**
+   * Frees all memory. Your own buffers and device are not destroyed. Later steps and reads throw. A second call does
+   * nothing.
+   *
+   * @throws An Error when called by a function in the options during a step.
+   * @example optimizer.dispose();
+   */
   dispose(): void {
     expectArguments(arguments.length, 0, 'dispose');
     if (this.#state === undefined) return;

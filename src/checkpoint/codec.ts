@@ -18,14 +18,23 @@ export interface Checkpoint {
   params: Record<string, Float32Array>;
   /** By name, as the file has them: of all parameters. A parameter that was saved without a shape is flat, `[length]`. */
   shapes: Record<string, Shape>;
+  /** The state dict, with its arrays. */
   stateDict: StateDict;
   /** The caller's value; undefined if none was saved. */
   metadata: unknown;
 }
 
 /**
- * Returns the same bytes as `saveCheckpoint`, without an optimizer. Throws an Error if parameters, state dict and
- * shapes are not of the same tensors, and for values that JSON cannot hold.
+ * Returns the same bytes as `saveCheckpoint`, without an optimizer.
+ *
+ * @param checkpoint - `params`, flat Float32Arrays by name; `stateDict`; and if wanted `shapes` by name, and `metadata`
+ *   that JSON can hold.
+ * @returns The bytes of a safetensors file.
+ * @throws TypeError if parameters, state dict and shapes are not of the same tensors, and for values that JSON cannot
+ *   hold; RangeError for a header that is too large.
+ * @example
+ * const stateDict = await optimizer.stateDict();
+ * const bytes = encodeCheckpoint({ params: { ...optimizer.params }, stateDict, metadata: { epoch: 3 } });
  */
 export function encodeCheckpoint(
   checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & { shapes?: Shapes; metadata?: unknown },
@@ -58,7 +67,16 @@ export function encodeCheckpoint(
   return concatenate(header, data);
 }
 
-/** Returns the contents of a checkpoint; its arrays are copies. Throws an Error unless the checkpoint is valid. */
+/**
+ * Returns the contents of a checkpoint, without an optimizer.
+ *
+ * @param bytes - The whole file.
+ * @returns `params`, `shapes`, `stateDict` and `metadata`. The arrays are copies, flat.
+ * @throws TypeError or RangeError unless the checkpoint is valid.
+ * @example
+ * const { params, metadata } = decodeCheckpoint(await saveCheckpoint(optimizer));
+ * const resumed = await adamw(params);
+ */
 export function decodeCheckpoint(bytes: Uint8Array | ArrayBuffer): Checkpoint {
   expectArguments(arguments.length, 1, 'decodeCheckpoint');
   return decode(asBytes(bytes));

@@ -33,6 +33,7 @@ const bitsOf = {
   C64: 64,
 } as const;
 
+/** The type of a tensor's elements: 'F32', 'BF16', ... */
 export type Dtype = keyof typeof bitsOf;
 
 /** The header's entry of one tensor. Its data are the bytes `begin` to `end` after the header. */

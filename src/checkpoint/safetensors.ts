@@ -15,10 +15,13 @@ import {
 } from './header.js';
 import type { Bytes, Floats } from '../platform.js';
 
-/** A tensor of a file. Its bytes are those of the file, little-endian. */
+/** A tensor of a file. */
 export interface SafeTensor {
+  /** The type of its elements. */
   readonly dtype: Dtype;
+  /** The sizes of its dimensions, rows first. A scalar has the shape []. */
   readonly shape: readonly number[];
+  /** Its elements, rows first, little-endian. */
   readonly bytes: Uint8Array;
 }
 
@@ -33,9 +36,16 @@ export function readFile(bytes: Uint8Array, bounds?: HeaderBounds): { header: He
 }
 
 /**
- * Returns the tensors of a file by name, in the order of their data, and the strings of its `__metadata__`. Each tensor
- * is a view of `file`. With `as: 'f32'` each is a Float32Array, always a copy, of F32, F16 or BF16, and `shapes` has
- * the shapes. Throws an Error unless the file is valid, and with `as` for other dtypes.
+ * Reads a safetensors file of any dtypes, without copying.
+ *
+ * @param file - The whole file.
+ * @param options - None here; see the other signature.
+ * @returns `tensors` by name, in the order of their data, each a view of `file`, and `metadata`, the strings of its
+ *   `__metadata__`.
+ * @throws TypeError or RangeError unless the file is valid.
+ * @example
+ * const { tensors, metadata } = parseSafetensors(await saveCheckpoint(optimizer));
+ * tensors.get('param/weight')!.bytes; // 4 bytes for each value
  */
 export function parseSafetensors(
   file: Uint8Array | ArrayBuffer,
@@ -44,6 +54,18 @@ export function parseSafetensors(
   metadata: ReadonlyMap<string, string>;
   tensors: ReadonlyMap<string, SafeTensor>;
 };
+/**
+ * Reads a safetensors file into Float32Arrays.
+ *
+ * @param file - The whole file, of F32, F16 or BF16.
+ * @param options - `as: 'f32'`.
+ * @returns `tensors` by name, in the order of their data, each a flat copy; `shapes` by name; and `metadata`, the
+ *   strings of its `__metadata__`.
+ * @throws TypeError or RangeError unless the file is valid, and for other dtypes.
+ * @example
+ * const { tensors } = parseSafetensors(await saveCheckpoint(optimizer), { as: 'f32' });
+ * const weight = tensors.get('param/weight');
+ */
 export function parseSafetensors(
   file: Uint8Array | ArrayBuffer,
   options: { as: 'f32' },
@@ -73,8 +95,16 @@ export function parseSafetensors(file: Uint8Array | ArrayBuffer, options: { as?:
 }
 
 /**
- * Returns a file of these tensors, in their order. The same input gives the same bytes. Throws an Error if the length
- * of a tensor's bytes does not match its shape, or if a name is not well-formed Unicode.
+ * Writes a safetensors file. The same input gives the same bytes.
+ *
+ * @param tensors - The tensors by name, written in their order.
+ * @param metadata - The strings of `__metadata__`. Default: none.
+ * @returns The bytes of the file.
+ * @throws TypeError if the length of a tensor's bytes does not match its shape, or if a name is not well-formed
+ *   Unicode.
+ * @example
+ * const bytes = new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer);
+ * const file = serializeSafetensors(new Map([['w', { dtype: 'F32', shape: [2, 2], bytes }]]));
  */
 export function serializeSafetensors(
   tensors: ReadonlyMap<string, SafeTensor>,

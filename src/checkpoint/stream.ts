@@ -8,7 +8,9 @@ import { readOutline, type Outline } from './outline.js';
 
 /** The part of ReadableStream that is used. Matches the types of both the DOM and Node. */
 export interface ByteStream {
+  /** Whether it has a reader. */
   readonly locked: boolean;
+  /** Locks the stream, and returns its reader. */
   getReader(): ByteReader;
 }
 

@@ -18,12 +18,26 @@ interface Weights extends Pick<Optimizer<unknown>, 'read' | 'shapes'> {
 
 type State = Pick<Optimizer<unknown>, 'stateDict' | 'lazyStateDict' | 'loadStateDict'>;
 
+/** A Lookahead, as far as a checkpoint needs it. */
+interface Over {
+  /** The optimizer that it was made of. */
+  readonly optimizer: Weights;
+}
+
 /** An optimizer of any algorithm, on any backend, or a Lookahead. */
-export type AnyOptimizer = State & (Weights | { readonly optimizer: Weights });
+export type AnyOptimizer = State & (Weights | Over);
 
 /**
  * Returns a checkpoint of the optimizer as it is at the call: the bytes of one safetensors file with parameters, state
  * dict and `metadata`. The same training gives the same bytes.
+ *
+ * @param optimizer - An optimizer of any algorithm, on any backend, or a Lookahead. On the GPU, your own buffers need
+ *   COPY_SRC usage.
+ * @param options - `metadata`: any value that JSON can hold, such as the position in the training data.
+ * @returns A promise of the bytes of a file.
+ * @throws The errors of the optimizer's `stateDict` and `read`, and TypeError for metadata that JSON cannot hold. The
+ *   promise rejects with them.
+ * @example const bytes = await saveCheckpoint(optimizer, { metadata: { epoch: 3 } });
  */
 export async function saveCheckpoint(optimizer: AnyOptimizer, options: CheckpointOptions = {}): Promise<Bytes> {
   expectArguments(arguments.length, 2, 'saveCheckpoint');
@@ -45,6 +59,14 @@ export async function saveCheckpoint(optimizer: AnyOptimizer, options: Checkpoin
  * Streams the bytes of `saveCheckpoint`. Reads each array only when the stream needs it, so that a large model is never
  * copied as a whole. The stream fails with an Error if the optimizer is stepped or otherwise changed meanwhile. It does
  * not detect that the caller writes to `optimizer.params` or GPU buffers: the file may then mix old and new arrays.
+ *
+ * @param optimizer - As for `saveCheckpoint`.
+ * @param options - As for `saveCheckpoint`.
+ * @returns A stream of the bytes of a file.
+ * @throws The errors of `saveCheckpoint`. Those of reads fail the stream.
+ * @example
+ * const stream = checkpointStream(optimizer, { metadata: { epoch: 3 } });
+ * const bytes = await new Response(stream).arrayBuffer();
  */
 export function checkpointStream(
   optimizer: AnyOptimizer,
@@ -78,20 +100,41 @@ export interface PartlyLoaded extends IncompatibleNames {
 }
 
 /**
- * Loads a checkpoint's parameters and state dict, from bytes or a stream, and returns its metadata. The options are
- * those of `loadStateDict`; with `strict: false` it also returns the names that only one side has. Throws an Error
- * unless the checkpoint is valid, and of the same tensors and algorithm. Then the optimizer has not changed, and a
- * stream is cancelled. The caller's GPU buffers need COPY_DST usage.
+ * Loads what a checkpoint has for the tensors of the optimizer: parameters and state dict. Tensors that only one side
+ * has stay as they are, or are ignored.
  *
- * Throws also for a tensor of the same length whose shape differs from the optimizer's, also with `strict: false`. Only
- * shapes that both sides have are compared: a flat tensor of a file loads into any shape, and a file with shapes loads
- * into an optimizer without. The optimizer keeps its shapes.
+ * @param optimizer - As for `saveCheckpoint`. On the GPU, your own buffers need COPY_DST usage.
+ * @param source - The bytes of a file, or a stream of them.
+ * @param options - `strict: false`, and `options: 'current'` to keep the optimizer's options.
+ * @returns A promise of the metadata, and of the names that only one side has.
+ * @throws TypeError or RangeError unless the checkpoint is valid, of the same algorithm, and of the same lengths and
+ *   shapes for tensors that both sides have. The promise rejects with them; then the optimizer has not changed, and a
+ *   stream is cancelled.
+ * @example
+ * const bytes = await saveCheckpoint(optimizer);
+ * const { metadata, missing } = await loadCheckpoint(optimizer, bytes, { strict: false });
  */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
   source: Uint8Array | ArrayBuffer | ByteStream,
   options: LoadOptions & { strict: false },
 ): Promise<PartlyLoaded>;
+/**
+ * Loads a checkpoint of the same tensors and the same algorithm: parameters and state dict.
+ *
+ * Only shapes that both sides have are compared: a flat tensor of a file loads into any shape, and a file with shapes
+ * loads into an optimizer without. The optimizer keeps its shapes.
+ *
+ * @param optimizer - As for `saveCheckpoint`. On the GPU, your own buffers need COPY_DST usage.
+ * @param source - The bytes of a file, or a stream of them.
+ * @param options - `options: 'current'` keeps the optimizer's options. Default: those of the file.
+ * @returns A promise of the metadata; undefined if none was saved.
+ * @throws TypeError or RangeError unless the checkpoint is valid, and of the same tensors, shapes and algorithm. The
+ *   promise rejects with them; then the optimizer has not changed, and a stream is cancelled.
+ * @example
+ * const bytes = await saveCheckpoint(optimizer, { metadata: { epoch: 3 } });
+ * const metadata = await loadCheckpoint(optimizer, bytes); // { epoch: 3 }
+ */
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
   source: Uint8Array | ArrayBuffer | ByteStream,

@@ -62,8 +62,8 @@ export interface ReadTensors {
   readonly hasShapes: boolean;
   readonly count: number;
   /**
-   * Describes a section for each group. Throws for a tensor that is not one, for overlapping memory, and for a bad shape
-   * or decay mask.
+   * Describes a section for each group. Throws for a tensor that is not one, for overlapping memory, and for a bad
+   * shape or decay mask.
    */
   describe(locate: Locate): NewTensors;
 }

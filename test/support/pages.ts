@@ -64,7 +64,7 @@ function pages(base: URL): string[] {
 }
 
 /** What `tsc --init` of TypeScript 5.9 and newer turns on, and the types of Node. */
-const compilerOptions = {
+export const compilerOptions = {
   target: 'esnext',
   module: 'nodenext',
   types: ['node'],
