@@ -217,7 +217,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
    * Resolves to the optimizer's state dict, with a further slot, `slow_param`, and `lookahead_step` in its groups.
    *
    * @returns A promise of the dict, whose arrays are copies.
-   * @throws The errors of the optimizer's `stateDict`. The promise rejects with them.
+   * @throws The errors of the optimizer's `stateDict`, and an Error for tensors that were added without `follow()`. The
+   *   promise rejects with them.
    * @example
    * const ahead = await lookahead(optimizer);
    * const dict = await ahead.stateDict();
@@ -240,7 +241,7 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
    * Returns the state dict without its arrays, which are read one at a time, as the optimizer's `lazyStateDict` does.
    *
    * @returns `dict`, and its arrays: `params`, and `arrays` with the slow weights.
-   * @throws The errors of the optimizer's `lazyStateDict`.
+   * @throws The errors of `stateDict`.
    * @example
    * const ahead = await lookahead(optimizer);
    * for (const { slot, read } of ahead.lazyStateDict().arrays) console.log(slot, await read());
@@ -261,7 +262,8 @@ export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names
    * @param dict - The state dict.
    * @param options - Those of the optimizer's `loadStateDict`.
    * @returns A promise of the names that only one side has.
-   * @throws The errors of the optimizer's `loadStateDict`. The promise rejects with them.
+   * @throws The errors of the optimizer's `loadStateDict`, and an Error for tensors that were added without `follow()`.
+   *   The promise rejects with them.
    * @example
    * const ahead = await lookahead(optimizer);
    * await ahead.loadStateDict(await ahead.stateDict());
