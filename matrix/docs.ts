@@ -28,7 +28,7 @@ async function writePrograms(folder: string): Promise<Program[]> {
         programs.push(program);
         await writeFile(join(folder, program.file), code);
       } else if (language === 'js') {
-        const file = /^\/\/ (\w+\.js)\n/.exec(code)?.[1];
+        const file = /^\/\/ ([\w.]+\.js)\n/.exec(code)?.[1];
         if (file === undefined) throw new Error(`Expected the first line of ${at} to be // and the name of a file.`);
         await writeFile(join(folder, file), code);
       } else if (language === 'text' && program !== undefined) {

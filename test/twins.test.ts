@@ -23,8 +23,8 @@ describe.each(table)('%s', (name, rule) => {
     const lines: [string, string][] = [
       ['src/rules/index.ts', `export { ${name} } from './${name}.js';`],
       ['assembly/index.ts', `export { ${name} } from './${name}';`],
-      ['src/backends/webgpu/shaders.ts', `import ${name} from '../../../wgsl/${name}.wgsl';`],
-      ['src/backends/webgpu/shaders.ts', `  ${name},`],
+      ['src/backends/webgpu/rule-shaders.ts', `import ${name} from '../../../wgsl/${name}.wgsl';`],
+      ['src/backends/webgpu/rule-shaders.ts', `  ${name},`],
     ];
     const missing = lines.filter(([file, line]) => !read(file).split('\n').includes(line));
     expect(missing.map(([file, line]) => `${file} lacks the line: ${line}`)).toEqual([]);
