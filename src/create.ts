@@ -59,7 +59,7 @@ export interface MachineOptions<Backend extends Wanted = Wanted, Names extends s
  */
 export type Create<Options extends GroupOptions> = <
   Record extends NotIterable,
-  Groups extends object,
+  Groups extends readonly object[],
   Names extends string = never,
   const Backend extends Wanted = 'auto',
 >(
@@ -82,7 +82,7 @@ export interface SyncOptions<Names extends string = string> extends Pick<
 /** Creates an optimizer at once, and copies Float32Arrays into its memory. */
 export type CreateSync<Options extends GroupOptions> = <
   Record extends NotIterable,
-  Groups extends object,
+  Groups extends readonly object[],
   Names extends string = never,
 >(
   params: GivenParams<Record, Groups, Names, Options, Float32Array>,
@@ -101,7 +101,7 @@ export interface GpuOptions<Names extends string = string> extends Pick<
 /** Creates an optimizer on the GPU: uploads Float32Arrays, or steps GPU buffers in place. */
 export type CreateOnGpu<Options extends GroupOptions> = <
   Record extends NotIterable,
-  Groups extends object,
+  Groups extends readonly object[],
   Names extends string = never,
 >(
   params: GivenParams<Record, Groups, Names, Options, Float32Array | GpuMemory>,

@@ -167,7 +167,7 @@ export type { Betas, CommonOptions } from './algorithms/algorithm.js';
 export type { BackendName, Choice } from './backends/backend.js';
 export type { Create, MachineOptions } from './create.js';
 export type { Gradient, Gradients, Norms } from './step/gradients.js';
-export type { GivenOptions, ParamGroup, Params, Tensors } from './inputs/given.js';
+export type { GivenMemory, GivenNames, GivenOptions, MemoryOn, ParamGroup, Params, Tensors } from './inputs/given.js';
 export type { Shape, Shapes } from './inputs/shapes.js';
 export type { Lookahead, LookaheadOptions } from './averages/lookahead.js';
 export type { GpuMemory } from './backends/memory.js';

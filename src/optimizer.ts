@@ -101,8 +101,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    *
    * @returns The groups in their order, with their options and state.
    */
-  get groups(): readonly LiveGroup<Options, Names>[] {
-    return this.#groups as readonly LiveGroup<GroupOptions, any>[] as readonly LiveGroup<Options, Names>[];
+  get groups(): readonly [LiveGroup<Options, Names>, ...LiveGroup<Options, Names>[]] {
+    return this.#groups as any;
   }
 
   /**

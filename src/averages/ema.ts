@@ -1,6 +1,5 @@
 // Averages the weights of an optimizer. An average is itself an optimizer, whose gradients are those weights.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
 import type { CreateSync, MachineOptions } from '../create.js';
 import type { GivenOptions, Tensors } from '../inputs/given.js';
@@ -14,14 +13,14 @@ export type Memory = Float32Array | GPUBufferBinding;
 const unavailable = ['backend', 'device', 'keepGrads', 'shapes', 'threads', 'wasm'] as const;
 
 /** `ema` of an entry. */
-export type Ema = <Shown extends Memory, Options extends GroupOptions, Names extends string>(
-  optimizer: Optimizer<Shown, Options, Names>,
+export type Ema = <Shown extends Memory, Names extends string>(
+  optimizer: Optimizer<Shown, any, Names>,
   options?: GivenOptions<EmaOptions>,
 ) => Promise<Optimizer<Shown, EmaOptions, Names>>;
 
 /** `ema` of `twinstep/sync`. */
-export type EmaSync = <Options extends GroupOptions, Names extends string>(
-  optimizer: Optimizer<Float32Array, Options, Names>,
+export type EmaSync = <Names extends string>(
+  optimizer: Optimizer<Float32Array, any, Names>,
   options?: GivenOptions<EmaOptions>,
 ) => Optimizer<Float32Array, EmaOptions, Names>;
 

@@ -1,6 +1,6 @@
 // Lookahead: an optimizer whose weights are reset every k steps to slow weights, which are an average.
 
-import type { GroupOptions } from '../algorithms/algorithm.js';
+import type { CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import type { EmaOptions } from '../algorithms/index.js';
 import { refuseAssignments } from '../inputs/assignments.js';
 import { checkOptimizer, type Ema, type EmaSync, type Memory } from './ema.js';
@@ -84,7 +84,11 @@ function readOptions(
  * for (let i = 0; i < 5; i++) ahead.step(grads);
  * ahead.slow.completedSteps; // 1
  */
-export class Lookahead<Shown extends Memory, Options extends GroupOptions, Names extends string = string> {
+export class Lookahead<
+  Shown extends Memory,
+  Options extends GroupOptions = CommonOptions,
+  Names extends string = string,
+> {
   readonly #late: Late;
   readonly #optimizer: Optimizer<Shown, Options>;
   readonly #slow: Optimizer<Shown, EmaOptions>;

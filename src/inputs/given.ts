@@ -41,15 +41,11 @@ export type NotIterable = object & { readonly [Symbol.iterator]?: never };
 /** Lets TypeScript infer `Type` from an argument, and accepts every argument. */
 type Inferred<Type> = Type extends object ? unknown : Type;
 
-/** Whether `Record` was inferred from a record of tensors. */
-type IsRecord<Record> = [keyof Record & string] extends [never] ? false : true;
+/** The names in a record of tensors, or in groups: the other is `never`. */
+export type GivenNames<Record, Names extends string> = (keyof Record & string) | Names;
 
-/** The names in a record of tensors, else those in groups, else any. */
-export type GivenNames<Record, Names extends string> =
-  IsRecord<Record> extends true ? keyof Record & string : [Names] extends [never] ? string : Names;
-
-/** The type of the tensors in a record, else in groups. */
-export type GivenMemory<Record, Groups> = IsRecord<Record> extends true ? Record[keyof Record] : MemoryOf<Groups>;
+/** The type of the tensors in a record, or in groups. */
+export type GivenMemory<Record, Groups> = Exclude<Record[keyof Record], undefined> | MemoryOf<Groups>;
 
 type MemoryOf<Groups> = Groups extends readonly { readonly params: infer Each }[]
   ? Each extends object

@@ -7,7 +7,9 @@ import {
   ema,
   lookahead,
   type AdamOptions,
+  type EmaOptions,
   type Gradients,
+  type Lookahead,
   type Optimizer,
 } from 'twinstep';
 import * as sync from 'twinstep/sync';
@@ -164,6 +166,17 @@ async function create<Params extends Record<string, Float32Array>>(params: Param
 (await create({ w })).step({ w: null });
 declare const recordOrGroups: Record<string, Float32Array> | { params: Record<string, Float32Array>; lr: number }[];
 (await adamw(recordOrGroups)).step(record);
+
+// Exported, so that its declaration must be able to name its type.
+export async function createOver<Names extends string>(params: Record<Names, Float32Array>) {
+  return adamw(params);
+}
+export const cast = <Names extends string>(params: Record<Names, Float32Array>) =>
+  createOver(params) as Promise<Optimizer<Float32Array, AdamOptions, Names>>;
+optimizer.groups[0].lr *= 0.5;
+(await ema(made, { decay: 0.9 })).step(made.params);
+export const aheadField: Lookahead<Float32Array> = await lookahead(optimizer);
+export const averageField: Optimizer<Float32Array, EmaOptions> = await ema(optimizer);
 
 // Tensors that are added, and averages.
 const grown = await optimizer.addParams(0, { extra: w });
