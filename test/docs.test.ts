@@ -8,10 +8,13 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { afterAll, expect, test, vi } from 'vitest';
+import * as schedules from 'twinstep/schedules';
 import { create, globals } from 'webgpu';
-import { brokenLinks, writeBlocks } from './support/pages.js';
+import { publicDeclarations } from './support/declarations.js';
+import { brokenLinks, rowsOf, writeBlocks } from './support/pages.js';
 
 const { config, blocks } = writeBlocks();
+const declarations = publicDeclarations();
 
 // Programs that write files write them here.
 const home = process.cwd();
@@ -48,6 +51,37 @@ test('the pages have examples, which compile with the options of `tsc --init`', 
 
 test('every link to a file or a heading leads somewhere', () => {
   expect(brokenLinks()).toEqual([]);
+});
+
+test.each([
+  ['Optimizer', 'optimizer'],
+  ['Lookahead', 'ahead'],
+])('docs/api.md lists what %s has, and which of it are promises', (type, variable) => {
+  const has = declarations.flatMap(({ name, kind, doc }) => {
+    const [owner, member] = name.split('.');
+    if (owner !== type || member === undefined || member === 'constructor') return [];
+    const isPromise = doc.tags.some(({ tag, text }) => tag === 'returns' && text.startsWith('A promise'));
+    return [`${isPromise ? 'await ' : ''}${member}${kind === 'function' ? '()' : ''}`];
+  });
+  const listed = rowsOf('docs/api.md').flatMap(([call]) => {
+    const [, isPromise, owner, member, parameters] = /^`(await )?(\w+)\.(\w+)(\(.*\))?`$/.exec(call) ?? [];
+    return owner === variable ? [`${isPromise ?? ''}${member}${parameters === undefined ? '' : '()'}`] : [];
+  });
+  expect(new Set(listed)).toEqual(new Set(has));
+});
+
+test('docs/schedules.md lists every schedule, with its options and their defaults', () => {
+  const listed = new Map(rowsOf('docs/schedules.md').map(([call, options]) => [/^`(\w+)/.exec(call)?.[1], options]));
+  for (const name of Object.keys(schedules)) {
+    const type = name === 'step' ? 'StepScheduleOptions' : `${name[0].toUpperCase()}${name.slice(1)}Options`;
+    const options = declarations.flatMap(({ name: option, doc }) => {
+      const [owner, key] = option.split('.');
+      if (owner !== type || key === undefined) return [];
+      const preset = /\bDefault ([^:]+?)(:.*)?\.$/.exec(doc.text)?.[1];
+      return [preset === undefined ? `\`${key}\`` : `\`${key}\` = ${preset}`];
+    });
+    expect(listed.get(name), name).toBe(options.length === 0 ? 'no options' : options.join(', '));
+  }
 });
 
 test.each(blocks)('$at', async ({ file, prints }) => {

@@ -28,6 +28,17 @@ export function writeBlocks(): { config: string; blocks: Block[] } {
   return { config, blocks: pages(root).flatMap(blocksOf) };
 }
 
+/** Returns the cells of each row of all tables of a page. */
+export function rowsOf(page: string): string[][] {
+  const lines = readFileSync(new URL(page, root), 'utf8').match(/^\|.*\|$/gm) ?? [];
+  return lines.map((line) =>
+    line
+      .slice(1, -1)
+      .split('|')
+      .map((cell) => cell.trim()),
+  );
+}
+
 /** Returns the links of all pages in a folder to files that do not exist, or to headings that their page lacks. */
 export function brokenLinks(base: URL = root): string[] {
   return pages(base).flatMap((page) => {
