@@ -132,6 +132,7 @@ export function show(value: unknown): string {
   // Converting a bigint to decimals takes time quadratic in its length.
   if (typeof value === 'bigint') return BigInt.asIntN(128, value) === value ? `${value}n` : 'a bigint of over 128 bits';
   if (typeof value === 'function') return 'a function';
+  if (Object.is(value, -0)) return '-0';
   if (typeof value !== 'object' || value === null) return truncate(String(value));
   try {
     return truncate(showObject(value));

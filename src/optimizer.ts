@@ -280,6 +280,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * was made with. Existing tensors keep their memory and state.
    *
    * @param group - Flat tensors by name as `params`, in the kind of memory that the optimizer has, and options.
+   *   The tensors are read until the promise resolves: do not change them before.
    * @returns A promise of this optimizer, with the new names in its type.
    * @throws TypeError or RangeError for any option or tensor that is not as documented, and for a name that is in use.
    *   The promise rejects with them, and then nothing has changed.
@@ -296,7 +297,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * Adds tensors to a group, as `addParamGroup` adds a group.
    *
    * @param group - The index or the name of the group.
-   * @param params - Flat tensors by name, in the kind of memory that the optimizer has.
+   * @param params - Flat tensors by name, in the kind of memory that the optimizer has. They are read until the
+   *   promise resolves: do not change them before.
    * @param options - `shapes`: the sizes of their dimensions, rows first, by name. Default: not known.
    * @returns A promise of this optimizer, with the new names in its type.
    * @throws The errors of `addParamGroup`, and TypeError if the group's decay mask is a record that does not list the
@@ -557,23 +559,26 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return (async () => whileBusy(this.#enter(method, given, most, ignoreFailure), work))();
   }
 
-  /** Runs an async method whose function, `pick(code)`, is loaded late. Until it is loaded, keeps a copy of `args`. */
+  /**
+   * Runs an async method whose function, `pick(code)`, is loaded late. Until it is loaded, keeps a copy of `args`. With
+   * `loadsDict` that includes the values of arrays, and errors that the device reported are accepted.
+   */
   #runLate<Args extends readonly unknown[], Result>(
     method: string,
     given: number,
     most: number,
     args: Args,
     pick: (code: LateCode) => (state: OptimizerState, ...rest: Args) => Promise<Result>,
-    ignoreFailure = false,
+    loadsDict = false,
   ): Promise<Result> {
     const run = async (state: OptimizerState): Promise<Result> => {
       const code = lateState.code;
       if (code !== undefined) return pick(code)(state, ...args);
-      const copy = snapshot(args) as Args;
+      const copy = snapshot(args, loadsDict) as Args;
       const work = pick(await loadedFor(method, lateState));
-      return whileBusy(this.#enter(method, given, most, ignoreFailure), () => work(state, ...copy));
+      return whileBusy(this.#enter(method, given, most, loadsDict), () => work(state, ...copy));
     };
-    return this.#runAsync(method, given, most, run, ignoreFailure);
+    return this.#runAsync(method, given, most, run, loadsDict);
   }
 
   /**

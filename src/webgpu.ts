@@ -11,7 +11,6 @@ import * as algorithms from './algorithms/index.js';
 import { emaBy } from './averages/ema.js';
 import { lookaheadBy } from './averages/lookahead.js';
 import type { Lazy } from './backends/lazy.js';
-import { wantedReader } from './backends/wanted.js';
 import { locate } from './backends/webgpu/locate.js';
 import { openOnly, type Shaders } from './backends/webgpu/only.js';
 import { creator, refuseBut, type CreateOnGpu } from './create.js';
@@ -19,8 +18,7 @@ import { modesBy } from './step/mode.js';
 import type { Modes } from './step/state.js';
 
 const modes = /* @__PURE__ */ modesBy({ code: undefined, load: () => import('./rules/extrapolate.js') });
-const readWanted = /* @__PURE__ */ wantedReader([], ['webgpu'], ' (`twinstep` has others)');
-const refuse = /* @__PURE__ */ refuseBut('twinstep/webgpu', { threads: [], wasm: [] });
+const refuse = /* @__PURE__ */ refuseBut('twinstep/webgpu', { backend: ['webgpu'], threads: [], wasm: [] });
 
 const create = <Options extends GroupOptions>(
   algorithm: Algorithm<Options>,
@@ -29,7 +27,7 @@ const create = <Options extends GroupOptions>(
 ): CreateOnGpu<Options> =>
   creator(
     algorithm,
-    { readWanted, refuse, locator: () => locate, open: (request) => openOnly(request, shaders) },
+    { readWanted: () => 'webgpu', refuse, locator: () => locate, open: (request) => openOnly(request, shaders) },
     ownModes,
   ) as unknown as CreateOnGpu<Options>;
 

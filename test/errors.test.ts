@@ -310,12 +310,24 @@ describe.each(backends)('%s: a refusal changes nothing:', (...[, backend]) => {
     ['a list of numbers', { w: array(12, 9), b: [1, 2, 3] }, 'Expected gradient "b" to be a Float32Array'],
     ['another type of array', { b: new Float64Array(3) }, 'got Float64Array(3).'],
     ['a number', { b: 1 }, 'got 1.'],
-    ['null', null, 'Expected gradients to be a record by name, got null.'],
-    ['a number instead of a record', 3, 'Expected gradients to be a record by name, got 3.'],
-    ['undefined', undefined, 'Expected gradients to be a record by name, got undefined.'],
-    ['a Map', new Map([['w', array(12, 9)]]), 'Expected gradients to be a record by name, got a Map.'],
-    ['a Promise', Promise.resolve({}), 'Expected gradients to be a record by name, got a Promise.'],
-    ['an array', [array(12, 9)], 'Expected gradients to be a record by name, got [Float32Array(12)].'],
+    ['null', null, 'Expected gradients to be a record by name (such as optimizer.grads), got null.'],
+    ['a number instead of a record', 3, 'Expected gradients to be a record by name (such as optimizer.grads), got 3.'],
+    ['undefined', undefined, 'Expected gradients to be a record by name (such as optimizer.grads), got undefined.'],
+    [
+      'a Map',
+      new Map([['w', array(12, 9)]]),
+      'Expected gradients to be a record by name (such as optimizer.grads), got a Map.',
+    ],
+    [
+      'a Promise',
+      Promise.resolve({}),
+      'Expected gradients to be a record by name (such as optimizer.grads), got a Promise.',
+    ],
+    [
+      'an array',
+      [array(12, 9)],
+      'Expected gradients to be a record by name (such as optimizer.grads), got [Float32Array(12)].',
+    ],
   ];
   test.each(steps)('step with %s', async (...[, given, message]) => {
     expect(() => optimizer.step(any(given))).toThrow(message);
@@ -416,7 +428,7 @@ describe.each(backends)('%s: a refusal changes nothing:', (...[, backend]) => {
     [
       'of AMSGrad',
       dict({ amsgrad: true }),
-      'This optimizer was made with amsgrad = false, got true in param_groups[0].',
+      'This optimizer was made with amsgrad = false, got true in param_groups[0]. Its state has other arrays: make the optimizer with amsgrad = true.',
     ],
     ['with a bad lr', dict({ lr: -1 }), 'Expected lr in param_groups[0] to be a finite number of at least 0, got -1.'],
     [
@@ -858,7 +870,7 @@ describe('unknown options and extra arguments', () => {
     // From these no next step can be counted.
     for (const step of [2 ** 53 - 1, -0, -1, 0.5]) {
       expect(() => coefficients('adam', {}, { step })).toThrow(
-        `Expected step to be a whole number of at least 0, less than 2^53 - 1, got ${step}.`,
+        `Expected step to be a whole number of at least 0, less than 2^53 - 1, got ${Object.is(step, -0) ? '-0' : step}.`,
       );
     }
   });

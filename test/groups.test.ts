@@ -512,6 +512,15 @@ describe.each(backends)('%s: a state dict', (...[, backend]) => {
     run.step(grads(20));
     expect(run.groups[0].scheduledLr).toBe(0.0005);
     const amsgrad = await adamw(tensors(lengths, 1), { ...backend, amsgrad: true });
+    // No advice to load with options: 'current', which cannot work: the state lacks an array.
+    await expect(amsgrad.loadStateDict(dict)).rejects.toThrow(
+      /^This optimizer was made with amsgrad = true, got false in param_groups\[0\]\. Its state has other arrays: make the optimizer with amsgrad = false\.$/,
+    );
+    const nesterov = await adamw(tensors(lengths, 1), { ...backend, nesterov: true });
+    await expect(nesterov.loadStateDict(dict)).rejects.toThrow(
+      "with nesterov = true, got false in param_groups[0]. To keep the optimizer's options, load with options: 'current'.",
+    );
+    await nesterov.loadStateDict(dict, { options: 'current' });
     await expect(amsgrad.loadStateDict(dict, { options: 'current' })).rejects.toThrow(
       'Expected max_exp_avg_sq in the state of "w3" to be a Float32Array, got undefined.',
     );

@@ -22,12 +22,24 @@ test('loadStateDict() loads the dict as it was at the call', async () => {
   expect(await optimizer.stateDict()).toEqual(expected);
 });
 
+test('the first addParams() reads arrays until it resolves, as later calls and creation do', async () => {
+  const { adamw } = await fresh();
+  const optimizer = await adamw({ w: array(12, 1) });
+  for (const name of ['first', 'later']) {
+    const values = array(2 ** 16, 3);
+    const adding = optimizer.addParams(0, { [name]: values });
+    structuredClone(values, { transfer: [values.buffer] });
+    await expect(adding).rejects.toThrow(`parameter "${name}"`);
+    expect(Object.keys(optimizer.params)).toEqual(['w']);
+  }
+});
+
 test('addParamGroup() adds the group as it was at the call', async () => {
   const { adamw } = await fresh();
   const optimizer = await adamw({ w: array(12, 1) });
   const group = { params: { v: array(5, 3) }, lr: 0.5, schedule: () => 1 };
   const adding = optimizer.addParamGroup(group);
-  group.params.v.fill(7);
+  group.params = { v: array(5, 7) };
   group.lr = 7;
   const grown = await adding;
   expect(grown).toBe(optimizer);

@@ -13,6 +13,7 @@ Exits with an error that names whatever has no equivalent on the other side. Pri
   state of ReduceLROnPlateau.
 - PyTorch's lr is the scheduled one; twinstep's lr is PyTorch's initial_lr (max_lr for OneCycleLR).
 - If a decay mask excludes some tensors of a group, PyTorch needs two groups. They stay two when converted back.
+- A tensor that was saved without a shape has one dimension in PyTorch, and when converted back.
 """
 
 import argparse
@@ -130,7 +131,7 @@ def parse(path, data):
         flat = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32) if end > begin else torch.empty(0)
         tensors[key] = flat.reshape(shape)
     own = json.loads(metadata['metadata']) if 'metadata' in metadata else None
-    return tensors, json.loads(metadata['state']), own
+    return tensors, json.loads(metadata['state']), own, json.loads(metadata.get('no_shape', '[]'))
 
 
 def as_json(value, what):
@@ -160,11 +161,13 @@ def write_file(path, tensors, state, own):
 # To PyTorch.
 
 
-def to_torch(tensors, state_dict, own=None):
+def to_torch(tensors, state_dict, own=None, flat=()):
     """Returns the argument of torch.save: the state dicts of model and optimizer, and the user's metadata."""
     ours = state_dict['param_groups']
     groups = [theirs for g, group in enumerate(ours) for theirs in split(torch_group(group), group, g)]
     tell_manual_steps(ours)
+    if flat:
+        tell(f'Saved without a shape, so of one dimension in PyTorch: {listed(flat)}.')
     model, slots = {}, {}
     for key, tensor in tensors.items():
         # The name of a slot has no slash; the name of a tensor may have one.

@@ -29,10 +29,20 @@ export const calibration: Lazy<{ rank(request: Request, candidates: readonly Can
   load: undefined,
 };
 
+const LACKING = 'this build of twinstep, for edge runtimes, lacks the code';
+
+const cannotRun = (caller: string, why: string): string => `${caller}() cannot run: ${why}.`;
+
+/** Returns code for `caller`, a function. Throws an Error, a sentence, if it has not been loaded. */
+export function codeFor<Code>(caller: string, { code }: Lazy<Code>): Code {
+  if (code === undefined) throw new Error(cannotRun(caller, LACKING));
+  return code;
+}
+
 /** Loads the code, once. Rejects with Unavailable if it cannot. */
 export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {
   if (lazy.code !== undefined) return lazy.code;
-  if (lazy.load === undefined) throw new Unavailable('this build of twinstep, for edge runtimes, lacks the code');
+  if (lazy.load === undefined) throw new Unavailable(LACKING);
   try {
     return (lazy.code = await lazy.load());
   } catch (error) {
@@ -40,11 +50,11 @@ export async function loaded<Code>(lazy: Lazy<Code>): Promise<Code> {
   }
 }
 
-/** The same for `caller`, a function. Rejects with an Error that is a sentence. */
+/** Loads the code for `caller`, a function. Rejects with an Error that is a sentence. */
 export async function loadedFor<Code>(caller: string, lazy: Lazy<Code>): Promise<Code> {
   try {
     return await loaded(lazy);
   } catch (error) {
-    throw new Error(`${caller}() cannot run: ${(error as Error).message}.`, { cause: error });
+    throw new Error(cannotRun(caller, (error as Error).message), { cause: error });
   }
 }

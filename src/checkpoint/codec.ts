@@ -16,7 +16,7 @@ import type { Bytes } from '../platform.js';
 export interface Checkpoint {
   /** By name, flat. An optimizer can be created with them. */
   params: Record<string, Float32Array>;
-  /** By name, as the file has them: of all parameters. A parameter that was saved without a shape is flat, `[length]`. */
+  /** By name, of the parameters that were saved with a shape. */
   shapes: Record<string, Shape>;
   /** The state dict, with its arrays. */
   stateDict: StateDict;
@@ -93,7 +93,10 @@ export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
 }
 
 /** Returns the contents of a checkpoint, from its outline and the arrays of its parts. */
-export function assemble({ dict, byName, metadata, parts }: Outline, arrays: readonly Float32Array[]): Checkpoint {
+export function assemble(
+  { dict, byName, metadata, noShape, parts }: Outline,
+  arrays: readonly Float32Array[],
+): Checkpoint {
   const params: [string, Float32Array][] = [];
   const shapes: [string, Shape][] = [];
   for (const [i, { slot, name, shape }] of parts.entries()) {
@@ -102,7 +105,7 @@ export function assemble({ dict, byName, metadata, parts }: Outline, arrays: rea
       continue;
     }
     params.push([name, arrays[i]]);
-    shapes.push([name, shape]);
+    if (!noShape.has(name)) shapes.push([name, shape]);
   }
   return { params: Object.fromEntries(params), shapes: Object.fromEntries(shapes), stateDict: dict, metadata };
 }

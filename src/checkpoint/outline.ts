@@ -1,9 +1,11 @@
 // The header of a checkpoint: the state dict without its arrays, and which tensor of the file is which array.
 //
 // The tensors are `param/<name>` and `<slot>/<name>`, with PyTorch's names of slots. A name may have a slash, a slot
-// may not. `__metadata__` has `format`, `version`, `state` (the dict in JSON) and `metadata` (the caller's, in JSON).
+// may not. `__metadata__` has `format`, `version`, `state` (the dict in JSON), `metadata` (the caller's, in JSON), and if
+// there are any `no_shape`: the names of parameters whose shape is not known, in JSON. The file has them as [length].
 
 import { expect, expectOptions, isRecord, list, noParameter, ownOf, show, unexpected } from '../errors.js';
+import { copyNames } from '../state/capture.js';
 import type { StateDict } from '../state/dict.js';
 import { readDict, type SourceDict } from '../state/match.js';
 import { count, readShape, type Shape, type Shapes } from '../inputs/shapes.js';
@@ -23,6 +25,8 @@ export interface Outline {
   readonly dict: StateDict;
   readonly byName: SourceDict['byName'];
   readonly metadata: unknown;
+  /** The names of parameters that were saved without a shape. */
+  readonly noShape: ReadonlySet<string>;
   /** In the order of their data. */
   readonly parts: readonly (Part & { readonly shape: Shape })[];
 }
@@ -39,9 +43,9 @@ const BYTES = 4;
  */
 const METADATA_BYTES = 2 ** 23;
 const TENSOR_BYTES = 2048;
-const NAME_BYTES = 64;
+const NAME_BYTES = 72;
 /**
- * Limits of the number of names: in `__metadata__`, where a checkpoint has 4, and for each parameter with its slots.
+ * Limits of the number of names: in `__metadata__`, where a checkpoint has 5, and for each parameter with its slots.
  */
 const METADATA_NAMES = 1024;
 const TENSOR_NAMES = 8;
@@ -73,7 +77,8 @@ export function writeOutline<Given extends Part>(
 ): { header: Bytes; parts: readonly Given[] } {
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
-  const unknown = Object.keys(shapes).filter((name) => !order.has(name));
+  const shapeOf = new Map(Object.entries(shapes));
+  const unknown = [...shapeOf.keys()].filter((name) => !order.has(name));
   if (unknown.length > 0) throw new TypeError(noParameter(unknown, ', listed in shapes', [...order.keys()]));
   const rank = ({ slot, name }: Part): number => (slot === 'param' ? 0 : order.size) + (order.get(name) ?? 0);
   const parts = [...given];
@@ -81,13 +86,16 @@ export function writeOutline<Given extends Part>(
 
   let end = 0;
   const entries = parts.map(({ slot, name, length }) => {
-    const shape = Object.hasOwn(shapes, name) ? readShape(name, shapes[name], length) : [length];
+    const known = shapeOf.get(name);
+    const shape = known === undefined ? [length] : readShape(name, known, length);
     const begin = end;
     end += length * BYTES;
     return { name: `${slot}/${name}`, dtype: 'F32' as const, shape, begin, end };
   });
   const strings = new Map<string, string>([...fixed, ['state', writeJson(dict, 'the state dict')]]);
   if (metadata !== undefined) strings.set('metadata', writeJson(metadata, 'metadata'));
+  const noShape = [...order.keys()].filter((name) => shapeOf.get(name) === undefined);
+  if (noShape.length > 0) strings.set('no_shape', writeJson(noShape, 'no_shape'));
   // Check the outline by reading it.
   readOutline({ metadata: strings, entries });
   const header = writeHeader({ metadata: strings, entries });
@@ -101,7 +109,7 @@ export function writeOutline<Given extends Part>(
 
 /**
  * Returns the limits of the header of a checkpoint of these parameters. A name is written at most 5 times as a key,
- * with 6 bytes per character, and 4 times in the state dict, with 7.
+ * with 6 bytes per character, and 5 times in `__metadata__`, with 7.
  */
 export function boundsOf(params: Iterable<string>): HeaderBounds {
   let [bytes, names] = [METADATA_BYTES, METADATA_NAMES];
@@ -149,7 +157,20 @@ export function readOutline({
     if (shape.join() !== expected.join())
       throw unexpected(`the shape of ${slot} of ${show(name)}`, `the parameter's, [${expected.join()}]`, shape);
   }
-  return { dict, byName, metadata: own === undefined ? undefined : readJson(own, 'metadata'), parts };
+  const noShape = readNoShape(metadata.get('no_shape'), shapeOf);
+  return { dict, byName, metadata: own === undefined ? undefined : readJson(own, 'metadata'), noShape, parts };
+}
+
+/** Returns the names in `no_shape`. Throws unless each is the name of a parameter that the file has as [length]. */
+function readNoShape(json: string | undefined, shapeOf: ReadonlyMap<string, Shape>): ReadonlySet<string> {
+  const names = json === undefined ? [] : copyNames(readJson(json, 'no_shape'), 'no_shape', ' in __metadata__');
+  const unknown = names.filter((name) => !shapeOf.has(name));
+  if (unknown.length > 0) throw new TypeError(noParameter(unknown, ', listed in no_shape', [...shapeOf.keys()]));
+  for (const name of names) {
+    const shape = shapeOf.get(name)!;
+    if (shape.length !== 1) throw unexpected(`the shape of ${show(name)} (listed in no_shape)`, '[length]', shape);
+  }
+  return new Set(names);
 }
 
 /** Whether this is a word: not "__proto__", not empty. */

@@ -1,7 +1,7 @@
 // Saves an optimizer to a checkpoint, and loads it.
 
 import type { Optimizer } from '../optimizer.js';
-import { count, type Shape } from '../inputs/shapes.js';
+import { count, type Shape, type Shapes } from '../inputs/shapes.js';
 import { expect, expectArguments, ownOf, show, unexpected } from '../errors.js';
 import { readLoadOptions, type IncompatibleNames, type LoadOptions } from '../state/load-options.js';
 import { readDict } from '../state/match.js';
@@ -12,7 +12,9 @@ import { boundsOf, readOptions, writeOutline, type CheckpointOptions, type Outli
 import { readStream, type ByteStream } from './stream.js';
 import type { Bytes } from '../platform.js';
 
-interface Weights extends Pick<Optimizer<unknown>, 'read' | 'shapes'> {
+interface Weights extends Pick<Optimizer<unknown>, 'read'> {
+  /** Absent in a wrapper that does not know them. */
+  readonly shapes?: Shapes | undefined;
   readonly groups: readonly { readonly params: readonly string[] }[];
 }
 
@@ -45,7 +47,7 @@ export async function saveCheckpoint(optimizer: AnyOptimizer, options: Checkpoin
   const given = readOptions(options).metadata;
   // Requests everything before the first await, so that all of it is from the same moment.
   const metadata = given === undefined ? undefined : readJson(writeJson(given, 'metadata'), 'metadata');
-  const { shapes } = weightsOf(optimizer);
+  const shapes = shapesOf(optimizer);
   // The state dict before parameters: a Lookahead may complete a step for it.
   const saving = optimizer.stateDict();
   const names = groupsOf(optimizer).flat();
@@ -77,7 +79,7 @@ export function checkpointStream(
   const { metadata } = readOptions(options);
   const { dict, params, arrays } = optimizer.lazyStateDict();
   const given = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
-  const { header, parts } = writeOutline(dict, given, weightsOf(optimizer).shapes, metadata);
+  const { header, parts } = writeOutline(dict, given, shapesOf(optimizer), metadata);
   const reads = parts.filter(({ length }) => length > 0).map(({ read }) => read);
   let next = -1;
   return new ReadableStream<Uint8Array>(
@@ -168,6 +170,8 @@ function checkOptimizer(optimizer: unknown, method: keyof State): void {
 
 const weightsOf = (optimizer: AnyOptimizer): Weights => ('optimizer' in optimizer ? optimizer.optimizer : optimizer);
 
+const shapesOf = (optimizer: AnyOptimizer): Shapes => weightsOf(optimizer).shapes ?? {};
+
 const groupsOf = (optimizer: AnyOptimizer): (readonly string[])[] =>
   weightsOf(optimizer).groups.map(({ params }) => params);
 
@@ -194,10 +198,10 @@ function checkFits({ dict, parts }: Outline, optimizer: AnyOptimizer, strict: bo
 
 /** Throws if a file has other dimensions than the optimizer has for a tensor of the same length. */
 function checkShapes(saved: readonly (readonly [name: string, Shape])[], optimizer: AnyOptimizer): void {
-  const { shapes } = weightsOf(optimizer);
+  const shapes = shapesOf(optimizer);
   for (const [name, shape] of saved) {
-    if (shape.length === 1 || !Object.hasOwn(shapes, name)) continue;
-    const own = shapes[name]!;
+    const own = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+    if (shape.length === 1 || own === undefined) continue;
     const isOther = shape.join() !== own.join() && count(shape) === count(own);
     if (isOther) throw unexpected(`the shape of ${show(name)}`, `the optimizer's, [${own.join(', ')}]`, shape);
   }

@@ -2,7 +2,7 @@
 
 import type { AnyAlgorithm, CommonOptions, GroupOptions } from '../algorithms/algorithm.js';
 import { FLOAT, type Tensor } from '../backends/layout.js';
-import type { Lazy } from '../backends/lazy.js';
+import { codeFor, type Lazy } from '../backends/lazy.js';
 import { checkSeparate, isFloat32Array, type ByteRange, type Locate, type Located } from '../backends/memory.js';
 import type { NewTensors, Section } from '../backends/section.js';
 import { resolveOptions } from './options.js';
@@ -159,10 +159,12 @@ export function readTensors(
   return {
     count: tensors.size,
     hasOnlyArrays: [...tensors.values()].every(isFloat32Array),
-    hasShapes: [all, ...read].some((given) => given.shapes !== undefined),
+    hasShapes: hasShapes([all, ...read]),
     describe: (locate) => describeSections(algorithm, all, read, tensors, existing, locate),
   };
 }
+
+const hasShapes = (given: readonly GivenShapes[]): boolean => given.some(({ shapes }) => shapes !== undefined);
 
 type Mask = CommonOptions['decayMask'];
 
@@ -183,7 +185,10 @@ function describeSections(
   const ranges = new Map(Array.from(given, ([name, tensor]) => [name, locate(tensor, 'parameter', name)] as const));
   checkSeparate(ranges, existing);
   const lengthOf = (name: string): number => ranges.get(name)!.bytes / FLOAT;
-  const shapeOf = lateShapes.code?.readShapes([all, ...groups], lengthOf);
+  const allShapes = [all, ...groups];
+  const shapeOf = hasShapes(allShapes)
+    ? codeFor(algorithm.name, lateShapes).readShapes(allShapes, lengthOf)
+    : undefined;
   const isKnown = (name: string): boolean => existing.knows(name) || given.has(name);
   const sources = new Map<Tensor, Float32Array | ByteRange>();
   const sections = groups.map(({ options, names, mask, hasOwnMask, where }, i): Section => {

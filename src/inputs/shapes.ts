@@ -5,8 +5,8 @@ import { expect, isCount, isRecord, noParameter, ownOf, show, unexpected } from 
 /** The sizes of a tensor's dimensions, rows first: their product is its length. A scalar has the shape []. */
 export type Shape = readonly number[];
 
-/** The shapes of tensors by name. */
-export type Shapes<Names extends string = string> = { readonly [Name in Names]?: Shape };
+/** The shapes of tensors by name. Undefined means that the shape is not known. */
+export type Shapes<Names extends string = string> = { readonly [Name in Names]?: Shape | undefined };
 
 /** More than any real tensor has: NumPy's maximum is 64. */
 export const MOST_DIMENSIONS = 256;
@@ -23,7 +23,10 @@ export interface GivenShapes {
   readonly where: string;
 }
 
-/** Reads shapes: a frozen copy of each, by name. Later ones override. Throws for unknown names and for bad shapes. */
+/**
+ * Reads shapes: a frozen copy of each, by name. Later ones override, except undefined. Throws for unknown names and
+ * for bad shapes.
+ */
 export function readShapes(
   given: readonly GivenShapes[],
   lengthOf: (name: string) => number,
@@ -36,7 +39,9 @@ export function readShapes(
     const own = Object.entries(ownOf(shapes));
     const unknown = own.map(([name]) => name).filter((name) => !known.has(name));
     if (unknown.length > 0) throw new TypeError(noParameter(unknown, `, listed in shapes${where}`, names));
-    for (const [name, shape] of own) shapeOf.set(name, readShape(name, shape, lengthOf(name)));
+    for (const [name, shape] of own) {
+      if (shape !== undefined) shapeOf.set(name, readShape(name, shape, lengthOf(name)));
+    }
   }
   return shapeOf;
 }

@@ -51,16 +51,20 @@ export function checkAlgorithm(algorithm: AnyAlgorithm, { own, where }: SourceGr
 /** Returns the options to load. Options that are functions in the optimizer are not among them. */
 export function parseOptions(algorithm: AnyAlgorithm, { options }: GroupSpec, saved: SourceGroup): GroupOptions {
   const { where } = saved;
-  checkFunctions(options, saved);
   const loaded = readOptions(algorithm, options, saved);
+  const [mineRule, savedRule] = [options, { ...options, ...loaded }].map((each) => algorithm.rule(each));
+  const isOtherState = mineRule.slots.join() !== savedRule.slots.join();
   for (const [name, value] of Object.entries(loaded)) {
     const mine = options[name as keyof GroupOptions];
     if (algorithm.fixed.includes(name as keyof GroupOptions) && value !== mine) {
-      throw new TypeError(
-        `This optimizer was made with ${name} = ${show(mine)}, got ${show(value)}${where}.${TO_KEEP_OPTIONS}`,
-      );
+      const how = isOtherState
+        ? ` Its state has other arrays: make the optimizer with ${name} = ${show(value)}.`
+        : TO_KEEP_OPTIONS;
+      throw new TypeError(`This optimizer was made with ${name} = ${show(mine)}, got ${show(value)}${where}.${how}`);
     }
   }
+  // After the fixed options: these errors advise to keep the optimizer's options, which needs the same arrays.
+  checkFunctions(options, saved);
   checkTogether(algorithm, { ...options, ...loaded }, where);
   return loaded;
 }

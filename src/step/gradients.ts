@@ -44,9 +44,12 @@ export function checkAccumulated({ batches }: OptimizerState, isOwn: boolean, is
   }
 }
 
+const RECORD = 'a record by name';
+const RECORD_OR_OWN = `${RECORD} (such as optimizer.grads)`;
+
 /** Checks the caller's gradients, and assigns each to its tensor. Frozen tensors get none. */
 export function assignGrads(state: OptimizerState, grads: unknown, isEncoded = false): void {
-  expect(isRecord(grads), 'gradients', 'a record by name', grads);
+  expect(isRecord(grads), 'gradients', state.keepGrads ? RECORD_OR_OWN : RECORD, grads);
   clearGrads(state);
   let i = 0;
   for (const name in grads) {
