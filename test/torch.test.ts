@@ -210,7 +210,13 @@ const refused: [string, string, Options, string][] = [
     { schedule: chained(reduceOnPlateau(), multiStep({ milestones: [3] })) },
     'step() 0 times.\nLeft out: the state of a schedule other than reduceOnPlateau.\n',
   ],
-  ['frozen', 'adam', {}, "taken. Frozen: 'late'. Call requires_grad_(False) for these in PyTorch.\n"],
+  [
+    'frozen',
+    'adam',
+    {},
+    "taken. Frozen: 'late'. Call requires_grad_(False) for these in PyTorch.\n" +
+      "Saved without a shape, so of one dimension in PyTorch: 'scale', 'late', 'fc.weight', 'fc.bias'.\n",
+  ],
 ];
 
 /** Messages about the files that test/support/torch/run.py makes. */
