@@ -117,7 +117,9 @@ describe.each(backends)('%s', (...[name, backend]) => {
     );
     expect(() => optimizer.accumulate({ w1: grads.w1, w3: grads.w1 })).toThrow('Expected 3 gradient values for "w3"');
     expect(() => optimizer.accumulate({ w1: grads.w1, x: grads.w1 })).toThrow('There is no parameter "x"');
-    expect(() => optimizer.accumulate(any(undefined))).toThrow('Expected gradients to be a record by name');
+    expect(() => optimizer.accumulate(any(undefined))).toThrow(
+      'Expected gradients to be a record by name, got undefined.',
+    );
     expect(() => optimizer.step(grads)).toThrow(
       'There are accumulated gradients (batches: 1): step() uses their mean, zeroGrad() drops them.',
     );

@@ -100,6 +100,8 @@ export function accumulate(state: OptimizerState, grads: unknown): void {
   checkFinished(state);
   checkTraining(state);
   if (!keepGrads) throw new Error('This optimizer keeps no gradients (keepGrads: false): it cannot accumulate them.');
+  // Does not name optimizer.grads, which cannot be added to itself.
+  expect(isRecord(grads), 'gradients', RECORD, grads);
   try {
     assignGrads(state, grads);
     const added = [...entries.values()].filter(({ grad }) => grad !== undefined);
