@@ -159,11 +159,14 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    *   optimizer.shapes.w; // [2, 3]
    */
   get shapes(): Shapes<Names> {
-    const { entriesInOrder } = this.#inspect(true);
-    const known = entriesInOrder.filter(({ tensor }) => tensor.shape !== undefined);
-    return Object.freeze(
-      Object.fromEntries(known.map(({ tensor: { name, shape } }) => [name, shape!])),
-    ) as Shapes<Names>;
+    const state = this.#inspect(true);
+    const known = () => state.entriesInOrder.flatMap(({ tensor: { name, shape } }) => (shape ? [[name, shape]] : []));
+    return (state.shapes ??= Object.freeze(Object.fromEntries(known()) as Shapes)) as Shapes<Names>;
+  }
+
+  /** The number of values of each tensor. Also for an optimizer of which the device reported an error. @internal */
+  get lengths(): ReadonlyMap<string, number> {
+    return new Map(this.#inspect(true).entriesInOrder.map(({ tensor: { name, length } }) => [name, length]));
   }
 
   /**

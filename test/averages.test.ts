@@ -488,3 +488,67 @@ test('Lookahead gives the results of the CPU in the caller’s buffers, by step(
   }
   step.step({ w: buffer(array(70, 20)) });
 });
+
+test('lookahead() frees the slow weights if the optimizer is disposed of meanwhile', async () => {
+  let rejected = 0;
+  for (let ticks = 0; ticks < 60; ticks++) {
+    const optimizer = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
+    const alive = new Set<GPUBuffer>();
+    const create = device.createBuffer.bind(device);
+    const spy = vi.spyOn(device, 'createBuffer').mockImplementation((descriptor) => {
+      const made = create(descriptor);
+      const destroy = made.destroy.bind(made);
+      alive.add(made);
+      made.destroy = () => {
+        alive.delete(made);
+        destroy();
+      };
+      return made;
+    });
+    const creating = lookahead(optimizer);
+    creating.catch(() => {});
+    // The slow weights are allocated: their creation awaits the device.
+    const isAllocated = (): boolean => ticks === 0 || [...alive].some(({ label }) => label === 'twinstep param');
+    while (!isAllocated()) await new Promise((resolve) => setImmediate(resolve));
+    for (let i = 1; i < ticks; i++) await undefined;
+    optimizer.dispose();
+    const made = await creating.catch((error: Error) => error);
+    if (made instanceof Error) {
+      rejected += 1;
+      expect(made.message).toBe('This optimizer has been disposed of.');
+    } else made.dispose();
+    expect(alive.size).toBe(0);
+    spy.mockRestore();
+  }
+  expect(rejected).toBeGreaterThan(0);
+});
+
+describe.each(backends)('%s: tensors that change while lookahead() is awaited', (...[, backend]) => {
+  test.each([
+    ['removed and added again', true],
+    ['added', false],
+  ])('are %s: follow() is needed', async (_, isRemoved) => {
+    let needed = 0;
+    for (let ticks = 0; ticks < 14; ticks++) {
+      const optimizer = await adamw(isRemoved ? { w: array(4, 1), v: array(4, 2) } : { w: array(4, 1) }, backend);
+      const creating = lookahead(optimizer, { k: 1 });
+      for (let i = 0; i < ticks; i++) await undefined;
+      if (isRemoved) await optimizer.removeParams(['v' as never]);
+      await optimizer.addParams(0, { v: new Float32Array(4).fill(100) });
+      const ahead = await creating;
+      const step = (): void => ahead.step(any({ v: new Float32Array(4) }));
+      try {
+        step();
+      } catch (error) {
+        needed += 1;
+        expect(String(error)).toBe('Error: Lookahead has no slow weights of "v": await follow() after adding tensors.');
+        await ahead.follow();
+        step();
+      }
+      expect((await ahead.slow.read(any('v')))[0]).toBeGreaterThan(99);
+      expect((await optimizer.read(any('v')))[0]).toBeGreaterThan(99);
+      ahead.dispose();
+    }
+    expect(needed).toBeGreaterThan(0);
+  });
+});

@@ -162,6 +162,45 @@ describe('WebGPU without the option device', () => {
       expect((await devices[0].lost).reason).toBe('destroyed');
     });
 
+    test.each(['createBindGroupLayout', 'createComputePipelineAsync', 'createBuffer'] as const)(
+      'and destroys it if %s throws',
+      async (method) => {
+        const { requestAdapter } = navigator.gpu;
+        const requestDevice = async (): Promise<GPUDevice> => {
+          const device = await (await requestAdapter())!.requestDevice({ requiredLimits: {} });
+          return Object.defineProperty(device, method, {
+            value() {
+              throw new Error('refused here');
+            },
+          });
+        };
+        vi.stubGlobal('navigator', { gpu: { requestAdapter: async () => ({ limits: {}, requestDevice }) } });
+        await expect(adamw(params, { backend: 'webgpu' })).rejects.toThrow('refused here');
+        expect((await devices[0].lost).reason).toBe('destroyed');
+      },
+    );
+
+    test('on a page with an enumerable property of Object.prototype', async () => {
+      const keys: string[] = [];
+      const { requestAdapter } = navigator.gpu;
+      const requestDevice = async (descriptor: GPUDeviceDescriptor): Promise<GPUDevice> => {
+        // WebGPU implementations read a record like this.
+        // eslint-disable-next-line guard-for-in
+        for (const key in descriptor.requiredLimits) keys.push(key);
+        return (await requestAdapter())!.requestDevice({ requiredLimits: {} });
+      };
+      vi.stubGlobal('navigator', { gpu: { requestAdapter: async () => ({ limits: {}, requestDevice }) } });
+      const plain = Object.getPrototypeOf({}) as object;
+      Object.defineProperty(plain, 'clone', { value: 1, enumerable: true, configurable: true });
+      try {
+        await adamw(params, { backend: 'webgpu' }).catch(() => {});
+      } finally {
+        Reflect.deleteProperty(plain, 'clone');
+      }
+      expect(requested).toHaveLength(1);
+      expect(keys).toEqual([]);
+    });
+
     test('with the limits that large tensors need, up to those of the adapter', async () => {
       const large = { w: new Float32Array(2 ** 27 + 64) };
       await adam(large, { backend: 'webgpu' }).then((optimizer) => optimizer.dispose());
@@ -187,6 +226,14 @@ describe('a list', () => {
     [['reference', 'wasm'], 'reference', 'Plain JavaScript, the first in the list that can run.'],
   ] as const)('%j runs %s', async (backend, name, reason) => {
     expect((await adamw(params, { backend })).backend).toEqual({ name, reason });
+  });
+
+  test('is read once: one that shrinks when it is read again cannot become empty', async () => {
+    let reads = 0;
+    const shrinking = new Proxy(['wasm'], {
+      get: (target, name) => (name === 'length' && reads++ > 0 ? 0 : Reflect.get(target, name)),
+    }) as ['wasm'];
+    expect((await adamw(params, { backend: shrinking })).backend.name).toBe('wasm');
   });
 
   test('is copied at the call', async () => {
@@ -272,7 +319,24 @@ describe('a list', () => {
       (device) => {
         device.createComputePipelineAsync = fails('GPUPipelineError');
       },
-      'Not now.',
+      'The GPU device cannot compile the kernel adam: Not now.',
+    ],
+    [
+      'cannot compile, and gives a text as the reason',
+      (device) => {
+        // eslint-disable-next-line prefer-promise-reject-errors -- Another implementation may do this.
+        device.createComputePipelineAsync = () => Promise.reject('no\n');
+      },
+      'The GPU device cannot compile the kernel adam: no.',
+    ],
+    [
+      'reports a message of several lines',
+      (device) => {
+        const pop = device.popErrorScope.bind(device);
+        device.popErrorScope = async () =>
+          (await pop()) ?? ({ message: 'no memory.\n - While calling.\n' } as GPUError);
+      },
+      'The GPU device cannot allocate memory for the optimizer: no memory.\n - While calling.',
     ],
   ])('passes over a device that %s', async (_, spoil, why) => {
     const device = await opened();
@@ -281,7 +345,7 @@ describe('a list', () => {
     const { backend } = await adamw(large, { backend: ['webgpu', 'reference'], device });
     expect(backend.name).toBe('reference');
     expect(backend.reason).toContain(`Plain JavaScript, the first in the list that can run. Not WebGPU: ${why}`);
-    expect(backend.reason).toMatch(/[^.]\.$/);
+    expect(backend.reason).toMatch(/[^.\n]\.$/);
     device.destroy();
   });
 

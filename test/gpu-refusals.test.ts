@@ -1,6 +1,7 @@
 // Tests errors that the GPU reports late, after other calls.
 
 import { adam, lookahead, sgdScheduleFree } from 'twinstep';
+import { loadCheckpoint, saveCheckpoint } from 'twinstep/checkpoint';
 import { describe, expect, test } from 'vitest';
 import { buffer, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';
 import { array } from './support/numbers.js';
@@ -103,6 +104,46 @@ test('encode() refuses accumulated gradients, since the next batch could run bef
   const encoder = device.createCommandEncoder();
   expect(() => optimizer.encode(encoder)).toThrow('Accumulated gradients need step()');
   optimizer.step();
+});
+
+describe('a checkpoint is loaded after an error of the GPU:', () => {
+  const streamed = (bytes: Uint8Array<ArrayBuffer>) => new Blob([bytes]).stream();
+  const whole = (bytes: Uint8Array<ArrayBuffer>) => bytes;
+  const spoilt: [string, (optimizer: ScheduleFree) => void][] = [
+    ['a step', (optimizer) => optimizer.step({ a: destroyed() })],
+    ['a part of a step', (optimizer) => optimizer.step({ a: destroyed() }, { more: true })],
+    ['a batch of gradients', (optimizer) => optimizer.accumulate({ a: destroyed() })],
+  ];
+
+  test.each(
+    spoilt.flatMap(([what, spoil]) => [
+      [`bytes, after ${what}`, spoil, whole] as const,
+      [`a stream, after ${what}`, spoil, streamed] as const,
+    ]),
+  )('%s', async (_, spoil, source) => {
+    const optimizer = await make();
+    optimizer.step({ a: gradient(5), b: gradient(6) });
+    const bytes = await saveCheckpoint(optimizer, { metadata: 7 });
+    const [dict, params] = [await optimizer.stateDict(), await readAll(optimizer, { a: 0, b: 0 })];
+    spoil(optimizer);
+    await expect(optimizer.read('a')).rejects.toThrow(refused);
+    const other = await saveCheckpoint(await sgdScheduleFree({ a: array(3, 1), b: gradient(2) }));
+    await expect(loadCheckpoint(optimizer, source(other))).rejects.toThrow('got 3');
+    expect(() => optimizer.lazyStateDict()).toThrow(refused);
+    expect(await loadCheckpoint(optimizer, source(bytes))).toBe(7);
+    expect(await optimizer.stateDict()).toEqual(dict);
+    same(await readAll(optimizer, { a: 0, b: 0 }), params);
+  });
+
+  test('into a Lookahead, from a stream', async () => {
+    const ahead = await lookahead(await adam({ a: gradient(1) }, { backend: 'webgpu', device }), { k: 2 });
+    ahead.step({ a: gradient(2) });
+    const [bytes, dict] = [await saveCheckpoint(ahead), await ahead.stateDict()];
+    ahead.step({ a: destroyed() });
+    await expect(ahead.optimizer.read('a')).rejects.toThrow(refused);
+    await loadCheckpoint(ahead, streamed(bytes));
+    expect(await ahead.stateDict()).toEqual(dict);
+  });
 });
 
 test('Lookahead loads a state dict after an error of the GPU', async () => {

@@ -819,3 +819,35 @@ test.each([
 ])('noDecayOnBiasAndNorm("%s") is %s', (name, decays) => {
   expect(noDecayOnBiasAndNorm(name)).toBe(decays);
 });
+
+test.each([0, 1, 5, 20])('dispose() while tensors are added frees all GPU memory, after %i ticks', async (ticks) => {
+  const { device } = webgpu!;
+  const alive = new Set<GPUBuffer>();
+  const create = device.createBuffer.bind(device);
+  const spy = vi.spyOn(device, 'createBuffer').mockImplementation((descriptor) => {
+    const made = create(descriptor);
+    const destroy = made.destroy.bind(made);
+    alive.add(made);
+    made.destroy = () => {
+      alive.delete(made);
+      destroy();
+    };
+    return made;
+  });
+  try {
+    for (const add of [
+      (optimizer: Optimizer<any, any>) => optimizer.addParams(0, { more: array(1000, 2) }),
+      (optimizer: Optimizer<any, any>) => optimizer.addParamGroup({ params: { more: array(1000, 2) }, amsgrad: true }),
+    ]) {
+      const optimizer = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
+      const adding = add(optimizer);
+      for (let i = 0; i < ticks; i++) await undefined;
+      optimizer.dispose();
+      await expect(adding).rejects.toThrow('This optimizer has been disposed of.');
+      expect(spy).toHaveBeenCalled();
+      expect(alive.size).toBe(0);
+    }
+  } finally {
+    spy.mockRestore();
+  }
+});

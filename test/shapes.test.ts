@@ -33,6 +33,7 @@ describe.each(backends)('%s', (...[, backend]) => {
     const optimizer = await adamw(params(), { ...backend, shapes });
     expect(optimizer.shapes).toEqual(shapes);
     expect(Object.keys(optimizer.shapes)).toEqual(['w', 's', 'none']);
+    expect(optimizer.shapes).toBe(optimizer.shapes);
     expect([optimizer.shapes, ...Object.values(optimizer.shapes)].every(Object.isFrozen)).toBe(true);
     await optimizer.addParamGroup({ params: { v: array(12, 5), u: array(3, 6) }, shapes: { v: [3, 2, 2] } });
     await optimizer.addParams(1, { x: array(4, 7), y: array(4, 8) }, { shapes: { y: [4, 1] } });

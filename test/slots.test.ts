@@ -204,3 +204,34 @@ test('of a lost device throw', async () => {
   await opened.device.lost;
   expect(() => optimizer.slots('odd')).toThrow('The GPU device was lost: ');
 });
+
+describe('memory of the optimizer is refused as a new parameter:', () => {
+  const own = (from: Float32Array) => buffer(from, 0x80 | 0x4 | 0x8);
+  const make2 = () => adamw({ w: own(array(64, 1)), v: own(array(64, 2)) }, { device });
+  type Made = Awaited<ReturnType<typeof make2>>;
+
+  test.each<[string, (optimizer: Made) => unknown]>([
+    ['a gradient', (optimizer) => optimizer.grads.w],
+    ['a slot', (optimizer) => optimizer.slots('w').exp_avg],
+    ['the whole buffer of a slot', (optimizer) => optimizer.slots('w').exp_avg_sq.buffer],
+    ['the slot of a removed tensor', (optimizer) => optimizer.slots('v').exp_avg],
+  ])('%s', async (_, pick) => {
+    const [optimizer, plain] = await Promise.all([make2(), make2()]);
+    const memory = pick(optimizer);
+    for (const each of [optimizer, plain]) await each.removeParams(['v']);
+    const sentence = 'Expected parameter "x" in a buffer of yours, got one that the optimizer allocated.';
+    await expect(optimizer.addParams(0, { x: any(memory) })).rejects.toThrow(new TypeError(sentence));
+    await expect(optimizer.addParamGroup({ params: { x: any(memory) } })).rejects.toThrow(new TypeError(sentence));
+    for (const each of [optimizer, plain]) each.step({ w: array(64, 3) });
+    expect(Object.keys(optimizer.params)).toEqual(['w']);
+    expect(await optimizer.read('w')).toEqual(await plain.read('w'));
+    expect(await optimizer.stateDict()).toEqual(await plain.stateDict());
+  });
+
+  test('the slot of a section that was freed', async () => {
+    const optimizer = await (await make2()).addParams(0, { z: own(array(64, 3)) });
+    const { exp_avg: memory } = optimizer.slots('z');
+    await optimizer.removeParams(['z']);
+    await expect(optimizer.addParams(0, { x: memory })).rejects.toThrow('parameter "x" in a buffer of yours');
+  });
+});

@@ -125,6 +125,95 @@ test.each(['clone', 'extra', 'WORKGROUP'])(
   },
 );
 
+const members =
+  'offset size mappedAtCreation label layout timestampWrites minBindingSize hasDynamicOffset sampler texture ' +
+  'storageTexture externalTexture entryPoint constants';
+test.each(members.split(' '))(
+  'a property %s of Object.prototype does not become a part of a descriptor',
+  async (name) => {
+    const [w, g] = [array(67, 1), array(67, 2)];
+    const run = async (on: GPUDevice): Promise<unknown> => {
+      const optimizer = await adamwScheduleFree({ w }, { device: on, backend: 'webgpu' });
+      optimizer.step({ w: g });
+      for (let i = 0; i < 2; i++) optimizer.accumulate({ w: g });
+      optimizer.step();
+      optimizer.zeroGrad();
+      const norms = await optimizer.norms({ w: g });
+      const dict = await optimizer.stateDict();
+      await optimizer.loadStateDict(dict);
+      optimizer.eval();
+      const seen = [await optimizer.read('w'), norms.w.param, dict.state[0].z];
+      optimizer.dispose();
+      return seen;
+    };
+    const expected = await run(device);
+    const opened = await openDevice();
+    if (typeof opened === 'string') throw new Error(opened);
+    const plain = Object.getPrototypeOf({}) as object;
+    Object.defineProperty(plain, name, { value: 3, configurable: true, writable: true });
+    let given: unknown;
+    try {
+      given = await run(opened.device).catch(String);
+    } finally {
+      Reflect.deleteProperty(plain, name);
+    }
+    expect(given).toEqual(expected);
+    opened.device.destroy();
+  },
+);
+
+describe('an old record of optimizer.grads', () => {
+  const make = () => adam({ a: array(4, 1), b: array(4, 2) }, { backend: 'webgpu', device, lr: 0.1 });
+
+  test.each([
+    ['was read before', true],
+    ['was never read', false],
+  ])('never shows memory of a tensor that was added again: the property %s', async (_, isRead) => {
+    const optimizer = await make();
+    const { grads } = optimizer;
+    const old = isRead ? grads.b : undefined;
+    await optimizer.removeParams(['b']);
+    await optimizer.addParams(0, { b: array(4, 3) });
+    const before = await optimizer.read('b');
+    if (old === undefined) {
+      expect(() => grads.b).toThrow('The parameter "b" was removed, and `grads` has no memory for it.');
+    } else {
+      expect(grads.b).toBe(old);
+      expect(() => optimizer.step({ b: old })).toThrow('"b" lies in the memory of another tensor or slot.');
+      expect(await optimizer.read('b')).toEqual(before);
+    }
+    // The new record is not affected, and tensors that stayed have the same memory in both.
+    const now = optimizer.grads;
+    expect(now.b).not.toBe(old);
+    expect(now.a).toBe(grads.a);
+    const plain = await adam({ b: array(4, 3) }, { backend: 'webgpu', device, lr: 0.1 });
+    for (const each of [now.b, plain.grads.b]) {
+      device.queue.writeBuffer(each.buffer, each.offset!, array(4, 5) as Float32Array<ArrayBuffer>);
+    }
+    optimizer.step({ b: now.b });
+    plain.step();
+    expect(await optimizer.read('b')).toEqual(await plain.read('b'));
+  });
+
+  test('allocates nothing after the memory of a tensor was freed, or after dispose()', async () => {
+    const optimizer = await (await make()).addParams(0, { c: array(4, 3) });
+    const { grads } = optimizer;
+    const { a } = grads;
+    await optimizer.removeParams(['c']);
+    const spy = vi.spyOn(device, 'createBuffer');
+    expect(() => grads.c).toThrow('The parameter "c" was removed');
+    optimizer.dispose();
+    expect(grads.a).toBe(a);
+    const other = await make();
+    const { grads: unread } = other;
+    other.dispose();
+    spy.mockClear();
+    expect(() => unread.a).toThrow('This optimizer has been disposed of.');
+    expect(spy).not.toHaveBeenCalled();
+    spy.mockRestore();
+  });
+});
+
 describe('encode', () => {
   test('records into the caller’s encoder and submits nothing', async () => {
     const w = array(67, 1);

@@ -43,8 +43,16 @@ export function lookaheadBy(ema: Ema): CreateLookahead {
   return async function lookahead(optimizer, options = {}) {
     const { k, alpha } = readOptions(arguments.length, optimizer, options);
     const late = await loadedFor('lookahead', lateLookahead);
-    for (const [name, param] of Object.entries<Memory>(optimizer.params)) late.checkUsages(name, param);
-    return new Lookahead(late, optimizer, await ema(optimizer, { decay: () => 1 - alpha }), k);
+    // Those that `ema` copies. Tensors may be added and removed before it resolves.
+    const { params } = optimizer;
+    for (const [name, param] of Object.entries<Memory>(params)) late.checkUsages(name, param);
+    const slow = await ema(optimizer, { decay: () => 1 - alpha });
+    try {
+      return new Lookahead(late, optimizer, slow, params, k);
+    } catch (error) {
+      slow.dispose();
+      throw error;
+    }
   };
 }
 
@@ -52,7 +60,8 @@ export function lookaheadBy(ema: Ema): CreateLookahead {
 export function syncLookaheadBy(ema: EmaSync, late: Late): CreateLookaheadSync {
   return function lookahead(optimizer, options = {}) {
     const { k, alpha } = readOptions(arguments.length, optimizer, options);
-    return new Lookahead(late, optimizer, ema(optimizer, { decay: () => 1 - alpha }), k);
+    const { params } = optimizer;
+    return new Lookahead(late, optimizer, ema(optimizer, { decay: () => 1 - alpha }), params, k);
   };
 }
 
@@ -103,14 +112,20 @@ export class Lookahead<
   #known: Readonly<Record<string, Shown>>;
   #isFollowing = false;
 
-  /** Use `lookahead`. */
-  constructor(late: Late, optimizer: Optimizer<Shown, Options>, slow: Optimizer<Shown, EmaOptions>, k: number) {
+  /** Use `lookahead`. `params`: the parameters that `slow` was copied from. */
+  constructor(
+    late: Late,
+    optimizer: Optimizer<Shown, Options>,
+    slow: Optimizer<Shown, EmaOptions>,
+    params: Readonly<Record<string, Shown>>,
+    k: number,
+  ) {
     refuseAssignments(Lookahead.prototype);
     this.#late = late;
     this.#optimizer = optimizer;
     this.#slow = slow;
     this.#k = k;
-    this.#known = optimizer.params;
+    this.#known = params;
     this.#origins = new Map(Object.entries(this.#known));
     this.#start = optimizer.completedSteps;
   }

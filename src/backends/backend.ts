@@ -76,6 +76,8 @@ export interface Backend {
   readonly settled: (() => Promise<void>) | undefined;
   /** Returns the name of a parameter that overlaps these bytes. Undefined on the CPU, which copies parameters. */
   paramAt?(range: ByteRange): string | undefined;
+  /** Returns whether the backend allocated a buffer, which it may have destroyed since. Undefined on the CPU. */
+  owns?(buffer: object): boolean;
   /** Allocates memory for new sections. If it rejects, nothing has changed. */
   extend(added: NewTensors): Promise<Extension>;
   /** Removes tensors. Each section is listed once. */
@@ -136,4 +138,7 @@ export interface Request extends NewTensors {
 export class Unavailable extends Error {}
 
 /** Returns the message of an error as a clause. */
-export const reasonOf = (error: unknown): string => String((error as Error).message).replace(/\.$/, '');
+export const reasonOf = (error: unknown): string =>
+  String((error as Error).message)
+    .trim()
+    .replace(/\.$/, '');

@@ -76,6 +76,8 @@ export interface Located {
   readonly one: readonly [name: string, kind: ByteRange['kind']] | undefined;
   /** Returns the name of a tensor that overlaps these bytes, if any. */
   at(range: ByteRange): string | undefined;
+  /** Returns whether the optimizer allocated the buffer of these bytes itself. */
+  owns(range: ByteRange): boolean;
 }
 
 /** Throws if the ranges, or those of `existing`, are in more than one kind of memory, or if two of them overlap. */
@@ -94,6 +96,11 @@ export function checkSeparate(ranges: ReadonlyMap<string, ByteRange>, existing: 
     if (bytes === 0) continue;
     const under = existing.at(range);
     if (under !== undefined) throw overlapping(under, name);
+    if (existing.owns(range)) {
+      throw new TypeError(
+        `Expected parameter ${show(name)} in a buffer of yours, got one that the optimizer allocated.`,
+      );
+    }
     const neighbours = byBuffer.get(buffer);
     if (neighbours === undefined) byBuffer.set(buffer, [entry]);
     else neighbours.push(entry);

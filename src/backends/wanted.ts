@@ -15,10 +15,10 @@ export function wantedReader(modes: readonly string[], known: readonly BackendNa
       expect(names.includes(wanted), 'backend', `one of ${names.join(', ')}, or a list of backends${hint}`, wanted);
       return wanted as Wanted;
     }
-    expect(wanted.length > 0, 'backend', 'a name, or a list of at least one', wanted);
+    const given = Array.from({ length: wanted.length }, (_, i): unknown => wanted[i]) as BackendName[];
+    expect(given.length > 0, 'backend', 'a name, or a list of at least one', wanted);
     const list: BackendName[] = [];
-    for (let i = 0; i < wanted.length; i++) {
-      const name = wanted[i] as BackendName;
+    for (const [i, name] of given.entries()) {
       expect(known.includes(name), `backend[${i}]`, `one of ${known.join(', ')}${hint}`, name);
       expect(!list.includes(name), `backend[${i}]`, 'another backend than those before it', name);
       list.push(name);

@@ -184,16 +184,18 @@ const isStream = (source: unknown): source is ByteStream =>
  */
 function checkFits({ dict, parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
   if (strict) readDict(dict, groupsOf(optimizer));
-  const lengths = new Map(optimizer.lazyStateDict().params.map(({ name, length }) => [name, length]));
+  // Not of lazyStateDict(): that throws an error that the device reported, which loading a checkpoint clears.
+  const { lengths } = weightsOf(optimizer) as Partial<Pick<Optimizer<unknown>, 'lengths'>>;
   for (const { slot, name, length } of parts) {
-    const own = lengths.get(name) ?? length;
+    const own = lengths?.get(name) ?? length;
     if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
   }
   checkShapes(
     parts.map(({ name, shape }) => [name, shape]),
     optimizer,
   );
-  return (name) => lengths.has(name);
+  const names = new Set(groupsOf(optimizer).flat());
+  return (name) => names.has(name);
 }
 
 /** Throws if a file has other dimensions than the optimizer has for a tensor of the same length. */

@@ -50,6 +50,7 @@ export const nothing: Existing = {
   has: () => false,
   knows: () => false,
   at: () => undefined,
+  owns: () => false,
 };
 
 /** Reads shapes. `describe` needs its code if there are any. */

@@ -91,6 +91,7 @@ export function removeTensors(state: OptimizerState, given: unknown): void {
     state.removed.add(name);
   }
   state.entriesInOrder = state.entriesInOrder.filter((entry) => !gone.has(entry));
+  state.shapes = undefined;
   state.changes += 1;
 }
 
@@ -151,5 +152,6 @@ function existing(state: OptimizerState): Existing {
     has: (name) => entries.has(name),
     knows: (name) => entries.has(name) || removed.has(name),
     at: (range) => backend.paramAt?.(range),
+    owns: ({ buffer }) => backend.owns?.(buffer) ?? false,
   };
 }

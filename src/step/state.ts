@@ -6,6 +6,7 @@ import type { Backend, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
 import { expect, list, noParameter, show, suggest } from '../errors.js';
+import type { Shapes } from '../inputs/shapes.js';
 import type { Group, LiveGroup } from './group.js';
 
 /** Everything that an optimizer holds until it is disposed of. */
@@ -34,6 +35,8 @@ export interface OptimizerState {
   readonly entries: Map<string, TensorEntry>;
   /** The same entries in the caller's order: gradients usually come in this order. */
   entriesInOrder: TensorEntry[];
+  /** What `optimizer.shapes` shows, once it was read; undefined again after tensors were added or removed. */
+  shapes: Shapes | undefined;
   /** Names of removed tensors: a decay mask may still list them. */
   readonly removed: Set<string>;
   /** The number of completed steps, as schedules count them. */
@@ -80,6 +83,7 @@ export const newState = (setup: Setup, liveGroups: LiveGroup<GroupOptions>[]): O
   liveGroups,
   entries: new Map(),
   entriesInOrder: [],
+  shapes: undefined,
   removed: new Set(),
   completed: 0,
   batches: 0,
@@ -102,6 +106,7 @@ export function registerGroup(state: OptimizerState, group: Group): void {
 export function registerEntries(state: OptimizerState, entries: readonly TensorEntry[]): void {
   state.sections += 1;
   state.tensors += entries.length;
+  state.shapes = undefined;
   const sorted = [...entries];
   sorted.sort((a, b) => a.tensor.index - b.tensor.index);
   for (const entry of sorted) {

@@ -2,6 +2,8 @@
 
 import source from '../../../wgsl/accumulate.wgsl';
 import { alignDown } from '../layout.js';
+import { ownOf } from '../../errors.js';
+import { makeBindGroup } from './buffers.js';
 import { pieces } from './dispatches.js';
 import { Kernels, workgroups } from './kernels.js';
 import type { Place } from './section-memory.js';
@@ -14,16 +16,13 @@ export interface Sum {
 }
 
 export function addAll(device: GPUDevice, encoder: GPUCommandEncoder, sums: readonly Sum[]): void {
-  const pass = encoder.beginComputePass({ label: 'twinstep accumulate' });
+  const pass = encoder.beginComputePass(ownOf({ label: 'twinstep accumulate' }));
   for (const { sum, grad, bytes } of sums) {
     for (const { variant, at, size } of pieces(bytes, alignDown(device.limits.maxStorageBufferBindingSize))) {
       const pipeline = Kernels.of(device).tool('accumulate', source, variant);
-      const entries = [sum, grad].map(({ buffer, offset }, binding) => ({
-        binding,
-        resource: { buffer, offset: offset + at, size },
-      }));
+      const ranges = [sum, grad].map(({ buffer, offset }) => ({ buffer, offset: offset + at, size }));
       pass.setPipeline(pipeline);
-      pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+      pass.setBindGroup(0, makeBindGroup(device, pipeline.getBindGroupLayout(0), ranges));
       pass.dispatchWorkgroups(...workgroups(device, variant, size));
     }
   }

@@ -24,23 +24,22 @@ export class WebGPU implements Backend {
   readonly device: GPUDevice;
   readonly #kernels: Kernels;
   readonly #keepGrads: boolean;
-  readonly #place: (added: NewTensors, own: Set<object>) => Promise<GpuSection[]>;
+  readonly #place: (added: NewTensors, own: WeakSet<object>) => Promise<GpuSection[]>;
   /** By section index. Removed sections leave holes, which `forEach` skips. */
   readonly #placed: GpuSection[] = [];
   readonly #params = new GrowingRecord<GPUBufferBinding>(Object.fromEntries);
   readonly #grads = new GrowingRecord<PropertyDescriptor, GPUBufferBinding>((properties) =>
     Object.defineProperties({}, Object.fromEntries(properties)),
   );
-  /** The optimizer's own buffers. */
-  readonly #own = new Set<object>();
-  /** The number of tensors. */
-  #tensors = 0;
+  /** The optimizer's own buffers, including destroyed ones. */
+  readonly #own = new WeakSet<object>();
+  readonly #tensors = new Set<Tensor>();
   readonly #recording: Recording;
   readonly #failure: Failure;
   #isDisposed = false;
   readonly #paramRanges = new ParamRanges();
-  /** The bindings that `grads` has returned, by name. */
-  readonly #shown = new Map<string, GPUBufferBinding>();
+  /** The bindings that `grads` has returned. */
+  readonly #shown = new Map<Tensor, GPUBufferBinding>();
   readonly #gradientChecks = new GradientChecks(this.#paramRanges, this.#own, this.#shown);
 
   /** Starts without sections. `place` allocates the memory of new ones. */
@@ -48,7 +47,7 @@ export class WebGPU implements Backend {
     device: GPUDevice,
     ownsDevice: boolean,
     keepGrads: boolean,
-    place: (added: NewTensors, own: Set<object>) => Promise<GpuSection[]>,
+    place: (added: NewTensors, own: WeakSet<object>) => Promise<GpuSection[]>,
   ) {
     this.device = device;
     this.#kernels = Kernels.of(device);
@@ -71,15 +70,27 @@ export class WebGPU implements Backend {
     return this.#paramRanges.at(buffer, offset, bytes);
   }
 
+  owns(buffer: object): boolean {
+    return this.#own.has(buffer);
+  }
+
   async extend(added: NewTensors): Promise<Extension> {
     const { sections } = added;
-    const placed = await this.#settle(this.#place(added, this.#own));
+    const placing = this.#place(added, this.#own);
+    try {
+      await this.#settle(placing);
+    } catch (error) {
+      // The optimizer may have been disposed of meanwhile.
+      for (const { memory } of await placing.catch(() => [])) memory.destroy();
+      throw error;
+    }
+    const placed = await placing;
     const take = (): void => {
       for (const each of placed) {
         this.#placed.push(each);
-        this.#tensors += each.section.tensors.length;
+        for (const tensor of each.section.tensors) this.#tensors.add(tensor);
       }
-      this.#recording.reserve(this.#tensors);
+      this.#recording.reserve(this.#tensors.size);
       const params = byName(sections, (s, tensor) => binding(this.#placed[s].memory.param(tensor), tensor));
       this.#paramRanges.add(params);
       this.#params.add(params);
@@ -90,11 +101,15 @@ export class WebGPU implements Backend {
 
   remove(removed: readonly Removed[]): void {
     const names = namesOf(removed);
-    for (const name of names) this.#shown.delete(name);
+    for (const { tensors } of removed) {
+      for (const tensor of tensors) {
+        this.#tensors.delete(tensor);
+        this.#shown.delete(tensor);
+      }
+    }
     this.#paramRanges.remove(names);
     this.#params.remove(names);
     this.#grads.remove(names);
-    this.#tensors -= names.size;
     for (const { section, isWhole } of removed) {
       if (!isWhole) continue;
       this.#placed[section].memory.destroy();
@@ -258,13 +273,20 @@ export class WebGPU implements Backend {
     return this.#placed[section].memory.array(tensor, array);
   }
 
-  /** Returns the descriptor of a property of `grads`. Its memory is allocated when it is first read. */
+  /**
+   * Returns the descriptor of a property of `grads`. Its memory is allocated when it is first read. A record that the
+   * caller has kept still shows that memory after the tensor was removed.
+   */
   #showGrad(section: number, tensor: Tensor): PropertyDescriptor {
     let shown: GPUBufferBinding | undefined;
     const get = (): GPUBufferBinding => {
       if (shown === undefined) {
+        if (this.#isDisposed) throw new Error(DISPOSED);
+        if (!this.#tensors.has(tensor)) {
+          throw new Error(`The parameter ${show(tensor.name)} was removed, and \`grads\` has no memory for it.`);
+        }
         shown = binding(this.#placed[section].memory.grad(tensor), tensor);
-        this.#shown.set(tensor.name, shown);
+        this.#shown.set(tensor, shown);
       }
       return shown;
     };

@@ -1,6 +1,6 @@
-// Usages of GPU buffers, and the checks that a buffer of the caller can be used.
+// Usages of GPU buffers, bind groups, and the checks that a buffer of the caller can be used.
 
-import { show, unexpected } from '../../errors.js';
+import { ownOf, show, unexpected } from '../../errors.js';
 
 // The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
 export const MAP_READ = 0x01;
@@ -10,6 +10,16 @@ export const UNIFORM = 0x40;
 export const STORAGE = 0x80;
 export const READ = 0x1;
 export const COMPUTE = 0x4;
+
+/** Binds ranges of buffers to 0, 1, ... */
+export function makeBindGroup(
+  device: GPUDevice,
+  layout: GPUBindGroupLayout,
+  ranges: readonly GPUBufferBinding[],
+): GPUBindGroup {
+  const entries = ranges.map((range, binding) => ownOf({ binding, resource: ownOf(range) }));
+  return device.createBindGroup(ownOf({ layout, entries }));
+}
 
 /** Throws an Error about `role` and `name` if kernels cannot bind the buffer: it lacks STORAGE usage or is mapped. */
 export function checkBindable({ usage, mapState }: GPUBuffer, role: 'parameter' | 'gradient', name: string): void {

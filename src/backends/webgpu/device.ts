@@ -2,6 +2,7 @@
 
 import { pack } from '../layout.js';
 import { Unavailable, type Request } from '../backend.js';
+import { ownOf } from '../../errors.js';
 
 /** Requests a device of `navigator.gpu`, with limits that fit each section into one arena if the adapter can. */
 export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
@@ -13,11 +14,11 @@ export async function requestDevice({ sections }: Request): Promise<GPUDevice> {
   const needed = sizes.reduce((most, bytes) => Math.max(most, bytes), 0);
   // The default limits. Requesting more than needed may cost speed.
   const guaranteed = { maxStorageBufferBindingSize: 128 * 2 ** 20, maxBufferSize: 256 * 2 ** 20 } as const;
-  const requiredLimits: Record<string, number> = {};
+  const requiredLimits = ownOf<Record<string, number>>({});
   for (const [limit, size] of Object.entries(guaranteed)) {
     if (needed > size) requiredLimits[limit] = Math.min(needed, adapter.limits[limit as keyof typeof guaranteed]);
   }
-  return answered(() => adapter.requestDevice({ requiredLimits }));
+  return answered(() => adapter.requestDevice(ownOf({ requiredLimits })));
 }
 
 /** Resolves to the result of a request. Rejects with Unavailable if it fails. */
@@ -25,7 +26,7 @@ async function answered<Result>(request: () => Promise<Result>): Promise<Result>
   try {
     return await request();
   } catch (error) {
-    throw new Unavailable(`the request for a device failed (${error})`);
+    throw new Unavailable(`the request for a device failed (${String(error).trim()})`);
   }
 }
 
@@ -44,12 +45,17 @@ export function pushErrorScopes(device: GPUDevice): void {
 export async function popErrorScopes(device: GPUDevice): Promise<string | undefined> {
   const scopes = [pop(device), pop(device)];
   try {
-    return (await Promise.all(scopes)).find((error) => error !== null)?.message;
+    const error = (await Promise.all(scopes)).find((each) => each !== null);
+    return error && textOf(error);
   } catch (error) {
     // A lost device may reject.
-    return String(error);
+    return textOf(error);
   }
 }
+
+/** Returns the text of an error of a device, which Dawn ends with a line break. It need not be an Error. */
+export const textOf = (error: unknown): string =>
+  String((error as { message?: unknown } | null | undefined)?.message ?? error).trim();
 
 /** Async, so that it rejects if popErrorScope throws, and the other scope is still popped. */
 const pop = async (device: GPUDevice): Promise<GPUError | null> => device.popErrorScope();

@@ -2,6 +2,7 @@
 
 import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.js';
 import type { Rule } from '../../rules/rule.js';
+import { makeBindGroup } from './buffers.js';
 import { workgroups, type Kernel } from './kernels.js';
 import type { SectionMemory, Place } from './section-memory.js';
 import { lanes, type Variant } from './shaders.js';
@@ -66,13 +67,11 @@ export class Dispatches {
     );
     return pieces(bytes, alignDown(this.#device.limits.maxStorageBufferBindingSize)).map(({ variant, at, size }) => ({
       pipeline: this.#kernel.pipelines[variant],
-      arrays: this.#device.createBindGroup({
-        layout: this.#kernel.arraysLayout,
-        entries: places.map(({ buffer, offset }, binding) => ({
-          binding,
-          resource: { buffer, offset: offset + at, size },
-        })),
-      }),
+      arrays: makeBindGroup(
+        this.#device,
+        this.#kernel.arraysLayout,
+        places.map(({ buffer, offset }) => ({ buffer, offset: offset + at, size })),
+      ),
       workgroups: workgroups(this.#device, variant, size),
     }));
   }

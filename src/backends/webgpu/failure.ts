@@ -1,5 +1,6 @@
 // Keeps the first error that the device reports late. Every later call throws it, until the state is replaced.
 
+import { reasonOf } from '../backend.js';
 import type { Kernels } from './kernels.js';
 
 export class Failure {
@@ -31,7 +32,7 @@ export class Failure {
 
   /** Keeps an error, if it is the first. */
   set(error: Error): void {
-    const message = `${error.message.replace(/\.$/, '')}. Load a state dict to go on.`;
+    const message = `${reasonOf(error)}. Load a state dict to go on.`;
     this.#error ??= new Error(message, { cause: error });
   }
 

@@ -18,8 +18,8 @@ interface Place {
 
 export class GradientChecks {
   readonly #params: ParamRanges;
-  readonly #own: ReadonlySet<object>;
-  readonly #shown: ReadonlyMap<string, GPUBufferBinding>;
+  readonly #own: WeakSet<object>;
+  readonly #shown: ReadonlyMap<Tensor, GPUBufferBinding>;
   readonly #numbers = new WeakMap<object, number>();
   #count = 0;
   /** Where the latest gradient of each tensor lies; undefined unless it is in a buffer of the caller. */
@@ -27,8 +27,8 @@ export class GradientChecks {
   /** The last set of gradients that passed the check: most steps use the same buffers again. */
   #checked: ReadonlyMap<Tensor, Place> = new Map();
 
-  /** `own`: the optimizer's own buffers. `shown`: the bindings that `grads` has returned, by name. */
-  constructor(params: ParamRanges, own: ReadonlySet<object>, shown: ReadonlyMap<string, GPUBufferBinding>) {
+  /** `own`: the optimizer's own buffers. `shown`: the bindings that `grads` has returned. */
+  constructor(params: ParamRanges, own: WeakSet<object>, shown: ReadonlyMap<Tensor, GPUBufferBinding>) {
     this.#params = params;
     this.#own = own;
     this.#shown = shown;
@@ -38,7 +38,7 @@ export class GradientChecks {
   check(tensor: Tensor, grad: unknown, encoded: boolean): void {
     const { name, length } = tensor;
     this.#latest.set(tensor, undefined);
-    if (grad === this.#shown.get(name)) return;
+    if (grad === this.#shown.get(tensor)) return;
     const range = locate(grad, 'gradient', name);
     const { kind, buffer, offset, bytes } = range;
     if (kind === 'GPU') checkBindable(buffer as GPUBuffer, 'gradient', name);
@@ -61,8 +61,8 @@ export class GradientChecks {
   }
 
   /** Returns whether a gradient that passed `check` is the optimizer's own memory for it. */
-  isOwn({ name }: Tensor, grad: unknown): boolean {
-    const shown = this.#shown.get(name);
+  isOwn(tensor: Tensor, grad: unknown): boolean {
+    const shown = this.#shown.get(tensor);
     if (shown === undefined || isFloat32Array(grad)) return false;
     const { buffer, offset } = placeOf(grad);
     return buffer === shown.buffer && offset === shown.offset;

@@ -1,7 +1,9 @@
 // Layouts and pipelines, made once per device, and the size of a dispatch.
 
 import { arraysOf, elements } from '../layout.js';
+import { reasonOf, Unavailable } from '../backend.js';
 import { COMPUTE } from './buffers.js';
+import { textOf } from './device.js';
 import type { Rule } from '../../rules/rule.js';
 import { ownOf } from '../../errors.js';
 import { inRows, lanes, shader, WORKGROUP, type Variant } from './shaders.js';
@@ -39,13 +41,11 @@ export class Kernels {
 
   private constructor(device: GPUDevice) {
     this.#device = device;
-    this.scalarsLayout = device.createBindGroupLayout({
-      entries: [{ binding: 0, visibility: COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
-    });
-    void device.lost.then(({ message, reason }) => {
+    this.scalarsLayout = bufferLayout(device, [{ type: 'uniform', hasDynamicOffset: true }]);
+    void device.lost.then((info) => {
       // Not every implementation gives a message.
-      const why = reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
-      this.lost = `The GPU device was lost: ${message.replace(/\.$/, '') || why}`;
+      const why = info.reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
+      this.lost = `The GPU device was lost: ${reasonOf(info) || why}`;
     });
   }
 
@@ -70,7 +70,8 @@ export class Kernels {
       return await kernel;
     } catch (error) {
       if (this.#kernels.get(name) === kernel) this.#kernels.delete(name);
-      throw error;
+      if (error instanceof Unavailable) throw error;
+      throw new Error(`The GPU device cannot compile the kernel ${name}: ${textOf(error)}`, { cause: error });
     }
   }
 
@@ -79,9 +80,9 @@ export class Kernels {
     const label = `twinstep ${name} ${variant}`;
     let pipeline = this.#tools.get(label);
     if (pipeline === undefined) {
-      const module = this.#device.createShaderModule({ label, code: shader(source, variant) });
-      const compute = { module, entryPoint: name, constants: ownOf({ WORKGROUP }) };
-      pipeline = this.#device.createComputePipeline({ label, layout: 'auto', compute });
+      const module = this.#device.createShaderModule(ownOf({ label, code: shader(source, variant) }));
+      const compute = ownOf({ module, entryPoint: name, constants: ownOf({ WORKGROUP }) });
+      pipeline = this.#device.createComputePipeline(ownOf({ label, layout: 'auto' as const, compute }));
       this.#tools.set(label, pipeline);
     }
     return pipeline;
@@ -90,20 +91,27 @@ export class Kernels {
   async #compile(rule: Rule, sourceOf: SourceOf): Promise<Kernel> {
     const source = await sourceOf(rule.name);
     const device = this.#device;
-    const arraysLayout = device.createBindGroupLayout({
-      entries: arraysOf(rule).map((_, binding) => ({ binding, visibility: COMPUTE, buffer: { type: 'storage' } })),
-    });
+    const arraysLayout = bufferLayout(
+      device,
+      arraysOf(rule).map(() => ({ type: 'storage' })),
+    );
     const compile = (variant: Variant): Promise<GPUComputePipeline> => {
       const label = `twinstep ${rule.name} ${variant}`;
-      const module = device.createShaderModule({ label, code: shader(source, variant) });
+      const module = device.createShaderModule(ownOf({ label, code: shader(source, variant) }));
       // One layout per variant: wgpu does not check the minimum binding size again between pipelines of one layout.
-      const layout = device.createPipelineLayout({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] });
-      const compute = { module, entryPoint: rule.name, constants: ownOf({ WORKGROUP }) };
-      return device.createComputePipelineAsync({ label, layout, compute });
+      const layout = device.createPipelineLayout(ownOf({ bindGroupLayouts: [this.scalarsLayout, arraysLayout] }));
+      const compute = ownOf({ module, entryPoint: rule.name, constants: ownOf({ WORKGROUP }) });
+      return device.createComputePipelineAsync(ownOf({ label, layout, compute }));
     };
     const [vec4, scalar] = await Promise.all([compile('vec4'), compile('scalar')]);
     return { arraysLayout, pipelines: { vec4, scalar } };
   }
+}
+
+/** Returns the layout of a bind group of buffers, for compute shaders. */
+function bufferLayout(device: GPUDevice, buffers: readonly GPUBufferBindingLayout[]): GPUBindGroupLayout {
+  const entries = buffers.map((buffer, binding) => ownOf({ binding, visibility: COMPUTE, buffer: ownOf(buffer) }));
+  return device.createBindGroupLayout(ownOf({ entries }));
 }
 
 /** Returns how many workgroups in x and y process `bytes` of each array. Every device allows 65,535 in each. */

@@ -2,7 +2,8 @@
 
 import shader from '../../../wgsl/norm.wgsl';
 import { align, alignDown, elements, FLOAT } from '../layout.js';
-import { COPY_SRC, STORAGE } from './buffers.js';
+import { ownOf } from '../../errors.js';
+import { makeBindGroup, COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
 import { Kernels } from './kernels.js';
 import { readBack, type Source } from './readback.js';
@@ -41,14 +42,13 @@ export async function normsOf(device: GPUDevice, given: readonly (Source | numbe
     const report = inErrorScopes(device, () => {
       const pipeline = Kernels.of(device).tool('norm', shader, 'scalar');
       const layout = pipeline.getBindGroupLayout(0);
-      const buffer = (parts = device.createBuffer({ label: 'twinstep norms', size: end, usage: STORAGE | COPY_SRC }));
-      const encoder = device.createCommandEncoder({ label: 'twinstep norms' });
+      const usage = STORAGE | COPY_SRC;
+      const buffer = (parts = device.createBuffer(ownOf({ label: 'twinstep norms', size: end, usage })));
+      const encoder = device.createCommandEncoder(ownOf({ label: 'twinstep norms' }));
       const pass = encoder.beginComputePass();
       pass.setPipeline(pipeline);
       for (const { values, offset, bytes } of pieces) {
-        const resources = [values, { buffer, offset, size: bytes }];
-        const entries = resources.map((resource, binding) => ({ binding, resource }));
-        pass.setBindGroup(0, device.createBindGroup({ layout, entries }));
+        pass.setBindGroup(0, makeBindGroup(device, layout, [values, { buffer, offset, size: bytes }]));
         pass.dispatchWorkgroups(Math.ceil(bytes / PART_BYTES / WORKGROUP));
       }
       pass.end();

@@ -3,9 +3,9 @@
 import type { NewTensors } from '../section.js';
 import { ALIGNMENT, alignDown, FLOAT, pack, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
-import { checkBindable, checkUsage } from './buffers.js';
+import { makeBindGroup, checkBindable, checkUsage } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
-import { show } from '../../errors.js';
+import { ownOf, show } from '../../errors.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { WebGPU } from './backend.js';
 import { inErrorScopes, requestDevice } from './device.js';
@@ -20,7 +20,13 @@ export async function openWebGPU(request: Request, sourceOf: SourceOf): Promise<
   if (request.memory === 'GPU') {
     throw new TypeError("Expected the GPUDevice of the parameters' buffers as the option device, got undefined.");
   }
-  return open(request, await requestDevice(request), true, sourceOf);
+  const device = await requestDevice(request);
+  try {
+    return await open(request, device, true, sourceOf);
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
 }
 
 async function open(request: Request, device: GPUDevice, ownsDevice: boolean, sourceOf: SourceOf): Promise<Backend> {
@@ -43,7 +49,7 @@ async function open(request: Request, device: GPUDevice, ownsDevice: boolean, so
 async function place(
   added: NewTensors,
   device: GPUDevice,
-  own: Set<object>,
+  own: WeakSet<object>,
   sourceOf: SourceOf,
 ): Promise<GpuSection[]> {
   const { sections, sources } = added;
@@ -115,8 +121,8 @@ function checkCopies({ sections, sources }: NewTensors): void {
 
 /** Throws for buffers of another device. Binding is the only way to find out. */
 async function checkBuffers({ sources }: NewTensors, device: GPUDevice): Promise<void> {
-  const entry = { binding: 0, visibility: 0, buffer: { type: 'storage' } } as const;
-  const layout = device.createBindGroupLayout({ entries: [entry] });
+  const entry = ownOf({ binding: 0, visibility: 0, buffer: ownOf({ type: 'storage' as const }) });
+  const layout = device.createBindGroupLayout(ownOf({ entries: [entry] }));
   const tensorOf = new Map<GPUBuffer, Tensor>();
   for (const [tensor, source] of sources) {
     if (tensor.length > 0) tensorOf.set(source.buffer as GPUBuffer, tensor);
@@ -125,7 +131,7 @@ async function checkBuffers({ sources }: NewTensors, device: GPUDevice): Promise
     [...tensorOf].map(async ([buffer, { name, length }]) => {
       const resource = { buffer, size: Math.min(length * FLOAT, ALIGNMENT) };
       const message = await inErrorScopes(device, () => {
-        device.createBindGroup({ layout, entries: [{ binding: 0, resource }] });
+        makeBindGroup(device, layout, [resource]);
       });
       if (message === undefined) return;
       const question = 'does it belong to another device?';

@@ -1,6 +1,6 @@
 // Checks that all buffers can be written before writing any: a device may do some writes and refuse others.
 
-import { show } from '../../errors.js';
+import { ownOf, show } from '../../errors.js';
 import { inErrorScopes } from './device.js';
 
 /** Rejects with an Error that names the first buffer that is destroyed or mapped. Writes nothing. */
@@ -15,7 +15,7 @@ export async function checkWritable(device: GPUDevice, named: ReadonlyMap<GPUBuf
 /** Clears 0 bytes of each buffer: submitting makes the device check that it can be written. */
 function probe(device: GPUDevice, buffers: Iterable<GPUBuffer>): Promise<string | undefined> {
   return inErrorScopes(device, () => {
-    const encoder = device.createCommandEncoder({ label: 'twinstep probe' });
+    const encoder = device.createCommandEncoder(ownOf({ label: 'twinstep probe' }));
     for (const buffer of buffers) encoder.clearBuffer(buffer, 0, 0);
     device.queue.submit([encoder.finish()]);
   });

@@ -3,7 +3,7 @@
 import { elements } from '../layout.js';
 import { checkUsage, COPY_DST, MAP_READ, READ } from './buffers.js';
 import type { Floats } from '../../platform.js';
-import { show } from '../../errors.js';
+import { ownOf, show } from '../../errors.js';
 import { inErrorScopes } from './device.js';
 import type { Place } from './section-memory.js';
 
@@ -28,7 +28,7 @@ export async function readBack(device: GPUDevice, sources: readonly Source[]): P
     const message = await inErrorScopes(device, () => {
       const encoder = device.createCommandEncoder();
       for (const { bytes, parts } of stagings) {
-        const buffer = device.createBuffer({ size: bytes, usage: MAP_READ | COPY_DST });
+        const buffer = device.createBuffer(ownOf({ size: bytes, usage: MAP_READ | COPY_DST }));
         buffers.push(buffer);
         for (const { source, at } of parts) {
           encoder.copyBufferToBuffer(source.buffer, source.offset, buffer, at, source.bytes);

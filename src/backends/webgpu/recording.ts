@@ -5,7 +5,7 @@ import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
 import { COPY_DST, STORAGE } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
-import { expect, list } from '../../errors.js';
+import { expect, list, ownOf } from '../../errors.js';
 import { OWN, type Plan, type Run } from '../plan.js';
 import { popErrorScopes, pushErrorScopes } from './device.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
@@ -59,19 +59,19 @@ export class Recording {
 
   /**
    * Runs a step: uploads or binds the gradients, then updates each run. `placed` is indexed by section. `own` has the
-   * bindings that `optimizer.grads` has returned, by name.
+   * bindings that `optimizer.grads` has returned.
    */
   run(
     plans: readonly Plan[],
     placed: readonly GpuSection[],
-    own: ReadonlyMap<string, GPUBufferBinding>,
+    own: ReadonlyMap<Tensor, GPUBufferBinding>,
     encoder: GPUCommandEncoder | undefined,
   ): Promise<Error | undefined> {
     return this.attempt('a step, and did none of it', encoder, () => {
       if (encoder === undefined) this.#stepScalars.rewind();
       for (const { entries, section } of plans.flatMap(({ sections }) => sections)) {
         for (const { tensor, grad } of entries) {
-          if (grad === undefined || grad === OWN || grad === own.get(tensor.name)) continue;
+          if (grad === undefined || grad === OWN || grad === own.get(tensor)) continue;
           this.#take(placed[section.index], tensor, grad);
         }
       }
@@ -92,7 +92,7 @@ export class Recording {
   }
 
   #update({ section, memory, dispatches: ofRule }: GpuSection, rule: Rule, { first, last, scalars }: Run): void {
-    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep' });
+    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder(ownOf({ label: 'twinstep' }));
     const pass = (this.#pass ??= beginPass(this.#encoder));
     const { bindGroup, offset } = this.#scalars.put(scalars);
     pass.setBindGroup(0, bindGroup, [offset]);
@@ -113,12 +113,12 @@ export class Recording {
   }
 
   copy(from: GPUBufferBinding, to: GPUBufferBinding): void {
-    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder({ label: 'twinstep copy' });
+    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder(ownOf({ label: 'twinstep copy' }));
     this.#encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, from.size ?? 0);
   }
 
   clear(buffers: readonly GPUBuffer[]): void {
-    this.#encoder ??= this.#device.createCommandEncoder({ label: 'twinstep zero grad' });
+    this.#encoder ??= this.#device.createCommandEncoder(ownOf({ label: 'twinstep zero grad' }));
     for (const buffer of buffers) this.#encoder.clearBuffer(buffer);
   }
 
@@ -128,7 +128,7 @@ export class Recording {
     if (isFirst && isFloat32Array(grad)) return memory.upload(own, grad);
     const more = this.#placeOf(memory, grad);
     const bytes = tensor.length * FLOAT;
-    this.#encoder ??= this.#device.createCommandEncoder({ label: 'twinstep accumulate' });
+    this.#encoder ??= this.#device.createCommandEncoder(ownOf({ label: 'twinstep accumulate' }));
     if (isFirst) this.#encoder.clearBuffer(own.buffer, own.offset, bytes);
     this.#sums.push({ sum: own, grad: more, bytes });
     if (!isFloat32Array(grad)) this.#new.push(tensor.name);
@@ -190,7 +190,8 @@ export class Recording {
   #placeOf(memory: SectionMemory, grad: unknown): Place {
     if (!isFloat32Array(grad)) return placeOf(grad);
     const size = grad.byteLength;
-    const buffer = this.#device.createBuffer({ label: 'twinstep temporary grad', size, usage: STORAGE | COPY_DST });
+    const usage = STORAGE | COPY_DST;
+    const buffer = this.#device.createBuffer(ownOf({ label: 'twinstep temporary grad', size, usage }));
     this.#temporary.push(buffer);
     const place = { buffer, offset: 0 };
     memory.upload(place, grad);
@@ -220,7 +221,7 @@ export class Recording {
 }
 
 function beginPass(encoder: GPUCommandEncoder): GPUComputePassEncoder {
-  const pass = encoder.beginComputePass({ label: 'twinstep' });
+  const pass = encoder.beginComputePass(ownOf({ label: 'twinstep' }));
   expect(typeof pass?.dispatchWorkgroups === 'function', "the encoder's pass", 'a GPUComputePassEncoder', pass);
   return pass;
 }

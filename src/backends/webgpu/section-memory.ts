@@ -5,6 +5,7 @@ import { FLOAT, type Arena, type Tensor } from '../layout.js';
 import { checkUnchanged, isFloat32Array, type GpuMemory } from '../memory.js';
 import { COPY_DST, COPY_SRC, STORAGE } from './buffers.js';
 import { inErrorScopes } from './device.js';
+import { ownOf } from '../../errors.js';
 import type { Floats } from '../../platform.js';
 
 /** Where an array of a tensor begins. */
@@ -34,11 +35,11 @@ export class SectionMemory {
   readonly #device: GPUDevice;
   readonly #section: Section;
   readonly #arenas: readonly Buffers[];
-  readonly #own: Set<object>;
+  readonly #own: WeakSet<object>;
   readonly #callers = new Map<Tensor, Place>();
 
-  /** Adds the buffers that it makes to `own`; `destroy` removes them. */
-  constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources, own: Set<object>) {
+  /** Adds the buffers that it makes to `own`. */
+  constructor(device: GPUDevice, section: Section, arenas: readonly Arena[], sources: Sources, own: WeakSet<object>) {
     this.#device = device;
     this.#section = section;
     this.#own = own;
@@ -68,7 +69,7 @@ export class SectionMemory {
       for (const array of ['param', ...fromParam]) this.upload(this.array(tensor, array), source);
     }
     if (fromParam.length === 0 || this.#callers.size === 0) return;
-    const encoder = this.#device.createCommandEncoder({ label: 'twinstep' });
+    const encoder = this.#device.createCommandEncoder(ownOf({ label: 'twinstep' }));
     for (const tensor of this.#callers.keys()) {
       if (tensor.length > 0) for (const array of fromParam) this.copyParamTo(array, tensor, encoder);
     }
@@ -120,17 +121,13 @@ export class SectionMemory {
 
   destroy(): void {
     for (const { param, grad, slots } of this.#arenas) {
-      for (const buffer of [param, grad, ...slots]) {
-        if (buffer === undefined) continue;
-        this.#own.delete(buffer);
-        buffer.destroy();
-      }
+      for (const buffer of [param, grad, ...slots]) buffer?.destroy();
     }
   }
 
   #allocate(array: string, bytes: number): GPUBuffer {
     const usage = STORAGE | COPY_SRC | COPY_DST;
-    const buffer = this.#device.createBuffer({ label: `twinstep ${array}`, size: bytes, usage });
+    const buffer = this.#device.createBuffer(ownOf({ label: `twinstep ${array}`, size: bytes, usage }));
     this.#own.add(buffer);
     return buffer;
   }

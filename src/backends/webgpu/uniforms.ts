@@ -1,7 +1,8 @@
 // Scalars on the GPU: blocks of a uniform buffer, bound at a dynamic offset.
 
 import { ALIGNMENT, elements } from '../layout.js';
-import { COPY_DST, UNIFORM } from './buffers.js';
+import { ownOf } from '../../errors.js';
+import { makeBindGroup, COPY_DST, UNIFORM } from './buffers.js';
 
 /**
  * Blocks of scalars, one per run. `step()` reuses its blocks, since the queue executes in order. The caller may submit
@@ -64,13 +65,9 @@ export class Uniforms {
   }
 
   #newPage() {
-    const buffer = this.#device.createBuffer({
-      label: 'twinstep scalars',
-      size: this.#staging.byteLength,
-      usage: UNIFORM | COPY_DST,
-    });
-    const resource = { buffer, size: ALIGNMENT };
-    const bindGroup = this.#device.createBindGroup({ layout: this.#layout, entries: [{ binding: 0, resource }] });
-    return { buffer, bindGroup };
+    const buffer = this.#device.createBuffer(
+      ownOf({ label: 'twinstep scalars', size: this.#staging.byteLength, usage: UNIFORM | COPY_DST }),
+    );
+    return { buffer, bindGroup: makeBindGroup(this.#device, this.#layout, [{ buffer, size: ALIGNMENT }]) };
   }
 }
