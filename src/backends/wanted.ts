@@ -15,10 +15,12 @@ export function wantedReader(modes: readonly string[], known: readonly BackendNa
       expect(names.includes(wanted), 'backend', `one of ${names.join(', ')}, or a list of backends${hint}`, wanted);
       return wanted as Wanted;
     }
-    const given = Array.from({ length: wanted.length }, (_, i): unknown => wanted[i]) as BackendName[];
-    expect(given.length > 0, 'backend', 'a name, or a list of at least one', wanted);
+    // Read once: the array may be a Proxy, whose length changes.
+    const { length } = wanted;
+    expect(length > 0, 'backend', 'a name, or a list of at least one', wanted);
     const list: BackendName[] = [];
-    for (const [i, name] of given.entries()) {
+    for (let i = 0; i < length; i++) {
+      const name = wanted[i] as BackendName;
       expect(known.includes(name), `backend[${i}]`, `one of ${known.join(', ')}${hint}`, name);
       expect(!list.includes(name), `backend[${i}]`, 'another backend than those before it', name);
       list.push(name);
