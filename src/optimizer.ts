@@ -31,6 +31,7 @@ import { expect, expectArguments, expectOptions, ownOf, show } from './errors.js
 import type { StateDict } from './state/dict.js';
 import { snapshot } from './inputs/snapshot.js';
 import { lateState } from './state/lazy.js';
+import { LENGTHS } from './inputs/lengths.js';
 import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
@@ -165,7 +166,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /** The number of values of each tensor. Also for an optimizer of which the device reported an error. @internal */
-  get lengths(): ReadonlyMap<string, number> {
+  get [LENGTHS](): ReadonlyMap<string, number> {
     return new Map(this.#inspect(true).entriesInOrder.map(({ tensor: { name, length } }) => [name, length]));
   }
 

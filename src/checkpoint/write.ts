@@ -3,6 +3,7 @@
 import type { Optimizer } from '../optimizer.js';
 import { count, type Shape, type Shapes } from '../inputs/shapes.js';
 import { expect, expectArguments, ownOf, show, unexpected } from '../errors.js';
+import { LENGTHS } from '../inputs/lengths.js';
 import { readLoadOptions, type IncompatibleNames, type LoadOptions } from '../state/load-options.js';
 import { readDict } from '../state/match.js';
 import { asBytes, bytesOf, isBinary } from './bytes.js';
@@ -185,7 +186,7 @@ const isStream = (source: unknown): source is ByteStream =>
 function checkFits({ dict, parts }: Outline, optimizer: AnyOptimizer, strict: boolean): (name: string) => boolean {
   if (strict) readDict(dict, groupsOf(optimizer));
   // Not of lazyStateDict(): that throws an error that the device reported, which loading a checkpoint clears.
-  const { lengths } = weightsOf(optimizer) as Partial<Pick<Optimizer<unknown>, 'lengths'>>;
+  const { [LENGTHS]: lengths } = weightsOf(optimizer) as Partial<Pick<Optimizer<unknown>, typeof LENGTHS>>;
   for (const { slot, name, length } of parts) {
     const own = lengths?.get(name) ?? length;
     if (length !== own) throw new RangeError(`Expected ${own} values of ${slot} of ${show(name)}, got ${length}.`);
