@@ -68,8 +68,8 @@ export function section(name: string, record: RunRecord): string {
       'the times printed here.',
     ...figures(record),
     table(record),
-    'Gradients are written to `optimizer.grads`. In rows "handed over" they are passed to `step(gradients)`, in rows ' +
-      '"passing" with `keepGrads: false`, too, which only saves memory. "Wide" uses `enableWideSimd()`. "Folded" loops ' +
+    'Gradients are written to `optimizer.grads`. Rows "handed over" pass them to `step(gradients)`. Rows "passing" do ' +
+      'so with `keepGrads: false`, which only saves memory. "Wide" uses `enableWideSimd()`. "Folded" loops ' +
       'compute everything that depends only on the step once per step, like the kernels.',
     '![ns per parameter over size, for each contender that computes AdamW](speed.svg)',
     'The other optimizers on WebAssembly, and other libraries, all on one thread. The last column is the time divided ' +

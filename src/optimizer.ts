@@ -165,7 +165,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return (state.shapes ??= Object.freeze(Object.fromEntries(known()) as Shapes)) as Shapes<Names>;
   }
 
-  /** The number of values of each tensor. Also for an optimizer of which the device reported an error. @internal */
+  /** The number of values of each tensor. Works after an error that the device reported. @internal */
   get [LENGTHS](): ReadonlyMap<string, number> {
     return new Map(this.#inspect(true).entriesInOrder.map(({ tensor: { name, length } }) => [name, length]));
   }

@@ -7,7 +7,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { LARGEST } from '../src/math/f32.js';
 import { openDevice } from '../tools/dawn.js';
 import { backends } from './support/backends.js';
-import { any, buffer, contents, COPY_DST, COPY_SRC, device, STORAGE } from './support/gpu.js';
+import { any, buffer, contents, COPY_DST, COPY_SRC, device, STORAGE, watchBuffers } from './support/gpu.js';
 import { array, largest, tensors } from './support/numbers.js';
 import { map, readAll, same, type Tensors } from './support/tensors.js';
 import { ROUNDING } from './support/tolerances.js';
@@ -493,18 +493,7 @@ test('lookahead() frees the slow weights if the optimizer is disposed of meanwhi
   let rejected = 0;
   for (let ticks = 0; ticks < 60; ticks++) {
     const optimizer = await adamw({ w: array(64, 1) }, { backend: 'webgpu', device });
-    const alive = new Set<GPUBuffer>();
-    const create = device.createBuffer.bind(device);
-    const spy = vi.spyOn(device, 'createBuffer').mockImplementation((descriptor) => {
-      const made = create(descriptor);
-      const destroy = made.destroy.bind(made);
-      alive.add(made);
-      made.destroy = () => {
-        alive.delete(made);
-        destroy();
-      };
-      return made;
-    });
+    const { alive, spy } = watchBuffers();
     const creating = lookahead(optimizer);
     creating.catch(() => {});
     // The slow weights are allocated: their creation awaits the device.

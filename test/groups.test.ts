@@ -12,7 +12,7 @@ import {
 import { reduceOnPlateau } from 'twinstep/schedules';
 import { describe, expect, test, vi } from 'vitest';
 import { backends, webgpu } from './support/backends.js';
-import { any, buffer, contents, STORAGE } from './support/gpu.js';
+import { any, buffer, contents, STORAGE, watchBuffers } from './support/gpu.js';
 import { array, tensors } from './support/numbers.js';
 import { readAll, same, type Tensors } from './support/tensors.js';
 
@@ -822,18 +822,7 @@ test.each([
 
 test.each([0, 1, 5, 20])('dispose() while tensors are added frees all GPU memory, after %i ticks', async (ticks) => {
   const { device } = webgpu!;
-  const alive = new Set<GPUBuffer>();
-  const create = device.createBuffer.bind(device);
-  const spy = vi.spyOn(device, 'createBuffer').mockImplementation((descriptor) => {
-    const made = create(descriptor);
-    const destroy = made.destroy.bind(made);
-    alive.add(made);
-    made.destroy = () => {
-      alive.delete(made);
-      destroy();
-    };
-    return made;
-  });
+  const { alive, spy } = watchBuffers();
   try {
     for (const add of [
       (optimizer: Optimizer<any, any>) => optimizer.addParams(0, { more: array(1000, 2) }),

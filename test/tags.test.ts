@@ -1,9 +1,6 @@
 // Holds every public name to its documentation in dist/types: what it does, its parameters, its result, its errors, and
 // an example, which is compiled and run.
 
-import { execFileSync } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import { adamw, lookahead } from 'twinstep';
@@ -11,6 +8,7 @@ import { coefficients } from 'twinstep/kernels';
 import { create, globals } from 'webgpu';
 import { parseDoc, publicDeclarations, type Documented } from './support/declarations.js';
 import { writeExamples } from './support/examples.js';
+import { compile } from './support/pages.js';
 
 /** Functions that need no `@throws`, and why. Too many arguments are refused by types, and are not documented. */
 const throwNothing: Readonly<Record<string, string>> = {
@@ -138,14 +136,7 @@ function problems({ name, kind, params, isVoid, doc }: Documented): string[] {
 const { config, examples } = writeExamples(declarations, values);
 
 test('the examples compile with the options of `tsc --init`', () => {
-  const tsc = join(createRequire(import.meta.url).resolve('typescript/package.json'), '../bin/tsc');
-  let output = '';
-  try {
-    execFileSync(process.execPath, [tsc, '-p', config], { encoding: 'utf8' });
-  } catch (error) {
-    output = (error as { stdout: string }).stdout;
-  }
-  expect(output).toBe('');
+  expect(compile(config)).toBe('');
 });
 
 // What browsers have, and Node lacks.

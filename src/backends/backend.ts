@@ -137,6 +137,14 @@ export interface Request extends NewTensors {
 /** Thrown if a backend cannot be used. The message is the reason, as a clause of a longer sentence. */
 export class Unavailable extends Error {}
 
+/** The cause of the choice of a backend, for its reason. */
+export const BY_NAME = 'asked for by name';
+export const BY_LIST = 'the first in the list that can run';
+
+/** Returns the error that no backend can run, for these reasons. */
+export const noneCanRun = (obstacles: readonly string[]): Error =>
+  new Error(`No backend can run this optimizer. ${obstacles.join('. ')}.`);
+
 /** Returns the message of an error as a clause. */
 export const reasonOf = (error: unknown): string =>
   String((error as Error).message)

@@ -1,6 +1,16 @@
 // The backends, best first, and the choice between them.
 
-import { reasonOf, Unavailable, type BackendName, type Chosen, type Request, type Wanted } from './backend.js';
+import {
+  BY_LIST,
+  BY_NAME,
+  noneCanRun,
+  reasonOf,
+  Unavailable,
+  type BackendName,
+  type Chosen,
+  type Request,
+  type Wanted,
+} from './backend.js';
 import type { Candidate, Ranking } from './calibration.js';
 import { calibration, loaded, reference, webgpu } from './lazy.js';
 import { openWasm } from './cpu/wasm.js';
@@ -23,10 +33,10 @@ async function candidatesFor(request: Request, wanted: Wanted): Promise<Ranking>
   const { memory } = request;
   if (isList(wanted)) {
     const order = wanted.map((each) => backends.find(({ name }) => name === each)!);
-    return { order, cause: 'the first in the list that can run', obstacles: [] };
+    return { order, cause: BY_LIST, obstacles: [] };
   }
   if (wanted !== 'auto' && wanted !== 'fastest') {
-    return { order: backends.filter(({ name }) => name === wanted), cause: 'asked for by name', obstacles: [] };
+    return { order: backends.filter(({ name }) => name === wanted), cause: BY_NAME, obstacles: [] };
   }
   const cause = `for parameters in ${memory} memory`;
   if (memory === 'GPU') return { order: backends, cause, obstacles: [] };
@@ -61,7 +71,7 @@ export async function choose(request: Request, wanted: Wanted): Promise<Chosen> 
       obstacles.push(`${title}: ${reasonOf(error)}`);
     }
   }
-  throw new Error(`No backend can run this optimizer. ${obstacles.join('. ')}.`);
+  throw noneCanRun(obstacles);
 }
 
 const isList = (wanted: Wanted): wanted is readonly BackendName[] => Array.isArray(wanted);

@@ -51,8 +51,8 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
 export type Locate = (memory: unknown, role: 'parameter' | 'gradient', name: string) => ByteRange;
 
 /**
- * Returns a function that returns the byte range of a Float32Array. It throws for other memory, of which `wanted` are
- * the kinds that are accepted, and for an array that has lost its memory.
+ * Returns a `Locate` for Float32Arrays. It throws for everything else, and for an array that has lost its memory.
+ * `wanted`: what the error message asks for.
  */
 export const arrayLocator =
   (wanted: string): Locate =>

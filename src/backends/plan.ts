@@ -53,7 +53,7 @@ export class SectionPlan {
     this.runs = tensors.map((_, k) => ({ first: 0, last: 0, scalars: scalars(k) }));
   }
 
-  /** Finds the runs of this step: neighbours that take part and share their scalars. */
+  /** Finds the runs of this step: neighbouring tensors that step and have the same scalars. */
   find(takesPart: (entry: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
     const { entries, runs } = this;
     let count = 0;

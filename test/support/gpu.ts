@@ -1,7 +1,7 @@
 // Helpers for WebGPU tests.
 
 import { adamw } from 'twinstep';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { webgpu, whyNoWebGPU } from './backends.js';
 import { largest } from './numbers.js';
 import { ROUNDING, webgpuRoundings } from './tolerances.js';
@@ -20,6 +20,23 @@ export function buffer(values: Float32Array, usage = STORAGE | COPY_SRC, on = de
   const made = on.createBuffer({ size: values.byteLength, usage: usage | COPY_DST });
   on.queue.writeBuffer(made, 0, values as Float32Array<ArrayBuffer>);
   return made;
+}
+
+/** Watches the buffers of the device. `alive`: those created since, and not destroyed. */
+export function watchBuffers() {
+  const alive = new Set<GPUBuffer>();
+  const create = device.createBuffer.bind(device);
+  const spy = vi.spyOn(device, 'createBuffer').mockImplementation((descriptor) => {
+    const made = create(descriptor);
+    const destroy = made.destroy.bind(made);
+    alive.add(made);
+    made.destroy = () => {
+      alive.delete(made);
+      destroy();
+    };
+    return made;
+  });
+  return { alive, spy };
 }
 
 /** Reads a buffer directly, without an optimizer. */

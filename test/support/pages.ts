@@ -1,6 +1,9 @@
 // Reads README.md, the other pages at the top, and docs/. Makes a file of each block of TypeScript, and checks links.
 
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('../../', import.meta.url);
@@ -89,6 +92,16 @@ export const compilerOptions = {
   skipLibCheck: true,
   rootDir: '.',
 };
+
+/** Compiles by a tsconfig.json. Returns what TypeScript reports: nothing if all compiles. */
+export function compile(config: string): string {
+  const tsc = join(createRequire(import.meta.url).resolve('typescript/package.json'), '../bin/tsc');
+  try {
+    return execFileSync(process.execPath, [tsc, '-p', config], { encoding: 'utf8' });
+  } catch (error) {
+    return (error as { stdout: string }).stdout;
+  }
+}
 
 function blocksOf(page: string): Block[] {
   const lines = readFileSync(new URL(page, root), 'utf8').split('\n');

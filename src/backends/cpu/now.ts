@@ -1,7 +1,16 @@
 // Opens a CPU backend at once, with kernels that the caller links statically. Used by `twinstep/sync`.
 
 import type { AnyUpdate } from '../../rules/rule.js';
-import { Unavailable, type Chosen, type Request, type Wanted } from '../backend.js';
+import {
+  BY_LIST,
+  BY_NAME,
+  noneCanRun,
+  reasonOf,
+  Unavailable,
+  type Chosen,
+  type Request,
+  type Wanted,
+} from '../backend.js';
 import { openLoaded } from './cpu.js';
 import type { Machine } from './machine.js';
 import { modulesNow } from './module.js';
@@ -26,20 +35,23 @@ export function chooseNow(request: Request, wanted: Wanted, kernels: Kernels): C
     { name: 'reference', title: 'Plain JavaScript', machine: () => referenceMachine((rule) => kernels[rule].update) },
   ] as const;
   const names = wanted === 'auto' ? ['wasm', 'reference'] : [wanted].flat();
-  const byName = names.length > 1 ? 'the first in the list that can run' : 'asked for by name';
-  const cause = wanted === 'auto' ? 'for parameters in CPU memory' : byName;
+  const asked = names.length > 1 ? BY_LIST : BY_NAME;
+  const cause = wanted === 'auto' ? 'for parameters in CPU memory' : asked;
   const obstacles: string[] = [];
   for (const each of names) {
     const { name, title, machine } = candidates.find((candidate) => candidate.name === each)!;
     try {
       const backend = openLoaded(request, machine());
-      return { backend, choice: { name, reason: [`${title}, ${cause}.`, ...obstacles].join(' Not ') } };
+      return {
+        backend,
+        choice: { name, reason: [`${title}, ${cause}.`, ...obstacles.map((obstacle) => `Not ${obstacle}.`)].join(' ') },
+      };
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;
-      obstacles.push(`${title}: ${error.message}.`);
+      obstacles.push(`${title}: ${reasonOf(error)}`);
     }
   }
-  throw new Error(`No backend can run this optimizer. ${obstacles.join(' ')}`);
+  throw noneCanRun(obstacles);
 }
 
 function wasmMachine({ wasm = core, sections }: Request, kernels: Kernels): Machine {

@@ -1,4 +1,4 @@
-// Opens WebGPU as the only backend, with shaders of which some are loaded late. Used by `twinstep/webgpu`.
+// Opens WebGPU as the only backend. Loads some shaders late. Used by `twinstep/webgpu`.
 
 import { Unavailable, type Chosen, type Request } from '../backend.js';
 import { loaded, type Lazy } from '../lazy.js';
