@@ -24,7 +24,7 @@ const ENTRIES: readonly Entry[] = [
     backend: 'wasm',
     call: 'await adamw',
     unused: UNUSED,
-    budgets: { esbuild: { loaded: 16.9, all: 46.7 }, Rollup: { loaded: 17, all: 45.6 } },
+    budgets: { esbuild: { loaded: 17, all: 46.7 }, Rollup: { loaded: 17, all: 45.6 } },
   },
   {
     name: 'twinstep/sync',
