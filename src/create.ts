@@ -2,7 +2,7 @@
 // `twinstep/webgpu`, and at once for `twinstep/sync`.
 
 import type { Algorithm, AnyAlgorithm, GroupOptions } from './algorithms/algorithm.js';
-import type { Chosen, Request, Wanted, WasmSource } from './backends/backend.js';
+import { isDevice, type Chosen, type Request, type Wanted, type WasmSource } from './backends/backend.js';
 import { loadedFor } from './backends/lazy.js';
 import type { ReadWanted } from './backends/wanted.js';
 import { locateArray, type GpuMemory, type Locate } from './backends/memory.js';
@@ -222,6 +222,3 @@ export const refuseBut =
       throw unexpected(name, `${wanted} in ${entry} (\`twinstep\` accepts others)`, value);
     }
   };
-
-const isDevice = (value: unknown): boolean =>
-  typeof value === 'object' && value !== null && 'createBindGroup' in value && 'queue' in value;

@@ -153,6 +153,7 @@ export const lookahead = /* @__PURE__ */ lookaheadBy(ema);
 export { enableWideSimd, type WideSimd } from './backends/cpu/wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
 export { decayMatricesOnly, noDecayOnBiasAndNorm } from './inputs/masks.js';
+export { gradScaler } from './step/scaler.js';
 
 export type {
   AdamOptions,
@@ -168,11 +169,13 @@ export type { BackendName, Choice } from './backends/backend.js';
 export type { Create, MachineOptions } from './create.js';
 export type { Gradient, Gradients, Norms } from './step/gradients.js';
 export type { GivenMemory, GivenNames, GivenOptions, MemoryOn, ParamGroup, Params, Tensors } from './inputs/given.js';
+export type { ScalerStateDict } from './inputs/scaler-dict.js';
 export type { Shape, Shapes } from './inputs/shapes.js';
 export type { Lookahead, LookaheadOptions } from './averages/lookahead.js';
 export type { GpuMemory } from './backends/memory.js';
 export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './step/group.js';
+export type { GradScaler, GradScalerOptions, ScalerReading } from './step/scaler.js';
 export type { StepOptions } from './step/step.js';
 export type { StateDict, TensorState } from './state/dict.js';
 export type { IncompatibleNames, LoadOptions } from './state/load-options.js';

@@ -175,5 +175,6 @@ export const lookahead = /* @__PURE__ */ syncLookaheadBy(ema, lookaheadState);
 export { enableWideSimd, type WideSimd } from './backends/cpu/wide.js';
 export { debiasedDecay } from './algorithms/algorithm.js';
 export { decayMatricesOnly, noDecayOnBiasAndNorm } from './inputs/masks.js';
+export { gradScaler } from './step/scaler.js';
 
 export type * from './index.js';

@@ -178,5 +178,6 @@ export const lookahead = /* @__PURE__ */ lookaheadBy(ema);
 
 export { debiasedDecay } from './algorithms/algorithm.js';
 export { decayMatricesOnly, noDecayOnBiasAndNorm } from './inputs/masks.js';
+export { gradScaler } from './step/scaler.js';
 
 export type * from './index.js';

@@ -145,6 +145,17 @@ export const BY_LIST = 'the first in the list that can run';
 export const noneCanRun = (obstacles: readonly string[]): Error =>
   new Error(`No backend can run this optimizer. ${obstacles.join('. ')}.`);
 
+/** Returns the sentence that a device was lost, and why. */
+export function lossOf(info: GPUDeviceLostInfo): string {
+  // Not every implementation gives a message.
+  const why = info.reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
+  return `The GPU device was lost: ${reasonOf(info) || why}`;
+}
+
+/** Whether a value is a GPUDevice. */
+export const isDevice = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'createBindGroup' in value && 'queue' in value;
+
 /** Returns the message of an error as a clause. */
 export const reasonOf = (error: unknown): string =>
   String((error as Error).message)

@@ -1,7 +1,7 @@
 // Layouts and pipelines, made once per device, and the size of a dispatch.
 
 import { arraysOf, elements } from '../layout.js';
-import { reasonOf, Unavailable } from '../backend.js';
+import { lossOf, Unavailable } from '../backend.js';
 import { COMPUTE } from './buffers.js';
 import { textOf } from './device.js';
 import type { Rule } from '../../rules/rule.js';
@@ -43,9 +43,7 @@ export class Kernels {
     this.#device = device;
     this.scalarsLayout = bufferLayout(device, [{ type: 'uniform', hasDynamicOffset: true }]);
     void device.lost.then((info) => {
-      // Not every implementation gives a message.
-      const why = info.reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
-      this.lost = `The GPU device was lost: ${reasonOf(info) || why}`;
+      this.lost = lossOf(info);
     });
   }
 
