@@ -198,8 +198,8 @@ async function wgslKernel(
   };
 }
 
-/** Kernels on the GPU only, which are not rules. */
-const tools = ['accumulate.wgsl', 'norm.wgsl'];
+/** Kernels on the GPU only, which are not rules, and what they are made of. */
+const tools = ['accumulate.wgsl', 'corrections.wgsl', 'norm.wgsl', 'scaler.wgsl'];
 
 test('rules, assembly and WGSL have the same files', () => {
   const files = (folder: string, ending: string, others: string[]): string[] =>

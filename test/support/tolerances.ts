@@ -37,3 +37,9 @@ export const SCHEDULE = { relative: 1e-12, absolute: 2 ** -51 };
  * is 50 roundings, 64 with a margin. A miscounted step makes thousands. test/record/torch.json has the measurements.
  */
 export const TORCH_ROUNDINGS = 64;
+
+/**
+ * Bias corrections in WGSL against the exact ones, in ULP of f32. They are computed with 32 binary digits, then rounded
+ * to 24: half an ULP. The digits of a root and of a divisor each lack at most 2^-31 of the value, together 2^-6 ULP.
+ */
+export const CORRECTION_ULPS = 0.5 + 2 ** -6;
