@@ -7,3 +7,4 @@ export { nadam } from './nadam';
 export { schedulefree_adamw } from './schedulefree_adamw';
 export { schedulefree_adamw_inner } from './schedulefree_adamw_inner';
 export { schedulefree_sgd } from './schedulefree_sgd';
+export { squares } from './squares';

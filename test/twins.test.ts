@@ -94,10 +94,10 @@ async function compiles(variant: string, entryPoint: string): Promise<void> {
   await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint } });
 }
 
-test('the module exports only the rules of the table', async () => {
+test('the module exports only the rules of the table, and the sum of squares', async () => {
   const module = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
   const functions = WebAssembly.Module.exports(module).filter(({ kind }) => kind === 'function');
-  expect(functions.map(({ name }) => name).toSorted()).toEqual(table.map(([name]) => name).toSorted());
+  expect(functions.map(({ name }) => name).toSorted()).toEqual([...table.map(([name]) => name), 'squares'].toSorted());
 });
 
 test('the package’s pipelines compile on the null backend, in both variants', async () => {

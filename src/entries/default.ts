@@ -8,7 +8,7 @@ import { lateLookahead } from '../averages/lazy.js';
 import { lateShapes } from '../inputs/groups.js';
 import { lateState } from '../state/lazy.js';
 
-provideKernels(async (rule) => bytesOfHex((await hex[rule]()).hex));
+provideKernels(async (kernel) => bytesOfHex((await hex[kernel]()).hex));
 reference.load = () => import('../backends/cpu/reference.js');
 gpuMemory.load = () => import('../backends/webgpu/locate.js');
 webgpu.load = () => import('../backends/webgpu/open-all.js');

@@ -215,7 +215,12 @@ class CpuBackend implements Backend {
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
-    return sources.map((source) => norm((source.grad as Float32Array | undefined) ?? this.memory(source)));
+    return sources.map(({ section, tensor, array, grad }) => {
+      if (grad !== undefined) return norm(grad as Float32Array);
+      const placed = this.#placed[section];
+      const start = begin(tensor);
+      return Math.sqrt(placed.squares(placed.arrays[array] + start, end(tensor) - start, Infinity, false));
+    });
   }
 
   checkWrite(): void {}

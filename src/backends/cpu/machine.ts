@@ -9,11 +9,19 @@ import type { Block } from '../layout.js';
  */
 export type RunKernel = (scalars: number, start: number, bytes: number, grad: number) => void;
 
+/**
+ * Returns the sum of squares of `bytes` bytes at the address `grad`, each element clamped to +-limit, in f64. If
+ * `isStrict`, it is NaN if an element is infinite or NaN. `bytes` is a multiple of 32, with zeros after the last element.
+ */
+export type Squares = (grad: number, bytes: number, limit: number, isStrict: boolean) => number;
+
 /** A buffer, and the kernels that run on it. */
 export interface Opened {
   readonly buffer: ArrayBufferLike;
   /** Returns the kernel of a rule for a section's block of the buffer. */
   kernel(rule: Rule, block: Block): RunKernel;
+  /** Returns the sum of squares over the buffer. It runs on the calling thread alone. */
+  squares(): Squares;
 }
 
 export interface Machine {

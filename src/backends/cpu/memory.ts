@@ -5,13 +5,14 @@ import { begin, elements, end, layout, type Block, type Tensor } from '../layout
 import { checkUnchanged } from '../memory.js';
 import type { NewTensors, Section } from '../section.js';
 import type { Rule } from '../../rules/rule.js';
-import type { Machine, Opened, RunKernel } from './machine.js';
+import type { Machine, Opened, RunKernel, Squares } from './machine.js';
 
 /** A section and its memory, which never moves, so that views stay valid. */
 export interface Placed extends Block {
   readonly section: Section;
   readonly buffer: ArrayBufferLike;
   readonly kernels: ReadonlyMap<Rule, RunKernel>;
+  readonly squares: Squares;
   readonly scalarViews: readonly Float32Array[];
   /** Memory for one gradient at a time, as long as the longest. Used only if gradients are not kept. */
   readonly staging: Float32Array;
@@ -108,7 +109,7 @@ function fill(
   sections: readonly Section[],
   sources: NewTensors['sources'],
   blocks: readonly Block[],
-  { buffer, kernel }: Opened,
+  { buffer, kernel, squares }: Opened,
 ): Placed[] {
   const placed = sections.map((section, i): Placed => {
     const { rule, rules, tensors } = section;
@@ -116,7 +117,7 @@ function fill(
     const scalarViews = blocks[i].scalars.map((at) => new Float32Array(buffer, at, rule.scalars.length));
     const longest = tensors.reduce((most, tensor) => Math.max(most, end(tensor) - begin(tensor)), 0);
     const staging = new Float32Array(buffer, blocks[i].arrays.grad, elements(longest));
-    return { ...blocks[i], section, buffer, kernels, scalarViews, staging };
+    return { ...blocks[i], section, buffer, kernels, squares: squares(), scalarViews, staging };
   });
   // Check all arrays before writing any: free memory must stay zero.
   for (const [{ name, length }, source] of sources) checkUnchanged(source as Float32Array, name, length);

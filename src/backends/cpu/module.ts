@@ -10,8 +10,8 @@ import type { Bytes } from '../../platform.js';
 /** Rewrites a module's bytes before they are compiled. */
 type Change = (bytes: Bytes) => Bytes;
 
-/** Returns the kernel of a rule, or all kernels. */
-type Loader = (rule: string) => WasmSource | Promise<WasmSource>;
+/** Returns a kernel, or all kernels. */
+type Loader = (kernel: string) => WasmSource | Promise<WasmSource>;
 
 let loader: Loader = () => {
   throw new Unavailable('this build of twinstep has no WebAssembly; pass a WebAssembly.Module as the option wasm');
@@ -22,7 +22,7 @@ export function provideKernels(load: Loader): void {
   loader = load;
 }
 
-/** Modules compiled so far, by change and rule. */
+/** Modules compiled so far, by change and kernel. */
 const compiled = /* @__PURE__ */ new Map<Change | undefined, Map<string, WebAssembly.Module>>();
 
 function compiledBy(change: Change | undefined): Map<string, WebAssembly.Module> {
@@ -31,22 +31,27 @@ function compiledBy(change: Change | undefined): Map<string, WebAssembly.Module>
   return modules;
 }
 
-/** Compiles the kernel of a rule, once. */
-export function compileKernel(rule: string, source: WasmSource, change?: Change): WebAssembly.Module {
+/** Compiles a kernel, once. */
+export function compileKernel(kernel: string, source: WasmSource, change?: Change): WebAssembly.Module {
   const modules = compiledBy(change);
-  let module = modules.get(rule);
-  if (module === undefined) modules.set(rule, (module = compile(source, change)));
+  let module = modules.get(kernel);
+  if (module === undefined) modules.set(kernel, (module = compile(source, change)));
   return module;
 }
 
-/** The compiled kernels of rules. */
+/** The kernel that is not a rule's: the sum of squares. Every optimizer has it. */
+export const SQUARES = 'squares';
+
+const namesOf = (rules: readonly Rule[]): Set<string> => new Set([SQUARES, ...rules.map(({ name }) => name)]);
+
+/** The compiled kernels of rules, and the sum of squares. */
 export interface Modules {
   /** Whether they import shared memory. */
   readonly shared: boolean;
-  /** Loads and compiles the kernels of rules, unless they are compiled. */
+  /** Loads and compiles the kernels of rules and the sum of squares, unless they are compiled. */
   load(rules: readonly Rule[]): Promise<void> | void;
-  /** Returns the module with the kernel of a rule that was loaded. */
-  of(rule: Rule): WebAssembly.Module;
+  /** Returns the module with a kernel that was loaded. */
+  of(kernel: string): WebAssembly.Module;
 }
 
 /** Returns the caller's own module, or the package's. `shareMemory` changes bytes so that they import shared memory. */
@@ -59,29 +64,29 @@ export function modulesOf(own: WasmSource | undefined, shareMemory?: Change): Mo
   return {
     shared: shareMemory !== undefined,
     async load(rules) {
-      const missing = [...new Set(rules.map(({ name }) => name))].filter((name) => !modules.has(name));
+      const missing = [...namesOf(rules)].filter((name) => !modules.has(name));
       await Promise.all(missing.map(async (name) => compileKernel(name, await loadKernel(name), shareMemory)));
     },
-    of: ({ name }) => modules.get(name)!,
+    of: (kernel) => modules.get(kernel)!,
   };
 }
 
-/** Returns the caller's own module, or modules that are compiled at once from the kernels of rules, as hex. */
-export function modulesNow(own: WasmSource | undefined, hexOf: (rule: string) => string): Modules {
+/** Returns the caller's own module, or modules that are compiled at once from kernels, as hex. */
+export function modulesNow(own: WasmSource | undefined, hexOf: (kernel: string) => string): Modules {
   if (own !== undefined) return modulesOf(own);
   const modules = compiledBy(undefined);
   return {
     shared: false,
     load(rules) {
-      for (const { name } of rules) if (!modules.has(name)) compileKernel(name, bytesOfHex(hexOf(name)));
+      for (const name of namesOf(rules)) if (!modules.has(name)) compileKernel(name, bytesOfHex(hexOf(name)));
     },
-    of: ({ name }) => modules.get(name)!,
+    of: (kernel) => modules.get(kernel)!,
   };
 }
 
-async function loadKernel(rule: string): Promise<WasmSource> {
+async function loadKernel(kernel: string): Promise<WasmSource> {
   try {
-    return await loader(rule);
+    return await loader(kernel);
   } catch (error) {
     if (error instanceof Unavailable) throw error;
     throw new Unavailable(`its kernels cannot be loaded here (${error})`);

@@ -1,5 +1,6 @@
 // Opens a CPU backend at once, with kernels that the caller links statically. Used by `twinstep/sync`.
 
+import { hex as squaresHex } from '../../../assembly/squares?hex';
 import type { AnyUpdate } from '../../rules/rule.js';
 import {
   BY_LIST,
@@ -13,7 +14,7 @@ import {
 } from '../backend.js';
 import { openLoaded } from './cpu.js';
 import type { Machine } from './machine.js';
-import { modulesNow } from './module.js';
+import { modulesNow, SQUARES } from './module.js';
 import { referenceMachine } from './reference.js';
 import { overMemories } from './wasm.js';
 
@@ -55,7 +56,7 @@ export function chooseNow(request: Request, wanted: Wanted, kernels: Kernels): C
 }
 
 function wasmMachine({ wasm = core, sections }: Request, kernels: Kernels): Machine {
-  const modules = modulesNow(wasm, (rule) => kernels[rule].hex);
+  const modules = modulesNow(wasm, (kernel) => (kernel === SQUARES ? squaresHex : kernels[kernel].hex));
   void modules.load(sections.flatMap(({ rules }) => rules));
   return { threads: 1, load: modules.load, open: overMemories(modules, (alone) => alone) };
 }

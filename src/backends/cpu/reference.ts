@@ -6,6 +6,7 @@ import * as updates from '../../rules/index.js';
 import type { Arrays, Rule, AnyUpdate, Update } from '../../rules/rule.js';
 import { scalarsOf } from '../../rules/scalars.js';
 import { Unavailable, type Backend, type Request } from '../backend.js';
+import { squares } from '../sums.js';
 import { openCpu } from './cpu.js';
 import type { Machine, Opened } from './machine.js';
 
@@ -39,6 +40,8 @@ function open(bytes: number, updateOf: (rule: string) => AnyUpdate): Opened {
         run(update, own, byName, 0, length);
       };
     },
+    squares: () => (grad, length, limit, isStrict) =>
+      squares(floats, elements(grad), elements(grad + length), limit, isStrict),
   };
 }
 

@@ -2,9 +2,9 @@
 
 import { Unavailable, type Backend, type Request } from '../backend.js';
 import { makeCall, type Call } from './call.js';
-import { bind, modulesOf, type Kernel, type Modules } from './module.js';
+import { bind, modulesOf, SQUARES, type Kernel, type Modules } from './module.js';
 import { openCpu } from './cpu.js';
-import type { Machine, RunKernel } from './machine.js';
+import type { Machine, RunKernel, Squares } from './machine.js';
 import { loaded, threads as lateThreads } from '../lazy.js';
 
 const PAGE = 65536;
@@ -22,16 +22,20 @@ export const overMemories =
       throw new Unavailable(`it needs ${bytes} bytes, more than the 4 GiB of a WebAssembly memory`);
     const memory = allocate(pages, modules.shared);
     const bound = new Map<WebAssembly.Module, (name: string) => Kernel>();
+    const bindTo = (module: WebAssembly.Module, name: string): Kernel => {
+      let kernel = bound.get(module);
+      if (kernel === undefined) bound.set(module, (kernel = bind(module, memory)));
+      return kernel(name);
+    };
     return {
       buffer: memory.buffer,
       kernel(rule, { arrays }) {
         const { name, takesGrad, slots } = rule;
-        const module = modules.of(rule);
-        let kernel = bound.get(module);
-        if (kernel === undefined) bound.set(module, (kernel = bind(module, memory)));
+        const module = modules.of(name);
         const call = { name, takesGrad, arrays: ['param', ...slots].map((array) => arrays[array]) };
-        return share(makeCall(kernel(name), call), call, module, memory);
+        return share(makeCall(bindTo(module, name), call), call, module, memory);
       },
+      squares: () => bindTo(modules.of(SQUARES), SQUARES) as unknown as Squares,
     };
   };
 

@@ -2,7 +2,7 @@
 // This is an experiment behind a flag of V8, so the bits and the speed are tested before a module is returned.
 
 import { Unavailable } from '../backend.js';
-import { bytesOf, checkWasm, isBytes } from './module.js';
+import { bytesOf, checkWasm, isBytes, SQUARES } from './module.js';
 import { nodeProcess, type NodeFs, type NodeV8 } from './node.js';
 import { importSharedMemory } from './shared.js';
 import { expect, expectArguments, expectOptions, ownOf } from '../../errors.js';
@@ -127,7 +127,7 @@ function tagged(bytes: Uint8Array, tag: string): Bytes {
   return Uint8Array.from([...bytes, 0, name.length + 1, name.length, ...name]);
 }
 
-type Kernel = (...args: number[]) => void;
+type Kernel = (...args: number[]) => unknown;
 type Kernels = Readonly<Record<string, Kernel>>;
 /** Numbers in each array to compare, and in the scalars before them. */
 const FEW = 64;
@@ -143,8 +143,11 @@ function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module, shared: b
   const [narrowKernels, wideKernels] = [narrow, wide].map((module, i) => {
     return new WebAssembly.Instance(module, { env: { memory: memories[i] } }).exports as unknown as Kernels;
   });
-  const names = Object.keys(narrowKernels).filter((name) => typeof narrowKernels[name] === 'function');
-  if (!names.includes('adam')) throw new Unavailable('the module has no kernel adam');
+  const functions = Object.keys(narrowKernels).filter((name) => typeof narrowKernels[name] === 'function');
+  for (const name of ['adam', SQUARES]) {
+    if (!functions.includes(name)) throw new Unavailable(`the module has no kernel ${name}`);
+  }
+  const names = functions.filter((name) => name !== SQUARES);
   const compared = floats.map((each) => each.subarray(0, 7 * FEW));
   const drawn = new Float32Array(7 * FEW);
   for (let seed = 0; seed < DRAWS; seed++) {
@@ -156,6 +159,11 @@ function compare(narrow: WebAssembly.Module, wide: WebAssembly.Module, shared: b
       if (compared[0].every((x, i) => Object.is(x, compared[1][i]))) continue;
       throw new Unavailable(`the wide kernel ${name} gives other bits`);
     }
+    for (const each of compared) each.set(drawn);
+    const [sum, wideSum] = [narrowKernels, wideKernels].map(({ [SQUARES]: squares }) => {
+      return squares(0, compared[0].byteLength, (seed & 4) === 0 ? 1 : Infinity, seed & 2);
+    });
+    if (!Object.is(sum, wideSum)) throw new Unavailable(`the wide kernel ${SQUARES} gives other bits`);
   }
   // Adam without an L2 term (the second scalar) and without a flush (the eighth).
   for (const each of floats) each.fill(0.5)[1] = each[7] = 0;
