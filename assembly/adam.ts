@@ -1,13 +1,13 @@
 // Adam and AdamW (arXiv 1412.6980, 1711.05101). src/algorithms/adam.ts computes the scalars, which include everything
 // that depends only on the step:
 //
-//   g = grad_scale*grad + l2*p
+//   g = clip(grad_scale*grad, max_value) + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - (step_size*m / (sqrt(v) + eps) + decay*p)
 //
-// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
-// the term l2*p is left out.
+// clip(a, most) clamps a to +-most; if most is 0, it is a. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// flush(a, below) is 0 if |a| < below, else a. If l2 is 0, the term l2*p is left out.
 //
 // If g*g overflows f32, v is infinite, and p only decays. Then v becomes the largest f32, m is clamped to the root of
 // the largest f32, and the step is added: p = p - step_size*m / (sqrt(v) + eps).
@@ -18,6 +18,7 @@ import { step } from './shared/adam';
 @unmanaged
 class AdamScalars {
   grad_scale: f32;
+  max_value: f32;
   l2: f32;
   grad_weight: f32;
   square_weight: f32;

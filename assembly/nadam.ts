@@ -1,26 +1,28 @@
 // Adam with the gradient in the numerator and a scaled root: NAdam, RAdam (arXiv 1908.03265), Nesterov's Adam and
 // Optax' eps_root. src/algorithms/ computes the scalars, which include everything that depends only on the step:
 //
-//   g = grad_scale*grad + l2*p
+//   g = clip(grad_scale*grad, max_value) + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   p = p - ((step_size*m + grad_step*g) / (root_scale*sqrt(v + eps_root) + eps) + decay*p)
 //
-// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a. If l2 is 0,
-// the term l2*p is left out.
+// clip(a, most) clamps a to +-most; if most is 0, it is a. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// flush(a, below) is 0 if |a| < below, else a. If l2 is 0, the term l2*p is left out.
 //
 // If g*g overflows f32, v is infinite, and p only decays, even if root_scale is 0. Then v becomes the largest f32, m is
 // clamped to the root of the largest f32, and the step is added:
 // p = p - (step_size + grad_step)*m / (root_scale*sqrt(v) + eps).
 
 // prettier-ignore
-import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, div, flush, larger, largest,
-         lerp, limited, load, load_next, mul, overflows, plus, raised, scaled, splat, sqrt, store, sub } from './simd';
+import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, clip, div, flush, larger,
+         lerp, limit_of, limited, load, load_next, mul, overflows, plus, raised, scaled, splat, sqrt, store,
+         sub } from './simd';
 
 
 @unmanaged
 class NadamScalars {
   grad_scale: f32;
+  max_value: f32;
   l2: f32;
   grad_weight: f32;
   square_weight: f32;
@@ -38,7 +40,7 @@ class NadamScalars {
 @inline
 function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize,
                        bytes: usize): v128 {
-  const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
+  const grad_scale = splat(by.grad_scale), limit = limit_of(by.max_value), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), grad_step = splat(by.grad_step), root_scale = splat(by.root_scale);
   const eps_root = splat(by.eps_root), eps = splat(by.eps), decay = splat(by.decay);
@@ -48,8 +50,10 @@ function update<Known>(by: NadamScalars, param: usize, grad: usize, exp_avg: usi
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = plus<Known>(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), l2, p0);
-    const g1 = plus<Known>(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), l2, p1);
+    const unclipped0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
+    const unclipped1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
+    const g0 = plus<Known>(clip<Known>(unclipped0, limit), l2, p0);
+    const g1 = plus<Known>(clip<Known>(unclipped1, limit), l2, p1);
     const m0 = flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below);
     const m1 = flush<Known>(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), flush_below);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
@@ -92,7 +96,7 @@ export function nadam(by: NadamScalars, param: usize, grad: usize, exp_avg: usiz
   const has_weights = by.grad_weight > 0 && by.square_weight > 0;
   const is_small = abs(by.grad_scale) <= 1 && abs(by.l2) <= 1 && abs(by.step_size) + abs(by.grad_step) <= 1;
   let highest: v128;
-  if (!has_usual_root || !has_weights || !is_small || by.flush_below != 0)
+  if (!has_usual_root || !has_weights || !is_small || by.flush_below != 0 || by.max_value != 0)
     highest = update<Unknown>(by, param, grad, exp_avg, exp_avg_sq, bytes);
   else if (by.l2 == 0) highest = update<Plain>(by, param, grad, exp_avg, exp_avg_sq, bytes);
   else highest = update<Full>(by, param, grad, exp_avg, exp_avg_sq, bytes);

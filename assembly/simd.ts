@@ -92,10 +92,10 @@ export const LARGEST_ROOT: f32 = 1.8446742974197924e19;
 /**
  * What a compiled loop assumes about its scalars; the kernel must test it. Plain and Full assume: weights passed to
  * `lerp` are above 0; factors of what is passed to `limited` are at most 1 in magnitude, of a sum all together;
- * flush_below is 0; root_scale is 1; eps_root is 0. Plain also assumes that flags passed to `either` and scales passed
- * to `plus` are 0, Full that these scales are not. Unknown assumes nothing, and is slower. These are types:
- * AssemblyScript treats a flag as a variable, and binaryen merges loops that differ only in variables into one loop
- * that tests them.
+ * flush_below and max_value are 0; root_scale is 1; eps_root is 0. Plain also assumes that flags passed to `either` and
+ * scales passed to `plus` are 0, Full that these scales are not. Unknown assumes nothing, and is slower. These are
+ * types: AssemblyScript treats a flag as a variable, and binaryen merges loops that differ only in variables into one
+ * loop that tests them.
  */
 export type Plain = bool;
 export type Full = f32;
@@ -162,6 +162,19 @@ export type Unknown = i32;
  */
 @inline export function flush<Known>(a: v128, below: v128): v128 {
   return is_known<Known>() ? a : v128.andnot(a, f32x4.lt(f32x4.abs(a), below));
+}
+
+/** The limit that `clip` takes: `most`, or Infinity if `most` is 0. */
+@inline export function limit_of(most: f32): v128 {
+  return splat(most == 0 ? <f32>Infinity : most);
+}
+
+/**
+ * Clamps `a` to `limit` in magnitude, also if it is infinite. NaN stays NaN. clip(a, limit_of(most)) has the bits of
+ * clip(a, most) in f32.ts. All loops except Unknown assume a limit of Infinity.
+ */
+@inline export function clip<Known>(a: v128, limit: v128): v128 {
+  return is_known<Known>() ? a : f32x4.pmax(f32x4.pmin(a, limit), f32x4.neg(limit));
 }
 
 /** Clamps `a` to the largest f32. NaN stays NaN. All loops except Unknown call `are_finite` instead. */

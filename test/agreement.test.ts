@@ -42,7 +42,9 @@ const variants: [string, Name, Options][] = [
     { innerMomentum: 0.9, weightDecay: 0.1, gradScale: 0.37 },
   ],
   ['radamScheduleFree', 'radamScheduleFree', { lr: 0.01, silentSgdPhase: false }],
+  ['radamScheduleFree, decay at z', 'radamScheduleFree', { lr: 0.01, weightDecay: 0.1, decayAt: 'z' }],
   ['sgdScheduleFree', 'sgdScheduleFree', { lr: 0.1, weightDecay: 0.01, momentum: 0.95, maximize: true }],
+  ['sgdScheduleFree, decay at z', 'sgdScheduleFree', { lr: 0.1, weightDecay: 0.01, decayAt: 'z' }],
   ['adam, amsgrad', 'adam', { amsgrad: true, lr: 0.01 }],
   ['adam, amsgrad with L2', 'adam', { amsgrad: true, lr: 0.01, weightDecay: 0.1 }],
   ['adamw, amsgrad', 'adamw', { amsgrad: true, lr: 0.01, weightDecay: 0.1, maximize: true }],
@@ -55,7 +57,8 @@ test('variants have every rule that takes steps, and tell its scalars apart', ()
     const blocks = variants.flatMap(([, name, options]) => {
       const steps = coefficients(name, { ...options, decayMask: undefined });
       if (steps.kernel !== rule) return [];
-      return Array.from({ length: STEPS }, () => {
+      // At step 64, flush_below is not 0.
+      return Array.from({ length: 64 }, () => {
         steps.next();
         return steps.scalars();
       });

@@ -18,18 +18,24 @@ const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
 const LENGTH = 64 * 9;
 const core = await WebAssembly.compile(readFileSync(new URL('../dist/core.wasm', import.meta.url)));
 
-/** Random scalars of the size that algorithms compute, of both signs. For odd seeds some are zero. */
+/**
+ * Random scalars of the size that algorithms compute, of both signs. For odd seeds some are zero. max_value is never
+ * negative, and for half of the seeds zero.
+ */
 const scalars = (rule: Rule, seed: number): Float32Array => {
   const next = random(seed);
   const draw = (): number => (next() < 0.3 ? -1 : 1) * 10 ** (-4 * next());
-  return Float32Array.from(rule.scalars, () => (seed % 2 === 1 && next() < 0.4 ? 0 : draw()));
+  return Float32Array.from(rule.scalars, (name) => {
+    if (name === 'max_value') return seed % 4 < 2 ? 0 : Math.abs(draw());
+    return seed % 2 === 1 && next() < 0.4 ? 0 : draw();
+  });
 };
 
 /** Scalars that select the fast WASM loops: positive weights, no flushing, and all optional terms or none. */
 const fastPathScalars = (rule: Rule, seed: number): Float32Array => {
   const hasTerms = seed % 2 === 0;
   const terms: Record<string, number> = hasTerms ? {} : { l2: 0, z_from_y: 0, z_decay: 0 };
-  const fixed: Record<string, number> = { ...terms, root_scale: 1, eps_root: 0, flush_below: 0 };
+  const fixed: Record<string, number> = { ...terms, max_value: 0, root_scale: 1, eps_root: 0, flush_below: 0 };
   const drawn = random(seed);
   return Float32Array.from(rule.scalars, (name) => fixed[name] ?? 10 ** (-4 * drawn()));
 };
@@ -197,6 +203,121 @@ async function wgslKernel(
     staging.destroy();
   };
 }
+
+/** Gradients that `max_value` clamps, and some that it does not. */
+const unclipped: Draw = (next) => {
+  const kind = next();
+  if (kind < 0.5) return ordinary(next);
+  return kind < 0.7 ? huge(next) : [Infinity, -Infinity, NaN, 0, -0][Math.floor(next() * 5)];
+};
+const limits = [1e-3, 1, 1e30, LARGEST_ROOT, 2 ** 64, LARGEST];
+
+/** Clamps a gradient, as `clip` does, for a grad_scale of 1. */
+const clipped = (grad: Float32Array, most: number): Float32Array =>
+  grad.map((x) => (x > most ? most : x < -most ? -most : x));
+
+describe.each(table.filter(([, { scalars: names }]) => names.includes('max_value')))(
+  'max_value of %s',
+  (...[, rule]) => {
+    const [scale, limit] = ['grad_scale', 'max_value'].map((name) => rule.scalars.indexOf(name));
+    const make = (draw: Draw, seed: number): Arrays =>
+      Object.fromEntries(
+        arraysOf(rule).map((name, k) => [name, array(LENGTH, seed + k, name === 'grad' ? draw : ordinary)]),
+      ) as Arrays;
+    const withLimit = (by: Float32Array, most: number, gradScale = by[scale]): Float32Array => {
+      const changed = by.slice();
+      [changed[scale], changed[limit]] = [gradScale, most];
+      return changed;
+    };
+    const expectSame = (actual: Arrays, expected: Arrays, what: string): void => {
+      for (const name of arraysOf(rule).filter((each) => each !== 'grad')) {
+        const key = name as keyof Arrays;
+        expect(difference(actual[key], expected[key]), `${name} ${what}`).toBeUndefined();
+      }
+    };
+    const blocks = limits.flatMap((most, k) =>
+      [scalars(rule, k), scalars(rule, 10 + k), fastPathScalars(rule, k)].map((by) => [by, Math.fround(most)] as const),
+    );
+
+    test('gives the bits of the rule in WASM for ordinary, huge, infinite and NaN gradients', () => {
+      for (const [seed, [by, most]] of blocks.entries()) {
+        const [reference, wasm] = [make(unclipped, 100 * seed), make(unclipped, 100 * seed)];
+        onReference(rule, withLimit(by, most), reference, 3);
+        onWasm(rule, withLimit(by, most), wasm, 3);
+        expectSame(wasm, reference, `by ${by.join(', ')} with ${most}`);
+      }
+    });
+
+    test.each([
+      ['reference', onReference],
+      ['WASM', onWasm],
+    ])('gives the bits of gradients that were clamped before: %s', (...[, runOn]) => {
+      for (const [seed, [by, most]] of blocks.entries()) {
+        const [actual, expected] = [make(unclipped, 100 * seed), make(unclipped, 100 * seed)];
+        expected.grad.set(clipped(expected.grad, most));
+        runOn(rule, withLimit(by, most, 1), actual, 3);
+        runOn(rule, withLimit(by, 0, 1), expected, 3);
+        expectSame(actual, expected, `by ${by.join(', ')} with ${most}`);
+      }
+    });
+
+    test.each([
+      ['reference', onReference],
+      ['WASM', onWasm],
+    ])('clamps no finite gradient if it is the largest f32: %s', (...[, runOn]) => {
+      for (const [seed, [by]] of blocks.entries()) {
+        for (const draw of [ordinary, wide, huge]) {
+          const [actual, expected] = [make(draw, 100 * seed), make(draw, 100 * seed)];
+          runOn(rule, withLimit(by, LARGEST), actual, 3);
+          runOn(rule, withLimit(by, 0), expected, 3);
+          expectSame(actual, expected, `by ${by.join(', ')}`);
+        }
+      }
+    });
+
+    test('makes a step with an infinite gradient finite', () => {
+      for (const runOn of [onReference, onWasm]) {
+        const arrays = make((next) => (next() < 0.5 ? -Infinity : Infinity), 1);
+        for (const name of rule.squares) arrays[name as keyof Arrays].fill(0);
+        runOn(rule, withLimit(fastPathScalars(rule, 1), 1), arrays, 3);
+        for (const name of arraysOf(rule).filter((each) => each !== 'grad')) {
+          expect(largest(arrays[name as keyof Arrays]), name).toBeLessThan(1e30);
+        }
+      }
+    });
+
+    describe.runIf(webgpu)('in WGSL', () => {
+      test.each(['vec4', 'scalar'] as const)(
+        'gives the rule within the tolerance for ordinary, huge, infinite and NaN gradients, in the variant %s',
+        async (variant) => {
+          const kernel = await wgslKernel(rule, variant);
+          for (const [seed, [by, most]] of blocks.entries()) {
+            const [reference, wgsl] = [make(unclipped, 100 * seed), make(unclipped, 100 * seed)];
+            for (const arrays of [reference, wgsl]) {
+              for (const name of rule.squares) {
+                arrays[name as keyof Arrays] = arrays[name as keyof Arrays].map(Math.abs);
+              }
+            }
+            onReference(rule, withLimit(by, most), reference, 1);
+            await kernel(withLimit(by, most), wgsl);
+            for (const name of arraysOf(rule).filter((each) => each !== 'grad')) {
+              const [actual, expected] = [wgsl[name as keyof Arrays], reference[name as keyof Arrays]];
+              const bound = webgpuRoundings(webgpu!.adapter, 1) * ROUNDING * largest(expected.filter(Number.isFinite));
+              for (let i = 0; i < LENGTH; i++) {
+                const { [i]: grad } = reference.grad;
+                const what = `${name}[${i}] for ${grad} by ${by.join(', ')} with ${most}`;
+                if (Number.isFinite(expected[i]))
+                  expect(Math.abs(actual[i] - expected[i]), what).toBeLessThanOrEqual(bound);
+                // WGSL may assume that numbers are finite, but a NaN gradient must show in the parameter.
+                else if (name === 'param' && Number.isNaN(grad)) expect(actual[i], what).toBeNaN();
+              }
+            }
+          }
+        },
+      );
+    });
+  },
+);
 
 /** Kernels on the GPU only, which are not rules, and what they are made of. */
 const tools = ['accumulate.wgsl', 'corrections.wgsl', 'norm.wgsl', 'scaler.wgsl'];

@@ -55,6 +55,11 @@ describe.each(table)('%s', (name, rule) => {
     expect(fields(ofStruct)).toEqual(expected);
   });
 
+  test('has grad_scale and max_value as its first scalars if it scales the gradient', () => {
+    const expected = rule.scalars.includes('grad_scale') ? ['grad_scale', 'max_value'] : ['weight'];
+    expect(rule.scalars.slice(0, 2)).toEqual(expected);
+  });
+
   test('takes its arrays in the same order', async () => {
     const parameters = new RegExp(`export function ${name}\\(([^)]*)\\)`).exec(assembly)![1];
     const names = [...parameters.matchAll(/(\w+): \w+/g)].map(([, parameter]) => parameter);

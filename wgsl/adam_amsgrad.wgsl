@@ -1,20 +1,22 @@
 // AMSGrad (arXiv 1904.09237): Adam that divides by the root of h, the largest v so far (max_exp_avg_sq).
 // src/algorithms/adam.ts computes the scalars, which include everything that depends only on the step:
 //
-//   g = grad_scale*grad + l2*p
+//   g = clip(grad_scale*grad, max_value) + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   h = largest(h, v)
 //   p = p - (step_size*m / (sqrt(h) + eps) + decay*p)
 //
-// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a.
-// largest(a, b) is the larger number; NaN if either is NaN. If l2 is 0, the term l2*p is left out.
+// clip(a, most) clamps a to +-most; if most is 0, it is a. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// flush(a, below) is 0 if |a| < below, else a. largest(a, b) is the larger number; NaN if either is NaN. If l2 is 0,
+// the term l2*p is left out.
 //
 // If g*g overflows f32, v and h are infinite, and p only decays. Then v and h become the largest f32, m is clamped to
 // the root of the largest f32, and the step is added: p = p - step_size*m / (sqrt(h) + eps).
 
 struct AdamAmsgradScalars {
   grad_scale: f32,
+  max_value: f32,
   l2: f32,
   grad_weight: f32,
   square_weight: f32,
@@ -37,7 +39,7 @@ fn adam_amsgrad(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroup
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let p = param[i];
-  let g = plus(times(by.grad_scale, grad[i]), by.l2, p);
+  let g = plus(clip(times(by.grad_scale, grad[i]), by.max_value), by.l2, p);
   let is_huge = square_overflows(g);
   let m = bounded_if(flush(lerp(exp_avg[i], g, by.grad_weight), by.flush_below), is_huge);
   let v = select(lerp(exp_avg_sq[i], g * g, by.square_weight), Real(LARGEST), is_huge);

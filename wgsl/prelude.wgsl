@@ -51,6 +51,14 @@ fn limited_if(a: Real, is_finite: Flags) -> Real {
   return select(a, largest, (magnitude(a) == INFINITE) & is_finite);
 }
 
+// Clamps a to most in magnitude, also if it is infinite. If most is 0, it is a. NaN stays NaN.
+fn clip(a: Real, most: f32) -> Real {
+  let limit = bitcast<u32>(most);
+  let clipped = bitcast<Real>((bitcast<Bits>(a) & Bits(0x80000000u)) | Bits(limit));
+  let is_beyond = (magnitude(a) > Bits(limit)) & (magnitude(a) <= INFINITE);
+  return select(a, clipped, is_beyond & Flags(limit != 0u));
+}
+
 // Clamps a to the largest f32. NaN stays NaN.
 fn clamped(a: Real) -> Real {
   return limited_if(a, Flags(true));

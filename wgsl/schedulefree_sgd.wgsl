@@ -2,16 +2,17 @@
 // src/algorithms/schedulefree.ts computes the scalars, which include everything that depends only on the step:
 //
 //   z = either(z, y, z_from_y)
-//   d = grad_scale*grad + decay*y + z_decay*z
+//   d = clip(grad_scale*grad, max_value) + decay*y + z_decay*z
 //   y = (y + average_weight*(z - y)) - y_step*d
 //   z = z - z_step*d
 //
-// The lines run in this order. either(a, b, flag) is b if the flag is not 0, else a; z_from_y is 1 at a tensor's first
-// step, else 0. If z_decay is 0, the term z_decay*z is left out. d, z - y, y and z are clamped to the largest f32. An
-// infinite gradient makes y and z NaN.
+// The lines run in this order. clip(a, most) clamps a to +-most; if most is 0, it is a. either(a, b, flag) is b if the
+// flag is not 0, else a; z_from_y is 1 at a tensor's first step, else 0. If z_decay is 0, the term z_decay*z is left
+// out. d, z - y, y and z are clamped to the largest f32. If max_value is 0, an infinite gradient makes y and z NaN.
 
 struct ScheduleFreeSgdScalars {
   grad_scale: f32,
+  max_value: f32,
   z_from_y: f32,
   decay: f32,
   z_decay: f32,
@@ -31,7 +32,7 @@ fn schedulefree_sgd(@builtin(global_invocation_id) id: vec3u, @builtin(num_workg
   let i = element(id, workgroups);
   if (i >= arrayLength(&param)) { return; }
   let y = param[i];
-  let g = times(by.grad_scale, grad[i]);
+  let g = clip(times(by.grad_scale, grad[i]), by.max_value);
   let before = z[i];
   let z0 = either(before, y, by.z_from_y);
   let d = clamped(g + plus(by.decay * y, by.z_decay, z0));

@@ -2,8 +2,9 @@
 // `amsgrad`.
 
 // prettier-ignore
-import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, div, flush, larger, largest,
-         lerp, limited, load, load_next, mul, overflows, plus, splat, sqrt, store, sub } from '../simd';
+import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, change, clip, div, flush, larger,
+         largest, lerp, limit_of, limited, load, load_next, mul, overflows, plus, splat, sqrt, store,
+         sub } from '../simd';
 
 /**
  * Returns the largest v. Every array has `bytes` bytes, a multiple of TURN. All loads come before any store, so that V8
@@ -13,7 +14,7 @@ import { LARGEST, LARGEST_ROOT, TURN, Plain, Full, Unknown, add, any, bounded, c
 @inline
 function update<Known, By>(by: By, param: usize, grad: usize, exp_avg: usize, exp_avg_sq: usize, max_exp_avg_sq: usize,
                            bytes: usize, amsgrad: bool): v128 {
-  const grad_scale = splat(by.grad_scale), l2 = splat(by.l2);
+  const grad_scale = splat(by.grad_scale), limit = limit_of(by.max_value), l2 = splat(by.l2);
   const grad_weight = splat(by.grad_weight), square_weight = splat(by.square_weight);
   const step_size = splat(by.step_size), eps = splat(by.eps), decay = splat(by.decay);
   const flush_below = splat(by.flush_below);
@@ -22,8 +23,10 @@ function update<Known, By>(by: By, param: usize, grad: usize, exp_avg: usize, ex
   let i: usize = 0;
   do {
     const p0 = load(param + i), p1 = load_next(param + i);
-    const g0 = plus<Known>(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), l2, p0);
-    const g1 = plus<Known>(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), l2, p1);
+    const unclipped0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
+    const unclipped1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
+    const g0 = plus<Known>(clip<Known>(unclipped0, limit), l2, p0);
+    const g1 = plus<Known>(clip<Known>(unclipped1, limit), l2, p1);
     const m0 = flush<Known>(lerp<Known>(load(exp_avg + i), g0, grad_weight), flush_below);
     const m1 = flush<Known>(lerp<Known>(load_next(exp_avg + i), g1, grad_weight), flush_below);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
@@ -65,7 +68,7 @@ export function step<By>(by: By, param: usize, grad: usize, exp_avg: usize, exp_
                          bytes: usize, amsgrad: bool): void {
   if (bytes == 0) return;
   const is_small = abs(by.grad_scale) <= 1 && abs(by.l2) <= 1 && abs(by.step_size) <= 1;
-  const is_known = by.grad_weight > 0 && by.square_weight > 0 && by.flush_below == 0 && is_small;
+  const is_known = by.grad_weight > 0 && by.square_weight > 0 && by.flush_below == 0 && by.max_value == 0 && is_small;
   let highest: v128;
   if (!is_known) highest = update<Unknown, By>(by, param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, bytes, amsgrad);
   else if (by.l2 == 0)

@@ -2,24 +2,26 @@
 // grad_weight and flush_below are used only if `inner`.
 
 // prettier-ignore
-import { LARGEST, LARGEST_ROOT, TURN, Plain, Unknown, add, any, bounded, change, div, either, flush, larger,
-         lerp, limited, load, load_next, mul, overflows, plus, scaled, splat, sqrt, store, sub } from '../simd';
+import { LARGEST, LARGEST_ROOT, TURN, Plain, Unknown, add, any, bounded, change, clip, div, either, flush, larger,
+         lerp, limit_of, limited, load, load_next, mul, overflows, plus, scaled, splat, sqrt, store,
+         sub } from '../simd';
 
 /** Returns the largest v. */
 // prettier-ignore
 @inline
 function update<Known, By>(by: By, grad_weight: f32, flush_below: f32, param: usize, grad: usize, z: usize,
                            exp_avg_sq: usize, exp_avg: usize, bytes: usize, inner: bool): v128 {
-  const grad_scale = splat(by.grad_scale), square_weight = splat(by.square_weight), z_from_y = splat(by.z_from_y);
-  const root_scale = splat(by.root_scale), eps = splat(by.eps), decay = splat(by.decay), z_decay = splat(by.z_decay);
+  const grad_scale = splat(by.grad_scale), limit = limit_of(by.max_value), square_weight = splat(by.square_weight);
+  const z_from_y = splat(by.z_from_y), root_scale = splat(by.root_scale), eps = splat(by.eps);
+  const decay = splat(by.decay), z_decay = splat(by.z_decay);
   const average_weight = splat(by.average_weight), y_step = splat(by.y_step), z_step = splat(by.z_step);
   const weight = splat(grad_weight), below = splat(flush_below);
 
   let highest = splat(0);
   let i: usize = 0;
   do {
-    const g0 = limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i));
-    const g1 = limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i));
+    const g0 = clip<Known>(limited<Known>(mul(grad_scale, load(grad + i)), load(grad + i)), limit);
+    const g1 = clip<Known>(limited<Known>(mul(grad_scale, load_next(grad + i)), load_next(grad + i)), limit);
     const v0 = lerp<Known>(load(exp_avg_sq + i), mul(g0, g0), square_weight);
     const v1 = lerp<Known>(load_next(exp_avg_sq + i), mul(g1, g1), square_weight);
     const m0 = inner ? flush<Known>(lerp<Known>(load(exp_avg + i), g0, weight), below) : g0;
@@ -48,11 +50,12 @@ function update<Known, By>(by: By, grad_weight: f32, flush_below: f32, param: us
 @inline
 function bound<By>(by: By, param: usize, grad: usize, z: usize, exp_avg_sq: usize, exp_avg: usize, bytes: usize,
                    inner: bool): void {
-  const grad_scale = splat(by.grad_scale), root = splat(by.root_scale * LARGEST_ROOT + by.eps);
+  const grad_scale = splat(by.grad_scale), limit = limit_of(by.max_value);
+  const root = splat(by.root_scale * LARGEST_ROOT + by.eps);
   const y_step = splat(by.y_step), z_step = splat(by.z_step);
   for (let i: usize = 0; i < bytes; i += 16) {
     const flags = overflows(load(exp_avg_sq + i));
-    const m = bounded(inner ? load(exp_avg + i) : mul(grad_scale, load(grad + i)));
+    const m = bounded(inner ? load(exp_avg + i) : clip<Unknown>(mul(grad_scale, load(grad + i)), limit));
     const d = div(m, root);
     change(param + i, sub(load(param + i), mul(y_step, d)), flags);
     change(z + i, sub(load(z + i), mul(z_step, d)), flags);
@@ -67,7 +70,7 @@ export function step<By>(by: By, grad_weight: f32, flush_below: f32, param: usiz
                          exp_avg_sq: usize, exp_avg: usize, bytes: usize, inner: bool): void {
   if (bytes == 0) return;
   const is_plain = by.square_weight > 0 && by.root_scale == 1 && by.z_from_y == 0 && by.z_decay == 0;
-  const is_small = abs(by.grad_scale) <= 1 && abs(by.decay) <= 1;
+  const is_small = abs(by.grad_scale) <= 1 && by.max_value == 0 && abs(by.decay) <= 1;
   const has_usual_moment = !inner || (grad_weight > 0 && flush_below == 0);
   let highest: v128;
   if (is_plain && is_small && has_usual_moment)

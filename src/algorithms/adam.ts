@@ -9,7 +9,7 @@ import {
   denominator,
   extend,
   flushBelow,
-  gradScale,
+  scaleGradient,
   type Algorithm,
   type Betas,
   type CommonOptions,
@@ -61,7 +61,7 @@ function prepare(decoupled: boolean) {
     const correction2 = powers.complement(beta2, step);
     const stepSize = lr * Math.sqrt(correction2);
 
-    scalars.grad_scale = gradScale(options, at);
+    scaleGradient(scalars, options, at);
     scalars.l2 = decoupled ? 0 : at.decay;
     scalars.grad_weight = averageWeight(beta1);
     scalars.square_weight = averageWeight(beta2);

@@ -89,6 +89,8 @@ export interface StepInputs {
   readonly decay: number;
   /** Another factor of the gradients: 1/n for the mean of n batches. */
   readonly gradFactor: number;
+  /** The clamp of the scaled gradients, in magnitude. 0: none. */
+  readonly maxValue: number;
   /** The decay rates of the moments; zeros for an algorithm without `betas`. */
   readonly betas: Betas;
   /** The decay rate of an average of weights. */
@@ -143,11 +145,15 @@ export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 -
 export const needsFixed = (betas: unknown, why: string): string | undefined =>
   typeof betas === 'function' ? `${why}, so betas must be two numbers, got a function.` : undefined;
 
-/** Returns the factor of every gradient. */
-export const gradScale = (
-  { maximize, gradScale: scale }: Readonly<CommonOptions>,
-  { gradFactor }: StepInputs,
-): number => (maximize ? -scale : scale) * gradFactor;
+/** Sets the factor of every gradient, and the clamp of the product. */
+export function scaleGradient(
+  scalars: Record<'grad_scale' | 'max_value', number>,
+  { maximize, gradScale }: Readonly<CommonOptions>,
+  { gradFactor, maxValue }: StepInputs,
+): void {
+  scalars.grad_scale = (maximize ? -gradScale : gradScale) * gradFactor;
+  scalars.max_value = maxValue;
+}
 
 /**
  * Returns the limit below which first moments are flushed to zero: the smallest normal number at every 64th step, else

@@ -11,8 +11,8 @@ import {
   denominator,
   extend,
   flushBelow,
-  gradScale,
   needsFixed,
+  scaleGradient,
   type Algorithm,
   type Betas,
   type CommonOptions,
@@ -45,7 +45,7 @@ function prepareMoments(scalars: Scalars, options: Readonly<RadamOptions>, at: S
   const { eta, decay, betas } = at;
   const lr = options.lr * eta;
   const { decoupledWeightDecay } = options;
-  scalars.grad_scale = gradScale(options, at);
+  scaleGradient(scalars, options, at);
   scalars.l2 = decoupledWeightDecay ? 0 : decay;
   scalars.grad_weight = averageWeight(betas[0]);
   scalars.square_weight = averageWeight(betas[1]);

@@ -12,8 +12,8 @@ import {
   denominator,
   extend,
   flushBelow,
-  gradScale,
   needsFixed,
+  scaleGradient,
   type Algorithm,
   type Betas,
   type CommonOptions,
@@ -122,7 +122,7 @@ function prepareIterates(
   const { r, weightLrPower, decayAt } = options;
   // Avoid 0/0 while lr is 0: there is nothing to average yet.
   const c = state.weight_sum === 0 ? 0 : weight(state, r, weightLrPower) / state.weight_sum;
-  scalars.grad_scale = gradScale(options, at);
+  scaleGradient(scalars, options, at);
   scalars.z_from_y = isFirst ? 1 : 0;
   scalars.decay = decayAt === 'y' ? decay : 0;
   scalars.z_decay = decayAt === 'z' ? decay : 0;

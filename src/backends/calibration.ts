@@ -29,7 +29,14 @@ const TENSORS = 512;
 /** The golden ratio: multiples of it modulo 1 are spread evenly and have no period. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 /** Typical values of scalars that kernels branch on. The values of the others do not affect the time. */
-const typical: Readonly<Record<string, number>> = { grad_scale: 1, l2: 0, z_from_y: 0, z_decay: 0, root_scale: 1 };
+const typical: Readonly<Record<string, number>> = {
+  grad_scale: 1,
+  max_value: 0,
+  l2: 0,
+  z_from_y: 0,
+  z_decay: 0,
+  root_scale: 1,
+};
 
 const rankings = new Map<string, Promise<Ranking>>();
 const ids = new WeakMap<object, number>();

@@ -39,6 +39,9 @@ export const plus = (a: number, scale: number, b: number): number =>
 export const limited = (a: number, source: number): number =>
   Math.abs(a) === Infinity && Math.abs(source) !== Infinity ? Math.sign(a) * LARGEST : a;
 
+/** Clamps `a` to `most` in magnitude, also if it is infinite. If `most` is 0, it is `a`. NaN stays NaN. */
+export const clip = (a: number, most: number): number => (most === 0 ? a : Math.max(-most, Math.min(a, most)));
+
 /** Clamps `a` to the largest f32. NaN stays NaN. */
 export const clamped = (a: number): number => Math.max(-LARGEST, Math.min(a, LARGEST));
 

@@ -1,14 +1,15 @@
 // AMSGrad (arXiv 1904.09237): Adam that divides by the root of h, the largest v so far (max_exp_avg_sq).
 // src/algorithms/adam.ts computes the scalars, which include everything that depends only on the step:
 //
-//   g = grad_scale*grad + l2*p
+//   g = clip(grad_scale*grad, max_value) + l2*p
 //   m = flush(lerp(m, g, grad_weight), flush_below)
 //   v = lerp(v, g*g, square_weight)
 //   h = largest(h, v)
 //   p = p - (step_size*m / (sqrt(h) + eps) + decay*p)
 //
-// lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a). flush(a, below) is 0 if |a| < below, else a.
-// largest(a, b) is the larger number; NaN if either is NaN. If l2 is 0, the term l2*p is left out.
+// clip(a, most) clamps a to +-most; if most is 0, it is a. lerp(a, b, w) is a + w*(b - a) if w > 0, else b + w*(b - a).
+// flush(a, below) is 0 if |a| < below, else a. largest(a, b) is the larger number; NaN if either is NaN. If l2 is 0,
+// the term l2*p is left out.
 //
 // If g*g overflows f32, v and h are infinite, and p only decays. Then v and h become the largest f32, m is clamped to
 // the root of the largest f32, and the step is added: p = p - step_size*m / (sqrt(h) + eps).

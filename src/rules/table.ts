@@ -5,6 +5,7 @@ import { append, rule } from './rule.js';
 
 const adamScalars = [
   'grad_scale',
+  'max_value',
   'l2',
   'grad_weight',
   'square_weight',
@@ -45,6 +46,7 @@ export const nadam = /* @__PURE__ */ rule({
   name: 'nadam',
   scalars: [
     'grad_scale',
+    'max_value',
     'l2',
     'grad_weight',
     'square_weight',
@@ -62,6 +64,7 @@ export const nadam = /* @__PURE__ */ rule({
 
 const scheduleFreeScalars = [
   'grad_scale',
+  'max_value',
   'square_weight',
   'z_from_y',
   'root_scale',
@@ -91,7 +94,7 @@ export const schedulefree_adamw_inner = /* @__PURE__ */ rule({
 
 export const schedulefree_sgd = /* @__PURE__ */ rule({
   name: 'schedulefree_sgd',
-  scalars: ['grad_scale', 'z_from_y', 'decay', 'z_decay', 'average_weight', 'y_step', 'z_step'],
+  scalars: ['grad_scale', 'max_value', 'z_from_y', 'decay', 'z_decay', 'average_weight', 'y_step', 'z_step'],
   slots: ['z'],
   fromParam: ['z'],
 });

@@ -34,7 +34,7 @@ export class StepArithmetic {
     this.state = { ...algorithm.group?.first };
     this.#next = { ...this.state };
     this.#scalars = scalarsOf(rule);
-    const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1 };
+    const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1, maxValue: 0 };
     this.#inputs = { ...numbers, isFirst: true, betas: zeroBetas, group: this.#next, powers: new Powers() };
   }
 
