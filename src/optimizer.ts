@@ -23,11 +23,12 @@ import {
   registerGroup,
   slotsOf,
   whileBusy,
+  type Modes,
   type OptimizerState,
   type Setup,
 } from './step/state.js';
 import { loadedFor } from './backends/lazy.js';
-import { expect, expectArguments, expectOptions, ownOf, show } from './errors.js';
+import { expect, expectArguments, expectOptions, isRecord, ownOf, show } from './errors.js';
 import type { StateDict } from './state/dict.js';
 import { snapshot } from './inputs/snapshot.js';
 import { lateState } from './state/lazy.js';
@@ -35,7 +36,7 @@ import { LENGTHS } from './inputs/lengths.js';
 import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
-import { encode, step, type StepOptions } from './step/step.js';
+import { checkEncoder, encode, step, type StepOptions } from './step/step.js';
 
 /** Parameter values to load with a state dict. */
 interface Values {
@@ -401,19 +402,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     expect(typeof average === 'boolean', 'average', 'true or false', average);
     const state = Optimizer.stateOf(this);
     const entry = entryOf(state, name);
-    const { backend, modes, algorithm } = state;
-    if (!average) {
-      const { section, tensor } = entry;
-      const [values] = await awaitRead(state, backend.read([{ section, tensor, array: 'param' }]));
-      return values;
-    }
-    if (modes === undefined) throw new TypeError(`${algorithm.name} keeps no average of ${show(name)}.`);
-    return modes.readAverage(state, entry);
+    if (average) return modesOf(state, name).readAverage(state, entry);
+    const { section, tensor } = entry;
+    const [values] = await awaitRead(state, state.backend.read([{ section, tensor, array: 'param' }]));
+    return values;
   }
 
   /**
    * Switches to train mode: Schedule-Free's parameters become y, where gradients are computed. Does nothing for other
-   * algorithms.
+   * algorithms. On the GPU this submits at once: submit what you have encoded first, or use `encodeTrain`.
    *
    * @param group - The index or the name of a group. Default: all groups.
    * @throws RangeError or TypeError if there is no such group.
@@ -428,7 +425,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
 
   /**
    * Switches to eval mode: Schedule-Free's parameters become the average x, to evaluate and save. `step` then throws
-   * until `train()`. On the GPU this submits at once: submit encoded steps first.
+   * until `train()`. On the GPU this submits at once: submit what you have encoded first, or use `encodeEval`.
    *
    * @param group - The index or the name of a group. Default: all groups.
    * @throws RangeError or TypeError if there is no such group, and an Error in an unfinished step.
@@ -439,6 +436,78 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    */
   eval(group?: number | string): void {
     switchMode(this.#enter('eval', arguments.length, 1), false, group);
+  }
+
+  /**
+   * Records what `train` does into your encoder, and submits nothing. The mode counts as changed at once.
+   *
+   * @param encoder - An encoder of the optimizer's device.
+   * @param group - The index or the name of a group. Default: all groups.
+   * @throws The errors of `train`, and a TypeError on the CPU and for anything else than an encoder.
+   * @example
+   * const free = await sgdScheduleFree(params, { device });
+   * free.eval();
+   * free.encodeTrain(encoder);
+   * free.encode(encoder, grads);
+   * device.queue.submit([encoder.finish()]);
+   */
+  encodeTrain(encoder: GPUCommandEncoder, group?: number | string): void {
+    const state = this.#enter('encodeTrain', arguments.length, 2);
+    checkEncodes(state, encoder, 'encodeTrain', 'train()');
+    switchMode(state, true, group, encoder);
+  }
+
+  /**
+   * Records what `eval` does into your encoder, and submits nothing. The mode counts as changed at once.
+   *
+   * @param encoder - An encoder of the optimizer's device.
+   * @param group - The index or the name of a group. Default: all groups.
+   * @throws The errors of `eval`, and a TypeError on the CPU and for anything else than an encoder.
+   * @example
+   * const free = await sgdScheduleFree(params, { device });
+   * free.encode(encoder, grads);
+   * free.encodeEval(encoder);
+   * device.queue.submit([encoder.finish()]);
+   */
+  encodeEval(encoder: GPUCommandEncoder, group?: number | string): void {
+    const state = this.#enter('encodeEval', arguments.length, 2);
+    checkEncodes(state, encoder, 'encodeEval', 'eval()');
+    switchMode(state, false, group, encoder);
+  }
+
+  /**
+   * Records Schedule-Free's average x of tensors into buffers of yours, in either mode, and submits nothing. A frame that
+   * trains at y and renders from x is one submit. The optimizer does not change. Before the first step of a tensor, x is
+   * the parameter.
+   *
+   * @param encoder - An encoder of the optimizer's device.
+   * @param destinations - Buffers by name, or parts of them, `{ buffer, offset, size }` in bytes, with STORAGE and
+   *   COPY_DST usage. `offset` is a multiple of 256. Each holds at least as many f32 as its tensor; the rest is kept.
+   * @throws RangeError for an unknown name and a buffer that is too short. TypeError on the CPU, for anything else than
+   *   an encoder, for an average that the algorithm does not keep, and for a buffer without these usages or that overlaps
+   *   a parameter, the optimizer's own memory or another destination. Then nothing was recorded.
+   * @example
+   * const free = await sgdScheduleFree(params, { device });
+   * const { STORAGE, COPY_DST } = GPUBufferUsage;
+   * const average = device.createBuffer({ size: 4 * 32, usage: STORAGE | COPY_DST });
+   * free.encode(encoder, grads);
+   * free.encodeAverage(encoder, { weight: average }); // then draw from it, in the same encoder
+   * device.queue.submit([encoder.finish()]);
+   */
+  encodeAverage<Given extends object = { readonly [Name in Names]?: GpuMemory }>(
+    encoder: GPUCommandEncoder,
+    destinations: GivenGradients<Names, Given, GpuMemory>,
+  ): void {
+    whileBusy(this.#enter('encodeAverage', arguments.length, 2), (state) => {
+      checkEncodes(state, encoder, 'encodeAverage', 'read(name, { average: true })');
+      expect(isRecord(destinations), 'the destinations', 'a record by name', destinations);
+      const given = Object.entries<unknown>(destinations).map(([name, destination]) => {
+        const entry = entryOf(state, name);
+        modesOf(state, name);
+        return [entry, destination] as const;
+      });
+      if (given.length > 0) state.modes!.encodeAverages(state, new Map(given), encoder);
+    });
   }
 
   /**
@@ -596,9 +665,27 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 }
 
-/** Switches all groups, or one, to train mode or to eval mode. */
-function switchMode(state: OptimizerState, isTraining: boolean, group?: number | string): void {
+/** Returns what reads the averages of an algorithm. Throws if it keeps none. */
+function modesOf({ modes, algorithm }: OptimizerState, name: string): Modes {
+  if (modes === undefined) throw new TypeError(`${algorithm.name} keeps no average of ${show(name)}.`);
+  return modes;
+}
+
+/** Throws for anything else than an encoder, and on the CPU. `instead`: what to call there. */
+function checkEncodes({ backend }: OptimizerState, encoder: GPUCommandEncoder, method: string, instead: string): void {
+  checkEncoder(encoder);
+  if (backend.device !== undefined) return;
+  throw new TypeError(`${method}() records GPU commands, but the parameters are in CPU memory; call ${instead}.`);
+}
+
+/** Switches all groups, or one, to train mode or to eval mode, or records that. */
+function switchMode(
+  state: OptimizerState,
+  isTraining: boolean,
+  group?: number | string,
+  encoder?: GPUCommandEncoder,
+): void {
   if (!isTraining) checkFinished(state);
   const groups = group === undefined ? state.groups : [groupOf(state, group)];
-  state.modes?.switchTo(state, groups, isTraining);
+  state.modes?.switchTo(state, groups, isTraining, encoder);
 }

@@ -797,13 +797,21 @@ describe.each(backends.slice(0, 2))('%s: gradients in the optimizer’s own memo
   });
 });
 
-test.each(backends.slice(0, 2))('%s: encode() throws on the CPU', async (...[, backend]) => {
+test.each(backends.slice(0, 2))('%s: encode() and its relatives throw on the CPU', async (...[, backend]) => {
   const optimizer = await adamw(params(), backend);
   const encoder = { beginComputePass: () => {} };
   expect(() => optimizer.encode(any(encoder), any(grads()))).toThrow(
     'encode() records GPU commands, but the parameters are in CPU memory; call step().',
   );
   expect(() => optimizer.encode(any({}))).toThrow('Expected the encoder to be a GPUCommandEncoder, got an Object.');
+  const inCpu = 'records GPU commands, but the parameters are in CPU memory; call';
+  for (const each of [optimizer, await adamwScheduleFree(params(), backend)]) {
+    expect(() => each.encodeTrain(any(encoder))).toThrow(new TypeError(`encodeTrain() ${inCpu} train().`));
+    expect(() => each.encodeEval(any(encoder))).toThrow(new TypeError(`encodeEval() ${inCpu} eval().`));
+    expect(() => each.encodeAverage(any(encoder), any(grads()))).toThrow(
+      new TypeError(`encodeAverage() ${inCpu} read(name, { average: true }).`),
+    );
+  }
   expect(optimizer.stepOf('w')).toBe(0);
 });
 
@@ -961,6 +969,9 @@ describe('unknown options and extra arguments', () => {
     const taken: Record<string, unknown[]> = {
       step: [gradients, {}],
       encode: [{ beginComputePass() {} }, {}, {}],
+      encodeTrain: [{ beginComputePass() {} }, 0],
+      encodeEval: [{ beginComputePass() {} }, 0],
+      encodeAverage: [{ beginComputePass() {} }, {}],
       accumulate: [gradients],
       zeroGrad: [],
       norms: [gradients],

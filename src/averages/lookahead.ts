@@ -247,8 +247,10 @@ export class Lookahead<
     this.#checkAndFinish();
     const names = Object.keys(this.#slow.params);
     const steps = this.#steps;
-    const [dict, ...values] = await Promise.all([
+    const [dict, , ...values] = await Promise.all([
       this.#optimizer.stateDict(),
+      // It rejects if commands of the slow weights were not submitted.
+      this.#slow.stateDict(),
       ...names.map((name) => this.#slow.read(name)),
     ]);
     const states = this.#late.join(dict, steps);

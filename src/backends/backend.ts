@@ -5,6 +5,7 @@ import type { Tensor } from './layout.js';
 import type { ByteRange } from './memory.js';
 import type { Plan, TensorEntry } from './plan.js';
 import type { NewTensors } from './section.js';
+import type { Rule } from '../rules/rule.js';
 
 /** The option `wasm`: a compiled dist/core.wasm, or its bytes. */
 export type WasmSource = WebAssembly.Module | ArrayBuffer | ArrayBufferView;
@@ -37,6 +38,16 @@ export interface ArrayOf {
   readonly section: number;
   readonly tensor: Tensor;
   readonly array: string;
+}
+
+/** An average to write into a buffer of the caller. */
+export interface Average {
+  readonly section: number;
+  readonly tensor: Tensor;
+  /** The caller's buffer. */
+  readonly destination: unknown;
+  /** Those of the rule that moves a copy of the parameter to the average. Undefined if the parameter is the average. */
+  readonly scalars: Float32Array | undefined;
 }
 
 /** Tensors to remove from a section. `isWhole`: none are left, so the section's memory is freed. */
@@ -96,14 +107,24 @@ export interface Backend {
    * reports later becomes `failed`. So do those of the methods below.
    */
   run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void;
+  /** Counts a call that has recorded `run`: its state is that of the counters once it is submitted. */
+  countRecorded?(): void;
+  /**
+   * Records averages of parameters into buffers of the caller. Throws an Error before it records anything for what
+   * cannot be a destination. Undefined on the CPU.
+   */
+  encodeAverages?(rule: Rule, averages: readonly Average[], encoder: GPUCommandEncoder): void;
   /** Adds gradients to the optimizer's own. The first of a sum replaces the old values. */
   accumulate(entries: readonly TensorEntry[]): void;
   /** Fills the optimizer's own gradients with zeros. */
   zeroGrad(): void;
   /** Returns an array where it lies: a view on the CPU, a binding on the GPU. */
   memory(array: ArrayOf): unknown;
-  /** Resolves to copies of arrays as of this call: later steps do not change them. */
-  read(arrays: readonly ArrayOf[]): Promise<Floats[]>;
+  /**
+   * Resolves to copies of arrays as of this call: later steps do not change them. `ofState`: rejects unless all recorded
+   * calls were submitted, since the counters include them.
+   */
+  read(arrays: readonly ArrayOf[], ofState?: boolean): Promise<Floats[]>;
   /** Resolves to L2 norms as of this call: of `grad` if there is one, else of the array. */
   norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]>;
   /** Throws an Error if it is known at once that `write` cannot write this array. */
@@ -113,8 +134,9 @@ export interface Backend {
   /**
    * Replaces the state: writes values into arrays, copies the parameters into `copies`, and clears `failed`. If it
    * throws after something was written, the error becomes `failed`. `isBegun`: something was written before the call.
+   * `isWhole`: of all tensors, so that calls that were recorded and not submitted no longer matter.
    */
-  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean): void;
+  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean, isWhole: boolean): void;
   /** Overwrites parameters with the `params` of another backend of the same kind. */
   copyOver(params: Readonly<Record<string, unknown>>, encoder: GPUCommandEncoder | undefined): void;
   dispose(): void;

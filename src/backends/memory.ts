@@ -47,8 +47,11 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
   }
 }
 
+/** What the caller's memory is for. */
+export type Role = 'parameter' | 'gradient' | 'destination';
+
 /** Returns the byte range of `memory`. Throws an Error about `role` and `name` if it is not memory. */
-export type Locate = (memory: unknown, role: 'parameter' | 'gradient', name: string) => ByteRange;
+export type Locate = (memory: unknown, role: Role, name: string) => ByteRange;
 
 /**
  * Returns a `Locate` for Float32Arrays. It throws for everything else, and for an array that has lost its memory.

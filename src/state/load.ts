@@ -104,7 +104,7 @@ function checkReplaceable(state: OptimizerState): void {
 function write(state: OptimizerState, writes: readonly Write[], parsed: Parsed, isBegun: boolean): void {
   const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry, step }) => [entry, step])));
   const copies = state.groups.flatMap((group) => fromParam(group, (entry) => steps.get(entry) ?? entry.tensor.step));
-  state.backend.write(writes, copies, isBegun);
+  state.backend.write(writes, copies, isBegun, parsed.missing.length === 0);
   applyParsed(state, parsed);
 }
 

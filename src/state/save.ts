@@ -36,7 +36,13 @@ export interface LazyArray extends LazyParam {
 export async function save(state: OptimizerState): Promise<StateDict> {
   checkBetweenSteps(state);
   const { dict, arrays } = describe(state);
-  const values = await awaitRead(state, state.backend.read(arrays.map(({ source }) => source)));
+  const values = await awaitRead(
+    state,
+    state.backend.read(
+      arrays.map(({ source }) => source),
+      true,
+    ),
+  );
   for (const [i, { state: ofTensor, slot }] of arrays.entries()) ofTensor[slot] = values[i];
   return dict;
 }
@@ -53,7 +59,7 @@ export function saveLazily(state: OptimizerState): { dict: StateDict; params: La
   };
   const read = async (source: ArrayOf): Promise<Floats> => {
     checkUnchanged(source.tensor.name);
-    const [values] = await awaitRead(state, state.backend.read([source]));
+    const [values] = await awaitRead(state, state.backend.read([source], true));
     checkUnchanged(source.tensor.name);
     return values;
   };

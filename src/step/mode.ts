@@ -2,6 +2,7 @@
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
+import type { Tensor } from '../backends/layout.js';
 import { loadedFor, type Lazy } from '../backends/lazy.js';
 import type { Update } from '../rules/rule.js';
 import type * as rules from '../rules/table.js';
@@ -13,13 +14,21 @@ interface Extrapolation {
   readonly extrapolate: Update<typeof rules.extrapolate>;
 }
 
-/** Switches groups to train mode or to eval mode. Does nothing for groups that are in that mode already. */
-function switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void {
+/**
+ * Switches groups to train mode or to eval mode, or records that. Does nothing for groups that are in that mode already.
+ */
+function switchTo(
+  state: OptimizerState,
+  groups: readonly Group[],
+  isTraining: boolean,
+  encoder: GPUCommandEncoder | undefined,
+): void {
   const changing = groups.filter((group) => group.isTraining !== isTraining);
   if (changing.length === 0) return;
   state.changes += 1;
   const plans = changing.map((group) => prepare(state, group, !isTraining));
-  state.backend.run(plans, undefined);
+  state.backend.run(plans, encoder);
+  if (encoder !== undefined) state.backend.countRecorded!();
   for (const group of changing) group.isTraining = isTraining;
 }
 
@@ -49,6 +58,26 @@ export function averageScalars(
   return scalars;
 }
 
+/** In eval mode, and before its first step, a parameter is the average. */
+const isAverage = (group: Group, tensor: Tensor): boolean => !group.isTraining || tensor.step === 0;
+
+/** Records averages into the caller's buffers, in either mode. */
+function encodeAverages(
+  { algorithm, backend, groups }: OptimizerState,
+  destinations: ReadonlyMap<TensorEntry, unknown>,
+  encoder: GPUCommandEncoder,
+): void {
+  const { rule } = algorithm.average!;
+  const scalars = groups.map(({ spec }) => {
+    const byName = averageScalars(algorithm, spec.options, true);
+    return Float32Array.from(rule.scalars, (name) => byName[name]);
+  });
+  const averages = Array.from(destinations, ([{ group, section, tensor }, destination]) => {
+    return { section, tensor, destination, scalars: isAverage(groups[group], tensor) ? undefined : scalars[group] };
+  });
+  backend.encodeAverages!(rule, averages, encoder);
+}
+
 /** Resolves to the average of a parameter, in either mode. */
 async function readAverage(
   state: OptimizerState,
@@ -58,12 +87,11 @@ async function readAverage(
   const { algorithm, backend } = state;
   const { rule } = algorithm.average!;
   const group = state.groups[index];
-  // In eval mode, and before its first step, the parameter is the average.
-  const isAverage = !group.isTraining || tensor.step === 0;
-  const names = isAverage ? ['param'] : ['param', ...rule.slots];
+  const isRead = isAverage(group, tensor);
+  const names = isRead ? ['param'] : ['param', ...rule.slots];
   const { weight } = averageScalars(algorithm, group.spec.options, true);
   const [param, z] = await awaitRead(state, backend.read(names.map((array) => ({ section, tensor, array }))));
-  if (!isAverage) {
+  if (!isRead) {
     const { extrapolate } = await loadedFor('read', code);
     extrapolate(0, param.length, { param, z, grad: param }, { weight: Math.fround(weight) });
   }
@@ -77,4 +105,5 @@ async function readAverage(
 export const modesBy = (code: Lazy<Extrapolation>): Modes => ({
   switchTo,
   readAverage: (state, entry) => readAverage(state, entry, code),
+  encodeAverages,
 });

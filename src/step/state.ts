@@ -61,10 +61,22 @@ export interface StepRequest {
   gradScale: number;
 }
 
-/** Switches groups between train mode and eval mode, and reads the average of a parameter. */
+/** Switches groups between train mode and eval mode, and reads and records the averages of parameters. */
 export interface Modes {
-  switchTo(state: OptimizerState, groups: readonly Group[], isTraining: boolean): void;
+  /** With an encoder, records the change. */
+  switchTo(
+    state: OptimizerState,
+    groups: readonly Group[],
+    isTraining: boolean,
+    encoder: GPUCommandEncoder | undefined,
+  ): void;
   readAverage(state: OptimizerState, entry: TensorEntry): Promise<Floats>;
+  /** Records averages into the caller's buffers, on the GPU. */
+  encodeAverages(
+    state: OptimizerState,
+    destinations: ReadonlyMap<TensorEntry, unknown>,
+    encoder: GPUCommandEncoder,
+  ): void;
 }
 
 /** The fields of an optimizer's state that are known before it has groups. */

@@ -52,6 +52,7 @@ export function step(
     backend.run(plans, encoder);
     if (!request.more) onComplete?.(state.completed + 1);
     // 3. Count the step.
+    if (isEncoded) backend.countRecorded!();
     for (let g = 0; g < groups.length; g++) groups[g].count(!request.more);
     state.isUnfinished = request.more;
     if (!request.more) state.completed += 1;
@@ -72,8 +73,13 @@ export function encode(
   rest: EncodeArguments,
   onComplete?: OnComplete,
 ): void {
-  expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
+  checkEncoder(encoder);
   step(state, rest.length > 0, rest[0], encoder, rest[1], onComplete);
+}
+
+/** Throws for anything else than an encoder. */
+export function checkEncoder(encoder: GPUCommandEncoder): void {
+  expect(typeof encoder?.beginComputePass === 'function', 'the encoder', 'a GPUCommandEncoder', encoder);
 }
 
 const optionNames = ['more', 'gradScale'];

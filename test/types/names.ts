@@ -223,5 +223,15 @@ buffers.encode(device.createCommandEncoder(), { w: buffer });
 buffers.encode(device.createCommandEncoder(), { u: buffer });
 // @ts-expect-error an array in a caller's encoder
 buffers.encode(device.createCommandEncoder(), { w });
+buffers.encodeEval(device.createCommandEncoder(), 0);
+buffers.encodeTrain(device.createCommandEncoder());
+buffers.encodeAverage(device.createCommandEncoder(), { w: { buffer, offset: 256 } });
+// @ts-expect-error a misspelt name
+buffers.encodeAverage(device.createCommandEncoder(), { u: buffer });
+// @ts-expect-error an array as a destination
+buffers.encodeAverage(device.createCommandEncoder(), { w });
+declare const destinations: { w: GPUBuffer };
+declare const anyOnGpu: Optimizer<GPUBufferBinding>;
+anyOnGpu.encodeAverage(device.createCommandEncoder(), destinations);
 // @ts-expect-error another backend
 await gpu.adamw(weights, { backend: 'wasm' });

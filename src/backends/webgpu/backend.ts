@@ -7,9 +7,20 @@ import { checkUsage } from './buffers.js';
 import type { Plan, TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../sums.js';
-import { DISPOSED, namesOf, type ArrayOf, type Backend, type Extension, type Removed, type Write } from '../backend.js';
+import {
+  DISPOSED,
+  namesOf,
+  type ArrayOf,
+  type Average,
+  type Backend,
+  type Extension,
+  type Removed,
+  type Write,
+} from '../backend.js';
+import type { Rule } from '../../rules/rule.js';
 import type { Floats } from '../../platform.js';
 import { GrowingRecord } from '../growing.js';
+import { placesOf } from './destinations.js';
 import { Failure } from './failure.js';
 import { GradientChecks } from './gradient-checks.js';
 import { Kernels } from './kernels.js';
@@ -138,6 +149,16 @@ export class WebGPU implements Backend {
     this.#failure.watch(this.#recording.run(plans, this.#placed, this.#shown, encoder));
   }
 
+  countRecorded(): void {
+    this.#recording.submissions.count();
+  }
+
+  encodeAverages(rule: Rule, averages: readonly Average[], encoder: GPUCommandEncoder): void {
+    this.checkAlive();
+    const places = placesOf(averages, this.#paramRanges, this.#own);
+    this.#failure.watch(this.#recording.encodeAverages(rule, averages, places, this.#placed, encoder));
+  }
+
   accumulate(entries: readonly TensorEntry[]): void {
     this.#attempt('a batch of gradients', () => {
       for (const { section, tensor, grad, hasSum } of entries) {
@@ -150,10 +171,14 @@ export class WebGPU implements Backend {
     return binding(this.#placeOf(array), array.tensor);
   }
 
-  async read(arrays: readonly ArrayOf[]): Promise<Floats[]> {
+  async read(arrays: readonly ArrayOf[], ofState = false): Promise<Floats[]> {
     this.checkAlive();
     const sources = arrays.map((array) => this.#sourceOf(array));
-    return this.#whenDone(readBack(this.device, sources));
+    const check = ofState ? this.#recording.submissions.check() : undefined;
+    if (check === undefined) return this.#whenDone(readBack(this.device, sources));
+    const values = await this.#whenDone(readBack(this.device, [...sources, check.source]));
+    check.run(values.pop()!);
+    return values;
   }
 
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
@@ -179,7 +204,7 @@ export class WebGPU implements Backend {
     await this.#settle(checkWritable(this.device, named));
   }
 
-  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean): void {
+  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean, isWhole: boolean): void {
     this.checkAlive();
     const work = (): void => {
       for (const [array, values] of writes) {
@@ -190,6 +215,7 @@ export class WebGPU implements Backend {
       for (const array of copies) {
         this.#recording.copy(this.params[array.tensor.name], this.memory(array));
       }
+      if (isWhole) this.#recording.submissions.forget();
     };
     const mixed = 'the state is now a mixture of old and new';
     let outcome: Promise<Error | undefined>;

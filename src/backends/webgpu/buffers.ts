@@ -1,6 +1,7 @@
 // Usages of GPU buffers, bind groups, and the checks that a buffer of the caller can be used.
 
 import { ownOf, show, unexpected } from '../../errors.js';
+import type { Role } from '../memory.js';
 
 // The specification's numbers: the globals GPUBufferUsage, GPUMapMode and GPUShaderStage are missing outside browsers.
 export const MAP_READ = 0x01;
@@ -22,7 +23,7 @@ export function makeBindGroup(
 }
 
 /** Throws an Error about `role` and `name` if kernels cannot bind the buffer: it lacks STORAGE usage or is mapped. */
-export function checkBindable({ usage, mapState }: GPUBuffer, role: 'parameter' | 'gradient', name: string): void {
+export function checkBindable({ usage, mapState }: GPUBuffer, role: Role, name: string): void {
   if ((usage & STORAGE) === 0) {
     const what = `${role} ${show(name)}`;
     throw new TypeError(`Expected the GPUBuffer of ${what} to have STORAGE usage, got usage ${usage}.`);

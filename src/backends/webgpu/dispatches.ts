@@ -21,17 +21,20 @@ const MOST_OFFSETS = 16;
 export class Dispatches {
   readonly #device: GPUDevice;
   readonly #arrays: readonly string[];
+  /** The array that may be in a buffer of the caller: the gradient, or the parameter of a rule without one. */
+  readonly #given: string;
   readonly #kernel: Kernel;
   readonly #memory: SectionMemory;
   readonly #tensors: readonly Tensor[];
   /** Over the optimizer's own gradients, by first and last tensor. */
   readonly #adjoining = new Map<number, readonly Dispatch[]>();
-  /** Over gradients in the caller's buffers, by tensor, buffer and offset. Entries are freed with the buffer. */
+  /** Over arrays in the caller's buffers, by tensor, buffer and offset. Entries are freed with the buffer. */
   readonly #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
 
   constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: SectionMemory, tensors: readonly Tensor[]) {
     this.#device = device;
     this.#arrays = arraysOf(rule);
+    this.#given = rule.takesGrad ? 'grad' : 'param';
     this.#kernel = kernel;
     this.#memory = memory;
     this.#tensors = tensors;
@@ -48,22 +51,25 @@ export class Dispatches {
     });
   }
 
-  /** Returns the dispatches over one tensor and a gradient in the caller's buffer. Calls `onNew` if none are cached. */
-  bound(tensor: Tensor, grad: Place, onNew: () => void): readonly Dispatch[] {
+  /**
+   * Returns the dispatches over one tensor, whose gradient is in the caller's buffer, or for a rule without gradients a
+   * copy of its parameter. Calls `onNew` if none are cached.
+   */
+  bound(tensor: Tensor, given: Place, onNew: () => void): readonly Dispatch[] {
     let ofTensor = this.#bound.get(tensor);
     if (ofTensor === undefined) this.#bound.set(tensor, (ofTensor = new WeakMap()));
-    let ofBuffer = ofTensor.get(grad.buffer);
-    if (ofBuffer === undefined) ofTensor.set(grad.buffer, (ofBuffer = new Map()));
-    return remember(ofBuffer, grad.offset, MOST_OFFSETS, () => {
+    let ofBuffer = ofTensor.get(given.buffer);
+    if (ofBuffer === undefined) ofTensor.set(given.buffer, (ofBuffer = new Map()));
+    return remember(ofBuffer, given.offset, MOST_OFFSETS, () => {
       onNew();
-      return this.#make(tensor, grad, tensor.length * FLOAT);
+      return this.#make(tensor, given, tensor.length * FLOAT);
     });
   }
 
-  /** Makes dispatches with the gradient at `grad`, or in the optimizer's own memory. */
-  #make(tensor: Tensor, grad: Place | undefined, bytes: number): Dispatch[] {
+  /** Makes dispatches with an array at `given`, or all in the optimizer's own memory. */
+  #make(tensor: Tensor, given: Place | undefined, bytes: number): Dispatch[] {
     const places = this.#arrays.map((name) =>
-      name === 'grad' && grad !== undefined ? grad : this.#memory.array(tensor, name),
+      name === this.#given && given !== undefined ? given : this.#memory.array(tensor, name),
     );
     return pieces(bytes, alignDown(this.#device.limits.maxStorageBufferBindingSize)).map(({ variant, at, size }) => ({
       pipeline: this.#kernel.pipelines[variant],

@@ -1,5 +1,6 @@
 // Records commands into the caller's encoder, or into one of ours, which is then submitted.
 
+import type { Average } from '../backend.js';
 import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array } from '../memory.js';
@@ -12,6 +13,7 @@ import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
 import { placeOf, type Place, type SectionMemory } from './section-memory.js';
 import { addAll, type Sum } from './accumulate.js';
+import { Submissions } from './submissions.js';
 import { Uniforms } from './uniforms.js';
 
 /** A section, its memory, and its dispatches by rule. */
@@ -27,6 +29,8 @@ export class Recording {
   readonly #keepGrads: boolean;
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
+  /** Which of the recorded calls were submitted. */
+  readonly submissions: Submissions;
 
   // State of the work being recorded:
   #callersEncoder: GPUCommandEncoder | undefined;
@@ -49,6 +53,7 @@ export class Recording {
     const { scalarsLayout } = Kernels.of(device);
     this.#stepScalars = new Uniforms(device, scalarsLayout, true);
     this.#encodeScalars = new Uniforms(device, scalarsLayout, false);
+    this.submissions = new Submissions(device);
   }
 
   /** Reserves scalars for `runs` runs per step. */
@@ -80,6 +85,7 @@ export class Recording {
           for (let k = 0; k < count; k++) this.#update(placed[section.index], rule, runs[k]);
         }
       }
+      if (encoder !== undefined) this.submissions.record(this.#pass);
     });
   }
 
@@ -94,8 +100,7 @@ export class Recording {
   #update({ section, memory, dispatches: ofRule }: GpuSection, rule: Rule, { first, last, scalars }: Run): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder(ownOf({ label: 'twinstep' }));
     const pass = (this.#pass ??= beginPass(this.#encoder));
-    const { bindGroup, offset } = this.#scalars.put(scalars);
-    pass.setBindGroup(0, bindGroup, [offset]);
+    this.#setScalars(pass, scalars);
     const { tensors } = section;
     for (let i = first, next; i <= last; i = next) {
       next = i + 1;
@@ -104,17 +109,60 @@ export class Recording {
         while (next <= last && this.#adjoins(memory, tensors[next - 1], tensors[next])) next++;
         dispatches = ofRule.get(rule)!.adjoining(i, next - 1);
       }
-      for (const { pipeline, arrays, workgroups } of dispatches) {
-        if (pipeline !== this.#pipeline) pass.setPipeline((this.#pipeline = pipeline));
-        pass.setBindGroup(1, arrays);
-        pass.dispatchWorkgroups(workgroups[0], workgroups[1]);
-      }
+      this.#dispatch(pass, dispatches);
+    }
+  }
+
+  #setScalars(pass: GPUComputePassEncoder, scalars: Float32Array): void {
+    const { bindGroup, offset } = this.#scalars.put(scalars);
+    pass.setBindGroup(0, bindGroup, [offset]);
+  }
+
+  #dispatch(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[]): void {
+    for (const { pipeline, arrays, workgroups } of dispatches) {
+      if (pipeline !== this.#pipeline) pass.setPipeline((this.#pipeline = pipeline));
+      pass.setBindGroup(1, arrays);
+      pass.dispatchWorkgroups(workgroups[0], workgroups[1]);
     }
   }
 
   copy(from: GPUBufferBinding, to: GPUBufferBinding): void {
     this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder(ownOf({ label: 'twinstep copy' }));
     this.#encoder.copyBufferToBuffer(from.buffer, from.offset ?? 0, to.buffer, to.offset ?? 0, from.size ?? 0);
+  }
+
+  /** Copies parameters into the caller's buffers at `places`, and moves copies with scalars to the average by `rule`. */
+  encodeAverages(
+    rule: Rule,
+    averages: readonly Average[],
+    places: readonly Place[],
+    placed: readonly GpuSection[],
+    encoder: GPUCommandEncoder,
+  ): Promise<Error | undefined> {
+    return this.attempt('an average', encoder, () => {
+      const sums: Sum[] = [];
+      for (const [i, { section, tensor }] of averages.entries()) {
+        const [from, to, bytes] = [placed[section].memory.param(tensor), places[i], tensor.length * FLOAT];
+        if (from.buffer !== to.buffer) {
+          encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes);
+          continue;
+        }
+        // WebGPU refuses copies within one buffer.
+        encoder.clearBuffer(to.buffer, to.offset, bytes);
+        sums.push({ sum: to, grad: from, bytes });
+      }
+      if (sums.length > 0) addAll(this.#device, encoder, sums);
+      let latest: Float32Array | undefined;
+      for (const [i, { section, tensor, scalars }] of averages.entries()) {
+        if (scalars === undefined) continue;
+        const pass = (this.#pass ??= beginPass(encoder));
+        if (scalars !== latest) this.#setScalars(pass, (latest = scalars));
+        this.#dispatch(
+          pass,
+          placed[section].dispatches.get(rule)!.bound(tensor, places[i], () => {}),
+        );
+      }
+    });
   }
 
   clear(buffers: readonly GPUBuffer[]): void {
@@ -180,6 +228,7 @@ export class Recording {
   destroy(): void {
     this.#stepScalars.destroy();
     this.#encodeScalars.destroy();
+    this.submissions.destroy();
   }
 
   get #scalars(): Uniforms {
