@@ -245,7 +245,7 @@ const refusedBack: [string, string][] = [
   [
     'other keys',
     "Left out, because a schedule is code here: 'scheduler'.\n" +
-      "Left out; besides model and optimizer only 'metadata' is kept: 'epoch'.\n",
+      "Left out; besides model, optimizer and scaler only 'metadata' is kept: 'epoch'.\n",
   ],
   ['swa', 'taken. '],
   ['half', "Expected the parameter 'late' to be a tensor of float32, got torch.float16: call .float() first."],
@@ -428,6 +428,29 @@ describe.runIf(hasTorch)('in PyTorch', () => {
     expect(again).toEqual(ours);
     const refusal = runPython(tool, 'to-torch', inFolder('couple.refused'), inFolder('couple.pt'));
     expect([refusal.status, refusal.stderr.split('\n').at(-2)]).toEqual([1, refused[0][3]]);
+  });
+
+  test('the command line converts the state of a scaler in both directions', async () => {
+    const { adamw, gradScaler } = twinstep;
+    const scaler = gradScaler();
+    const dict = { scale: 24, growth_factor: 1.5, backoff_factor: 0.7, growth_interval: 5, _growth_tracker: 3 };
+    await scaler.loadStateDict(dict);
+    const optimizer = await adamw(init());
+    optimizer.step(gradients(0));
+    writeFileSync(inFolder('scaler.ours'), await saveCheckpoint(optimizer, { scaler }));
+    const tool = path('../tools/torch_checkpoint.py');
+    const there = runPython(tool, 'to-torch', inFolder('scaler.ours'), inFolder('scaler.pt'));
+    expect([there.status, there.stdout]).toEqual([0, '']);
+    const resave = `
+import sys, torch
+saved = torch.load(sys.argv[1], weights_only=True)
+scaler = torch.amp.GradScaler('cpu')
+scaler.load_state_dict(saved['scaler'])
+torch.save(saved | {'scaler': scaler.state_dict()}, sys.argv[1])`;
+    expect(runPython('-c', resave, inFolder('scaler.pt')).status).toBe(0);
+    const back = runPython(tool, 'from-torch', inFolder('scaler.pt'), inFolder('scaler.back'));
+    expect([back.status, back.stdout]).toEqual([0, '']);
+    expect(decodeCheckpoint(readFileSync(inFolder('scaler.back'))).scaler).toEqual(dict);
   });
 
   test('records the differences', () => {

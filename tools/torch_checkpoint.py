@@ -6,6 +6,7 @@
 OUT.pt is what torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, ...) writes, for Adam,
 AdamW, NAdam or RAdam of torch.optim or an optimizer of the package schedulefree. With --by-name its state dict has
 names instead of indices, as torch.distributed.checkpoint.state_dict.set_optimizer_state_dict needs for a sharded model.
+The state of a gradient scaler is 'scaler', the state_dict() of torch.amp.GradScaler.
 
 Exits with an error that names whatever has no equivalent on the other side. Prints to stderr what you must do by hand:
 
@@ -78,7 +79,7 @@ OTHERS = {
 }
 
 # Parts of PyTorch's file, with the keys that its tutorials use.
-PARTS = {name: (name, f'{name}_state_dict') for name in ('model', 'optimizer', 'lr_scheduler', 'scheduler')}
+PARTS = {name: (name, f'{name}_state_dict') for name in ('model', 'optimizer', 'lr_scheduler', 'scheduler', 'scaler')}
 
 # The state of reduceOnPlateau, except the multiplier, which is part of PyTorch's lr.
 PLATEAU = ('best', 'num_bad_epochs', 'cooldown_counter', 'last_epoch')
@@ -131,7 +132,8 @@ def parse(path, data):
         flat = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32) if end > begin else torch.empty(0)
         tensors[key] = flat.reshape(shape)
     own = json.loads(metadata['metadata']) if 'metadata' in metadata else None
-    return tensors, json.loads(metadata['state']), own, json.loads(metadata.get('no_shape', '[]'))
+    scaler = json.loads(metadata['scaler']) if 'scaler' in metadata else None
+    return tensors, json.loads(metadata['state']), own, json.loads(metadata.get('no_shape', '[]')), scaler
 
 
 def as_json(value, what):
@@ -141,10 +143,12 @@ def as_json(value, what):
         refuse(f'{what} cannot be written as JSON: {error}.')
 
 
-def write_file(path, tensors, state, own):
+def write_file(path, tensors, state, own, scaler=None):
     metadata = {'format': 'twinstep', 'version': '1', 'state': as_json(state, "The optimizer's state dict")}
     if own is not None:
         metadata['metadata'] = as_json(own, "'metadata'")
+    if scaler is not None:
+        metadata['scaler'] = as_json(scaler, "'scaler'")
     header, end = {'__metadata__': metadata}, 0
     for key, tensor in tensors.items():
         begin, end = end, end + 4 * tensor.numel()
@@ -161,8 +165,8 @@ def write_file(path, tensors, state, own):
 # To PyTorch.
 
 
-def to_torch(tensors, state_dict, own=None, flat=()):
-    """Returns the argument of torch.save: the state dicts of model and optimizer, and the user's metadata."""
+def to_torch(tensors, state_dict, own=None, flat=(), scaler=None):
+    """Returns the argument of torch.save: the state dicts of model, optimizer and scaler, and the user's metadata."""
     ours = state_dict['param_groups']
     groups = [theirs for g, group in enumerate(ours) for theirs in split(torch_group(group), group, g)]
     tell_manual_steps(ours)
@@ -196,6 +200,8 @@ def to_torch(tensors, state_dict, own=None, flat=()):
         refuse('PyTorch has one ReduceLROnPlateau for all groups, but these groups have different ones.')
     if memories:
         saved['lr_scheduler'] = memories[0]
+    if scaler is not None:
+        saved['scaler'] = scaler
     return saved if own is None else saved | {'metadata': own}
 
 
@@ -296,7 +302,7 @@ def torch_numbers(ours, name):
 
 
 def from_torch(saved, algorithm=None):
-    """Returns the tensors, the state dict, and the metadata."""
+    """Returns the tensors, the state dict, the metadata, and the state dict of the scaler."""
     model, optimizer = part(saved, 'model'), part(saved, 'optimizer')
     if not isinstance(optimizer, dict) or not {'state', 'param_groups'} <= optimizer.keys():
         refuse("'optimizer' is not the state dict of an optimizer: it lacks state or param_groups.")
@@ -331,16 +337,18 @@ def from_torch(saved, algorithm=None):
         if not counts_by_group(group['algorithm']):
             group['completed_steps'] = steps
     tell_left_out(saved, model.keys() - set(names.values()), is_from_plateau)
-    return tensors, {'state': state, 'param_groups': groups}, saved.get('metadata')
+    # That of a disabled scaler is empty.
+    scaler = part(saved, 'scaler') or None
+    return tensors, {'state': state, 'param_groups': groups}, saved.get('metadata'), scaler
 
 
 def part(saved, *names):
-    """Returns a part of PyTorch's file by any of its keys. Only a scheduler may be missing."""
+    """Returns a part of PyTorch's file by any of its keys. A scheduler and a scaler may be missing."""
     keys = [key for name in names for key in PARTS[name]]
     if not isinstance(saved, dict):
         refuse(f'Expected a file with a dict that has {listed(keys)}, got a {type(saved).__name__}.')
     found = next((saved[key] for key in keys if key in saved), None)
-    if found is None and len(names) == 1:
+    if found is None and names[0] in ('model', 'optimizer'):
         refuse(f'The file has neither {" nor ".join(map(repr, keys))}, only {listed(saved) or "nothing"}.')
     return found
 
@@ -363,9 +371,10 @@ def tell_left_out(saved, unknown, is_from_plateau):
     left = [key for key in schedulers if key in saved and not is_from_plateau]
     if left:
         tell(f'Left out, because a schedule is code here: {listed(left)}.')
-    others = sorted(map(str, saved.keys() - {*PARTS['model'], *PARTS['optimizer'], *schedulers, 'metadata'}))
+    kept = PARTS['model'] + PARTS['optimizer'] + PARTS['scaler'] + ('metadata',)
+    others = sorted(map(str, saved.keys() - {*kept, *schedulers}))
     if others:
-        tell(f"Left out; besides model and optimizer only 'metadata' is kept: {listed(others)}.")
+        tell(f"Left out; besides model, optimizer and scaler only 'metadata' is kept: {listed(others)}.")
 
 
 def names_of(groups, model):

@@ -2,6 +2,7 @@
 
 import { checkThere, isFloat32Array } from '../backends/memory.js';
 import { expect, expectArguments, expectKeys, isRecord, ownOf, show, unexpected } from '../errors.js';
+import type { ScalerStateDict } from '../inputs/scaler-dict.js';
 import type { Shape, Shapes } from '../inputs/shapes.js';
 import type { StateDict } from '../state/dict.js';
 import { readDict } from '../state/match.js';
@@ -22,13 +23,15 @@ export interface Checkpoint {
   stateDict: StateDict;
   /** The caller's value; undefined if none was saved. */
   metadata: unknown;
+  /** The state dict of the gradient scaler; undefined if none was saved. */
+  scaler: ScalerStateDict | undefined;
 }
 
 /**
  * Returns the same bytes as `saveCheckpoint`, without an optimizer.
  *
- * @param checkpoint - `params`, flat Float32Arrays by name; `stateDict`; and if wanted `shapes` by name, and `metadata`
- *   that JSON can hold.
+ * @param checkpoint - `params`, flat Float32Arrays by name; `stateDict`; and if wanted `shapes` by name, `metadata` that
+ *   JSON can hold, and `scaler`, the state dict of a gradient scaler.
  * @returns The bytes of a safetensors file.
  * @throws TypeError if parameters, state dict and shapes are not of the same tensors, and for values that JSON cannot
  *   hold; RangeError for a header that is too large.
@@ -37,12 +40,16 @@ export interface Checkpoint {
  * const bytes = encodeCheckpoint({ params: { ...optimizer.params }, stateDict, metadata: { epoch: 3 } });
  */
 export function encodeCheckpoint(
-  checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & { shapes?: Shapes; metadata?: unknown },
+  checkpoint: Pick<Checkpoint, 'params' | 'stateDict'> & {
+    shapes?: Shapes;
+    metadata?: unknown;
+    scaler?: ScalerStateDict | undefined;
+  },
 ): Bytes {
   expectArguments(arguments.length, 1, 'encodeCheckpoint');
   expect(isRecord(checkpoint), 'the checkpoint', 'a record with params and stateDict', checkpoint);
-  expectKeys(checkpoint, 'a checkpoint', ['params', 'stateDict', 'shapes', 'metadata']);
-  const { params, stateDict, shapes = {}, metadata } = ownOf(checkpoint);
+  expectKeys(checkpoint, 'a checkpoint', ['params', 'stateDict', 'shapes', 'metadata', 'scaler']);
+  const { params, stateDict, shapes = {}, metadata, scaler } = ownOf(checkpoint);
   expect(isRecord(params), 'params', 'a record of Float32Arrays by name', params);
   const given: (Part & { readonly array: Float32Array })[] = [];
   for (const [name, array] of Object.entries(params)) {
@@ -62,7 +69,8 @@ export function encodeCheckpoint(
     });
     state[index] = Object.fromEntries(others);
   }
-  const { header, parts } = writeOutline({ ...stateDict, state: state as StateDict['state'] }, given, shapes, metadata);
+  const dict = { ...stateDict, state: state as StateDict['state'] };
+  const { header, parts } = writeOutline(dict, given, shapes, metadata, scaler);
   const data = parts.map(({ array }) => bytesOf(array));
   return concatenate(header, data);
 }
@@ -71,7 +79,7 @@ export function encodeCheckpoint(
  * Returns the contents of a checkpoint, without an optimizer.
  *
  * @param bytes - The whole file.
- * @returns `params`, `shapes`, `stateDict` and `metadata`. The arrays are copies, flat.
+ * @returns `params`, `shapes`, `stateDict`, `metadata` and `scaler`. The arrays are copies, flat.
  * @throws TypeError or RangeError unless the checkpoint is valid.
  * @example
  * const { params, metadata } = decodeCheckpoint(await saveCheckpoint(optimizer));
@@ -94,7 +102,7 @@ export function decode(bytes: Uint8Array, bounds?: HeaderBounds): Checkpoint {
 
 /** Returns the contents of a checkpoint, from its outline and the arrays of its parts. */
 export function assemble(
-  { dict, byName, metadata, noShape, parts }: Outline,
+  { dict, byName, metadata, scaler, noShape, parts }: Outline,
   arrays: readonly Float32Array[],
 ): Checkpoint {
   const params: [string, Float32Array][] = [];
@@ -107,5 +115,5 @@ export function assemble(
     params.push([name, arrays[i]]);
     if (!noShape.has(name)) shapes.push([name, shape]);
   }
-  return { params: Object.fromEntries(params), shapes: Object.fromEntries(shapes), stateDict: dict, metadata };
+  return { params: Object.fromEntries(params), shapes: Object.fromEntries(shapes), stateDict: dict, metadata, scaler };
 }

@@ -1,14 +1,17 @@
 // The header of a checkpoint: the state dict without its arrays, and which tensor of the file is which array.
 //
 // The tensors are `param/<name>` and `<slot>/<name>`, with PyTorch's names of slots. A name may have a slash, a slot
-// may not. `__metadata__` has `format`, `version`, `state` (the dict in JSON), `metadata` (the caller's, in JSON), and if
-// there are any `no_shape`: the names of parameters whose shape is not known, in JSON. The file has them as [length].
+// may not. `__metadata__` has `format`, `version`, `state` (the dict in JSON), `metadata` (the caller's, in JSON),
+// `scaler` (the state dict of a gradient scaler, in JSON), and if there are any `no_shape`: the names of parameters whose
+// shape is not known, in JSON. The file has them as [length].
 
 import { expect, expectOptions, isRecord, list, noParameter, ownOf, show, unexpected } from '../errors.js';
 import { copyNames } from '../state/capture.js';
 import type { StateDict } from '../state/dict.js';
 import { readDict, type SourceDict } from '../state/match.js';
+import { readScalerDict, type ScalerStateDict } from '../inputs/scaler-dict.js';
 import { count, readShape, type Shape, type Shapes } from '../inputs/shapes.js';
+import type { GradScaler } from '../step/scaler.js';
 import { writeHeader, type Entry, type Header, type HeaderBounds } from './header.js';
 import { readJson, writeJson } from './json.js';
 import type { Bytes } from '../platform.js';
@@ -25,6 +28,8 @@ export interface Outline {
   readonly dict: StateDict;
   readonly byName: SourceDict['byName'];
   readonly metadata: unknown;
+  /** The state dict of the scaler that was saved. */
+  readonly scaler: ScalerStateDict | undefined;
   /** The names of parameters that were saved without a shape. */
   readonly noShape: ReadonlySet<string>;
   /** In the order of their data. */
@@ -45,7 +50,7 @@ const METADATA_BYTES = 2 ** 23;
 const TENSOR_BYTES = 2048;
 const NAME_BYTES = 72;
 /**
- * Limits of the number of names: in `__metadata__`, where a checkpoint has 5, and for each parameter with its slots.
+ * Limits of the number of names: in `__metadata__`, where a checkpoint has 6, and for each parameter with its slots.
  */
 const METADATA_NAMES = 1024;
 const TENSOR_NAMES = 8;
@@ -54,6 +59,8 @@ const TENSOR_NAMES = 8;
 export interface CheckpointOptions {
   /** Any value that JSON can hold, such as the position in the training data. Loading returns it. */
   metadata?: unknown;
+  /** The gradient scaler of the optimizer, whose state is saved, too. Default: none. */
+  scaler?: GradScaler | undefined;
 }
 
 /** Returns the options of a checkpoint. Throws for unknown ones. */
@@ -61,7 +68,7 @@ export function readOptions(options: unknown): CheckpointOptions {
   if (isRecord(options) && Object.hasOwn(options, 'shapes')) {
     throw new TypeError('Unknown option "shapes"; shapes are an option of creation: adamw(params, { shapes }).');
   }
-  expectOptions(options, 'a checkpoint', ['metadata']);
+  expectOptions(options, 'a checkpoint', ['metadata', 'scaler']);
   return ownOf<CheckpointOptions>(options);
 }
 
@@ -74,6 +81,7 @@ export function writeOutline<Given extends Part>(
   given: readonly Given[],
   shapes: Shapes,
   metadata: unknown,
+  scaler: ScalerStateDict | undefined,
 ): { header: Bytes; parts: readonly Given[] } {
   expect(isRecord(shapes), 'shapes', 'a record of shapes by name', shapes);
   const order = new Map(dict.param_groups.flatMap((group) => group.param_names).map((name, i) => [name, i]));
@@ -94,6 +102,7 @@ export function writeOutline<Given extends Part>(
   });
   const strings = new Map<string, string>([...fixed, ['state', writeJson(dict, 'the state dict')]]);
   if (metadata !== undefined) strings.set('metadata', writeJson(metadata, 'metadata'));
+  if (scaler !== undefined) strings.set('scaler', writeJson(readScalerDict(scaler), 'the state dict of a scaler'));
   const noShape = [...order.keys()].filter((name) => shapeOf.get(name) === undefined);
   if (noShape.length > 0) strings.set('no_shape', writeJson(noShape, 'no_shape'));
   // Check the outline by reading it.
@@ -131,7 +140,7 @@ export function readOutline({
   for (const [key, wanted] of fixed) {
     expect(metadata.get(key) === wanted, `the ${key} in __metadata__`, show(wanted), metadata.get(key));
   }
-  const [state, own] = [metadata.get('state'), metadata.get('metadata')];
+  const [state, own, scaler] = ['state', 'metadata', 'scaler'].map((key) => metadata.get(key));
   expect(state !== undefined, 'state in __metadata__', 'JSON', state);
   const dict = readJson(state, 'the state dict') as StateDict;
   const { byName } = readDict(dict);
@@ -158,7 +167,14 @@ export function readOutline({
       throw unexpected(`the shape of ${slot} of ${show(name)}`, `the parameter's, [${expected.join()}]`, shape);
   }
   const noShape = readNoShape(metadata.get('no_shape'), shapeOf);
-  return { dict, byName, metadata: own === undefined ? undefined : readJson(own, 'metadata'), noShape, parts };
+  return {
+    dict,
+    byName,
+    metadata: own === undefined ? undefined : readJson(own, 'metadata'),
+    scaler: scaler === undefined ? undefined : readScalerDict(readJson(scaler, 'the state dict of a scaler')),
+    noShape,
+    parts,
+  };
 }
 
 /** Returns the names in `no_shape`. Throws unless each is the name of a parameter that the file has as [length]. */

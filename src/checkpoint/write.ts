@@ -4,8 +4,11 @@ import type { Optimizer } from '../optimizer.js';
 import { count, type Shape, type Shapes } from '../inputs/shapes.js';
 import { expect, expectArguments, ownOf, show, unexpected } from '../errors.js';
 import { LENGTHS } from '../inputs/lengths.js';
+import type { ScalerStateDict } from '../inputs/scaler-dict.js';
 import { readLoadOptions, type IncompatibleNames, type LoadOptions } from '../state/load-options.js';
 import { readDict } from '../state/match.js';
+import type { GradScaler } from '../step/scaler.js';
+import { scalingOf } from '../step/scaling.js';
 import { asBytes, bytesOf, isBinary } from './bytes.js';
 import { decode, encodeCheckpoint } from './codec.js';
 import { readJson, writeJson } from './json.js';
@@ -37,6 +40,7 @@ export type AnyOptimizer = State & (Weights | Over);
  * @param optimizer - An optimizer of any algorithm, on any backend, or a Lookahead. On the GPU, your own buffers need
  *   COPY_SRC usage.
  * @param options - `metadata`: any value that JSON can hold, such as the position in the training data.
+ *   `scaler`: the gradient scaler of the optimizer, whose state is saved, too.
  * @returns A promise of the bytes of a file.
  * @throws The errors of the optimizer's `stateDict` and `read`, and TypeError for metadata that JSON cannot hold. The
  *   promise rejects with them.
@@ -45,17 +49,18 @@ export type AnyOptimizer = State & (Weights | Over);
 export async function saveCheckpoint(optimizer: AnyOptimizer, options: CheckpointOptions = {}): Promise<Bytes> {
   expectArguments(arguments.length, 2, 'saveCheckpoint');
   checkOptimizer(optimizer, 'stateDict');
-  const given = readOptions(options).metadata;
+  const { metadata: given, scaler } = readOptions(options);
+  if (scaler !== undefined) scalingOf(scaler);
   // Requests everything before the first await, so that all of it is from the same moment.
-  const metadata = given === undefined ? undefined : readJson(writeJson(given, 'metadata'), 'metadata');
+  const metadata = copyOf(given);
   const shapes = shapesOf(optimizer);
   // The state dict before parameters: a Lookahead may complete a step for it.
   const saving = optimizer.stateDict();
   const names = groupsOf(optimizer).flat();
   const reads = names.map((name) => weightsOf(optimizer).read(name));
-  const [stateDict, arrays] = await Promise.all([saving, Promise.all(reads)]);
+  const [stateDict, arrays, scalerDict] = await Promise.all([saving, Promise.all(reads), scaler?.stateDict()]);
   const params = Object.fromEntries(names.map((name, i) => [name, arrays[i]]));
-  return encodeCheckpoint({ params, stateDict, shapes, metadata });
+  return encodeCheckpoint({ params, stateDict, shapes, metadata, scaler: scalerDict });
 }
 
 /**
@@ -77,16 +82,23 @@ export function checkpointStream(
 ): ReadableStream<Uint8Array> & ByteStream {
   expectArguments(arguments.length, 2, 'checkpointStream');
   checkOptimizer(optimizer, 'lazyStateDict');
-  const { metadata } = readOptions(options);
+  const { metadata: note, scaler } = readOptions(options);
+  if (scaler !== undefined) scalingOf(scaler);
   const { dict, params, arrays } = optimizer.lazyStateDict();
   const given = [...params.map((each) => ({ ...each, slot: 'param' })), ...arrays];
-  const { header, parts } = writeOutline(dict, given, shapesOf(optimizer), metadata);
+  const [shapes, metadata] = [shapesOf(optimizer), copyOf(note)];
+  const write = (scalerDict?: ScalerStateDict) => writeOutline(dict, given, shapes, metadata, scalerDict);
+  // Also checks everything. A scaler on the GPU gives its state, as of now, later.
+  const { header, parts } = write();
+  const saving = scaler?.stateDict().then((scalerDict) => write(scalerDict).header);
+  // An error fails the stream.
+  saving?.catch(() => {});
   const reads = parts.filter(({ length }) => length > 0).map(({ read }) => read);
   let next = -1;
   return new ReadableStream<Uint8Array>(
     ownOf<UnderlyingDefaultSource<Uint8Array>>({
       async pull(controller) {
-        controller.enqueue(next < 0 ? header : bytesOf(await reads[next]()));
+        controller.enqueue(next < 0 ? ((await saving) ?? header) : bytesOf(await reads[next]()));
         next += 1;
         if (next === reads.length) controller.close();
       },
@@ -94,6 +106,12 @@ export function checkpointStream(
     // Do not read ahead.
     ownOf({ highWaterMark: 0 }),
   );
+}
+
+/** The options of `loadCheckpoint`. */
+export interface LoadCheckpointOptions extends LoadOptions {
+  /** A gradient scaler, whose state is loaded, too. Default: none; the file's state of a scaler is ignored. */
+  scaler?: GradScaler | undefined;
 }
 
 /** The result of loading a checkpoint with `strict: false`. */
@@ -108,7 +126,8 @@ export interface PartlyLoaded extends IncompatibleNames {
  *
  * @param optimizer - As for `saveCheckpoint`. On the GPU, your own buffers need COPY_DST usage.
  * @param source - The bytes of a file, or a stream of them.
- * @param options - `strict: false`, and `options: 'current'` to keep the optimizer's options.
+ * @param options - `strict: false`; `options: 'current'` to keep the optimizer's options; and `scaler` to load the state
+ *   of a gradient scaler into it, if the file has one.
  * @returns A promise of the metadata, and of the names that only one side has.
  * @throws TypeError or RangeError unless the checkpoint is valid, of the same algorithm, and of the same lengths and
  *   shapes for tensors that both sides have. The promise rejects with them; then the optimizer has not changed, and a
@@ -120,7 +139,7 @@ export interface PartlyLoaded extends IncompatibleNames {
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
   source: Uint8Array | ArrayBuffer | ByteStream,
-  options: LoadOptions & { strict: false },
+  options: LoadCheckpointOptions & { strict: false },
 ): Promise<PartlyLoaded>;
 /**
  * Loads a checkpoint of the same tensors and the same algorithm: parameters and state dict.
@@ -130,10 +149,12 @@ export async function loadCheckpoint(
  *
  * @param optimizer - As for `saveCheckpoint`. On the GPU, your own buffers need COPY_DST usage.
  * @param source - The bytes of a file, or a stream of them.
- * @param options - `options: 'current'` keeps the optimizer's options. Default: those of the file.
+ * @param options - `options: 'current'` keeps the optimizer's options. Default: those of the file. `scaler`: a gradient
+ *   scaler, to load its state as well.
  * @returns A promise of the metadata; undefined if none was saved.
- * @throws TypeError or RangeError unless the checkpoint is valid, and of the same tensors, shapes and algorithm. The
- *   promise rejects with them; then the optimizer has not changed, and a stream is cancelled.
+ * @throws TypeError or RangeError unless the checkpoint is valid, and of the same tensors, shapes and algorithm, and
+ *   TypeError for a `scaler` if the file has no state of one. The promise rejects with them; then the optimizer and the
+ *   scaler have not changed, and a stream is cancelled.
  * @example
  * const bytes = await saveCheckpoint(optimizer, { metadata: { epoch: 3 } });
  * const metadata = await loadCheckpoint(optimizer, bytes); // { epoch: 3 }
@@ -141,25 +162,45 @@ export async function loadCheckpoint(
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
   source: Uint8Array | ArrayBuffer | ByteStream,
-  options?: LoadOptions,
+  options?: LoadCheckpointOptions,
 ): Promise<unknown>;
 export async function loadCheckpoint(
   optimizer: AnyOptimizer,
   source: Uint8Array | ArrayBuffer | ByteStream,
-  options: LoadOptions = {},
+  options: LoadCheckpointOptions = {},
 ): Promise<unknown> {
   expectArguments(arguments.length, 3, 'loadCheckpoint');
   checkOptimizer(optimizer, 'loadStateDict');
-  const how = readLoadOptions(options, 'loadCheckpoint');
+  const { scaler: given, ...how } = readLoadOptions(options, 'loadCheckpoint', ['scaler']);
+  const scaler = given as GradScaler | undefined;
+  const scaling = scaler === undefined ? undefined : scalingOf(scaler);
+  const checkScaler = (saved: ScalerStateDict | undefined): void => {
+    if (saved !== undefined) scaling?.checkDict(saved);
+    else if (scaling !== undefined && how.strict) throw new TypeError(NO_SCALER);
+  };
   // Not limited if not strict: the file may have more tensors than the optimizer.
   const bounds = how.strict ? boundsOf(groupsOf(optimizer).flat()) : undefined;
-  const { params, shapes, stateDict, metadata } = isStream(source)
-    ? await readStream(source, bounds, (outline) => checkFits(outline, optimizer, how.strict))
+  const {
+    params,
+    shapes,
+    stateDict,
+    metadata,
+    scaler: saved,
+  } = isStream(source)
+    ? await readStream(source, bounds, (outline) => {
+        checkScaler(outline.scaler);
+        return checkFits(outline, optimizer, how.strict);
+      })
     : decode(asBytes(source, 'the checkpoint', SOURCES), bounds);
+  checkScaler(saved);
   checkShapes(Object.entries(shapes), optimizer);
   const names = await optimizer.loadStateDict(stateDict, { params, ...how });
+  if (saved !== undefined) await scaler?.loadStateDict(saved);
   return how.strict ? metadata : { metadata, ...names };
 }
+
+const NO_SCALER =
+  'The checkpoint has no state of a scaler: it was saved without the option scaler. Load it without it, too.';
 
 const SOURCES =
   'a Uint8Array or ArrayBuffer (from a file, await readFile(path)), or a ReadableStream (from Node, Readable.toWeb(stream))';
@@ -168,6 +209,10 @@ function checkOptimizer(optimizer: unknown, method: keyof State): void {
   const isOne = typeof (optimizer as State | null | undefined)?.[method] === 'function';
   expect(isOne, 'the optimizer', "one of twinstep's, awaited", optimizer);
 }
+
+/** Returns a copy of metadata, as it is read from a file. */
+const copyOf = (metadata: unknown): unknown =>
+  metadata === undefined ? undefined : readJson(writeJson(metadata, 'metadata'), 'metadata');
 
 const weightsOf = (optimizer: AnyOptimizer): Weights => ('optimizer' in optimizer ? optimizer.optimizer : optimizer);
 
