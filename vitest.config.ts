@@ -6,6 +6,12 @@ import { vulkanEnvironment } from './tools/vulkan.mjs';
 Object.assign(process.env, await vulkanEnvironment());
 
 export default defineConfig({
+  plugins: [
+    {
+      name: 'wgsl',
+      transform: (code, id) => (id.endsWith('.wgsl') ? `export default ${JSON.stringify(code)};` : undefined),
+    },
+  ],
   resolve: {
     // Test the published files.
     alias: [

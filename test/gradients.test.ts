@@ -308,7 +308,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
 
   const norm = (values: Float32Array): number => Math.hypot(...values);
   const near = (actual: number | undefined, expected: number): void => {
-    // A sum of 1e5 squares rounds at most 1e5 times to f64. The GPU sums parts of 64 elements in f32.
+    // A sum of 1e5 squares rounds at most 1e5 times to f64. The GPU sums in f32.
     expect(Math.abs(actual! - expected)).toBeLessThanOrEqual((name === 'webgpu' ? 1e-6 : 1e-11) * expected);
   };
 

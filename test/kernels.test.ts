@@ -320,7 +320,9 @@ describe.each(table.filter(([, { scalars: names }]) => names.includes('max_value
 );
 
 /** Kernels on the GPU only, which are not rules, and what they are made of. */
-const tools = ['accumulate.wgsl', 'corrections.wgsl', 'norm.wgsl', 'scaler.wgsl', 'submitted.wgsl'];
+const tools = ['accumulate', 'corrections', 'fold', 'parts', 'scaler', 'squares', 'submitted'].map(
+  (name) => `${name}.wgsl`,
+);
 
 test('rules, assembly and WGSL have the same files', () => {
   const files = (folder: string, ending: string, others: string[]): string[] =>

@@ -86,13 +86,19 @@ describe.each(table)('%s', (name, rule) => {
   test.each(['vec4', 'scalar'])('compiles without warnings in the variant %s', (variant) => compiles(variant, name));
 });
 
-describe.each(['accumulate', 'norm'])('%s, which is not a rule,', (name) => {
-  test.each(['vec4', 'scalar'])('compiles without warnings in the variant %s', (variant) => compiles(variant, name));
-});
+describe.each([['accumulate'], ['squares', 'parts'], ['fold', 'parts']])(
+  '%s, which is not a rule,',
+  (name, ...before) => {
+    test.each(['vec4', 'scalar'])('compiles without warnings in the variant %s', (variant) =>
+      compiles(variant, name, ...before),
+    );
+  },
+);
 
-async function compiles(variant: string, entryPoint: string): Promise<void> {
+async function compiles(variant: string, entryPoint: string, ...before: string[]): Promise<void> {
   const device = await openNullDevice();
-  const code = [`wgsl/${variant}.wgsl`, 'wgsl/prelude.wgsl', `wgsl/${entryPoint}.wgsl`].map(read).join('\n');
+  const files = [variant, 'prelude', ...before, entryPoint];
+  const code = files.map((file) => read(`wgsl/${file}.wgsl`)).join('\n');
   const module = device.createShaderModule({ code });
   const { messages } = await module.getCompilationInfo();
   expect(messages.map(({ lineNum, linePos, message }) => `${lineNum}:${linePos} ${message}`)).toEqual([]);

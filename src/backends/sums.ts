@@ -1,5 +1,5 @@
 // Sums over arrays in CPU memory. In WebAssembly: assembly/squares.ts. In GPU memory: wgsl/accumulate.wgsl and
-// wgsl/norm.wgsl.
+// wgsl/squares.wgsl.
 
 /** Also in math/f32.ts, which a step on the CPU does not load. */
 const LARGEST = (2 - 2 ** -23) * 2 ** 127;

@@ -43,3 +43,10 @@ export const TORCH_ROUNDINGS = 64;
  * to 24: half an ULP. The digits of a root and of a divisor each lack at most 2^-31 of the value, together 2^-6 ULP.
  */
 export const CORRECTION_ULPS = 0.5 + 2 ** -6;
+
+/**
+ * Sums of squares on the GPU against f64, relative. Numbers are added in blocks, so each passes through about 50
+ * additions, which round by a quarter of a rounding on average, and rarely all in the same direction. Measured for 1e7
+ * numbers: at most 4 roundings. The norm has half the error, which must be below 1e-6 (17 roundings).
+ */
+export const SQUARES = 8 * ROUNDING;

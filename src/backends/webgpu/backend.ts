@@ -29,6 +29,7 @@ import { normsOf } from './norms.js';
 import { ParamRanges } from './param-ranges.js';
 import { readBack, type Source } from './readback.js';
 import { Recording, type GpuSection } from './recording.js';
+import { Reduction } from './reduction.js';
 import { checkWritable } from './probe.js';
 
 export class WebGPU implements Backend {
@@ -46,6 +47,7 @@ export class WebGPU implements Backend {
   readonly #own = new WeakSet<object>();
   readonly #tensors = new Set<Tensor>();
   readonly #recording: Recording;
+  readonly #reduction: Reduction;
   readonly #failure: Failure;
   #isDisposed = false;
   readonly #paramRanges = new ParamRanges();
@@ -66,6 +68,7 @@ export class WebGPU implements Backend {
     this.#keepGrads = keepGrads;
     this.#place = place;
     this.#recording = new Recording(device, keepGrads);
+    this.#reduction = new Reduction(device);
     this.#failure = new Failure(this.#kernels);
   }
 
@@ -99,6 +102,7 @@ export class WebGPU implements Backend {
     const take = (): void => {
       for (const each of placed) {
         this.#placed.push(each);
+        this.#reduction.add(each.section, each.memory);
         for (const tensor of each.section.tensors) this.#tensors.add(tensor);
       }
       this.#recording.reserve(this.#tensors.size);
@@ -121,6 +125,7 @@ export class WebGPU implements Backend {
     this.#paramRanges.remove(names);
     this.#params.remove(names);
     this.#grads.remove(names);
+    this.#reduction.remove(removed.flatMap(({ tensors }) => tensors));
     for (const { section, isWhole } of removed) {
       if (!isWhole) continue;
       this.#placed[section].memory.destroy();
@@ -184,9 +189,9 @@ export class WebGPU implements Backend {
   async norms(sources: readonly (ArrayOf & { readonly grad?: unknown })[]): Promise<number[]> {
     this.checkAlive();
     const given = sources.map((source) => {
-      return isFloat32Array(source.grad) ? norm(source.grad) : this.#sourceOf(source);
+      return isFloat32Array(source.grad) ? norm(source.grad) : { ...source, ...this.#sourceOf(source) };
     });
-    return this.#whenDone(normsOf(this.device, given));
+    return this.#whenDone(normsOf(this.device, this.#reduction, given));
   }
 
   zeroGrad(): void {
@@ -241,6 +246,7 @@ export class WebGPU implements Backend {
     this.#isDisposed = true;
     this.#placed.forEach(({ memory }) => memory.destroy());
     this.#recording.destroy();
+    this.#reduction.destroy();
     this.#kernels.leave();
   }
 

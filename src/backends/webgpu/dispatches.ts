@@ -1,7 +1,8 @@
-// Turns tensors into dispatches: splits arrays into bindings, and caches the bind groups.
+// Turns tensors into dispatches: splits arrays into bindings.
 
 import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.js';
 import type { Rule } from '../../rules/rule.js';
+import { BindingCache } from './binding-cache.js';
 import { makeBindGroup } from './buffers.js';
 import { workgroups, type Kernel } from './kernels.js';
 import type { SectionMemory, Place } from './section-memory.js';
@@ -13,10 +14,6 @@ export interface Dispatch {
   readonly workgroups: readonly [number, number];
 }
 
-/** The most cached bind groups: by range of tensors, and by offset in one buffer. */
-const MOST_RANGES = 4096;
-const MOST_OFFSETS = 16;
-
 /** The dispatches of one rule over a section's tensors. */
 export class Dispatches {
   readonly #device: GPUDevice;
@@ -26,10 +23,7 @@ export class Dispatches {
   readonly #kernel: Kernel;
   readonly #memory: SectionMemory;
   readonly #tensors: readonly Tensor[];
-  /** Over the optimizer's own gradients, by first and last tensor. */
-  readonly #adjoining = new Map<number, readonly Dispatch[]>();
-  /** Over arrays in the caller's buffers, by tensor, buffer and offset. Entries are freed with the buffer. */
-  readonly #bound = new WeakMap<Tensor, WeakMap<GPUBuffer, Map<number, readonly Dispatch[]>>>();
+  readonly #cache = new BindingCache<readonly Dispatch[]>();
 
   constructor(device: GPUDevice, rule: Rule, kernel: Kernel, memory: SectionMemory, tensors: readonly Tensor[]) {
     this.#device = device;
@@ -43,7 +37,7 @@ export class Dispatches {
   /** Returns the dispatches over tensors `first` to `last`, adjacent in an arena, and the optimizer's own gradients. */
   adjoining(first: number, last: number): readonly Dispatch[] {
     const key = first * this.#tensors.length + last;
-    return remember(this.#adjoining, key, MOST_RANGES, () => {
+    return this.#cache.ofRange(key, () => {
       const tensor = this.#tensors[first];
       // Include the padding, so that one dispatch covers all. The caller's buffers have no padding.
       const bytes = this.#memory.isCallers(tensor) ? tensor.length * FLOAT : end(this.#tensors[last]) - begin(tensor);
@@ -56,11 +50,7 @@ export class Dispatches {
    * copy of its parameter. Calls `onNew` if none are cached.
    */
   bound(tensor: Tensor, given: Place, onNew: () => void): readonly Dispatch[] {
-    let ofTensor = this.#bound.get(tensor);
-    if (ofTensor === undefined) this.#bound.set(tensor, (ofTensor = new WeakMap()));
-    let ofBuffer = ofTensor.get(given.buffer);
-    if (ofBuffer === undefined) ofTensor.set(given.buffer, (ofBuffer = new Map()));
-    return remember(ofBuffer, given.offset, MOST_OFFSETS, () => {
+    return this.#cache.ofPlace(tensor, given, () => {
       onNew();
       return this.#make(tensor, given, tensor.length * FLOAT);
     });
@@ -81,17 +71,6 @@ export class Dispatches {
       workgroups: workgroups(this.#device, variant, size),
     }));
   }
-}
-
-/** Returns the cached value of `key`, or makes it. Drops the oldest entry if `map` has `most`. */
-function remember<Value>(map: Map<number, Value>, key: number, most: number, make: () => Value): Value {
-  let value = map.get(key);
-  if (value === undefined) {
-    value = make();
-    if (map.size === most) map.delete(map.keys().next().value!);
-    map.set(key, value);
-  }
-  return value;
 }
 
 /**

@@ -1,75 +1,55 @@
-// L2 norms on the GPU: kernels compute partial sums, which are read back and added in f64.
+// L2 norms on the GPU: the sums of squares of a reduction, which are read back.
 
-import shader from '../../../wgsl/norm.wgsl';
-import { align, alignDown, elements, FLOAT } from '../layout.js';
+import type { ArrayOf } from '../backend.js';
 import { ownOf } from '../../errors.js';
-import { makeBindGroup, COPY_SRC, STORAGE } from './buffers.js';
+import { COPY_DST, MAP_READ, READ } from './buffers.js';
 import { inErrorScopes } from './device.js';
-import { Kernels } from './kernels.js';
-import { readBack, type Source } from './readback.js';
-import { WORKGROUP } from './shaders.js';
-
-/** The most invocations per array: enough to keep a GPU busy, few enough to read back a result of each. */
-const MOST_PARTS = 256 * WORKGROUP;
-/** The fewest elements per invocation, for arrays that need less than `MOST_PARTS`. */
-const LEAST_SHARE = 64;
-const PART_BYTES = 2 * FLOAT;
+import type { Reduction } from './reduction.js';
+import type { Place } from './section-memory.js';
+import { PART_BYTES } from './shares.js';
 
 /** Resolves to the norms of arrays at this point of the queue. Numbers are norms already known. */
-export async function normsOf(device: GPUDevice, given: readonly (Source | number)[]): Promise<number[]> {
+export async function normsOf(
+  device: GPUDevice,
+  reduction: Reduction,
+  given: readonly ((ArrayOf & Place) | number)[],
+): Promise<number[]> {
   const sources = given.filter((source) => typeof source !== 'number');
-  const limit = alignDown(device.limits.maxStorageBufferBindingSize);
-  let end = 0;
-  const pieces = sources.flatMap((source, index) =>
-    Array.from({ length: Math.ceil(source.bytes / limit) }, (_, k) => {
-      const at = k * limit;
-      const size = Math.min(limit, source.bytes - at);
-      const bytes = PART_BYTES * Math.min(MOST_PARTS, Math.ceil(elements(size) / LEAST_SHARE));
-      const offset = end;
-      end += align(bytes);
-      return { index, values: { buffer: source.buffer, offset: source.offset + at, size }, offset, bytes };
-    }),
-  );
-  const squares = sources.map(() => 0);
-  const norms = (): number[] => {
-    const ofSources = squares.map(Math.sqrt).values();
-    return given.map((source) => (typeof source === 'number' ? source : ofSources.next().value!));
-  };
-  if (pieces.length === 0) return norms();
-
-  let parts: GPUBuffer | undefined;
+  if (sources.length === 0) return given as number[];
+  const names = [...new Set(sources.map(({ array }) => array))];
+  const bytes = reduction.slots * PART_BYTES;
+  // Where the sum of each source is read: tensors may be removed meanwhile.
+  const at = sources.map(({ tensor, array }) => names.indexOf(array) * bytes + reduction.slotOf(tensor) * PART_BYTES);
+  let staging: GPUBuffer | undefined;
   try {
-    const report = inErrorScopes(device, () => {
-      const pipeline = Kernels.of(device).tool('norm', shader, 'scalar');
-      const layout = pipeline.getBindGroupLayout(0);
-      const usage = STORAGE | COPY_SRC;
-      const buffer = (parts = device.createBuffer(ownOf({ label: 'twinstep norms', size: end, usage })));
+    const message = await inErrorScopes(device, () => {
+      const usage = MAP_READ | COPY_DST;
+      staging = device.createBuffer(ownOf({ label: 'twinstep norms', size: names.length * bytes, usage }));
       const encoder = device.createCommandEncoder(ownOf({ label: 'twinstep norms' }));
-      const pass = encoder.beginComputePass();
-      pass.setPipeline(pipeline);
-      for (const { values, offset, bytes } of pieces) {
-        pass.setBindGroup(0, makeBindGroup(device, layout, [values, { buffer, offset, size: bytes }]));
-        pass.dispatchWorkgroups(Math.ceil(bytes / PART_BYTES / WORKGROUP));
+      for (const [i, name] of names.entries()) {
+        const pass = encoder.beginComputePass();
+        const ofName = sources.filter(({ array }) => array === name);
+        const works = ofName.flatMap((source) => reduction.bound(source.tensor, source));
+        reduction.record(pass, works);
+        pass.end();
+        encoder.copyBufferToBuffer(reduction.sums, 0, staging, i * bytes, bytes);
       }
-      pass.end();
       device.queue.submit([encoder.finish()]);
     });
-    const read = readBack(
-      device,
-      pieces.map(({ index, offset, bytes }) => ({ name: sources[index].name, buffer: parts!, offset, bytes })),
-    );
-    const [message, values] = await Promise.all([report, read]);
     if (message !== undefined) throw new Error(`The GPU device cannot compute the norms: ${message}`);
-    for (const [p, { index }] of pieces.entries()) squares[index] += squaresOf(values[p]);
-    return norms();
+    await staging!.mapAsync(READ);
+    const sums = new DataView(staging!.getMappedRange());
+    const norms = at.map((byte) => normAt(sums, byte)).values();
+    return given.map((source) => (typeof source === 'number' ? source : norms.next().value!));
   } finally {
-    parts?.destroy();
+    staging?.destroy();
   }
 }
 
-/** Returns the sum of squares. Each pair is a largest magnitude, and a sum of squares relative to it. */
-function squaresOf(parts: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < parts.length; i += 2) sum += parts[i] * parts[i] * parts[i + 1];
-  return sum;
+/** Returns the norm whose square is a `Part` of wgsl/parts.wgsl. */
+function normAt(sums: DataView, at: number): number {
+  const largest = sums.getFloat32(at, true);
+  if (!Number.isFinite(largest)) return largest;
+  const exponent = Math.max(1, sums.getUint32(at, true) >> 23);
+  return 2 ** (exponent - 127) * Math.sqrt(sums.getFloat32(at + 4, true));
 }
