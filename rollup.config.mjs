@@ -128,7 +128,8 @@ const chunks = {
   'webgpu-all': /^src\/backends\/webgpu\/open-all/,
   'rule-shaders': /^src\/backends\/webgpu\/rule-shaders/,
   wgsl: /wgsl\/(prelude|scalar|vec4)|^src\/backends\/webgpu\/shaders/,
-  'webgpu-backend': /wgsl\/(accumulate|fold|parts|scaler|squares|submitted)|^src\/backends\/webgpu/,
+  'webgpu-backend':
+    /wgsl\/(accumulate|corrections|decide|deferred|device_scale|fold|limits|parts|prepare|rescale|scaler|squares|submitted)|^src\/backends\/webgpu/,
   'kernels-shared': /^src\/kernels/,
   'sync-shared': /^src\/(sync|backends\/cpu\/now)\./,
   state: /^src\/(algorithms\/schedule-state|state\/(?!dict|lazy|save\.))/,

@@ -176,7 +176,7 @@ export type { GpuMemory } from './backends/memory.js';
 export type { Optimizer } from './optimizer.js';
 export type { LiveGroup } from './step/group.js';
 export type { GradScaler, GradScalerOptions, ScalerReading } from './step/scaler.js';
-export type { StepOptions } from './step/step.js';
+export type { PerTensor, StepOptions } from './step/options.js';
 export type { StateDict, TensorState } from './state/dict.js';
 export type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 export type { LazyArray, LazyParam } from './state/save.js';

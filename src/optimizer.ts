@@ -36,7 +36,9 @@ import { LENGTHS } from './inputs/lengths.js';
 import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
-import { checkEncoder, encode, step, type StepOptions } from './step/step.js';
+import type { StepOptions } from './step/options.js';
+import { readOutcomes, skippedOf } from './step/outcomes.js';
+import { checkEncoder, encode, step } from './step/step.js';
 
 /** Parameter values to load with a state dict. */
 interface Values {
@@ -202,12 +204,15 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    *
    * @param grads - Flat gradients by name, each as long as its tensor: Float32Arrays, or on the GPU also buffers. A
    *   tensor whose gradient is null, undefined or absent is left out.
-   * @param options - `more`, default false, and `gradScale`, a factor of all gradients of this step, default 1.
+   * @param options - See `StepOptions`: `gradScale`, `maxNorm`, `maxValue`, `normalize`, `ifFinite` and `scaler` say what
+   *   is done with the gradients first, in this order: they are scaled, looked at for infinities and NaN, clamped by
+   *   `maxValue`, and clipped by `maxNorm`; L2 decay and `maximize` come after that. `more`: see above.
    * @throws TypeError or RangeError for an unknown name, a wrong type or a wrong length, and then nothing has changed.
    *   Errors that only the GPU detects, such as a buffer of another device, are reported late: every later call throws
    *   them, until a state dict is loaded.
    * @example
    * optimizer.step(grads);
+   * optimizer.step(grads, { maxNorm: 1 }); // clips
    * optimizer.grads.bias.fill(0.1); // or in place:
    * optimizer.step();
    */
@@ -278,6 +283,42 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return this.#runAsync('norms', arguments.length, 1, (state) => {
       return norms(state, isPassed && grads !== state.backend.grads ? { given: grads } : undefined);
     });
+  }
+
+  /**
+   * Resolves to the L2 norm of all gradients at the latest step with `maxNorm` or `normalize`, skipped or not: after
+   * scaling and `maxValue`, before clipping. On the GPU it is read from there.
+   *
+   * @returns A promise of the norm. Infinity or NaN if a gradient was not finite.
+   * @throws An Error before the first such step. The promise rejects with it.
+   * @example
+   * optimizer.step(grads, { maxNorm: 1 });
+   * console.log(await optimizer.gradNorm());
+   */
+  gradNorm(): Promise<number> {
+    return this.#runAsync('gradNorm', arguments.length, 0, async (state) => {
+      const norm = state.isDeferred ? (await readOutcomes(state)).norm : state.norm[0];
+      if (state.hasNorm) return norm;
+      throw new Error('There is no norm yet: no step has had maxNorm or normalize.');
+    });
+  }
+
+  /**
+   * Resolves to the number of skipped steps: those with `maxNorm`, `normalize`, `ifFinite` or `scaler` whose gradients
+   * were not finite. Counted since the optimizer was made or a state dict was loaded. On the GPU it is read from there;
+   * `stepOf` and `lazyStateDict` then work until the next step.
+   *
+   * @returns A promise of a whole number.
+   * @throws The errors of `read`. The promise rejects with them.
+   * @example
+   * grads.weight.fill(NaN);
+   * optimizer.step(grads, { ifFinite: true });
+   * await optimizer.skippedSteps(); // 1
+   */
+  skippedSteps(): Promise<number> {
+    return this.#runAsync('skippedSteps', arguments.length, 0, async (state) =>
+      state.isDeferred ? (await readOutcomes(state)).skipped : state.skipped,
+    );
   }
 
   /**
@@ -361,7 +402,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * The number of completed steps, as schedules count them. Schedule-Free's groups have their own: `groups[i].k`.
+   * The number of completed steps, as schedules count them: skipped ones, too. Schedule-Free's groups have their own:
+   * `groups[i].k`.
    *
    * @returns A whole number, 0 before the first step.
    * @throws An Error after `dispose()`, and for an error that the device reported.
@@ -371,18 +413,20 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
   }
 
   /**
-   * Returns the number of steps that a tensor has completed; with Schedule-Free, that its group has completed.
+   * Returns the number of steps that a tensor has completed; with Schedule-Free, that its group has completed. Skipped
+   * steps do not count.
    *
    * @param name - The name of a tensor.
    * @returns A whole number, 0 before its first step.
-   * @throws RangeError if there is no tensor of this name.
+   * @throws RangeError if there is no tensor of this name. Error if only the GPU knows the number, since it may have
+   *   skipped steps: await `skippedSteps()` first.
    * @example optimizer.stepOf('bias'); // 0
    */
   stepOf(name: Names): number {
     expectArguments(arguments.length, 1, 'stepOf');
     const state = this.#inspect();
     const { group, tensor } = entryOf(state, name);
-    return state.groups[group].stepOf(tensor);
+    return state.groups[group].stepOf(tensor) - skippedOf(state, tensor);
   }
 
   /**

@@ -897,7 +897,7 @@ describe('unknown options and extra arguments', () => {
     await expect(optimizer.read('wieght')).rejects.toThrow(unknown);
     expect(() => optimizer.step({ wieght: array(2, 3) })).toThrow(unknown);
     expect(() => schedules.cosineAnnealing(any({ T_max: 3 }))).toThrow(/ Did you mean tMax\?$/);
-    expect(() => optimizer.step({}, any({ scale: 2 }))).toThrow(/ Did you mean gradScale\?$/);
+    expect(() => optimizer.step({}, any({ gradscal: 2 }))).toThrow(/ Did you mean gradScale\?$/);
   });
 
   test('every function refuses extra arguments', async () => {
@@ -975,6 +975,8 @@ describe('unknown options and extra arguments', () => {
       accumulate: [gradients],
       zeroGrad: [],
       norms: [gradients],
+      gradNorm: [],
+      skippedSteps: [],
       group: ['a'],
       addParamGroup: [{ params: { v: array(2, 2) } }],
       addParams: [0, { v: array(2, 2) }, {}],

@@ -162,7 +162,7 @@ describe.each(backends)('%s', (...[name, backend]) => {
       expect(() => clipped.step(grads, { gradScale })).toThrow(`Expected gradScale to be ${wanted}`);
     }
     expect(() => clipped.step(grads, any({ scale: 1 }))).toThrow(
-      'Unknown option "scale"; a step has "more", "gradScale".',
+      'Unknown option "scale"; a step has "more", "gradScale", "maxNorm", "maxValue", "normalize", "ifFinite", "scaler".',
     );
     expect(() => clipped.step(grads, any(null))).toThrow('Expected the options of a step to be a record, got null.');
   });

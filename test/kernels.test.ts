@@ -319,10 +319,23 @@ describe.each(table.filter(([, { scalars: names }]) => names.includes('max_value
   },
 );
 
-/** Kernels on the GPU only, which are not rules, and what they are made of. */
-const tools = ['accumulate', 'corrections', 'fold', 'parts', 'scaler', 'squares', 'submitted'].map(
-  (name) => `${name}.wgsl`,
-);
+/** Kernels that are not rules, and what they are made of. */
+const tools = [
+  'accumulate.wgsl',
+  'corrections.wgsl',
+  'decide.wgsl',
+  'deferred.wgsl',
+  'device_scale.wgsl',
+  'fold.wgsl',
+  'limits.wgsl',
+  'parts.wgsl',
+  'prepare.wgsl',
+  'rescale.wgsl',
+  'scaler.wgsl',
+  'squares.ts',
+  'squares.wgsl',
+  'submitted.wgsl',
+];
 
 test('rules, assembly and WGSL have the same files', () => {
   const files = (folder: string, ending: string, others: string[]): string[] =>
@@ -331,7 +344,7 @@ test('rules, assembly and WGSL have the same files', () => {
       .map((file) => file.slice(0, -ending.length))
       .toSorted();
   const ofRules = files('src/rules', '.ts', ['index.ts', 'rule.ts', 'scalars.ts', 'table.ts']);
-  expect(files('assembly', '.ts', ['index.ts', 'simd.ts', 'squares.ts'])).toEqual(ofRules);
+  expect(files('assembly', '.ts', ['index.ts', 'simd.ts', ...tools])).toEqual(ofRules);
   expect(files('wgsl', '.wgsl', ['prelude.wgsl', 'vec4.wgsl', 'scalar.wgsl', ...tools])).toEqual(ofRules);
 });
 

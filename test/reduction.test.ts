@@ -23,7 +23,18 @@ function open(lengths: readonly number[], on = device, capacity = Infinity) {
 function add(reduction: Reduction, lengths: readonly number[], on = device, capacity = Infinity) {
   const tensors = lengths.map((length, index): Tensor => {
     const name = `w${index}`;
-    return { name, index, length, shape: undefined, decays: true, isFrozen: false, step: 0, arena: 0, offset: 0 };
+    return {
+      name,
+      index,
+      length,
+      shape: undefined,
+      decays: true,
+      isFrozen: false,
+      step: 0,
+      history: 0,
+      arena: 0,
+      offset: 0,
+    };
   });
   const names = tensors.map(({ name }) => name);
   const section: Section = { index: 0, rule: ema, rules: [ema], names, tensors };

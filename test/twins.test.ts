@@ -128,6 +128,7 @@ const plan = (lengths: number[]): Tensor[] =>
     decays: true,
     isFrozen: false,
     step: 0,
+    history: 0,
     arena: 0,
     offset: 0,
   }));

@@ -9,6 +9,20 @@ struct Part {
   squares: f32,
 }
 
+// The share of a workgroup of squares.wgsl and rescale.wgsl in a tensor.
+struct Share {
+  // The index of the tensor in `limits`. The host writes a share as 8 numbers.
+  @align(32) tensor: u32,
+  // Where the tensor begins in its arena, and its length, in elements.
+  offset: u32,
+  length: u32,
+  // The first element of the first invocation, and the distance between elements of an invocation. 0: no share.
+  first: u32,
+  step: u32,
+  // The index of the first part to write.
+  part: u32,
+}
+
 const SMALLEST_NORMAL = 0x00800000u;
 
 // A limit of 0 means none.

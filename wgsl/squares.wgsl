@@ -1,19 +1,6 @@
 // Sums of squares of tensors, in parts that fold.wgsl adds. It is not an optimizer rule. Each workgroup sums a share of
 // one tensor, in a fixed order, and each invocation writes one part.
 
-struct Share {
-  // The index of the tensor in `limits`. The host writes a share as 8 numbers.
-  @align(32) tensor: u32,
-  // Where the tensor begins in its arena, and its length, in elements.
-  offset: u32,
-  length: u32,
-  // The first element of the first invocation, and the distance between elements of an invocation. 0: no share.
-  first: u32,
-  step: u32,
-  // The index of the first part to write.
-  part: u32,
-}
-
 // Begins with the first tensor of `shares`.
 @group(0) @binding(0) var<storage, read> values: array<u32>;
 @group(0) @binding(1) var<storage, read> shares: array<Share>;

@@ -112,6 +112,13 @@ export const adam: Algorithm<AdamOptions> = {
   conflict: (options) => (options.amsgrad && usesNadam(options) ? 'amsgrad excludes nesterov and epsRoot.' : undefined),
   rule: (options) => (options.amsgrad ? rules.adam_amsgrad : usesNadam(options) ? rules.nadam : rules.adam),
   prepare: /* @__PURE__ */ prepare(false),
+  corrections: ({ epsHat, nesterov }) => ({
+    step_size: nesterov ? 'sqrt(c2)/next c1' : 'sqrt(c2)/c1',
+    grad_step: 'sqrt(c2)/c1',
+    eps: epsHat ? 'none' : 'sqrt(c2)',
+    eps_root: 'c2',
+    flush_below: 'flush',
+  }),
 };
 
 /** AdamW, with weight decay decoupled from the gradient: torch.optim.AdamW. */

@@ -1,6 +1,7 @@
 // The types of an algorithm, and what all algorithms share.
 
 import { Powers } from '../math/power.js';
+import type { Correction } from '../rules/corrections.js';
 import type { Rule } from '../rules/rule.js';
 import { flag, notNegative, orFunction, factor, type Checks } from './checks.js';
 import type { Schedule } from './schedule.js';
@@ -118,6 +119,12 @@ export interface Algorithm<Options extends object> {
   rule(options: Readonly<Options>): Rule;
   /** Sets every scalar of the rule in `scalars`, and nothing else, in f64. Each is rounded to f32 once, afterwards. */
   prepare(scalars: Record<string, number>, options: Readonly<Options>, at: StepInputs): void;
+  /**
+   * Returns the correction of each scalar that depends on the step, by name: by it the GPU multiplies what `prepare`
+   * sets with `powers` whose complements are 1. Undefined if the GPU cannot compute the scalars of a step: then it
+   * cannot skip one either.
+   */
+  corrections?(options: Readonly<Options>): Readonly<Record<string, Correction>>;
   /** For an algorithm with state per group: the initial state, and its change at a step, where lr is times `eta`. */
   readonly group?: {
     readonly first: Readonly<GroupState>;

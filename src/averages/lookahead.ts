@@ -13,7 +13,8 @@ import { loadedFor } from '../backends/lazy.js';
 import type { StateDict } from '../state/dict.js';
 import type { IncompatibleNames, LoadOptions } from '../state/load-options.js';
 import { checkIdle } from '../step/state.js';
-import { encode, type StepOptions } from '../step/step.js';
+import type { StepOptions } from '../step/options.js';
+import { encode } from '../step/step.js';
 import { lateLookahead } from './lazy.js';
 
 type Late = typeof import('./lookahead-state.js');
@@ -127,7 +128,10 @@ export class Lookahead<
     this.#k = k;
     this.#known = params;
     this.#origins = new Map(Object.entries(this.#known));
-    this.#start = optimizer.completedSteps;
+    const state = Optimizer.stateOf(optimizer);
+    if (state.isDeferred) throw new TypeError(`Lookahead cannot count steps that the GPU may have skipped.`);
+    state.isCounted = true;
+    this.#start = this.#taken;
   }
 
   /**
@@ -164,10 +168,9 @@ export class Lookahead<
   ): void {
     expectArguments(rest.length, 2, 'step');
     this.#checkAndFinish();
-    const before = this.#optimizer.completedSteps;
+    const before = this.#taken;
     this.optimizer.step(...rest);
-    const completed = this.#optimizer.completedSteps;
-    if (completed === before || !this.#isTurn(completed)) return;
+    if (this.#taken === before || !this.#isTurn(this.#taken)) return;
     this.#pending = [() => this.#slow.step(this.#unfrozen()), () => this.#restart()];
     this.#finish();
   }
@@ -193,7 +196,7 @@ export class Lookahead<
     const state = Optimizer.stateOf(this.#optimizer);
     checkIdle(state, 'encode');
     encode(state, encoder, rest, (completed) => {
-      if (!this.#isTurn(completed)) return;
+      if (!this.#isTurn(completed - state.skipped)) return;
       encode(Optimizer.stateOf(this.#slow), encoder, [this.#unfrozen()], () => this.#restart(encoder));
     });
   }
@@ -302,7 +305,7 @@ export class Lookahead<
       options,
       (steps) => {
         // Older dicts have no steps. When they were saved, Lookahead counted from the optimizer's first step.
-        this.#start = steps === undefined ? 0 : this.#optimizer.completedSteps - steps;
+        this.#start = steps === undefined ? 0 : this.#taken - steps;
         this.#pending = [];
       },
     );
@@ -331,9 +334,15 @@ export class Lookahead<
     for (; this.#pending.length > 0; this.#pending.shift()) this.#pending[0]();
   }
 
-  /** Completed steps since the Lookahead was created. */
+  /** Completed steps of the optimizer, without skipped ones. */
+  get #taken(): number {
+    const { completed, skipped } = Optimizer.stateOf(this.#optimizer, true);
+    return completed - skipped;
+  }
+
+  /** The same since the Lookahead was created. */
   get #steps(): number {
-    return this.#optimizer.completedSteps - this.#start;
+    return this.#taken - this.#start;
   }
 
   #unfrozen(): Readonly<Record<string, Shown>> {

@@ -1,6 +1,7 @@
 // The interface of a backend: one optimizer's memory, on the CPU or the GPU, and the kernels that run on it.
 
 import type { Floats } from '../platform.js';
+import type { GradientOptions } from './gradient-options.js';
 import type { Tensor } from './layout.js';
 import type { ByteRange } from './memory.js';
 import type { Plan, TensorEntry } from './plan.js';
@@ -60,6 +61,16 @@ export interface Removed {
 export const namesOf = (removed: readonly Removed[]): Set<string> =>
   new Set(removed.flatMap(({ tensors }) => tensors.map(({ name }) => name)));
 
+/** What the GPU decided in steps that it may have skipped. */
+export interface Outcomes {
+  /** The norm of the gradients at the latest step that needed it, or NaN. */
+  readonly norm: number;
+  /** The number of skipped steps. */
+  readonly skipped: number;
+  /** Returns the number of steps that a tensor took part in and that were skipped. */
+  ofTensor(tensor: Tensor): number;
+}
+
 /** Memory for new tensors, not in use yet: `take` adds it to the backend, `drop` frees it. */
 export interface Extension {
   take(): void;
@@ -101,12 +112,27 @@ export interface Backend {
   isOwn(tensor: Tensor, grad: unknown): boolean;
   /** Throws if two gradients of a step overlap. Each has passed `check`. */
   checkTogether?(entries: ReadonlyMap<string, TensorEntry>): void;
+  /** Throws unless the value can be the `gradScale` of a step in GPU memory. Undefined on the CPU. */
+  checkScale?(value: object): void;
+  /**
+   * Takes the gradients of a plan, and computes the sum of squares of each, of values clamped to `limit`. `isStrict`:
+   * the sum is NaN if a gradient is not finite before it is clamped. Undefined on the GPU, which measures in `run`.
+   */
+  measure?(plan: Plan, limit: number, isStrict: boolean): void;
   /**
    * Runs a step: takes the gradients of all entries, then updates each run of each plan. With an encoder, records the
    * step instead, or throws if this backend cannot record. If it throws, nothing was done. An error that the device
-   * reports later becomes `failed`. So do those of the methods below.
+   * reports later becomes `failed`. So do those of the methods below. `options`: on the GPU, how to clip and when to
+   * skip the step. On the CPU both were done before.
    */
-  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void;
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined, options?: GradientOptions): void;
+  /**
+   * Returns whether `run` clips this gradient in the optimizer's own memory, if each tensor is clipped on its own:
+   * neighbours whose gradients it clips may have the same scalars. Undefined on the CPU.
+   */
+  clips?: (entry: TensorEntry) => boolean;
+  /** Resolves to what the device decided in all steps up to this call. Undefined on the CPU. */
+  outcomes?(): Promise<Outcomes>;
   /** Counts a call that has recorded `run`: its state is that of the counters once it is submitted. */
   countRecorded?(): void;
   /**
@@ -134,9 +160,10 @@ export interface Backend {
   /**
    * Replaces the state: writes values into arrays, copies the parameters into `copies`, and clears `failed`. If it
    * throws after something was written, the error becomes `failed`. `isBegun`: something was written before the call.
-   * `isWhole`: of all tensors, so that calls that were recorded and not submitted no longer matter.
+   * `loaded`: the tensors that it replaces. Their skipped steps are forgotten, and if they are all tensors, also calls
+   * that were recorded and not submitted.
    */
-  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean, isWhole: boolean): void;
+  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean, loaded: readonly Tensor[]): void;
   /** Overwrites parameters with the `params` of another backend of the same kind. */
   copyOver(params: Readonly<Record<string, unknown>>, encoder: GPUCommandEncoder | undefined): void;
   dispose(): void;

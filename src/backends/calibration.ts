@@ -171,7 +171,7 @@ class Trial {
       for (const entry of plan.entries) entry.grad = grads.get(entry.tensor);
       plan.find(always, always);
       for (const [k, name] of rule.scalars.entries()) plan.runs[0].scalars[k] = typical[name] ?? 1e-3;
-      return { rule, sections: [plan] };
+      return { rule, sections: [plan], corrections: undefined };
     });
     this.#params = filled.flatMap(({ index, tensors }) =>
       tensors.map((tensor) => ({ section: index, tensor, array: 'param' })),

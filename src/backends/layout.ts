@@ -27,6 +27,8 @@ export interface Tensor {
   isFrozen: boolean;
   /** The number of completed steps; if the group counts steps, of those since it was added or loaded. */
   step: number;
+  /** Equal for two tensors that took part in the same steps among those that the GPU may have skipped. */
+  history: number;
   /** Its arena, and its byte offset in each array of the arena. Set by `pack`. */
   arena: number;
   offset: number;

@@ -1,5 +1,6 @@
 // The plan of a group's steps: the runs of each section. Steps reuse it, so that they allocate nothing.
 
+import type { Corrections } from '../rules/corrections.js';
 import type { Rule } from '../rules/rule.js';
 import type { Tensor } from './layout.js';
 import type { Section } from './section.js';
@@ -20,6 +21,9 @@ export interface TensorEntry {
   readonly section: number;
   readonly tensor: Tensor;
   grad: unknown;
+  /** The sum of squares of the gradient, once measured, and the factor that clips it. */
+  squares: number;
+  coefficient: number;
   /** Whether an earlier call of the same step (`more: true`) had its gradient. */
   isDone: boolean;
   /** Whether gradients were accumulated for it since the last step. */
@@ -46,6 +50,8 @@ export class SectionPlan {
       section: index,
       tensor,
       grad: undefined,
+      squares: 0,
+      coefficient: 1,
       isDone: false,
       hasSum: false,
     }));
@@ -54,18 +60,18 @@ export class SectionPlan {
   }
 
   /** Finds the runs of this step: neighbouring tensors that step and have the same scalars. */
-  find(takesPart: (entry: TensorEntry) => boolean, shareScalars: (a: Tensor, b: Tensor) => boolean): void {
+  find(takesPart: (entry: TensorEntry) => boolean, shareScalars: (a: TensorEntry, b: TensorEntry) => boolean): void {
     const { entries, runs } = this;
     let count = 0;
-    let previous: Tensor | undefined;
+    let previous: TensorEntry | undefined;
     for (let i = 0; i < entries.length; i++) {
-      const { tensor } = entries[i];
-      const isPart = takesPart(entries[i]);
+      const entry = entries[i];
+      const isPart = takesPart(entry);
       if (isPart) {
-        if (previous === undefined || !shareScalars(previous, tensor)) runs[count++].first = i;
+        if (previous === undefined || !shareScalars(previous, entry)) runs[count++].first = i;
         runs[count - 1].last = i;
       }
-      previous = isPart ? tensor : undefined;
+      previous = isPart ? entry : undefined;
     }
     this.count = count;
   }
@@ -75,4 +81,6 @@ export class SectionPlan {
 export interface Plan {
   readonly rule: Rule;
   readonly sections: readonly SectionPlan[];
+  /** How the device completes the scalars. Undefined if the scalars are complete. */
+  corrections: Corrections | undefined;
 }

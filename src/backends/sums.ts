@@ -2,7 +2,7 @@
 // wgsl/squares.wgsl.
 
 /** Also in math/f32.ts, which a step on the CPU does not load. */
-const LARGEST = (2 - 2 ** -23) * 2 ** 127;
+export const LARGEST = (2 - 2 ** -23) * 2 ** 127;
 
 /** Adds `values` to `sum`. Finite numbers whose sum would overflow give the largest f32. */
 export function accumulate(sum: Float32Array, values: Float32Array): void {

@@ -205,6 +205,7 @@ function describeSections(
         decays: decaysOf(name, shape),
         isFrozen: false,
         step: 0,
+        history: 0,
         arena: 0,
         offset: 0,
       };

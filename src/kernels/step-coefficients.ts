@@ -123,10 +123,10 @@ export function coefficients<Name extends AlgorithmName>(
     },
     next() {
       expectArguments(arguments.length, 0, 'next');
-      arithmetic.begin(step, 1);
+      arithmetic.begin(step);
       const flags = [false, true];
       current = flags.map((isFirst) => flags.map((decays) => write(step, isFirst, decays)));
-      arithmetic.commit();
+      arithmetic.commit(true);
       step += 1;
     },
     scalars(tensor = {}) {

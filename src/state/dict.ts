@@ -17,7 +17,8 @@ export type TensorState = Record<string, number | Float32Array>;
  * The state of an optimizer, structured as torch.optim's `state_dict()`: `state` by index over all groups, without
  * tensors that have not stepped yet, and the options of each group in snake_case. Each group also has `param_names` (in
  * the order of `params`), `frozen`, `no_decay` (names without weight decay), `functions` (options that are functions;
- * their current values are saved), `completed_steps` (the argument of schedules), `schedule` (the state of a schedule
+ * their current values are saved), `completed_steps` (the argument of schedules), `skipped_steps` (of Schedule-Free, if there are any: its schedules count
+ * `k` and these), `schedule` (the state of a schedule
  * that has one), and `name` (if the group has one; loading ignores it).
  */
 export interface StateDict {
@@ -50,7 +51,7 @@ export const savedOptions = ({ defaults }: AnyAlgorithm): string[] =>
   Object.keys(defaults).filter((name) => !notSaved.has(name));
 
 /** An array of a dict, which is still to be read from the backend. */
-interface UnreadArray {
+export interface UnreadArray {
   readonly source: ArrayOf;
   readonly state: TensorState;
   readonly slot: string;
@@ -61,15 +62,16 @@ export function describe({ algorithm, groups, completed }: OptimizerState): { di
   const dict: StateDict = { state: {}, param_groups: [] };
   const arrays: UnreadArray[] = [];
   let index = 0;
-  for (const { spec, rule, entries, names, frozen, state: groupState, isTraining } of groups) {
+  for (const { spec, rule, entries, names, frozen, state: groupState, isTraining, arithmetic } of groups) {
     const { options, name: groupName } = spec;
     const values = options as Readonly<Record<string, unknown>>;
     const isCounted = algorithm.group === undefined;
+    const { skipped } = arithmetic;
     const functions = Object.keys(algorithm.defaults).filter(
       (name) => name !== 'decayMask' && typeof values[name] === 'function',
     );
     const saved = savedOptions(algorithm).flatMap((name) => {
-      const value = currentValue(algorithm, values[name], name, isCounted ? completed : groupState.k);
+      const value = currentValue(algorithm, values[name], name, isCounted ? completed : groupState.k + skipped);
       return value === undefined ? [] : [[snakeCase(name), Array.isArray(value) ? [...value] : value]];
     });
     const withoutDecay = new Set(entries.filter(({ tensor }) => !tensor.decays).map(({ tensor }) => tensor.name));
@@ -81,6 +83,7 @@ export function describe({ algorithm, groups, completed }: OptimizerState): { di
       ...(groupName === undefined ? {} : { name: groupName }),
       ...groupState,
       completed_steps: completed,
+      ...(isCounted || skipped === 0 ? {} : { skipped_steps: skipped }),
       ...(hasMemory(options.schedule) ? { schedule: options.schedule.stateDict() } : {}),
       ...(algorithm.average === undefined ? {} : { train_mode: isTraining }),
       params,

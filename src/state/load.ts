@@ -4,6 +4,7 @@ import type { ArrayOf, Write } from '../backends/backend.js';
 import type { TensorEntry } from '../backends/plan.js';
 import type { Group } from '../step/group.js';
 import {
+  beginHistory,
   changesOf,
   checkBetweenSteps,
   checkUsable,
@@ -104,7 +105,8 @@ function checkReplaceable(state: OptimizerState): void {
 function write(state: OptimizerState, writes: readonly Write[], parsed: Parsed, isBegun: boolean): void {
   const steps = new Map(parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry, step }) => [entry, step])));
   const copies = state.groups.flatMap((group) => fromParam(group, (entry) => steps.get(entry) ?? entry.tensor.step));
-  state.backend.write(writes, copies, isBegun, parsed.missing.length === 0);
+  const loaded = parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry }) => entry.tensor));
+  state.backend.write(writes, copies, isBegun, loaded);
   applyParsed(state, parsed);
 }
 
@@ -118,9 +120,15 @@ function applyParsed(state: OptimizerState, parsed: Parsed): void {
   state.changes += 1;
   if (parsed.completed !== undefined) state.completed = parsed.completed;
   forgetStep(state);
-  for (const { group, options, groupState, isTraining, tensors } of parsed.groups) {
+  state.skipped = 0;
+  state.outcomes = undefined;
+  // Tensors that were not loaded keep their counters on the GPU.
+  const loaded = parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry }) => entry));
+  state.isDeferred &&= loaded.length < state.entries.size;
+  beginHistory(state, loaded);
+  for (const { group, options, groupState, skipped, isTraining, tensors } of parsed.groups) {
     group.liveOptions.assign(options);
-    group.arithmetic.load(groupState);
+    group.arithmetic.load(groupState, skipped);
     group.isTraining = isTraining;
     for (const { entry, step, isFrozen } of tensors) Object.assign(entry.tensor, { step, isFrozen });
   }

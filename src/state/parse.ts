@@ -30,6 +30,8 @@ export interface ParsedGroup {
   /** Options to load, with our names. */
   readonly options: GroupOptions;
   readonly groupState: Readonly<GroupState>;
+  /** The skipped steps of Schedule-Free. */
+  readonly skipped: number;
   readonly isTraining: boolean;
   /** Undefined to keep the state of its schedule, if it has one. */
   readonly scheduleState: ScheduleState | undefined;
@@ -96,7 +98,7 @@ function parseGroup(
   checkAlgorithm(algorithm, saved);
   const loaded = keepsOptions ? {} : parseOptions(algorithm, spec, saved);
   const options: GroupOptions = { ...spec.options, ...loaded };
-  const { groupState, isTraining } = parseState(algorithm, options, saved);
+  const { groupState, skipped, isTraining } = parseState(algorithm, options, saved);
   const hasSchedule = !keepsOptions || hasMemory(options.schedule);
   const scheduleState = hasSchedule ? parseScheduleState(options.schedule, saved) : undefined;
   const frozen = keepsOptions ? undefined : namesIn(saved, 'frozen');
@@ -107,7 +109,16 @@ function parseGroup(
     const each = parseTensor(algorithm, byName.get(name)!.state, entry.tensor, rule);
     return { entry, isFrozen: frozen?.has(name) ?? isFrozen, ...each };
   });
-  const parsed = { group, where: saved.where, options: loaded, groupState, isTraining, scheduleState, tensors };
+  const parsed = {
+    group,
+    where: saved.where,
+    options: loaded,
+    groupState,
+    skipped,
+    isTraining,
+    scheduleState,
+    tensors,
+  };
   if (algorithm.average !== undefined) checkAverages(algorithm, saved, parsed);
   return parsed;
 }

@@ -4,7 +4,9 @@ import type { Floats } from '../platform.js';
 import type { ArrayOf } from '../backends/backend.js';
 import { awaitRead, checkBetweenSteps, checkUsable, type OptimizerState } from '../step/state.js';
 import { show } from '../errors.js';
-import { describe, type StateDict, type TensorState } from './dict.js';
+import { describe, type StateDict, type TensorState, type UnreadArray } from './dict.js';
+import { readOutcomes, skippedOf } from '../step/outcomes.js';
+import type { Tensor } from '../backends/layout.js';
 
 /** A parameter that has not been read yet. */
 export interface LazyParam {
@@ -36,21 +38,36 @@ export interface LazyArray extends LazyParam {
 export async function save(state: OptimizerState): Promise<StateDict> {
   checkBetweenSteps(state);
   const { dict, arrays } = describe(state);
-  const values = await awaitRead(
-    state,
-    state.backend.read(
-      arrays.map(({ source }) => source),
-      true,
-    ),
-  );
+  // Both are of this moment: nothing is awaited between them.
+  const deciding = state.isDeferred ? readOutcomes(state) : undefined;
+  const sources = arrays.map(({ source }) => source);
+  const reading = awaitRead(state, state.backend.read(sources, true));
+  const [values, outcomes] = await Promise.all([reading, deciding]);
   for (const [i, { state: ofTensor, slot }] of arrays.entries()) ofTensor[slot] = values[i];
+  if (outcomes !== undefined) subtractSkipped(dict, arrays, (tensor) => outcomes.ofTensor(tensor));
   return dict;
+}
+
+/** Subtracts skipped steps. Drops the state of tensors that have skipped all. */
+function subtractSkipped(
+  { state }: StateDict,
+  arrays: readonly UnreadArray[],
+  skipped: (tensor: Tensor) => number,
+): void {
+  const tensorOf = new Map(arrays.map(({ state: ofTensor, source }) => [ofTensor, source.tensor]));
+  for (const [index, ofTensor] of Object.entries(state)) {
+    const step = (ofTensor.step as number) - skipped(tensorOf.get(ofTensor)!);
+    ofTensor.step = step;
+    if (step === 0) delete state[Number(index)];
+  }
 }
 
 /** Returns the dict without its arrays, and functions that read these and the parameters. */
 export function saveLazily(state: OptimizerState): { dict: StateDict; params: LazyParam[]; arrays: LazyArray[] } {
   checkBetweenSteps(state);
-  const { dict, arrays } = describe(state);
+  const { dict, arrays: all } = describe(state);
+  if (state.isDeferred) subtractSkipped(dict, all, (tensor) => skippedOf(state, tensor));
+  const arrays = all.filter(({ state: { step } }) => step !== 0);
   const { changes } = state;
   const checkUnchanged = (name: string): void => {
     checkUsable(state);

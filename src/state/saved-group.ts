@@ -75,7 +75,7 @@ export function parseState(
   { group, average }: AnyAlgorithm,
   options: Readonly<GroupOptions>,
   { own, where }: SourceGroup,
-): { groupState: GroupState; isTraining: boolean } {
+): { groupState: GroupState; skipped: number; isTraining: boolean } {
   const groupState: GroupState = {};
   for (const [name, first] of Object.entries(group?.first ?? {})) {
     const value = own[name];
@@ -94,7 +94,9 @@ export function parseState(
   }
   const isTraining = (average === undefined ? undefined : own.train_mode) ?? true;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
-  return { groupState, isTraining };
+  const skipped = (group === undefined ? undefined : own.skipped_steps) ?? 0;
+  expect(canCount(skipped), `skipped_steps${where}`, countFrom(0), skipped);
+  return { groupState, skipped, isTraining };
 }
 
 /** Returns the completed steps; undefined if the group does not have them. */

@@ -2,6 +2,7 @@
 
 import type { AnyAlgorithm, Betas, GroupOptions, GroupState, StepInputs } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
+import type { Corrections } from '../rules/corrections.js';
 import { valueAt } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
 import { scalarsOf, type Scalars } from '../rules/scalars.js';
@@ -13,6 +14,8 @@ const zeroBetas: Betas = [0, 0];
 export class StepArithmetic {
   /** The state of the group. Empty if steps are counted per tensor. */
   readonly state: GroupState;
+  /** The number of skipped steps. The schedule counts them, too. */
+  skipped = 0;
 
   readonly #algorithm: AnyAlgorithm;
   readonly #rule: Rule;
@@ -22,6 +25,7 @@ export class StepArithmetic {
   readonly #scalars: Scalars;
   /** The value of `state` after the current step. */
   readonly #next: GroupState;
+  readonly #powers: Powers;
   #weightDecay = 0;
   #latestLr = 0;
   readonly #inputs: { -readonly [key in keyof StepInputs]: StepInputs[key] };
@@ -35,7 +39,8 @@ export class StepArithmetic {
     this.#next = { ...this.state };
     this.#scalars = scalarsOf(rule);
     const numbers = { step: 0, eta: 1, decay: 0, emaDecay: 0, gradFactor: 1, maxValue: 0 };
-    this.#inputs = { ...numbers, isFirst: true, betas: zeroBetas, group: this.#next, powers: new Powers() };
+    this.#powers = new Powers();
+    this.#inputs = { ...numbers, isFirst: true, betas: zeroBetas, group: this.#next, powers: this.#powers };
   }
 
   /**
@@ -53,18 +58,16 @@ export class StepArithmetic {
 
   /**
    * Begins a step: evaluates the options that are functions, and computes the group's next state. `completed` is the
-   * number of steps before this one; `gradFactor` multiplies the gradients. Throws if one of the caller's functions
-   * throws or returns a bad value.
+   * number of steps before this one. Throws if one of the caller's functions throws or returns a bad value.
    */
-  begin(completed: number, gradFactor: number): void {
+  begin(completed: number): void {
     const algorithm = this.#algorithm;
     const { group } = algorithm;
     const options = this.#options;
     const where = this.#where;
     const inputs = this.#inputs;
     const { schedule, weightDecay = 0, betas = zeroBetas, decay = 0 } = options;
-    const count = group === undefined ? completed : this.state.k;
-    inputs.gradFactor = gradFactor;
+    const count = group === undefined ? completed : this.state.k + this.skipped;
     inputs.eta = schedule === undefined ? 1 : valueAt(algorithm, 'schedule', schedule, count, where);
     inputs.betas = valueAt(algorithm, 'betas', betas, count, where);
     inputs.emaDecay = valueAt(algorithm, 'decay', decay, count, where);
@@ -72,6 +75,29 @@ export class StepArithmetic {
     if (group === undefined) return;
     group.copy(this.#next, this.state);
     group.advance(this.#next, options, inputs.eta, inputs.powers);
+  }
+
+  /** The factor of the group's gradients, without `gradFactor`. */
+  get gradScale(): number {
+    return this.#options.gradScale ?? 1;
+  }
+
+  /**
+   * Sets the factor of the next tensor's gradients, and the largest magnitude of the products, 0 for any. `isDeferred`:
+   * leaves out the bias corrections, which the GPU computes.
+   */
+  scaleGradients(factor: number, maxValue: number, isDeferred: boolean): void {
+    const inputs = this.#inputs;
+    inputs.gradFactor = factor;
+    // A limit that underflows to 0 would mean none.
+    inputs.maxValue = maxValue === 0 ? 0 : Math.max(maxValue, 2 ** -126);
+    inputs.powers = isDeferred ? withoutCorrections : this.#powers;
+  }
+
+  /** The corrections that the scalars lack if they were written for a step that is late. */
+  get corrections(): Corrections {
+    const byName = this.#algorithm.corrections!(this.#options);
+    return { ofScalars: this.#rule.scalars.map((name) => byName[name] ?? 'none'), betas: this.#inputs.betas };
   }
 
   /**
@@ -101,14 +127,25 @@ export class StepArithmetic {
     this.#latestLr = (this.#options.lr ?? 0) * this.#inputs.eta;
   }
 
-  /** Updates the group's state after the group has completed the step. */
-  commit(): void {
-    this.#algorithm.group?.copy(this.state, this.#next);
+  /** Updates the group's state after the group has completed the step, or has skipped it. */
+  commit(isTaken: boolean): void {
+    if (isTaken) this.#algorithm.group?.copy(this.state, this.#next);
+    else this.skipped += 1;
   }
 
   /** Loads the group's state from a state dict. */
-  load(saved: Readonly<GroupState>): void {
+  load(saved: Readonly<GroupState>, skipped: number): void {
     Object.assign(this.state, saved);
+    this.skipped = skipped;
     this.#latestLr = 0;
   }
 }
+
+/** Gives scalars without bias corrections. */
+class WithoutCorrections extends Powers {
+  override complement(): number {
+    return 1;
+  }
+}
+
+const withoutCorrections = /* @__PURE__ */ new WithoutCorrections();

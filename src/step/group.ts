@@ -9,6 +9,7 @@ import type { Tensor } from '../backends/layout.js';
 import { camelCase, showOptions, type LiveOptions } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
 import { SectionPlan, type Plan, type TensorEntry } from '../backends/plan.js';
+import type { StepRequest } from './request.js';
 
 /** The options of a group, which can be assigned, and its state, which is read-only. */
 export type LiveGroup<Options, Names extends string = string> = Options & {
@@ -51,9 +52,9 @@ export class Group {
 
   readonly #algorithm: AnyAlgorithm;
   /** Whether two tensors have the same scalars. */
-  readonly shareScalars = (a: Tensor, b: Tensor): boolean => {
+  readonly shareScalars = ({ tensor: a }: TensorEntry, { tensor: b }: TensorEntry): boolean => {
     const isSameStep = this.arithmetic.countsByGroup ? a.step > 0 === b.step > 0 : a.step === b.step;
-    return isSameStep && a.decays === b.decays;
+    return isSameStep && a.decays === b.decays && a.history === b.history;
   };
 
   constructor(algorithm: AnyAlgorithm, spec: GroupSpec, index: number, backend: Backend) {
@@ -62,7 +63,7 @@ export class Group {
     this.index = index;
     this.arithmetic = new StepArithmetic(algorithm, spec.section.rule, spec.options, spec.where);
     this.rule = spec.section.rule;
-    this.plan = { rule: this.rule, sections: this.sections };
+    this.plan = { rule: this.rule, sections: this.sections, corrections: undefined };
     this.liveOptions = this.#showOptions();
     this.add(spec.section, backend);
   }
@@ -99,25 +100,48 @@ export class Group {
   }
 
   /**
-   * Finds the runs of a step, and writes the scalars of each. `completed` is the number of steps before this one;
-   * `gradFactor` multiplies the gradients. Throws if one of the caller's functions throws or returns a bad value.
+   * Begins a step: evaluates the options that are functions, and finds the runs. `completed` is the number of steps
+   * before this one. Throws if one of the caller's functions throws or returns a bad value.
    */
-  prepare(completed: number, gradFactor: number): void {
-    const { arithmetic } = this;
-    arithmetic.begin(completed, gradFactor);
+  begin(completed: number, { isEachClipped }: StepRequest, backend: Backend): void {
+    this.arithmetic.begin(completed);
+    const share = isEachClipped ? this.#shareClipped(backend) : this.shareScalars;
     for (let s = 0; s < this.sections.length; s++) {
-      const section = this.sections[s];
-      section.find(hasGrad, this.shareScalars);
-      for (let k = 0; k < section.count; k++) {
-        const { first, scalars } = section.runs[k];
-        const { tensor } = section.entries[first];
-        arithmetic.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
-      }
+      this.sections[s].find(hasGrad, share);
     }
   }
 
-  /** Counts a step that was run: each tensor now, the group when `isLast`, with the last gradients of the step. */
-  count(isLast: boolean): void {
+  /** If each tensor is clipped on its own, only those whose gradients the backend clips may have the same scalars. */
+  #shareClipped({ clips }: Backend): Group['shareScalars'] {
+    if (clips === undefined) return never;
+    return (a, b) => clips(a) && clips(b) && this.shareScalars(a, b);
+  }
+
+  /**
+   * Writes the scalars of each run. The request has the factor of all gradients and the limit of their magnitudes; if
+   * each tensor is clipped on its own, its coefficient multiplies both. `isDeferred`: only the GPU knows the steps.
+   */
+  write({ factor, maxValue, isEachClipped }: StepRequest, isDeferred: boolean): void {
+    const { arithmetic } = this;
+    arithmetic.scaleGradients(factor, maxValue, isDeferred);
+    for (let s = 0; s < this.sections.length; s++) {
+      const section = this.sections[s];
+      for (let k = 0; k < section.count; k++) {
+        const { first, scalars } = section.runs[k];
+        const { tensor, coefficient } = section.entries[first];
+        if (isEachClipped) arithmetic.scaleGradients(factor * coefficient, maxValue * coefficient, isDeferred);
+        arithmetic.write(scalars, this.stepOf(tensor), tensor.step === 0, tensor.decays);
+      }
+    }
+    if (isDeferred) this.plan.corrections = arithmetic.corrections;
+    else if (this.plan.corrections !== undefined) this.plan.corrections = undefined;
+  }
+
+  /**
+   * Counts a step that was run, or skipped unless `isTaken`: each tensor now, the group when `isLast`, with the last
+   * gradients of the step.
+   */
+  count(isLast: boolean, isTaken: boolean): void {
     let isFrozen = true;
     let hasStepped = false;
     for (let i = 0; i < this.entries.length; i++) {
@@ -126,13 +150,13 @@ export class Group {
       isFrozen &&= tensor.isFrozen;
       if (grad !== undefined) {
         hasStepped = true;
-        tensor.step += 1;
+        if (isTaken) tensor.step += 1;
       }
       entry.isDone = !isLast && (entry.isDone || grad !== undefined);
     }
     if (hasStepped) this.arithmetic.recordLr();
     // If all tensors are frozen, so is the group's state.
-    if (isLast && !isFrozen) this.arithmetic.commit();
+    if (isLast && !isFrozen) this.arithmetic.commit(isTaken);
   }
 
   /** Returns what `optimizer.groups` shows of this group. */
@@ -154,3 +178,4 @@ export class Group {
 }
 
 const hasGrad = ({ grad }: TensorEntry): boolean => grad !== undefined;
+const never = (): boolean => false;

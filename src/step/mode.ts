@@ -42,7 +42,7 @@ function prepare({ algorithm }: OptimizerState, group: Group, toAverage: boolean
       for (const [i, name] of rule.scalars.entries()) section.runs[k].scalars[i] = scalars[name];
     }
   }
-  return { rule, sections: group.sections };
+  return { rule, sections: group.sections, corrections: undefined };
 }
 
 const hasStepped = ({ tensor }: TensorEntry): boolean => tensor.step > 0;

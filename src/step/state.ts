@@ -2,12 +2,13 @@
 
 import type { AnyAlgorithm, GroupOptions } from '../algorithms/algorithm.js';
 import type { Floats } from '../platform.js';
-import type { Backend, WasmSource } from '../backends/backend.js';
+import type { Backend, Outcomes, WasmSource } from '../backends/backend.js';
 import type { ByteRange } from '../backends/memory.js';
 import type { Plan, TensorEntry } from '../backends/plan.js';
 import { expect, list, noParameter, show, suggest } from '../errors.js';
 import type { Shapes } from '../inputs/shapes.js';
 import type { Group, LiveGroup } from './group.js';
+import { newRequest, type StepRequest } from './request.js';
 
 /** Everything that an optimizer holds until it is disposed of. */
 export interface OptimizerState {
@@ -41,6 +42,20 @@ export interface OptimizerState {
   readonly removed: Set<string>;
   /** The number of completed steps, as schedules count them. */
   completed: number;
+  /** The number of skipped steps among them, on the CPU. */
+  skipped: number;
+  /** The norm of the gradients at the latest step that needed it, on the CPU. */
+  readonly norm: Float64Array;
+  /** Whether there was such a step. */
+  hasNorm: boolean;
+  /** Whether a step may have been skipped on the GPU, so that counters of steps are of calls, taken or skipped. */
+  isDeferred: boolean;
+  /** The number of different histories that tensors have had. */
+  histories: number;
+  /** Whether a Lookahead counts the steps. */
+  isCounted: boolean;
+  /** What the GPU decided, if it was read after the latest step. */
+  outcomes: Outcomes | undefined;
   /** The number of batches of gradients that were accumulated since the last step. */
   batches: number;
   /** The options of the current step. */
@@ -53,12 +68,6 @@ export interface OptimizerState {
   isBusy: boolean;
   /** The number of changes of the state. */
   changes: number;
-}
-
-/** The options of the current step. Each was read once. */
-export interface StepRequest {
-  more: boolean;
-  gradScale: number;
 }
 
 /** Switches groups between train mode and eval mode, and reads and records the averages of parameters. */
@@ -99,7 +108,14 @@ export const newState = (setup: Setup, liveGroups: LiveGroup<GroupOptions>[]): O
   removed: new Set(),
   completed: 0,
   batches: 0,
-  request: { more: false, gradScale: 1 },
+  skipped: 0,
+  norm: new Float64Array(1),
+  hasNorm: false,
+  isDeferred: false,
+  histories: 0,
+  isCounted: false,
+  outcomes: undefined,
+  request: newRequest(),
   isUnfinished: false,
   isAdding: false,
   isBusy: false,
@@ -119,12 +135,20 @@ export function registerEntries(state: OptimizerState, entries: readonly TensorE
   state.sections += 1;
   state.tensors += entries.length;
   state.shapes = undefined;
+  // Not the history of the others, which may have skipped steps.
+  if (state.isDeferred) beginHistory(state, entries);
   const sorted = [...entries];
   sorted.sort((a, b) => a.tensor.index - b.tensor.index);
   for (const entry of sorted) {
     state.entries.set(entry.tensor.name, entry);
     state.entriesInOrder.push(entry);
   }
+}
+
+/** Gives these tensors a history of their own. */
+export function beginHistory(state: OptimizerState, entries: readonly TensorEntry[]): void {
+  state.histories += 1;
+  for (const { tensor } of entries) tensor.history = state.histories;
 }
 
 /** Returns the entry of a tensor. Throws if there is no tensor of that name. */

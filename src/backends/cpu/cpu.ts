@@ -159,23 +159,44 @@ class CpuBackend implements Backend {
     }
   }
 
-  /** Copies the caller's gradients into the optimizer's own. */
+  measure(plan: Plan, limit: number, isStrict: boolean): void {
+    if (this.#keepGrads) this.#keep(plan);
+    const { sections } = plan;
+    for (let s = 0; s < sections.length; s++) {
+      const { entries, section } = sections[s];
+      const placed = this.#placed[section.index];
+      for (let i = 0; i < entries.length; i++) {
+        const entry = entries[i];
+        const { tensor, grad } = entry;
+        if (grad === undefined) continue;
+        const start = begin(tensor);
+        const bytes = end(tensor) - start;
+        if (!this.#keepGrads) stage(placed, grad as Float32Array, bytes);
+        const address = placed.arrays.grad + (this.#keepGrads ? start : 0);
+        entry.squares = placed.squares(address, bytes, limit, isStrict);
+      }
+    }
+  }
+
+  /** Copies the caller's gradients into the optimizer's own, once in a step. */
   #keep({ sections }: Plan): void {
     for (let s = 0; s < sections.length; s++) {
       const { entries } = sections[s];
       for (let i = 0; i < entries.length; i++) {
-        const { tensor, grad } = entries[i];
+        const entry = entries[i];
+        const { tensor, grad } = entry;
         // If one gradient is the optimizer's own, all are.
         if (grad === OWN) return;
         if (grad === undefined) continue;
         const own = this.#ownGrads[tensor.index];
         if (grad !== own) own.set(grad as Float32Array);
+        entry.grad = own;
       }
     }
   }
 
-  #update({ section, kernels, arrays, staging }: Placed, rule: Rule, run: Run, entries: readonly TensorEntry[]): void {
-    const { first, last, scalars } = run;
+  #update(placed: Placed, rule: Rule, { first, last, scalars }: Run, entries: readonly TensorEntry[]): void {
+    const { section, kernels, arrays } = placed;
     const { tensors } = section;
     const kernel = kernels.get(rule)!;
     if (this.#keepGrads || !rule.takesGrad) {
@@ -188,8 +209,7 @@ class CpuBackend implements Backend {
       const bytes = end(tensors[i]) - start;
       const grad = entries[i].grad as Float32Array;
       if (grad.length === 0) continue;
-      staging.set(grad);
-      staging.fill(0, grad.length, elements(bytes));
+      stage(placed, grad, bytes);
       kernel(scalars.byteOffset, start, bytes, arrays.grad);
     }
   }
@@ -244,3 +264,9 @@ class CpuBackend implements Backend {
 }
 
 const isAt = (a: Float32Array, b: Float32Array): boolean => a.byteOffset === b.byteOffset && a.buffer === b.buffer;
+
+/** Copies a gradient into the memory for one at a time, with zeros up to `bytes`. */
+function stage({ staging }: Placed, grad: Float32Array, bytes: number): void {
+  staging.set(grad);
+  staging.fill(0, grad.length, elements(bytes));
+}

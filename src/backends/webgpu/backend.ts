@@ -2,9 +2,10 @@
 
 import { byName, type NewTensors } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
+import type { GradientOptions } from '../gradient-options.js';
 import { isFloat32Array, type ByteRange } from '../memory.js';
 import { checkUsage } from './buffers.js';
-import type { Plan, TensorEntry } from '../plan.js';
+import { OWN, type Plan, type TensorEntry } from '../plan.js';
 import { show } from '../../errors.js';
 import { norm } from '../sums.js';
 import {
@@ -14,12 +15,14 @@ import {
   type Average,
   type Backend,
   type Extension,
+  type Outcomes,
   type Removed,
   type Write,
 } from '../backend.js';
 import type { Rule } from '../../rules/rule.js';
 import type { Floats } from '../../platform.js';
 import { GrowingRecord } from '../growing.js';
+import { DeferredSteps } from './deferred.js';
 import { placesOf } from './destinations.js';
 import { Failure } from './failure.js';
 import { GradientChecks } from './gradient-checks.js';
@@ -46,6 +49,7 @@ export class WebGPU implements Backend {
   /** The optimizer's own buffers, including destroyed ones. */
   readonly #own = new WeakSet<object>();
   readonly #tensors = new Set<Tensor>();
+  readonly #deferred: DeferredSteps;
   readonly #recording: Recording;
   readonly #reduction: Reduction;
   readonly #failure: Failure;
@@ -67,8 +71,9 @@ export class WebGPU implements Backend {
     this.#kernels.enter(ownsDevice);
     this.#keepGrads = keepGrads;
     this.#place = place;
-    this.#recording = new Recording(device, keepGrads);
     this.#reduction = new Reduction(device);
+    this.#deferred = new DeferredSteps(device, this.#reduction);
+    this.#recording = new Recording(device, keepGrads, this.#reduction, this.#deferred);
     this.#failure = new Failure(this.#kernels);
   }
 
@@ -103,6 +108,7 @@ export class WebGPU implements Backend {
       for (const each of placed) {
         this.#placed.push(each);
         this.#reduction.add(each.section, each.memory);
+        this.#deferred.add(each.section.tensors);
         for (const tensor of each.section.tensors) this.#tensors.add(tensor);
       }
       this.#recording.reserve(this.#tensors.size);
@@ -149,9 +155,20 @@ export class WebGPU implements Backend {
     this.#gradientChecks.checkTogether(entries);
   }
 
-  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined): void {
+  run(plans: readonly Plan[], encoder: GPUCommandEncoder | undefined, options?: GradientOptions): void {
     this.checkAlive();
-    this.#failure.watch(this.#recording.run(plans, this.#placed, this.#shown, encoder));
+    this.#failure.watch(this.#recording.run(plans, this.#placed, this.#shown, encoder, options));
+  }
+
+  checkScale(value: object): void {
+    this.#gradientChecks.checkScale(value);
+  }
+
+  readonly clips = ({ tensor, grad }: TensorEntry): boolean =>
+    grad === OWN || (isFloat32Array(grad) ? this.#keepGrads : this.isOwn(tensor, grad));
+
+  outcomes(): Promise<Outcomes> {
+    return this.#whenDone(this.#deferred.outcomes());
   }
 
   countRecorded(): void {
@@ -209,7 +226,7 @@ export class WebGPU implements Backend {
     await this.#settle(checkWritable(this.device, named));
   }
 
-  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean, isWhole: boolean): void {
+  write(writes: readonly Write[], copies: readonly ArrayOf[], isBegun: boolean, loaded: readonly Tensor[]): void {
     this.checkAlive();
     const work = (): void => {
       for (const [array, values] of writes) {
@@ -220,7 +237,8 @@ export class WebGPU implements Backend {
       for (const array of copies) {
         this.#recording.copy(this.params[array.tensor.name], this.memory(array));
       }
-      if (isWhole) this.#recording.submissions.forget();
+      this.#deferred.forget(loaded);
+      if (loaded.length === this.#tensors.size) this.#recording.submissions.forget();
     };
     const mixed = 'the state is now a mixture of old and new';
     let outcome: Promise<Error | undefined>;
@@ -246,6 +264,7 @@ export class WebGPU implements Backend {
     this.#isDisposed = true;
     this.#placed.forEach(({ memory }) => memory.destroy());
     this.#recording.destroy();
+    this.#deferred.destroy();
     this.#reduction.destroy();
     this.#kernels.leave();
   }

@@ -9,6 +9,7 @@ export const COPY_SRC = 0x04;
 export const COPY_DST = 0x08;
 export const UNIFORM = 0x40;
 export const STORAGE = 0x80;
+export const INDIRECT = 0x100;
 export const READ = 0x1;
 export const COMPUTE = 0x4;
 

@@ -34,14 +34,17 @@ export class Dispatches {
     this.#tensors = tensors;
   }
 
-  /** Returns the dispatches over tensors `first` to `last`, adjacent in an arena, and the optimizer's own gradients. */
-  adjoining(first: number, last: number): readonly Dispatch[] {
-    const key = first * this.#tensors.length + last;
+  /**
+   * Returns the dispatches over tensors `first` to `last`, adjacent in an arena, and the optimizer's own gradients, or
+   * their copies that are clipped.
+   */
+  adjoining(first: number, last: number, isClipped = false): readonly Dispatch[] {
+    const key = 2 * (first * this.#tensors.length + last) + Number(isClipped);
     return this.#cache.ofRange(key, () => {
       const tensor = this.#tensors[first];
       // Include the padding, so that one dispatch covers all. The caller's buffers have no padding.
       const bytes = this.#memory.isCallers(tensor) ? tensor.length * FLOAT : end(this.#tensors[last]) - begin(tensor);
-      return this.#make(tensor, undefined, bytes);
+      return this.#make(tensor, isClipped ? this.#memory.clipped(tensor) : undefined, bytes);
     });
   }
 

@@ -3,10 +3,10 @@
 import { FLOAT, type Tensor } from '../layout.js';
 import { isFloat32Array, type ByteRange } from '../memory.js';
 import type { TensorEntry } from '../plan.js';
-import { show } from '../../errors.js';
+import { show, unexpected } from '../../errors.js';
 import { placeOf } from './section-memory.js';
 import { checkBindable } from './buffers.js';
-import { locate } from './locate.js';
+import { bufferOf, locate } from './locate.js';
 import type { ParamRanges } from './param-ranges.js';
 
 /** Where a gradient lies. Buffers are numbered, not referenced, so that they can be collected. */
@@ -58,6 +58,17 @@ export class GradientChecks {
       throw new TypeError(`The gradient of ${show(name)} lies in the memory of another tensor or slot.`);
     }
     if (kind === 'GPU') this.#latest.set(tensor, this.#placeOf(range));
+  }
+
+  /** Throws unless the value is a buffer of one f32. */
+  checkScale(value: object): void {
+    const wanted = 'a number, or a buffer of one f32 with STORAGE usage';
+    const buffer = bufferOf(value);
+    if (buffer === undefined) throw unexpected('gradScale', wanted, value);
+    const { offset, bytes } = locate(value, 'gradient', 'gradScale');
+    checkBindable(buffer, 'gradient', 'gradScale');
+    if (bytes < FLOAT) throw unexpected('gradScale', wanted, `${bytes} bytes at ${offset}`);
+    if (this.#own.has(buffer)) throw unexpected('gradScale', 'in a buffer of yours', value);
   }
 
   /** Returns whether a gradient that passed `check` is the optimizer's own memory for it. */

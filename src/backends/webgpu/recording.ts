@@ -3,14 +3,18 @@
 import type { Average } from '../backend.js';
 import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
+import { isEachClipped, maySkip, type GradientOptions } from '../gradient-options.js';
 import { isFloat32Array } from '../memory.js';
 import { COPY_DST, STORAGE } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
 import { expect, list, ownOf } from '../../errors.js';
 import { OWN, type Plan, type Run } from '../plan.js';
 import { popErrorScopes, pushErrorScopes } from './device.js';
+import { isDeferred, type DeferredSteps } from './deferred.js';
+import { clipsOf, type DeferredRun } from './deferred-inputs.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
+import type { Reduction } from './reduction.js';
 import { placeOf, type Place, type SectionMemory } from './section-memory.js';
 import { addAll, type Sum } from './accumulate.js';
 import { Submissions } from './submissions.js';
@@ -29,6 +33,8 @@ export class Recording {
   readonly #keepGrads: boolean;
   readonly #stepScalars: Uniforms;
   readonly #encodeScalars: Uniforms;
+  readonly #reduction: Reduction;
+  readonly #deferred: DeferredSteps;
   /** Which of the recorded calls were submitted. */
   readonly submissions: Submissions;
 
@@ -39,7 +45,7 @@ export class Recording {
   /** The pass's current pipeline. Setting it again for every tensor would take a quarter of the step's time. */
   #pipeline: GPUComputePipeline | undefined;
   /** The dispatches of tensors whose gradient is in the caller's buffer. */
-  readonly #bound = new Map<Tensor, readonly Dispatch[]>();
+  readonly #bound = new Map<Tensor, { readonly place: Place; readonly dispatches: readonly Dispatch[] }>();
   /** Buffers of gradients uploaded for this step only. */
   #temporary: GPUBuffer[] = [];
   /** Gradients to add to the optimizer's own. */
@@ -47,8 +53,10 @@ export class Recording {
   /** Names of gradients in new buffers, which may belong to another device. */
   #new: string[] = [];
 
-  constructor(device: GPUDevice, keepGrads: boolean) {
+  constructor(device: GPUDevice, keepGrads: boolean, reduction: Reduction, deferred: DeferredSteps) {
     this.#device = device;
+    this.#reduction = reduction;
+    this.#deferred = deferred;
     this.#keepGrads = keepGrads;
     const { scalarsLayout } = Kernels.of(device);
     this.#stepScalars = new Uniforms(device, scalarsLayout, true);
@@ -71,6 +79,7 @@ export class Recording {
     placed: readonly GpuSection[],
     own: ReadonlyMap<Tensor, GPUBufferBinding>,
     encoder: GPUCommandEncoder | undefined,
+    options: GradientOptions | undefined,
   ): Promise<Error | undefined> {
     return this.attempt('a step, and did none of it', encoder, () => {
       if (encoder === undefined) this.#stepScalars.rewind();
@@ -80,11 +89,8 @@ export class Recording {
           this.#take(placed[section.index], tensor, grad);
         }
       }
-      for (const { rule, sections } of plans) {
-        for (const { section, runs, count } of sections) {
-          for (let k = 0; k < count; k++) this.#update(placed[section.index], rule, runs[k]);
-        }
-      }
+      if (options !== undefined && isDeferred(plans, options)) this.#defer(plans, placed, options);
+      else this.#updateAll(plans, placed);
       if (encoder !== undefined) this.submissions.record(this.#pass);
     });
   }
@@ -94,22 +100,72 @@ export class Recording {
     if (isFloat32Array(grad) && this.#keepGrads) return memory.upload(memory.grad(tensor), grad);
     const onNew = (): void => void this.#new.push(tensor.name);
     const place = this.#placeOf(memory, grad);
-    this.#bound.set(tensor, dispatches.get(section.rule)!.bound(tensor, place, onNew));
+    this.#bound.set(tensor, { place, dispatches: dispatches.get(section.rule)!.bound(tensor, place, onNew) });
   }
 
-  #update({ section, memory, dispatches: ofRule }: GpuSection, rule: Rule, { first, last, scalars }: Run): void {
-    this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder(ownOf({ label: 'twinstep' }));
-    const pass = (this.#pass ??= beginPass(this.#encoder));
-    this.#setScalars(pass, scalars);
+  #updateAll(plans: readonly Plan[], placed: readonly GpuSection[]): void {
+    for (const { rule, sections } of plans) {
+      for (const { section, runs, count } of sections) {
+        for (let k = 0; k < count; k++) this.#update(placed[section.index], rule, runs[k]);
+      }
+    }
+  }
+
+  #update(placed: GpuSection, rule: Rule, run: Run): void {
+    const pass = (this.#pass ??= beginPass(this.#ownEncoder));
+    this.#setScalars(pass, run.scalars);
+    this.#cover(placed, rule, run, false, (dispatches) => this.#dispatch(pass, dispatches));
+  }
+
+  /** Records a step whose scalars only the GPU knows. */
+  #defer(plans: readonly Plan[], placed: readonly GpuSection[], options: GradientOptions): void {
+    const runs = plans.flatMap((plan) =>
+      plan.sections.flatMap(({ section, runs: ofSection, count }) =>
+        ofSection.slice(0, count).map((run) => this.#describe(plan, placed[section.index], run, options)),
+      ),
+    );
+    const begin = (encoder: GPUCommandEncoder): GPUComputePassEncoder => (this.#pass = beginPass(encoder));
+    this.#deferred.record(runs, options, this.#ownEncoder, this.#callersEncoder !== undefined, begin);
+  }
+
+  #describe(plan: Plan, placed: GpuSection, run: Run, options: GradientOptions): DeferredRun {
+    const { section, memory } = placed;
     const { tensors } = section;
+    const ofRun = tensors.slice(run.first, run.last + 1);
+    const described: DeferredRun = { plan, run, tensors: ofRun, works: [], clips: [], dispatches: [] };
+    // The update of neighbours in the optimizer's memory has one scale, so theirs are clipped before it.
+    const isClipped = isEachClipped(options) && !ofRun.some((tensor) => this.#bound.has(tensor));
+    this.#cover(placed, plan.rule, run, isClipped, (dispatches, first, last, place) => {
+      described.dispatches.push(...dispatches);
+      if (!maySkip(options)) return;
+      const works =
+        place === undefined
+          ? this.#reduction.adjoining(section, first, last)
+          : this.#reduction.bound(tensors[first], place);
+      described.works.push(...works);
+      if (isClipped)
+        described.clips.push(...clipsOf(works, memory.grad(tensors[first]), memory.clipped(tensors[first])));
+    });
+    return described;
+  }
+
+  /** Calls `visit` for neighbours in a run that the same dispatches cover. `place`: their gradient, in another buffer. */
+  #cover(
+    { section: { tensors }, memory, dispatches: ofRule }: GpuSection,
+    rule: Rule,
+    { first, last }: Run,
+    isClipped: boolean,
+    visit: (dispatches: readonly Dispatch[], first: number, last: number, place: Place | undefined) => void,
+  ): void {
     for (let i = first, next; i <= last; i = next) {
       next = i + 1;
-      let dispatches = this.#bound.get(tensors[i]);
-      if (dispatches === undefined) {
-        while (next <= last && this.#adjoins(memory, tensors[next - 1], tensors[next])) next++;
-        dispatches = ofRule.get(rule)!.adjoining(i, next - 1);
+      const bound = this.#bound.get(tensors[i]);
+      if (bound !== undefined) {
+        visit(bound.dispatches, i, i, bound.place);
+        continue;
       }
-      this.#dispatch(pass, dispatches);
+      while (next <= last && this.#adjoins(memory, tensors[next - 1], tensors[next])) next++;
+      visit(ofRule.get(rule)!.adjoining(i, next - 1, isClipped), i, next - 1, undefined);
     }
   }
 
@@ -124,6 +180,11 @@ export class Recording {
       pass.setBindGroup(1, arrays);
       pass.dispatchWorkgroups(workgroups[0], workgroups[1]);
     }
+  }
+
+  /** The encoder of the work: the caller's, or one of ours. */
+  get #ownEncoder(): GPUCommandEncoder {
+    return (this.#encoder ??= this.#callersEncoder ?? this.#device.createCommandEncoder(ownOf({ label: 'twinstep' })));
   }
 
   copy(from: GPUBufferBinding, to: GPUBufferBinding): void {

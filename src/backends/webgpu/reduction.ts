@@ -14,10 +14,15 @@ import type { Place, SectionMemory } from './section-memory.js';
 import { inRows, WORKGROUP } from './shaders.js';
 import { divide, FOLDED, PART_BYTES, RANGE_BYTES, SHARE_BYTES, type Segment } from './shares.js';
 
-/** A dispatch of squares.wgsl. */
-export interface Work {
+interface Bound {
   readonly arrays: GPUBindGroup;
   readonly workgroups: readonly [number, number];
+}
+
+/** A dispatch of squares.wgsl. */
+export interface Work extends Bound {
+  readonly values: GPUBufferBinding;
+  readonly shares: GPUBufferBinding;
 }
 
 /** Where the limits of all slots lie. The same place always has the same size. */
@@ -67,6 +72,11 @@ export class Reduction {
     return this.#slots.get(tensor)!;
   }
 
+  /** Returns a copy of the slots of all tensors. */
+  copySlots(): ReadonlyMap<Tensor, number> {
+    return new Map(this.#slots);
+  }
+
   /** The sum of each slot: a `Part` of wgsl/parts.wgsl. Another buffer after tensors were added or removed. */
   get sums(): GPUBuffer {
     return this.#current.sums;
@@ -108,7 +118,7 @@ class Tables {
   readonly #squares: GPUComputePipeline;
   readonly #fold: GPUComputePipeline;
   /** The two dispatches of fold.wgsl. */
-  readonly #folds: readonly Work[];
+  readonly #folds: readonly Bound[];
   readonly #shares: GPUBuffer;
   readonly #parts: GPUBuffer;
   /** All are 0. */
@@ -160,7 +170,7 @@ class Tables {
         makeBindGroup(this.#device, pipeline.getBindGroupLayout(1), [limits]);
       return [bind(this.#squares), bind(this.#fold)];
     });
-    const run = (pipeline: GPUComputePipeline, group: GPUBindGroup, dispatches: readonly Work[]): void => {
+    const run = (pipeline: GPUComputePipeline, group: GPUBindGroup, dispatches: readonly Bound[]): void => {
       pass.setPipeline(pipeline);
       pass.setBindGroup(1, group);
       for (const { arrays, workgroups } of dispatches) {
@@ -182,15 +192,18 @@ class Tables {
       .filter(({ from, to }) => from < to)
       .map(({ at, size, from, to }) => {
         const shares = { buffer: this.#shares, offset: from * SHARE_BYTES, size: (to - from) * SHARE_BYTES };
-        const ranges = [{ buffer, offset: offset + at, size }, shares, { buffer: this.#parts }];
+        const values = { buffer, offset: offset + at, size };
+        const ranges = [values, shares, { buffer: this.#parts }];
         return {
+          values,
+          shares,
           arrays: makeBindGroup(this.#device, this.#squares.getBindGroupLayout(0), ranges),
           workgroups: this.#inRows(to - from),
         };
       });
   }
 
-  #foldOf(ranges: GPUBufferBinding, parts: GPUBuffer, sums: GPUBuffer): Work {
+  #foldOf(ranges: GPUBufferBinding, parts: GPUBuffer, sums: GPUBuffer): Bound {
     return {
       arrays: makeBindGroup(this.#device, this.#fold.getBindGroupLayout(0), [
         ranges,

@@ -21,6 +21,9 @@ export const placeOf = (grad: unknown): Place => {
   return isWhole ? { buffer: memory, offset: 0 } : { buffer: memory.buffer, offset: memory.offset ?? 0 };
 };
 
+/** Returns the binding of one f32 in GPU memory that has passed a check. */
+export const bindingOf = (memory: GpuMemory): GPUBufferBinding => ({ ...placeOf(memory), size: FLOAT });
+
 /** The buffers of an arena: one per array, so that each can be as large as a binding. */
 interface Buffers {
   readonly bytes: number;
@@ -28,6 +31,8 @@ interface Buffers {
   readonly param: GPUBuffer | undefined;
   /** Made at first use: callers that pass their own gradient buffers never need it. */
   grad: GPUBuffer | undefined;
+  /** Gradients that were scaled and clipped. Made at first use. */
+  clipped: GPUBuffer | undefined;
   readonly slots: readonly GPUBuffer[];
 }
 
@@ -55,6 +60,7 @@ export class SectionMemory {
       bytes,
       param: this.#callers.size > 0 ? undefined : this.#allocate('param', bytes),
       grad: undefined,
+      clipped: undefined,
       slots: section.rule.slots.map((slot) => this.#allocate(slot, bytes)),
     }));
   }
@@ -95,6 +101,13 @@ export class SectionMemory {
     return { buffer: arena.grad!, offset: tensor.offset };
   }
 
+  /** Returns where the gradient is written, scaled and clipped, if many tensors share a dispatch. */
+  clipped(tensor: Tensor): Place {
+    const arena = this.#arenas[tensor.arena];
+    arena.clipped ??= this.#allocate('clipped grad', arena.bytes);
+    return { buffer: arena.clipped, offset: tensor.offset };
+  }
+
   /** Returns the buffers of the optimizer's own gradients made so far. */
   gradBuffers(): GPUBuffer[] {
     return this.#arenas.flatMap(({ grad }) => grad ?? []);
@@ -120,8 +133,8 @@ export class SectionMemory {
   }
 
   destroy(): void {
-    for (const { param, grad, slots } of this.#arenas) {
-      for (const buffer of [param, grad, ...slots]) buffer?.destroy();
+    for (const { param, grad, clipped, slots } of this.#arenas) {
+      for (const buffer of [param, grad, clipped, ...slots]) buffer?.destroy();
     }
   }
 

@@ -1,0 +1,147 @@
+// Reads and checks the options of a step.
+
+import { expect, expectOptions, isRecord, show } from '../errors.js';
+import { isEachClipped, maySkip, type GradientOptions } from '../backends/gradient-options.js';
+import type { GpuMemory } from '../backends/memory.js';
+import type { GradScaler } from './scaler.js';
+import { scalingOf } from './scaling.js';
+import { reset } from './request.js';
+import type { OptimizerState } from './state.js';
+
+/** A limit of each tensor's norm. */
+export interface PerTensor {
+  /** The largest L2 norm of the gradient of a tensor. More than 0, or Infinity. */
+  readonly perTensor: number;
+}
+
+/** The options of a step. */
+export interface StepOptions {
+  /**
+   * true: this call has only some of the step's gradients, and the next call continues the same step. false: this call
+   * completes the step. Default false.
+   */
+  more?: boolean | undefined;
+  /**
+   * Multiplies the gradients of this call, in addition to the groups' own `gradScale`: a number of at least 0, or on the
+   * GPU a buffer of one f32 with STORAGE usage, which is read when the step runs. Default 1.
+   */
+  gradScale?: number | GpuMemory | undefined;
+  /**
+   * Clips gradients by their L2 norm, after `gradScale`, `scaler` and `maxValue`. A number: all gradients of the step
+   * together, as torch.nn.utils.clip_grad_norm_: each is multiplied by min(1, maxNorm/(norm + 1e-6)). `{ perTensor }`:
+   * each by its own norm. More than 0; Infinity only measures, for `gradNorm()`. A norm that is not finite skips the
+   * step. Default: no clipping.
+   */
+  maxNorm?: number | PerTensor | undefined;
+  /**
+   * Clamps each value of the gradients to at most this magnitude, after `gradScale` and `scaler`, as
+   * torch.nn.utils.clip_grad_value_. More than 0. Default: no clipping.
+   */
+  maxValue?: number | undefined;
+  /** Divides each tensor's gradient by its L2 norm. A norm that is not finite skips the step. Default false. */
+  normalize?: boolean | undefined;
+  /**
+   * Skips the step if a gradient holds an infinity or NaN: no parameter, slot or bias correction changes. Schedules
+   * count the step. Default false.
+   */
+  ifFinite?: boolean | undefined;
+  /** Divides the gradients by the scale of the loss, skips the step as `ifFinite` does, and updates the scale. */
+  scaler?: GradScaler | undefined;
+}
+
+const optionNames = ['more', 'gradScale', 'maxNorm', 'maxValue', 'normalize', 'ifFinite', 'scaler'];
+const POSITIVE = 'a finite number of more than 0';
+const SCALE = 'a finite number of at least 0 (maximize steps up the gradient)';
+
+/** Reads and checks the options of a step. Reads each once: a getter may return another value the next time. */
+export function readStepOptions(state: OptimizerState, options: StepOptions | undefined): void {
+  const { request } = state;
+  if (!request.isPlain) reset(request);
+  if (options === undefined) return;
+  // `expect` would widen the types of `options`.
+  const given: StepOptions = options;
+  expect(isRecord(options), 'the options of a step', 'a record', options);
+  // A for...in loop allocates nothing.
+  for (const name in options) {
+    if (Object.hasOwn(options, name) && !optionNames.includes(name)) expectOptions(options, 'a step', optionNames);
+  }
+  request.isPlain = false;
+  const more = own(given, 'more') ?? false;
+  expect(typeof more === 'boolean', 'more', 'true or false', more);
+  request.more = more;
+  readGradientOptions(state, given);
+  request.maySkip = maySkip(request);
+  request.isEachClipped = isEachClipped(request);
+  checkTogether(state);
+}
+
+function readGradientOptions(state: OptimizerState, given: StepOptions): void {
+  const { request, backend } = state;
+  const gradScale = own(given, 'gradScale') ?? 1;
+  const maxNorm = own(given, 'maxNorm');
+  const maxValue = own(given, 'maxValue');
+  const normalize = own(given, 'normalize') ?? false;
+  const ifFinite = own(given, 'ifFinite') ?? false;
+  const scaler = own(given, 'scaler');
+  if (typeof gradScale === 'object' && backend.checkScale !== undefined) {
+    backend.checkScale(gradScale);
+    request.scaleBuffer = gradScale;
+  } else {
+    const isScale = Number.isFinite(Math.fround(gradScale as number)) && (gradScale as number) >= 0;
+    expect(isScale, 'gradScale', SCALE, gradScale);
+    request.gradScale = gradScale as number;
+  }
+  expect(maxValue === undefined || isPositive(maxValue), 'maxValue', POSITIVE, maxValue);
+  expect(typeof normalize === 'boolean', 'normalize', 'true or false', normalize);
+  expect(typeof ifFinite === 'boolean', 'ifFinite', 'true or false', ifFinite);
+  if (maxNorm !== undefined) readMaxNorm(request, maxNorm);
+  if (maxNorm !== undefined && normalize) {
+    throw new TypeError(
+      `Cannot combine normalize and maxNorm, got maxNorm ${show(maxNorm)}: normalize sets each norm to 1.`,
+    );
+  }
+  if (scaler !== undefined) {
+    request.scaler = scalingOf(scaler);
+    request.scaler.enter(state, state.backend.device);
+  }
+  request.maxValue = maxValue ?? 0;
+  request.normalizes = normalize;
+  request.ifFinite = ifFinite;
+}
+
+function readMaxNorm(request: GradientOptions, maxNorm: NonNullable<StepOptions['maxNorm']>): void {
+  request.isPerTensor = isRecord(maxNorm);
+  if (isRecord(maxNorm)) expectOptions(maxNorm, 'maxNorm', ['perTensor']);
+  const most: unknown = isRecord(maxNorm) ? maxNorm.perTensor : maxNorm;
+  const isNorm = isPositive(most) || most === Infinity;
+  expect(isNorm, isRecord(maxNorm) ? 'maxNorm.perTensor' : 'maxNorm', `${POSITIVE}, or Infinity`, most);
+  request.maxNorm = most as number;
+}
+
+/** Throws if the algorithm, the backend, or a step in several calls does not take these options. */
+function checkTogether({ request, isUnfinished, isCounted, algorithm, backend }: OptimizerState): void {
+  if (!request.maySkip && request.maxValue === 0) return;
+  const name = nameOf(request);
+  if (request.more || isUnfinished) {
+    throw new Error(`${name} needs all gradients of a step in one call, without \`more\`.`);
+  }
+  if (algorithm.defaults.gradScale === undefined) {
+    throw new TypeError(`${algorithm.name} takes no ${name}: its gradients are weights.`);
+  }
+  if (backend.measure !== undefined || !request.maySkip) return;
+  const who = isCounted ? 'Lookahead' : algorithm.name;
+  if (algorithm.corrections !== undefined && !isCounted) return;
+  const why = 'which alone knows then how many were taken';
+  throw new TypeError(`${name} may skip a step; ${who} cannot skip steps on the GPU, ${why}, only on the CPU.`);
+}
+
+/** Returns the name of an option that was given. */
+const nameOf = ({ maxNorm, normalizes, scaler, ifFinite }: GradientOptions): string =>
+  maxNorm > 0 ? 'maxNorm' : normalizes ? 'normalize' : scaler ? 'scaler' : ifFinite ? 'ifFinite' : 'maxValue';
+
+const own = <Name extends keyof StepOptions>(options: StepOptions, name: Name): StepOptions[Name] =>
+  Object.hasOwn(options, name) ? options[name] : undefined;
+
+/** Whether a value is more than 0, finite, and not 0 as f32. */
+const isPositive = (value: unknown): value is number =>
+  typeof value === 'number' && Math.fround(value) > 0 && Math.fround(value) < Infinity;

@@ -1,0 +1,120 @@
+// Decides from the sums of squares of all gradients what they are multiplied by, and whether the step is skipped.
+// src/step/clip.ts does the same on the CPU. One workgroup: its invocations share the tensors, and the first decides.
+
+@group(0) @binding(0) var<storage, read> inputs: Inputs;
+@group(0) @binding(1) var<storage, read> tensors: array<TensorInput>;
+@group(0) @binding(2) var<storage, read_write> scaler: Scaler;
+@group(0) @binding(3) var<storage, read> grad_scale: array<f32>;
+@group(0) @binding(4) var<storage, read> limits: array<u32>;
+@group(0) @binding(5) var<storage, read> sums: array<Part>;
+@group(0) @binding(6) var<storage, read_write> state: State;
+
+const LANES = 64u;
+// Added to a norm before it divides, as in torch.nn.utils.clip_grad_norm_.
+const EPS = 1e-6;
+const INFINITY_BITS = 0x7f800000u;
+
+// A sum of squares, relative to 2^(2*(exponent - 127)), and the bits of the largest magnitude before clamping.
+struct Total {
+  exponent: i32,
+  squares: f32,
+  largest: u32,
+}
+
+var<workgroup> totals: array<Total, LANES>;
+var<workgroup> is_skipped: u32;
+var<workgroup> scale: f32;
+
+// a*2^by for a >= 0; the largest f32 if it is less, and 0 below 2^-126.
+fn times_power(a: f32, by: i32) -> f32 {
+  let bits = bitcast<u32>(a);
+  let exponent = i32(bits >> 23u) + by;
+  if (bits < SMALLEST_NORMAL || exponent < 1) { return 0.0; }
+  if (exponent > 254) { return LARGEST; }
+  return bitcast<f32>((u32(exponent) << 23u) | (bits & 0x007fffffu));
+}
+
+// The coefficient of gradients whose norm is factor*sqrt(squares)*2^(exponent - 127).
+fn coefficient(total: Total, factor: f32) -> f32 {
+  let root = factor * sqrt(total.squares);
+  let power = total.exponent - 127;
+  if (inputs.normalizes != 0u) {
+    if (root < 0x1p-126f) { return 1.0; }
+    return times_power(1.0 / root, -power);
+  }
+  // A norm that may be too large for f32 is far above EPS.
+  if (power > 63) { return min(1.0, times_power(inputs.max_norm / root, -power)); }
+  return min(1.0, inputs.max_norm / (times_power(root, power) + EPS));
+}
+
+fn total_of_tensor(slot: u32) -> Total {
+  let part = sums[slot];
+  let limit = select(0u, limits[slot], inputs.max_value > 0.0);
+  return Total(exponent_of(part.largest, most_of(limit)), part.squares, part.largest);
+}
+
+// The total of all gradients of the step, divided by the largest scale.
+fn total_of_lanes() -> Total {
+  var largest = 0u;
+  var sum = Sum(1, 0u, 0.0, 0.0, 0.0);
+  for (var k = 0u; k < LANES; k += 1u) {
+    let total = totals[k];
+    largest = max(largest, total.largest);
+    raise(&sum, total.exponent);
+    add(&sum, total.squares * squares_of_powers(vec4i(total.exponent - sum.exponent)).x);
+  }
+  return Total(sum.exponent, total_of(sum), largest);
+}
+
+fn decide_step(total: Total) {
+  let is_scaled = (bitcast<u32>(scale) & 0x7fffffffu) < INFINITY_BITS;
+  let found = total.largest >= INFINITY_BITS || !is_scaled;
+  // A limit makes an infinity finite, but not NaN.
+  let is_norm_lost = total.largest > INFINITY_BITS || (total.largest == INFINITY_BITS && inputs.max_value == 0.0);
+  let must_skip = (inputs.needs_finite != 0u && found) || (inputs.needs_norm != 0u && (is_norm_lost || !is_scaled));
+  if (inputs.has_scaler != 0u) { update_scaler(found, inputs.is_last != 0u); }
+  is_skipped = u32(must_skip);
+  state.is_skipped = is_skipped;
+  state.skipped += is_skipped;
+  let factor = inputs.scale * scale;
+  var clipped = 1.0;
+  if (inputs.needs_norm != 0u) {
+    state.factor = factor;
+    state.squares = total.squares;
+    state.exponent = total.exponent;
+    state.largest = select(0u, max(total.largest, INFINITY_BITS + u32(!is_scaled)), is_norm_lost || !is_scaled);
+    if (inputs.is_each_clipped == 0u) { clipped = coefficient(total, factor); }
+  }
+  state.gain = scale * clipped;
+  state.most = select(0.0, max(inputs.max_value * clipped, 0x1p-126f), inputs.max_value > 0.0);
+}
+
+@compute @workgroup_size(64)
+fn decide(@builtin(local_invocation_index) lane: u32) {
+  if (lane == 0u) { scale = scale_on_device(); }
+  var largest = 0u;
+  var sum = Sum(1, 0u, 0.0, 0.0, 0.0);
+  for (var i = lane; i < inputs.tensors; i += LANES) {
+    let tensor = tensors[i];
+    let total = total_of_tensor(tensor.slot);
+    largest = max(largest, total.largest);
+    raise(&sum, total.exponent);
+    let power = squares_of_powers(vec4i(total.exponent - sum.exponent)).x;
+    add(&sum, total.squares * power * (tensor.weight * tensor.weight));
+  }
+  totals[lane] = Total(sum.exponent, total_of(sum), largest);
+  workgroupBarrier();
+  if (lane == 0u) { decide_step(total_of_lanes()); }
+  workgroupBarrier();
+  for (var i = lane; i < inputs.tensors; i += LANES) {
+    let tensor = tensors[i];
+    let slot = tensor.slot;
+    if (is_skipped != 0u) { state.tensors[slot].skipped += 1u; }
+    if (inputs.is_each_clipped == 0u) { continue; }
+    let of_host = tensor.weight * inputs.scale;
+    let clipped = coefficient(total_of_tensor(slot), of_host * scale);
+    state.tensors[slot].gain = min(scale * clipped, LARGEST);
+    state.tensors[slot].scale = min(of_host * scale * clipped, LARGEST);
+    state.tensors[slot].most = select(0.0, max(inputs.max_value * clipped, 0x1p-126f), inputs.max_value > 0.0);
+  }
+}
