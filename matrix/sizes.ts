@@ -11,8 +11,17 @@ import { vulkanEnvironment } from '../tools/vulkan.mjs';
 import { bundlers } from './bundles.js';
 import { root } from './row.js';
 
-/** Names of rules and algorithms that `adamw` does not use. */
-const UNUSED = ['schedulefree_', 'ScheduleFree', 'NAdam', 'radam', 'extrapolate', 'slow_param', 'revectorize'];
+/** Names of rules, algorithms and labels that `adamw` does not use. */
+const UNUSED = [
+  'schedulefree_',
+  'ScheduleFree',
+  'NAdam',
+  'radam',
+  'extrapolate',
+  'slow_param',
+  'revectorize',
+  'twinstep scaler',
+];
 
 /**
  * In kB (1000 bytes), minified and compressed with brotli: `loaded` are the files loaded to create an optimizer and step,

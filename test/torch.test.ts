@@ -20,7 +20,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readSafetensors } from '../tools/safetensors.js';
 import type { Create } from './support/algorithms.js';
 import type { Options } from './support/backends.js';
-import { array, largest } from './support/numbers.js';
+import { array, largest, random } from './support/numbers.js';
 import { readAll, type Tensors } from './support/tensors.js';
 import { ROUNDING, TORCH_ROUNDINGS } from './support/tolerances.js';
 
@@ -463,5 +463,62 @@ torch.save(saved | {'scaler': scaler.state_dict()}, sys.argv[1])`;
       record,
     };
     if (process.env.TWINSTEP_RECORD) writeFileSync(path('record/torch.json'), `${JSON.stringify(result, null, 2)}\n`);
+  });
+});
+
+describe.runIf(hasTorch)("gradScaler has the bits of PyTorch's GradScaler", () => {
+  interface Scaled {
+    readonly options: Readonly<Record<'init_scale' | 'growth_factor' | 'backoff_factor' | 'growth_interval', number>>;
+    /** Whether the gradients of each optimizer have an infinity, by round. */
+    readonly rounds: readonly (readonly boolean[])[];
+    readonly state?: twinstep.ScalerStateDict;
+  }
+  const next = random(16);
+  const scaled: Scaled[] = Array.from({ length: 24 }, (_, i) => ({
+    options: {
+      init_scale: [8, 65536, 1 + next(), 1000 * next()][i % 4],
+      growth_factor: [1.5, 3, 2, 1 + next()][i % 4],
+      backoff_factor: [0.7, 0.5, next(), 1 / 3][i % 4],
+      growth_interval: 1 + (i % 5),
+    },
+    rounds: Array.from({ length: 60 }, () => Array.from({ length: 1 + (i % 3) }, () => next() < 0.2)),
+  }));
+  const folder = mkdtempSync(join(tmpdir(), 'twinstep-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function inPyTorch(given: readonly Scaled[]): twinstep.ScalerStateDict[][] {
+    const list = join(folder, 'cases.json');
+    writeFileSync(list, JSON.stringify(given));
+    const { status, stdout, stderr } = runPython(path('support/torch/scaler.py'), list);
+    expect(status, stderr).toBe(0);
+    return JSON.parse(stdout) as twinstep.ScalerStateDict[][];
+  }
+
+  async function here({ options, rounds, state }: Scaled): Promise<twinstep.ScalerStateDict[]> {
+    const optimizers = await Promise.all(rounds[0].map(() => twinstep.adamw({ w: new Float32Array(2) })));
+    const scaler = twinstep.gradScaler({ ...camelCase(options), optimizers: optimizers.length });
+    if (state !== undefined) await scaler.loadStateDict(state);
+    const states: twinstep.ScalerStateDict[] = [];
+    for (const found of rounds) {
+      for (const [i, optimizer] of optimizers.entries()) {
+        optimizer.step({ w: Float32Array.of(found[i] ? Infinity : scaler.scale, 0) }, { scaler });
+      }
+      states.push(await scaler.stateDict());
+    }
+    return states;
+  }
+
+  test('in random sequences, and half there and half here', async () => {
+    const HALFWAY = 30;
+    const unbroken = inPyTorch(scaled);
+    const ours = await Promise.all(scaled.map(here));
+    expect(ours).toEqual(unbroken);
+    const second = (states: readonly twinstep.ScalerStateDict[][]): Scaled[] =>
+      scaled.map(({ options, rounds }, i) => {
+        return { options, rounds: rounds.slice(HALFWAY), state: states[i][HALFWAY - 1] };
+      });
+    const rest = unbroken.map((states) => states.slice(HALFWAY));
+    expect(await Promise.all(second(unbroken).map(here))).toEqual(rest);
+    expect(inPyTorch(second(ours))).toEqual(rest);
   });
 });

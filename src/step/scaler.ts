@@ -208,7 +208,7 @@ export class GradScaler {
   }
 
   /**
-   * Resolves to the state in the names of PyTorch's GradScaler.
+   * Resolves to the state in the names of PyTorch's GradScaler. On the GPU, as of the steps that were submitted.
    *
    * @returns A promise of `{ scale, growth_factor, backoff_factor, growth_interval, _growth_tracker }`.
    * @throws An Error if some of `optimizers` have stepped since the latest update, and not all. The promise rejects with

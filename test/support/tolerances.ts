@@ -50,3 +50,10 @@ export const CORRECTION_ULPS = 0.5 + 2 ** -6;
  * numbers: at most 4 roundings. The norm has half the error, which must be below 1e-6 (17 roundings).
  */
 export const SQUARES = 8 * ROUNDING;
+
+/**
+ * A step that the GPU may skip against one that it may not, per step, in roundings of the tensor's largest value. The
+ * GPU computes its bias corrections, within an ULP, so the update may differ by its own ULP, and the parameter by one
+ * rounding when the update is subtracted.
+ */
+export const SKIPPABLE_ROUNDINGS = 1;
