@@ -19,6 +19,7 @@ describe('every algorithm of the package', () => {
     'decayMatricesOnly',
     'ema',
     'enableWideSimd',
+    'gradScaler',
     'lookahead',
     'noDecayOnBiasAndNorm',
   ]);

@@ -138,7 +138,8 @@ export class DeferredSteps {
   }
 
   #memoryFor({ bytes, dispatches }: Packed, runs: number): DeferredMemory {
-    const needed = { inputs: bytes.byteLength, runs, dispatches };
+    // A binding is not empty, even if the step has no gradients.
+    const needed = { inputs: bytes.byteLength, runs: Math.max(runs, 1), dispatches: Math.max(dispatches, 1) };
     // The caller's command buffers may still use the memory before: do not destroy it.
     if (!this.#memory?.holds(needed)) this.#memory = new DeferredMemory(this.#device, needed, this.#memory);
     return this.#memory!;
