@@ -117,7 +117,7 @@ const chunks = {
   calibration: /^src\/backends\/calibration/,
   f32: /^src\/math\/f32/,
   extrapolate: /^src\/rules\/extrapolate/,
-  reference: /^src\/(backends\/cpu\/reference|rules\/(?!scalars|table|rule\.))/,
+  reference: /^src\/(backends\/cpu\/reference|rules\/(?!corrections|scalars|table|rule\.))/,
   threads: /^src\/backends\/cpu\/threads/,
   wide: /^src\/backends\/cpu\/wide/,
   node: /^src\/backends\/cpu\/(node|shared)/,
@@ -129,7 +129,7 @@ const chunks = {
   'rule-shaders': /^src\/backends\/webgpu\/rule-shaders/,
   wgsl: /wgsl\/(prelude|scalar|vec4)|^src\/backends\/webgpu\/shaders/,
   'webgpu-backend':
-    /wgsl\/(accumulate|corrections|decide|deferred|device_scale|fold|limits|parts|prepare|rescale|scaler|squares|submitted)|^src\/backends\/webgpu/,
+    /wgsl\/(accumulate|corrections|decide|deferred|device_scale|fold|limits|parts|prepare|rescale|scaler|squares|submitted)|^src\/(backends\/webgpu|rules\/corrections)/,
   'kernels-shared': /^src\/kernels/,
   'sync-shared': /^src\/(sync|backends\/cpu\/now)\./,
   state: /^src\/(algorithms\/schedule-state|state\/(?!dict|lazy|save\.))/,
