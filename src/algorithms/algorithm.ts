@@ -152,13 +152,15 @@ export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 -
 export const needsFixed = (betas: unknown, why: string): string | undefined =>
   typeof betas === 'function' ? `${why}, so betas must be two numbers, got a function.` : undefined;
 
-/** Sets the factor of every gradient, and the clamp of the product. */
+/** Sets the factor of every gradient, and the clamp of the product. With a clamp, 0 times infinity must not be NaN. */
 export function scaleGradient(
   scalars: Record<'grad_scale' | 'max_value', number>,
   { maximize, gradScale }: Readonly<CommonOptions>,
   { gradFactor, maxValue }: StepInputs,
 ): void {
-  scalars.grad_scale = (maximize ? -gradScale : gradScale) * gradFactor;
+  const scale = gradScale * gradFactor;
+  const least = maxValue > 0 && scale > 0 ? 2 ** -149 : 0;
+  scalars.grad_scale = (maximize ? -1 : 1) * Math.max(scale, least);
   scalars.max_value = maxValue;
 }
 

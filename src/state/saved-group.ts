@@ -94,7 +94,7 @@ export function parseState(
   }
   const isTraining = (average === undefined ? undefined : own.train_mode) ?? true;
   expect(typeof isTraining === 'boolean', `train_mode${where}`, 'true or false', isTraining);
-  const skipped = (group === undefined ? undefined : own.skipped_steps) ?? 0;
+  const skipped = group === undefined || own.skipped_steps === undefined ? 0 : own.skipped_steps;
   expect(canCount(skipped), `skipped_steps${where}`, countFrom(0), skipped);
   return { groupState, skipped, isTraining };
 }

@@ -2,6 +2,7 @@
 
 import type { AnyAlgorithm, Betas, GroupOptions, GroupState, StepInputs } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
+import { LARGEST } from '../backends/sums.js';
 import type { Corrections } from '../rules/corrections.js';
 import { valueAt } from '../inputs/options.js';
 import type { Rule } from '../rules/rule.js';
@@ -89,8 +90,8 @@ export class StepArithmetic {
   scaleGradients(factor: number, maxValue: number, isDeferred: boolean): void {
     const inputs = this.#inputs;
     inputs.gradFactor = factor;
-    // A limit that underflows to 0 would mean none.
-    inputs.maxValue = maxValue === 0 ? 0 : Math.max(maxValue, 2 ** -126);
+    // A limit that underflows to 0 would mean none, and scalars are finite.
+    inputs.maxValue = maxValue === 0 ? 0 : Math.min(Math.max(maxValue, 2 ** -126), LARGEST);
     inputs.powers = isDeferred ? withoutCorrections : this.#powers;
   }
 

@@ -28,7 +28,7 @@ export function clip({ request, groups, plans, backend, norm }: OptimizerState):
       sum += squares;
     }
   }
-  if (needsNorm(request)) norm[0] = Math.sqrt(sum);
+  if (needsNorm(request)) norm[1] = Math.sqrt(sum);
   if (!Number.isFinite(sum)) return false;
   if (isEach || request.maxNorm === 0) return true;
   const coefficient = coefficientOf(request, Math.sqrt(sum), 1);

@@ -50,7 +50,9 @@ export interface StepOptions {
 }
 
 const optionNames = ['more', 'gradScale', 'maxNorm', 'maxValue', 'normalize', 'ifFinite', 'scaler'];
+const normNames = ['perTensor'];
 const POSITIVE = 'a finite number of more than 0';
+const NORM = 'a finite number of more than 0, or Infinity';
 const SCALE = 'a finite number of at least 0 (maximize steps up the gradient)';
 
 /** Reads and checks the options of a step. Reads each once: a getter may return another value the next time. */
@@ -61,14 +63,9 @@ export function readStepOptions(state: OptimizerState, options: StepOptions | un
   // `expect` would widen the types of `options`.
   const given: StepOptions = options;
   expect(isRecord(options), 'the options of a step', 'a record', options);
-  // A for...in loop allocates nothing.
-  for (const name in options) {
-    if (Object.hasOwn(options, name) && !optionNames.includes(name)) expectOptions(options, 'a step', optionNames);
-  }
+  checkNames(options, 'a step', optionNames);
   request.isPlain = false;
-  const more = own(given, 'more') ?? false;
-  expect(typeof more === 'boolean', 'more', 'true or false', more);
-  request.more = more;
+  request.more = flag('more', own(given, 'more'));
   readGradientOptions(state, given);
   request.maySkip = maySkip(request);
   request.isEachClipped = isEachClipped(request);
@@ -77,23 +74,21 @@ export function readStepOptions(state: OptimizerState, options: StepOptions | un
 
 function readGradientOptions(state: OptimizerState, given: StepOptions): void {
   const { request, backend } = state;
-  const gradScale = own(given, 'gradScale') ?? 1;
+  const gradScale = own(given, 'gradScale');
   const maxNorm = own(given, 'maxNorm');
   const maxValue = own(given, 'maxValue');
-  const normalize = own(given, 'normalize') ?? false;
-  const ifFinite = own(given, 'ifFinite') ?? false;
+  const normalize = flag('normalize', own(given, 'normalize'));
+  const ifFinite = flag('ifFinite', own(given, 'ifFinite'));
   const scaler = own(given, 'scaler');
-  if (typeof gradScale === 'object' && backend.checkScale !== undefined) {
+  if (typeof gradScale === 'object' && gradScale !== null && backend.checkScale !== undefined) {
     backend.checkScale(gradScale);
     request.scaleBuffer = gradScale;
-  } else {
-    const isScale = Number.isFinite(Math.fround(gradScale as number)) && (gradScale as number) >= 0;
+  } else if (gradScale !== undefined) {
+    const isScale = typeof gradScale === 'number' && Math.fround(gradScale) < Infinity && gradScale >= 0;
     expect(isScale, 'gradScale', SCALE, gradScale);
     request.gradScale = gradScale as number;
   }
   expect(maxValue === undefined || isPositive(maxValue), 'maxValue', POSITIVE, maxValue);
-  expect(typeof normalize === 'boolean', 'normalize', 'true or false', normalize);
-  expect(typeof ifFinite === 'boolean', 'ifFinite', 'true or false', ifFinite);
   if (maxNorm !== undefined) readMaxNorm(request, maxNorm);
   if (maxNorm !== undefined && normalize) {
     throw new TypeError(
@@ -110,11 +105,14 @@ function readGradientOptions(state: OptimizerState, given: StepOptions): void {
 }
 
 function readMaxNorm(request: GradientOptions, maxNorm: NonNullable<StepOptions['maxNorm']>): void {
+  let most: unknown = maxNorm;
   request.isPerTensor = isRecord(maxNorm);
-  if (isRecord(maxNorm)) expectOptions(maxNorm, 'maxNorm', ['perTensor']);
-  const most: unknown = isRecord(maxNorm) ? maxNorm.perTensor : maxNorm;
+  if (isRecord(maxNorm)) {
+    checkNames(maxNorm, 'maxNorm', normNames);
+    most = Object.hasOwn(maxNorm, 'perTensor') ? maxNorm.perTensor : undefined;
+  }
   const isNorm = isPositive(most) || most === Infinity;
-  expect(isNorm, isRecord(maxNorm) ? 'maxNorm.perTensor' : 'maxNorm', `${POSITIVE}, or Infinity`, most);
+  expect(isNorm, request.isPerTensor ? 'maxNorm.perTensor' : 'maxNorm', NORM, most);
   request.maxNorm = most as number;
 }
 
@@ -141,6 +139,19 @@ const nameOf = ({ maxNorm, normalizes, scaler, ifFinite }: GradientOptions): str
 
 const own = <Name extends keyof StepOptions>(options: StepOptions, name: Name): StepOptions[Name] =>
   Object.hasOwn(options, name) ? options[name] : undefined;
+
+/** Throws unless all names of a record are among these. A for...in loop allocates nothing. */
+function checkNames(record: object, what: string, names: readonly string[]): void {
+  for (const name in record) {
+    if (Object.hasOwn(record, name) && !names.includes(name)) expectOptions(record, what, names);
+  }
+}
+
+/** Returns the value of an option that is true or false, by default false. */
+function flag(name: string, value: unknown): boolean {
+  expect(value === undefined || typeof value === 'boolean', name, 'true or false', value);
+  return value === true;
+}
 
 /** Whether a value is more than 0, finite, and not 0 as f32. */
 const isPositive = (value: unknown): value is number =>

@@ -26,7 +26,11 @@ export function skippedOf({ isDeferred, outcomes }: OptimizerState, tensor: Tens
 export function recordSkippable(state: OptimizerState, isTaken: boolean): void {
   const { request, backend } = state;
   if (!isTaken) state.skipped += 1;
-  if (needsNorm(request)) state.hasNorm = true;
+  if (needsNorm(request)) {
+    state.hasNorm = true;
+    // Not before: the step could still throw.
+    state.norm[0] = state.norm[1];
+  }
   request.scaler?.commit(state, backend.device, !isTaken);
   if (backend.measure === undefined) deferSteps(state);
 }

@@ -44,7 +44,7 @@ export interface OptimizerState {
   completed: number;
   /** The number of skipped steps among them, on the CPU. */
   skipped: number;
-  /** The norm of the gradients at the latest step that needed it, on the CPU. */
+  /** The norm of the gradients at the latest step that needed it, and the one of the current step, on the CPU. */
   readonly norm: Float64Array;
   /** Whether there was such a step. */
   hasNorm: boolean;
@@ -109,7 +109,7 @@ export const newState = (setup: Setup, liveGroups: LiveGroup<GroupOptions>[]): O
   completed: 0,
   batches: 0,
   skipped: 0,
-  norm: new Float64Array(1),
+  norm: new Float64Array(2),
   hasNorm: false,
   isDeferred: false,
   histories: 0,
