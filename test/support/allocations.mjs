@@ -9,25 +9,30 @@ import { adamw } from 'twinstep';
 const STEPS = 500_000;
 /** Allocations of the engine itself, per step. They shrink with the number of steps. */
 const ENGINE = 8;
+const names = Array.from({ length: 4 }, (_, i) => `w${i}`);
 /**
  * A fractional number becomes a heap object of 16 bytes when it is passed to a call that the engine does not inline.
  * What it inlines differs from run to run: mostly a whole step, less of the reference's. A number given by the caller
- * passes three calls that it never inlines. A closure, or the iterator of a loop over two groups, takes more.
+ * passes three calls that it never inlines. A sum of squares passes one, and a tensor's coefficient two. A closure, or the iterator of a loop over two groups, takes more.
  */
 const FRACTION = 16;
 const FEW = 3;
-const fractions = { clipped: 3 + FEW, 'one by one': 4 * FEW, reference: 32 };
-const names = Array.from({ length: 4 }, (_, i) => `w${i}`);
+const measured = { checked: names.length + FEW, 'each clipped': 2 * names.length + FEW };
+const fractions = { scaled: 3 + FEW, ...measured, 'one by one': 4 * FEW, reference: 32 };
 const grads = Object.fromEntries(names.map((name) => [name, new Float32Array(8).fill(0.1)]));
 const single = names.map((name) => ({ [name]: grads[name] }));
-const [clipped, more] = [{ gradScale: 0.5 }, { more: true }];
+const [scaled, more] = [{ gradScale: 0.5 }, { more: true }];
+const [clipped, each, checked] = [{ maxNorm: 1 }, { maxNorm: { perTensor: 1 } }, { ifFinite: true }];
 
 const given = (optimizer) => optimizer.step(grads);
 const own = (optimizer) => optimizer.step();
 const ways = {
   given,
   own,
+  scaled: (optimizer) => optimizer.step(grads, scaled),
   clipped: (optimizer) => optimizer.step(grads, clipped),
+  'each clipped': (optimizer) => optimizer.step(grads, each),
+  checked: (optimizer) => optimizer.step(grads, checked),
   'one by one': (optimizer) => {
     for (let i = 0; i < single.length; i++) optimizer.step(single[i], i < 3 ? more : undefined);
   },
