@@ -290,7 +290,8 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * scaling and `maxValue`, before clipping. On the GPU it is read from there.
    *
    * @returns A promise of the norm. Infinity or NaN if a gradient was not finite.
-   * @throws An Error before the first such step. The promise rejects with it.
+   * @throws An Error if there was no such step since the optimizer was made or a state dict was loaded. The promise
+   *   rejects with it.
    * @example
    * optimizer.step(grads, { maxNorm: 1 });
    * console.log(await optimizer.gradNorm());

@@ -326,7 +326,7 @@ describe.each(ways)('%s', (...[, backend]) => {
     const dict = await optimizer.stateDict();
     await optimizer.loadStateDict(dict);
     expect([await optimizer.skippedSteps(), optimizer.completedSteps, optimizer.stepOf('w3')]).toEqual([0, 7, 4]);
-    expect(await optimizer.gradNorm()).toBe(26);
+    await expect(optimizer.gradNorm()).rejects.toThrow(none);
     optimizer.step({ w3: Float32Array.of(0, NaN, 5) }, { ifFinite: true });
     expect(await optimizer.skippedSteps()).toBe(1);
     optimizer.dispose();

@@ -354,6 +354,21 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(Object.values(norms).map(({ param }) => param)).toEqual([NaN, Infinity, 0]);
   });
 
+  test('gradNorm() is the norm of clamped gradients, also of a skipped step, until a state dict is loaded', async () => {
+    const optimizer = await adamw({ w: Float32Array.of(1, 2) }, backend);
+    const none = 'There is no norm yet: no step has had maxNorm or normalize.';
+    await expect(optimizer.gradNorm()).rejects.toThrow(none);
+    optimizer.step({ w: Float32Array.of(Infinity, -3) }, { ifFinite: true, maxValue: 4, maxNorm: 1 });
+    expect([await optimizer.gradNorm(), await optimizer.skippedSteps()]).toEqual([5, 1]);
+    optimizer.step({ w: Float32Array.of(Infinity, -3) }, { ifFinite: true, maxNorm: 1 });
+    expect([await optimizer.gradNorm(), await optimizer.skippedSteps()]).toEqual([Infinity, 2]);
+    optimizer.step({ w: Float32Array.of(NaN, -Infinity) }, { ifFinite: true, maxValue: 4, maxNorm: 1 });
+    expect([await optimizer.gradNorm(), await optimizer.skippedSteps()]).toEqual([NaN, 3]);
+    await optimizer.loadStateDict(await optimizer.stateDict());
+    await expect(optimizer.gradNorm()).rejects.toThrow(none);
+    expect(await optimizer.skippedSteps()).toBe(0);
+  });
+
   test('norms() reads the values at the call', async () => {
     const optimizer = await adamw({ w: new Float32Array(5).fill(1) }, { ...backend, lr: 1 });
     const reading = optimizer.norms();

@@ -121,6 +121,7 @@ function applyParsed(state: OptimizerState, parsed: Parsed): void {
   if (parsed.completed !== undefined) state.completed = parsed.completed;
   forgetStep(state);
   state.skipped = 0;
+  state.hasNorm = false;
   state.outcomes = undefined;
   // Tensors that were not loaded keep their counters on the GPU.
   const loaded = parsed.groups.flatMap(({ tensors }) => tensors.map(({ entry }) => entry));

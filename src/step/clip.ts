@@ -12,14 +12,33 @@ const EPS = 1e-6;
  * Measures the gradients of a step that depends on their values, and multiplies the factor of the request, or each
  * tensor's coefficient. Returns whether the step is taken: not if a norm, or a gradient that must be, is not finite.
  */
-export function clip({ request, groups, plans, backend, norm }: OptimizerState): boolean {
-  const { maxValue, isEachClipped: isEach } = request;
+export function clip(state: OptimizerState): boolean {
+  const { request, norm } = state;
   if (request.scaler !== undefined) request.factor /= request.scaler.scale;
+  const isStrict = needsFinite(request);
+  const sum = measure(state, isStrict);
+  const isFinite = Number.isFinite(sum);
+  // The norm is that of the clamped gradients, even if one was infinite.
+  if (needsNorm(request)) norm[1] = Math.sqrt(isStrict && !isFinite ? measure(state, false) : sum);
+  if (!isFinite) return false;
+  if (request.isEachClipped || request.maxNorm === 0) return true;
+  const coefficient = coefficientOf(request, Math.sqrt(sum), 1);
+  request.factor *= coefficient;
+  request.maxValue *= coefficient;
+  return true;
+}
+
+/**
+ * Returns the sum of the squares of all scaled and clamped gradients, and sets each tensor's coefficient. If `isStrict`,
+ * the sum is NaN if a gradient is not finite before it is clamped.
+ */
+function measure({ request, groups, plans, backend }: OptimizerState, isStrict: boolean): number {
+  const { maxValue, isEachClipped: isEach } = request;
   let sum = 0;
   for (let g = 0; g < groups.length; g++) {
     const { arithmetic, entries } = groups[g];
     const scale = arithmetic.gradScale * request.factor;
-    backend.measure!(plans[g], maxValue > 0 ? maxValue / scale : Infinity, needsFinite(request));
+    backend.measure!(plans[g], maxValue > 0 ? maxValue / scale : Infinity, isStrict);
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i];
       if (entry.grad === undefined) continue;
@@ -28,13 +47,7 @@ export function clip({ request, groups, plans, backend, norm }: OptimizerState):
       sum += squares;
     }
   }
-  if (needsNorm(request)) norm[1] = Math.sqrt(sum);
-  if (!Number.isFinite(sum)) return false;
-  if (isEach || request.maxNorm === 0) return true;
-  const coefficient = coefficientOf(request, Math.sqrt(sum), 1);
-  request.factor *= coefficient;
-  request.maxValue *= coefficient;
-  return true;
+  return sum;
 }
 
 /** Returns the factor of gradients whose norm, once multiplied by `scale`, is `norm`. */
