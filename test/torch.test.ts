@@ -1,5 +1,5 @@
 // Tests conversion to PyTorch and back: training half here and half in PyTorch equals training in PyTorch, for every
-// algorithm that both have. Needs a Python with torch ($TWINSTEP_PYTHON or python3); without one these tests are
+// algorithm that both have. And that gradients are clipped as in PyTorch. Needs a Python with torch ($TWINSTEP_PYTHON or python3); without one these tests are
 // skipped. With TWINSTEP_RECORD set, a run writes test/record/torch.json.
 
 import { spawnSync } from 'node:child_process';
@@ -19,10 +19,10 @@ import { chained, multiStep, oneCycle, reduceOnPlateau, type ReduceOnPlateau } f
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readSafetensors } from '../tools/safetensors.js';
 import type { Create } from './support/algorithms.js';
-import type { Options } from './support/backends.js';
+import { backends, type Options } from './support/backends.js';
 import { array, largest, random } from './support/numbers.js';
-import { readAll, type Tensors } from './support/tensors.js';
-import { ROUNDING, TORCH_ROUNDINGS } from './support/tolerances.js';
+import { map, readAll, type Tensors } from './support/tensors.js';
+import { ROUNDING, TORCH_NORM_ROUNDINGS, TORCH_ROUNDINGS } from './support/tolerances.js';
 
 const python = process.env.TWINSTEP_PYTHON ?? 'python3';
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
@@ -160,6 +160,54 @@ const cases: Case[] = [
   ]),
 ];
 
+/** Training with clipped gradients. PyTorch clips in the same order: by value, then by norm. */
+interface ClipCase {
+  readonly name: string;
+  readonly algorithm?: string;
+  readonly torch?: string;
+  readonly options?: Options;
+  readonly groups?: [names: string[], Options][];
+  readonly maxValue?: number;
+  readonly maxNorm?: number;
+  readonly perTensor?: number;
+  /** Multiplies the gradients. */
+  readonly size?: number;
+  /** The options of a scaler, in PyTorch's words. */
+  readonly scaler?: Options;
+  /** Steps in which a gradient is infinite. */
+  readonly overflows?: readonly number[];
+}
+
+const decaying = { lr: 0.01, weight_decay: 0.1 };
+const overflowing = { scaler: { init_scale: 1024, growth_interval: 7 }, overflows: [0, 1, 20] };
+const clips: ClipCase[] = [
+  { name: 'a norm of 1', maxNorm: 1 },
+  { name: 'a norm that few gradients exceed', maxNorm: 100 },
+  { name: 'a norm near the 1e-6 that is added to it', maxNorm: 1e-6, size: 2 ** -20 },
+  { name: 'no norm, only measured', maxNorm: Infinity },
+  {
+    name: 'a norm of 1, in groups',
+    maxNorm: 1,
+    groups: [
+      [['fc.weight', 'late'], { lr: 0.02, weight_decay: 0.2 }],
+      [['fc.bias', 'scale'], { lr: 0.005, weight_decay: 0 }],
+    ],
+  },
+  {
+    name: 'a norm of 2, with L2 decay, maximize and AMSGrad',
+    algorithm: 'adam',
+    torch: 'Adam',
+    options: { ...decaying, amsgrad: true, maximize: true },
+    maxNorm: 2,
+  },
+  { name: 'a norm of each tensor', perTensor: 0.5 },
+  { name: 'values', maxValue: 0.5 },
+  { name: 'values, then a norm of 1', maxValue: 0.3, maxNorm: 1 },
+  { name: 'a scaler', ...overflowing },
+  { name: 'a scaler, then a norm of 1', ...overflowing, maxNorm: 1 },
+  { name: 'a scaler, values, then a norm of 1', ...overflowing, maxValue: 0.3, maxNorm: 1 },
+];
+
 interface Outcome {
   readonly versions: object;
   readonly refusals: Record<string, string>;
@@ -278,6 +326,12 @@ function gradients(t: number): Tensors {
   return Object.fromEntries(names.map((name) => [name, array(lengths[name], 1000 * (t + 1) + name.length)]));
 }
 
+/** The same from step 40, so that `late` starts at step 20, of a size that differs from step to step. */
+function wideGradients(t: number): Tensors {
+  const size = 10 ** (3 * Math.sin(t));
+  return map(gradients(40 + t), (x) => size * x);
+}
+
 function file(tensors: [string, Float32Array][]): Uint8Array {
   const entries = tensors.map(([key, values]): [string, SafeTensor] => {
     const shape = shapes[key.slice(key.lastIndexOf('/') + 1)];
@@ -346,6 +400,19 @@ describe.runIf(hasTorch)('in PyTorch', () => {
       if (name === 'frozen') optimizer.freeze('late');
       writeFileSync(inFolder(`${name}.refused`), await saveCheckpoint(optimizer));
     }
+    const defaults = { torch: 'AdamW', options: decaying, groups: [[all, {}]], steps: HALF, overflows: [] };
+    const noClipping = { maxValue: null, maxNorm: null, perTensor: null, size: 1, scaler: null };
+    // JSON has no infinity.
+    const most = ({ maxNorm }: ClipCase) => (maxNorm === Infinity ? { maxNorm: 1e30 } : {});
+    writeFileSync(
+      inFolder('clips.json'),
+      JSON.stringify(clips.map((each) => ({ ...defaults, ...noClipping, ...each, ...most(each) }))),
+    );
+    const clipped = Array.from({ length: HALF }, (_, t) => wideGradients(t)).flatMap((at, t) =>
+      Object.entries(at).map(([name, values]): [string, Float32Array] => [`grad/${t}/${name}`, values]),
+    );
+    const begun = Object.entries(init()).map(([name, values]): [string, Float32Array] => [`init/${name}`, values]);
+    writeFileSync(inFolder('clips.grads'), file([...begun, ...clipped]));
     const { status, stdout, stderr } = runPython(path('support/torch/run.py'), folder);
     expect(stderr.replace(/.*Failed to initialize NumPy.*\n.*\n/, '')).toBe('');
     expect(status).toBe(0);
@@ -395,6 +462,35 @@ describe.runIf(hasTorch)('in PyTorch', () => {
       expect(refusals[name]).toContain(message);
     },
   );
+
+  describe.each(backends)('%s', (_, backend) => {
+    test.each(clips)('clips as PyTorch: $name', async (each) => {
+      const { name, algorithm = 'adamw', options = decaying, groups, maxValue, size = 1, overflows = [] } = each;
+      const { norms, scales, ...expected } = read(`${name}.clipped`);
+      const optimizer = await make({ name, algorithm, torch: '', options, groups, functions: () => backend });
+      const scaler = each.scaler && twinstep.gradScaler(camelCase(each.scaler));
+      const maxNorm = each.perTensor === undefined ? each.maxNorm : { perTensor: each.perTensor };
+      let scale = scaler?.scale ?? 1;
+      for (let t = 0; t < HALF; t++) {
+        const grads = map(wideGradients(t), (x) => scale * size * x);
+        if (overflows.includes(t)) grads.scale[0] = Infinity;
+        optimizer.step(grads, { maxNorm, maxValue, scaler });
+        scale = (await scaler?.read())?.scale ?? 1;
+        expect(scale).toBe(scales[t]);
+        if (maxNorm === undefined) continue;
+        const norm = await optimizer.gradNorm();
+        if (Number.isFinite(norms[t])) {
+          expect(Math.abs(norm - norms[t])).toBeLessThanOrEqual(TORCH_NORM_ROUNDINGS * ROUNDING * norms[t]);
+        } else expect(norm).toBe(norms[t]);
+      }
+      expect(await optimizer.skippedSteps()).toBe(overflows.length);
+      const params = await readAll(optimizer, init());
+      const counted = all.map((tensor) => [`step/${tensor}`, Float32Array.of(optimizer.stepOf(tensor))]);
+      const prefixed = Object.entries(params).map(([tensor, values]) => [`param/${tensor}`, values]);
+      expect(distance(Object.fromEntries([...prefixed, ...counted]), expected)).toBeLessThanOrEqual(TORCH_ROUNDINGS);
+      optimizer.dispose();
+    });
+  });
 
   test('the loader for sharded models accepts names instead of indices', () => {
     expect(byName).toBe(true);

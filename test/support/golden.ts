@@ -15,6 +15,10 @@ export interface Case {
   readonly steps: number;
   readonly record: number[];
   readonly events: Record<string, { lr?: number[]; roundtrip?: boolean }>;
+  /** The options of every step. Cases that are older have none. */
+  readonly step_options?: Options;
+  /** The options of the scaler that every step has, if any. The gradients of such a case are scaled. */
+  readonly scaler?: twinstep.GradScalerOptions | null;
   readonly arrays: ReadonlyMap<string, TensorView>;
 }
 
@@ -33,8 +37,8 @@ const schedules: Record<string, (t: number) => number> = {
 };
 
 /**
- * Returns our tensors after each recorded step: `param/<t>/<name>`, the average as `eval/...`; and at the end
- * `state/<t>/<slot>/<name>`.
+ * Returns our tensors after each recorded step: `param/<t>/<name>`, the average as `eval/...`; at the end
+ * `state/<t>/<slot>/<name>`; and with a scaler its scale after every step as `scale/<t>`.
  */
 export async function run(golden: Case, backend: Options): Promise<Map<string, Float32Array>> {
   const { arrays, events } = golden;
@@ -51,6 +55,8 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
 
   const create = twinstep[golden.algorithm] as typeof twinstep.adam;
   const optimizer = await create(params, options);
+  const scaler = golden.scaler ? twinstep.gradScaler(golden.scaler) : undefined;
+  const stepOptions = { ...golden.step_options, scaler };
   const trajectory = new Map<string, Float32Array>();
   for (let t = 1; t <= golden.steps; t++) {
     events[t]?.lr?.forEach((lr, g) => (optimizer.groups[g].lr = lr));
@@ -61,7 +67,9 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
     // At an event without a gradient the file has none.
     optimizer.step(
       Object.fromEntries(names.map((name) => [name, arrays.get(`grad/${t}/${name}`)?.data as Float32Array])),
+      stepOptions,
     );
+    if (scaler !== undefined) trajectory.set(`scale/${t}`, Float32Array.of((await scaler.read()).scale));
     if (!golden.record.includes(t)) continue;
     for (const name of names) {
       trajectory.set(`param/${t}/${name}`, await optimizer.read(name));
@@ -79,6 +87,7 @@ export async function run(golden: Case, backend: Options): Promise<Map<string, F
     }
   }
   optimizer.dispose();
+  scaler?.dispose();
   return trajectory;
 }
 

@@ -39,6 +39,12 @@ export const SCHEDULE = { relative: 1e-12, absolute: 2 ** -51 };
 export const TORCH_ROUNDINGS = 64;
 
 /**
+ * Our norm of gradients against that of PyTorch in f32, in roundings. PyTorch sums the squares of each tensor in f32, 35
+ * at most, and then those of the norms: about six additions one after another in a vector, and two roots.
+ */
+export const TORCH_NORM_ROUNDINGS = 8;
+
+/**
  * Bias corrections in WGSL against the exact ones, in ULP of f32. They are computed with 32 binary digits, then rounded
  * to 24: half an ULP. The digits of a root and of a divisor each lack at most 2^-31 of the value, together 2^-6 ULP.
  */

@@ -4,7 +4,7 @@
 
 For every case in FOLDER/cases.json it runs: all steps in torch; the second half, from twinstep's checkpoint after the
 first half, converted by tools/torch_checkpoint.py; and the first half, saved for twinstep to continue. Gradients are in
-FOLDER/<case>.grads.
+FOLDER/<case>.grads. For every case in FOLDER/clips.json it clips the gradients in FOLDER/clips.grads, and trains.
 """
 
 import contextlib
@@ -111,6 +111,41 @@ class Run:
         result = {f'param/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
         self.switch('eval')
         return result | {f'average/{name}': p.detach().clone() for name, p in self.model.named_parameters()}
+
+
+def clip(case, tensors):
+    """Trains with clipped gradients. Returns the parameters, and of each step the norm and the scale of the scaler."""
+    model = Model()
+    model.load_state_dict({key.removeprefix('init/'): t for key, t in tensors.items() if key.startswith('init/')})
+    named = dict(model.named_parameters())
+    params = list(named.values())
+    groups = [{'params': [named[name] for name in names], **own} for names, own in case['groups']]
+    optimizer = getattr(torch.optim, case['torch'])(groups, **case['options'])
+    scaler = torch.amp.GradScaler('cpu', **case['scaler'] or {}, enabled=case['scaler'] is not None)
+    norms, scales = [], []
+    for t in range(case['steps']):
+        # The first call makes the scale.
+        scaler.scale(torch.zeros(()))
+        for name, parameter in named.items():
+            grad = tensors.get(f'grad/{t}/{name}')
+            parameter.grad = None if grad is None else grad * case['size'] * scaler.get_scale()
+        if t in case['overflows']:
+            named['scale'].grad.fill_(torch.inf)
+        scaler.unscale_(optimizer)
+        if case['maxValue']:
+            torch.nn.utils.clip_grad_value_(params, case['maxValue'])
+        norms.append(torch.nn.utils.get_total_norm(p.grad for p in params if p.grad is not None))
+        if case['perTensor']:
+            for parameter in params:
+                torch.nn.utils.clip_grad_norm_(parameter, case['perTensor'])
+        if case['maxNorm']:
+            norms[-1] = torch.nn.utils.clip_grad_norm_(params, case['maxNorm'])
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+    steps = {f'step/{name}': optimizer.state[p]['step'] for name, p in named.items()}
+    result = {f'param/{name}': p.detach() for name, p in named.items()} | steps
+    return result | {'norms': torch.stack(norms), 'scales': torch.tensor(scales)}
 
 
 def noticed(work):
@@ -231,6 +266,9 @@ def main(folder):
         theirs, notice_back = noticed(lambda: convert.from_torch(first.save(path('theirs.pt'))))
         convert.write_file(path('theirs'), *theirs)
         notices[case['name']] = [notice, notice_back]
+    clipped = read_tensors(folder / 'clips.grads')
+    for case in json.loads((folder / 'clips.json').read_text()):
+        convert.write_file(folder / f'{case["name"]}.clipped', clip(case, clipped), {}, None)
     versions = {'python': platform.python_version(), 'torch': torch.__version__, 'schedulefree': SCHEDULEFREE}
     versions['platform'] = f'{platform.system()} {platform.machine()}'
     print(json.dumps({'versions': versions, 'refusals': refusals(folder), 'byName': by_name, 'notices': notices}))
