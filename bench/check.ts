@@ -85,7 +85,7 @@ async function checkOne(contender: Contender, isChosen: boolean, memoryLength: n
     const length =
       loaded.memoryLength ?? (sizeLimit.size === 0 ? memoryLength : Math.min(memoryLength, sizeLimit.size));
     const { bytes } = await process.ask({ do: 'memory', length });
-    return { ...checked, error: largestError(optimizer, grads, params), bytes: bytes / length };
+    return { ...checked, error: largestError(optimizer, grads, params, contender.isClipped), bytes: bytes / length };
   } finally {
     await process.end();
   }

@@ -47,6 +47,8 @@ export interface Contender {
   readonly optimizer: OptimizerName | 'probe';
   /** By label, lists of contenders. The slowest of a list is the limit of this contender's speed. */
   readonly limits: Readonly<Record<string, readonly string[]>>;
+  /** Whether it clips gradients by their norm. */
+  readonly isClipped?: boolean;
   readonly sizeLimit?: SizeLimit;
   /** What to install if it is missing. */
   readonly install?: string;

@@ -3,7 +3,7 @@
 import { bytesMoved, type Contender, type SizeLimit, type System } from './contender.js';
 import { gpuCopy, gpuKernel, gpuTraffic } from './gpu-limits.js';
 import { gpuStep } from './gpu.js';
-import { divides, fromArrays, inPlace, optimizers, layerByLayer, slotsOf, wide } from './ours.js';
+import { clipping, divides, fromArrays, inPlace, optimizers, layerByLayer, slotsOf, wide } from './ours.js';
 import { jax } from './peers/jax.js';
 import { jsPytorch } from './peers/js-pytorch.js';
 import { foldedInF32, foldedInF64, loop, textbook } from './peers/loops.js';
@@ -22,6 +22,9 @@ const gpuTrafficName = (slots: number): string => `webgpu traffic of ${bytesMove
 const DIVIDER = 'divider';
 const COPY = 'webgpu copy of 28 bytes';
 const CUDA = 'torch AdamW, fused, CUDA';
+const FUSED = 'torch AdamW, fused, one thread';
+/** The label of what a clipping contender is compared with. */
+export const UNCLIPPED = 'without clipping';
 
 const probe = (name: string, system: Contender['system']): Contender => ({
   name,
@@ -47,6 +50,7 @@ interface Machine {
   readonly name: string;
   readonly system: (optimizer: OptimizerName) => Promise<System>;
   readonly limits: (optimizer: OptimizerName) => Contender['limits'];
+  readonly isClipped?: boolean;
   readonly sizeLimit?: SizeLimit;
   /** The optimizers to measure on it. Default: all. */
   readonly only?: readonly OptimizerName[];
@@ -73,6 +77,13 @@ const machines: readonly Machine[] = [
     only: ['adamw'],
   },
   {
+    name: 'wasm, gradients clipped',
+    system: async (name) => inPlace(name, { backend: 'wasm' }, clipping),
+    limits: (name) => ({ ...cpuLimits(name), [UNCLIPPED]: [`twinstep ${name}, wasm`] }),
+    isClipped: true,
+    only: ['adamw'],
+  },
+  {
     name: 'wasm, gradients passing',
     system: async (name) => layerByLayer(name, { backend: 'wasm' }),
     limits: cpuLimits,
@@ -85,7 +96,14 @@ const machines: readonly Machine[] = [
     limits: cpuLimits,
     sizeLimit: sameAtEverySize,
   },
-  { name: 'webgpu', system: gpuStep, limits: () => ({}) },
+  { name: 'webgpu', system: (name) => gpuStep(name), limits: () => ({}) },
+  {
+    name: 'webgpu, gradients clipped',
+    system: (name) => gpuStep(name, clipping),
+    limits: (name) => ({ [UNCLIPPED]: [`twinstep ${name}, webgpu`] }),
+    isClipped: true,
+    only: ['adamw'],
+  },
   {
     name: 'webgpu kernel',
     system: (name) => gpuKernel(name)(),
@@ -100,10 +118,11 @@ const machines: readonly Machine[] = [
 const ours = (optimizer: OptimizerName): Contender[] =>
   machines
     .filter(({ only = names }) => only.includes(optimizer))
-    .map(({ name, system, limits, sizeLimit }) => ({
+    .map(({ name, system, limits, isClipped, sizeLimit }) => ({
       name: `twinstep ${optimizer}, ${name}`,
       optimizer,
       limits: limits(optimizer),
+      isClipped,
       sizeLimit,
       system: () => system(optimizer),
     }));
@@ -131,7 +150,12 @@ const peers: readonly Contender[] = [
   peer('jax-js, AdamW, eager', jax(false), { install: npm }),
   peer('jax-js, AdamW, jit', jax(true), { install: npm }),
   peer('js-pytorch, Adam', jsPytorch, { install: npm, sizeLimit: upTo(1e5, 'it takes about 1000 ns per parameter') }),
-  peer('torch AdamW, fused, one thread', ['adamw', 'fused'], { install: withTorch }),
+  peer(FUSED, ['adamw', 'fused'], { install: withTorch }),
+  peer('torch AdamW, fused, gradients clipped, one thread', ['adamw', 'fused', 'clipped'], {
+    install: withTorch,
+    limits: { ...cpuLimits('adamw'), [UNCLIPPED]: [FUSED] },
+    isClipped: true,
+  }),
   peer('torch AdamW, default, one thread', ['adamw', 'default'], { install: withTorch }),
   peer(CUDA, ['adamw', 'cuda'], {
     install: 'an NVIDIA GPU, and TWINSTEP_PYTHON, the path of a Python with torch for CUDA',

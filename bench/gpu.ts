@@ -2,7 +2,7 @@
 
 import * as twinstep from 'twinstep';
 import type { SizeLimit, System } from './contender.js';
-import { optimizers } from './ours.js';
+import { optimizers, type StepOptions } from './ours.js';
 import type { OptimizerName } from './truth.js';
 
 /** Returns whether an adapter of that name computes on the CPU. */
@@ -49,7 +49,7 @@ function countBuffers(device: GPUDevice): () => number {
 }
 
 /** Takes one step and waits for it. At small sizes this measures the cost of a submit. */
-export async function gpuStep(name: OptimizerName): Promise<System> {
+export async function gpuStep(name: OptimizerName, stepOptions?: StepOptions): Promise<System> {
   const { device, ...info } = await openGpu(name);
   const { algorithm, options } = optimizers[name];
   return {
@@ -65,7 +65,8 @@ export async function gpuStep(name: OptimizerName): Promise<System> {
       device.queue.writeBuffer(buffer, offset, grad(new Float32Array(length)) as Float32Array<ArrayBuffer>);
       return {
         step() {
-          optimizer.step();
+          if (stepOptions) optimizer.step(optimizer.grads, stepOptions);
+          else optimizer.step();
           return device.queue.onSubmittedWorkDone();
         },
         read: () => optimizer.read('w'),

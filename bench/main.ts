@@ -8,7 +8,7 @@ import { choose, checkAll } from './check.js';
 import { draw } from './picture.js';
 import { makeRecord, writeRecord } from './record.js';
 import { readOptions, type BenchOptions } from './options.js';
-import { omissionLines, legend, sizeName, table } from './table.js';
+import { clippingLines, omissionLines, legend, sizeName, table } from './table.js';
 
 let options: BenchOptions;
 try {
@@ -37,7 +37,7 @@ const { machine, versions } = record;
 const adapter = machine.gpu === undefined ? '' : `; WebGPU adapter: ${machine.gpu}`;
 console.log(`Node ${versions.node}; ${machine.cpu}, ${machine.cores} cores${adapter}`);
 console.log(`\n${table(record)}\n\n${legend}\n`);
-for (const line of omissionLines(record)) console.log(line);
+for (const line of [...clippingLines(record), ...omissionLines(record)]) console.log(line);
 
 if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(record, undefined, 1)}\n`);
 if (options.svg !== undefined) writeFileSync(options.svg, draw(record));

@@ -3,10 +3,11 @@
 import * as twinstep from 'twinstep';
 import { coefficients, kernels, type AlgorithmName, type KernelDescription } from 'twinstep/kernels';
 import type { Model, System } from './contender.js';
-import { hyper, type OptimizerName } from './truth.js';
+import { hyper, MAX_NORM, type OptimizerName } from './truth.js';
 
 type Options = Parameters<typeof twinstep.adamw>[1] & object;
 type CpuOptions = Options & { backend: 'wasm' | 'reference' };
+export type StepOptions = Parameters<Awaited<ReturnType<typeof twinstep.adamw>>['step']>[1];
 
 interface Optimizer {
   readonly algorithm: AlgorithmName;
@@ -49,14 +50,17 @@ const make = (name: OptimizerName, params: Record<string, Float32Array>, machine
 const version = 'this one';
 const start = ({ length, param }: Model): { w: Float32Array } => ({ w: param(new Float32Array(length)) });
 
+/** The options of a step that clips. */
+export const clipping: StepOptions = { maxNorm: MAX_NORM };
+
 /** Writes gradients to `optimizer.grads`, where the kernels read them. */
-export const inPlace = (name: OptimizerName, machine: CpuOptions): System => ({
+export const inPlace = (name: OptimizerName, machine: CpuOptions, stepOptions?: StepOptions): System => ({
   version,
   async open(model) {
     const optimizer = await make(name, start(model), machine);
     model.grad(optimizer.grads.w);
     return {
-      step: () => optimizer.step(),
+      step: stepOptions ? () => optimizer.step(optimizer.grads, stepOptions) : () => optimizer.step(),
       read: () => optimizer.params.w,
       close: () => optimizer.dispose(),
     };

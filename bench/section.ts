@@ -1,9 +1,9 @@
 // Writes what README.md and docs/speed.md say about speed from a record.
 
-import { BASELINE } from './contenders.js';
+import { BASELINE, UNCLIPPED } from './contenders.js';
 import { optimizers } from './ours.js';
 import type { RunRecord } from './record.js';
-import { nanoseconds, percent, sizeName } from './table.js';
+import { clippingLines, isHardware, mainSize, nanoseconds, percent, sizeName } from './table.js';
 import type { OptimizerName } from './truth.js';
 
 const BEGIN = '<!-- Written by `npm run docs` from the newest record of `npm run bench -- --record`. -->\n';
@@ -79,13 +79,6 @@ export function section(name: string, record: RunRecord): string {
   return `\n${parts.join('\n\n')}\n`;
 }
 
-/** Returns whether its times count: those of WebGPU in software say nothing. */
-const isHardware = (name: string, { machine }: RunRecord): boolean => machine.hasGpu || !name.includes('webgpu');
-
-/** The size to quote figures for: the one nearest to a million. */
-const mainSize = ({ settings: { sizes } }: RunRecord): number =>
-  sizes.toSorted((a, b) => Math.abs(Math.log(a / 1e6)) - Math.abs(Math.log(b / 1e6)))[0];
-
 type Row = RunRecord['rows'][number];
 
 function find({ rows }: RunRecord, name: string, size: number, optimizer = 'adamw'): Row | undefined {
@@ -100,7 +93,7 @@ function figures(record: RunRecord): string[] {
     .filter(({ optimizer, name }) => optimizer === 'adamw' && isPeer(name))
     .map(({ name }) => ({ name, row: find(record, name, size) }))
     // Contenders on a GPU have no single-thread roof.
-    .filter(({ row }) => row?.ratios.roof !== undefined)
+    .filter(({ row }) => row?.ratios.roof !== undefined && row.ratios[UNCLIPPED] === undefined)
     .map(({ name, row }) => `${name} ${times(1 / row!.ratios[BASELINE][1])}`);
   const ours = record.settings.sizes.map((each) => {
     return `${percent(find(record, BASELINE, each)!.ratios.roof[1])} at ${sizeName(each)}`;
@@ -108,6 +101,7 @@ function figures(record: RunRecord): string[] {
   return [
     `AdamW on WebAssembly reaches ${ours.join(', ')} of the roof. At ${sizeName(size)}, on one thread, the others take ` +
       `this many times as long (below 1 is faster): ${slower.join('; ')}.`,
+    ...clippingLines(record),
     gpuFigures(record),
   ];
 }

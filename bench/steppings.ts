@@ -1,6 +1,6 @@
 // The ways of stepping that the soak runs, and a count of the objects that they create on a device.
 
-import { adamw } from 'twinstep';
+import { adamw, gradScaler } from 'twinstep';
 import { openDevice, openNullDevice } from '../tools/dawn.js';
 
 /** `step` takes a step; `settle` waits until all steps are done. */
@@ -17,13 +17,22 @@ const tensors = (of: Record<string, number> = lengths): Tensors<Float32Array<Arr
 /** Makes two runs: one with weight decay, one without. */
 const options = { decayMask: (name: string): boolean => name === 'weight' };
 
-const onCpu = (backend: 'wasm' | 'reference', isInPlace: boolean) => async (): Promise<Stepping> => {
-  const optimizer = await adamw(tensors(), { ...options, backend });
-  const grads = tensors();
-  for (const [name, grad] of Object.entries(grads)) optimizer.grads[name].set(grad);
-  const step = (): void => (isInPlace ? optimizer.step() : optimizer.step(grads));
-  return { step, settle: () => Promise.resolve(), gpuObjects: () => 0 };
-};
+/** Each step clips, may be skipped, and updates the scale of the loss. */
+const clipping = () => ({ maxNorm: 1, maxValue: 1, scaler: gradScaler() });
+
+const onCpu =
+  (backend: 'wasm' | 'reference', gradients: 'in place' | 'arrays' | 'clipped') => async (): Promise<Stepping> => {
+    const optimizer = await adamw(tensors(), { ...options, backend });
+    const grads = tensors();
+    for (const [name, grad] of Object.entries(grads)) optimizer.grads[name].set(grad);
+    const stepOptions = clipping();
+    const steps = {
+      'in place': () => optimizer.step(),
+      arrays: () => optimizer.step(grads),
+      clipped: () => optimizer.step(grads, stepOptions),
+    };
+    return { step: steps[gradients], settle: () => Promise.resolve(), gpuObjects: () => 0 };
+  };
 
 /** Has a tensor that is long enough to be split between threads. */
 async function onThreads(): Promise<Stepping> {
@@ -38,7 +47,7 @@ async function openAdapter(): Promise<GPUDevice> {
   return opened.device;
 }
 
-type Gradients = 'in place' | 'buffers' | 'arrays' | 'encoded';
+type Gradients = 'in place' | 'buffers' | 'arrays' | 'encoded' | 'clipped';
 
 const onGpu = (open: () => Promise<GPUDevice>, gradients: Gradients) => async (): Promise<Stepping> => {
   const device = await open();
@@ -58,11 +67,12 @@ const onGpu = (open: () => Promise<GPUDevice>, gradients: Gradients) => async ()
   const optimizer = isOwn
     ? await adamw(tensors(), { ...options, backend: 'webgpu', device })
     : await adamw(buffers(), { ...options, device });
-  const [arrays, bound] = [tensors(), buffers()];
+  const [arrays, bound, stepOptions] = [tensors(), buffers(), clipping()];
   const steps: Record<Gradients, () => void> = {
     'in place': () => optimizer.step(),
     buffers: () => optimizer.step(bound),
     arrays: () => optimizer.step(arrays),
+    clipped: () => optimizer.step(bound, stepOptions),
     encoded: () => {
       const encoder = device.createCommandEncoder();
       optimizer.encode(encoder, bound);
@@ -106,13 +116,14 @@ function countObjects(device: GPUDevice): () => number {
 const devices = { 'null device': openNullDevice, adapter: openAdapter };
 
 export const ways: Readonly<Record<string, () => Promise<Stepping>>> = {
-  'wasm, in place': onCpu('wasm', true),
-  'wasm, arrays': onCpu('wasm', false),
+  'wasm, in place': onCpu('wasm', 'in place'),
+  'wasm, arrays': onCpu('wasm', 'arrays'),
+  'wasm, clipped': onCpu('wasm', 'clipped'),
   'wasm, 2 threads': onThreads,
-  'reference, in place': onCpu('reference', true),
+  'reference, in place': onCpu('reference', 'in place'),
   ...Object.fromEntries(
     Object.entries(devices).flatMap(([name, open]) =>
-      (['in place', 'buffers', 'arrays', 'encoded'] as const).map((gradients) => [
+      (['in place', 'buffers', 'arrays', 'encoded', 'clipped'] as const).map((gradients) => [
         `webgpu, ${name}, ${gradients}`,
         onGpu(open, gradients),
       ]),

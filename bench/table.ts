@@ -1,6 +1,6 @@
 // Formats a record as a text table, for the terminal.
 
-import { BASELINE } from './contenders.js';
+import { BASELINE, UNCLIPPED } from './contenders.js';
 import type { RunRecord } from './record.js';
 
 /** Formats a size: 1000000 as 1e6. */
@@ -55,6 +55,24 @@ export const legend =
   'By size: ns per parameter of one step, and the percentage of the roof, which the probes measure (medians over ' +
   'rounds).\nerror: largest relative error of one update, against float64. bytes: peak memory per parameter.\n' +
   `${BASELINE} is measured in the rounds of every optimizer.`;
+
+/** Returns whether its times count: those of WebGPU in software say nothing. */
+export const isHardware = (name: string, { machine }: RunRecord): boolean => machine.hasGpu || !name.includes('webgpu');
+
+/** The size to quote figures for: the one nearest to a million. */
+export const mainSize = ({ settings: { sizes } }: RunRecord): number =>
+  sizes.toSorted((a, b) => Math.abs(Math.log(a / 1e6)) - Math.abs(Math.log(b / 1e6)))[0];
+
+/** Returns a line about how much longer a step takes that clips, unless none was measured. */
+export function clippingLines(record: RunRecord): string[] {
+  const size = mainSize(record);
+  const slower = record.rows
+    .filter((row) => row.size === size && row.ratios[UNCLIPPED] !== undefined && isHardware(row.contender, record))
+    .map(({ contender, ratios }) => `${contender} ${(1 / ratios[UNCLIPPED][1]).toFixed(2)}`);
+  if (slower.length === 0) return [];
+  const what = 'Clipping by the norm of all gradients makes a step take this many times as long';
+  return [`${what}, at ${sizeName(size)}: ${slower.join('; ')}.`];
+}
 
 /** Returns a line for each contender that is missing or was not measured at a size, with the reason. */
 export function omissionLines({ absences, omissions }: Pick<RunRecord, 'absences' | 'omissions'>): string[] {

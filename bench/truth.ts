@@ -3,6 +3,9 @@
 /** The hyperparameters of every contender. */
 export const hyper = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 } as const;
 
+/** The largest norm of the gradients, of the contenders that clip them. bench/peers/pytorch.py has the same. */
+export const MAX_NORM = 1;
+
 const { lr, betas, eps } = hyper;
 const [beta1, beta2] = betas;
 
@@ -36,12 +39,19 @@ export const firstUpdate = {
 
 export type OptimizerName = keyof typeof firstUpdate;
 
-/** Returns the largest error of any parameter, relative to its true value. */
-export function largestError(optimizer: OptimizerName, grads: Float32Array, params: ArrayLike<number>): number {
+/** Returns the largest error of any parameter, relative to its true value. `isClipped`: by `MAX_NORM`. */
+export function largestError(
+  optimizer: OptimizerName,
+  grads: Float32Array,
+  params: ArrayLike<number>,
+  isClipped = false,
+): number {
   if (params.length !== grads.length)
     throw new RangeError(`Expected ${grads.length} parameters after the update, got ${params.length}.`);
+  // The definition of torch.nn.utils.clip_grad_norm_.
+  const coefficient = isClipped ? Math.min(1, MAX_NORM / (Math.hypot(...grads) + 1e-6)) : 1;
   const errors = Array.from(grads, (g, i) => {
-    const truth = firstUpdate[optimizer](g);
+    const truth = firstUpdate[optimizer](coefficient * g);
     return Math.abs((params[i] - truth) / truth);
   });
   // Math.max keeps NaN.

@@ -8,7 +8,7 @@ import { format, resolveConfig } from 'prettier';
 import { adamw } from 'twinstep';
 import { describe, expect, test } from 'vitest';
 import type { System } from '../bench/contender.js';
-import { BASELINE, contenders, contenderOf } from '../bench/contenders.js';
+import { BASELINE, contenders, contenderOf, UNCLIPPED } from '../bench/contenders.js';
 import { choose } from '../bench/check.js';
 import { speedModel, updateGrads, updateModel } from '../bench/models.js';
 import { foldedInF32 } from '../bench/peers/loops.js';
@@ -17,7 +17,7 @@ import { newestRecord, slug, writeRecord } from '../bench/record.js';
 import { pages, section, summary, withPart } from '../bench/section.js';
 import { readOptions } from '../bench/options.js';
 import { median, pairedRatio, quantile, roof } from '../bench/statistics.js';
-import { aligned, omissionLines, nanoseconds, table } from '../bench/table.js';
+import { aligned, clippingLines, omissionLines, nanoseconds, table } from '../bench/table.js';
 import { hyper, largestError, type OptimizerName } from '../bench/truth.js';
 import { record } from './support/record.js';
 
@@ -97,13 +97,13 @@ describe('contenders', () => {
     ]);
   });
 
-  const withoutInstall = contenders.filter(({ name }) => /wasm$|gradients|reference|^JS loop/.test(name));
+  const withoutInstall = contenders.filter(({ name }) => /wasm$|wasm, gradients|reference|^JS loop/.test(name));
   test.each(withoutInstall.map(({ name }) => [name]))('%s computes a correct first update', async (name) => {
-    const { system, optimizer } = contenderOf(name);
+    const { system, optimizer, isClipped } = contenderOf(name);
     const grads = updateGrads(1000);
     const opened = await (await (system as () => Promise<System>)()).open(updateModel(grads));
     await opened.step();
-    const error = largestError(optimizer as OptimizerName, grads, await opened.read!());
+    const error = largestError(optimizer as OptimizerName, grads, await opened.read!(), isClipped);
     opened.close();
     expect(error).toBeGreaterThan(0);
     // At most eight roundings.
@@ -171,6 +171,21 @@ describe('output', () => {
       'js-pytorch, Adam is missing: Cannot find it. It needs `npm ci --prefix bench`.',
       'Not measured at 1e7, 3e7, because it is slow: tfjs-wasm, Adam.',
     ]);
+  });
+
+  test('says how much longer a step takes that clips', () => {
+    expect(clippingLines(record)).toEqual([]);
+    const row = {
+      contender: 'ours',
+      optimizer: 'adamw',
+      size: 1e6,
+      ns: 1,
+      ratios: { [UNCLIPPED]: [0.5, 0.8, 0.9] },
+    } as const;
+    const rows = [...record.rows, row, { ...row, size: 1e3 }, { ...row, contender: 'webgpu in software' }];
+    const line = 'Clipping by the norm of all gradients makes a step take this many times as long, at 1e6: ours 1.25.';
+    expect(clippingLines({ ...record, rows })).toEqual([line]);
+    expect(section('a.json', { ...record, rows })).toContain(line);
   });
 
   test('the section says how many times as long the others take', () => {

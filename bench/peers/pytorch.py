@@ -1,6 +1,6 @@
 """PyTorch's and schedulefree's AdamW as contenders. Like bench/child.ts, it answers each line with one line.
 
-`python pytorch.py adamw fused|default|cuda` or `python pytorch.py schedulefree foreach|default`. It uses one thread,
+`python pytorch.py adamw fused|default|cuda [clipped]` or `python pytorch.py schedulefree foreach|default`. It uses one thread,
 like the other contenders on the CPU.
 """
 
@@ -11,7 +11,7 @@ import sys
 import time
 from importlib.metadata import version
 
-LR, BETAS, EPS, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 1e-8, 0.01
+LR, BETAS, EPS, WEIGHT_DECAY, MAX_NORM = 1e-3, (0.9, 0.999), 1e-8, 0.01, 1.0
 # The same values as in bench/child.ts and bench/measure.ts.
 SMALL, STEPS, ELEMENTS, MAX_SECONDS, SAMPLES = 1000, 3, 4e6, 0.3, 5
 
@@ -19,7 +19,7 @@ SMALL, STEPS, ELEMENTS, MAX_SECONDS, SAMPLES = 1000, 3, 4e6, 0.3, 5
 class Contender:
     def load(self, request):
         global torch
-        library, self.variant = sys.argv[1:]
+        library, self.variant, *self.clipped = sys.argv[1:]
         if library == 'schedulefree':
             import schedulefree
         import torch
@@ -51,6 +51,8 @@ class Contender:
             self.optimizer.train()
 
     def step(self):
+        if self.clipped:
+            torch.nn.utils.clip_grad_norm_([self.param], MAX_NORM)
         self.optimizer.step()
 
     def update(self, request):
