@@ -1,8 +1,7 @@
 // The state of a gradient scaler on the GPU: the struct Scaler of wgsl/scaler.wgsl.
 
 import { lossOf } from '../backends/backend.js';
-import { COPY_DST, COPY_SRC, MAP_READ, READ, STORAGE, UNIFORM } from '../backends/webgpu/buffers.js';
-import { ownOf } from '../errors.js';
+import { allocate, COPY_DST, COPY_SRC, MAP_READ, READ, STORAGE, UNIFORM } from '../backends/webgpu/buffers.js';
 import type { ScalerStateDict } from '../inputs/scaler-dict.js';
 
 /** The size of `Scaler`, and the index of its last member, `skipped`, in words of 4 bytes. */
@@ -18,7 +17,7 @@ export class ScalerMemory {
   constructor(device: GPUDevice, dict: ScalerStateDict) {
     const usage = STORAGE | UNIFORM | COPY_SRC | COPY_DST;
     this.device = device;
-    this.buffer = device.createBuffer(ownOf({ label: 'twinstep scaler', size: BYTES, usage }));
+    this.buffer = allocate(device, 'scaler', BYTES, usage);
     this.binding = Object.freeze({ buffer: this.buffer, offset: 0, size: 4 });
     this.write(dict);
   }
@@ -35,7 +34,7 @@ export class ScalerMemory {
   /** Resolves to the state at this point of the queue. */
   async read(): Promise<{ scale: number; growthTracker: number; skipped: number }> {
     const { device, buffer } = this;
-    const staging = device.createBuffer(ownOf({ size: BYTES, usage: MAP_READ | COPY_DST }));
+    const staging = allocate(device, 'staging', BYTES, MAP_READ | COPY_DST);
     try {
       const encoder = device.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, 0, staging, 0, BYTES);

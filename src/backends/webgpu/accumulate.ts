@@ -5,7 +5,7 @@ import { alignDown } from '../layout.js';
 import { ownOf } from '../../errors.js';
 import { makeBindGroup } from './buffers.js';
 import { pieces } from './dispatches.js';
-import { Kernels, workgroups } from './kernels.js';
+import { dispatch, Kernels, workgroups } from './kernels.js';
 import type { Place } from './section-memory.js';
 
 /** A gradient to add to the sum of the earlier ones. */
@@ -19,11 +19,10 @@ export function addAll(device: GPUDevice, encoder: GPUCommandEncoder, sums: read
   const pass = encoder.beginComputePass(ownOf({ label: 'twinstep accumulate' }));
   for (const { sum, grad, bytes } of sums) {
     for (const { variant, at, size } of pieces(bytes, alignDown(device.limits.maxStorageBufferBindingSize))) {
-      const pipeline = Kernels.of(device).tool('accumulate', source, variant);
+      const pipeline = Kernels.of(device).tool('accumulate', [source], variant);
       const ranges = [sum, grad].map(({ buffer, offset }) => ({ buffer, offset: offset + at, size }));
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, makeBindGroup(device, pipeline.getBindGroupLayout(0), ranges));
-      pass.dispatchWorkgroups(...workgroups(device, variant, size));
+      const arrays = makeBindGroup(device, pipeline.getBindGroupLayout(0), ranges);
+      dispatch(pass, pipeline, arrays, workgroups(device, variant, size));
     }
   }
   pass.end();

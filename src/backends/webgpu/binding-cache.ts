@@ -1,6 +1,7 @@
-// Caches what binds arrays of tensors, so that a step makes no bind groups.
+// Caches of what binds buffers, so that a step makes no bind groups.
 
 import type { Tensor } from '../layout.js';
+import { makeBindGroup } from './buffers.js';
 import type { Place } from './section-memory.js';
 
 /** The most cached values: by range of tensors, and by offset in one buffer. */
@@ -22,24 +23,40 @@ export class BindingCache<Value> {
   ofPlace(tensor: Tensor, { buffer, offset }: Place, make: () => Value): Value {
     let ofTensor = this.#places.get(tensor);
     if (ofTensor === undefined) this.#places.set(tensor, (ofTensor = new WeakMap()));
-    return ofOffset(ofTensor, buffer, offset, make);
+    let ofBuffer = ofTensor.get(buffer);
+    if (ofBuffer === undefined) ofTensor.set(buffer, (ofBuffer = new Map()));
+    return remember(ofBuffer, offset, MOST_OFFSETS, make);
   }
 }
 
-/** Returns the cached value for an offset in a buffer, or makes it. */
-export function ofOffset<Value>(
-  cache: WeakMap<GPUBuffer, Map<number, Value>>,
-  buffer: GPUBuffer,
-  offset: number,
-  make: () => Value,
-): Value {
-  let ofBuffer = cache.get(buffer);
-  if (ofBuffer === undefined) cache.set(buffer, (ofBuffer = new Map()));
-  return remember(ofBuffer, offset, MOST_OFFSETS, make);
+/** Keeps the latest bind group of each key, while it binds the same ranges. */
+export class LatestGroups {
+  readonly #device: GPUDevice;
+  readonly #latest = new WeakMap<
+    object,
+    { readonly ranges: readonly GPUBufferBinding[]; readonly group: GPUBindGroup }
+  >();
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /** Returns the group of `key`: group `index` of a kernel that is not a rule. */
+  of(key: object, pipeline: GPUComputePipeline, index: number, ranges: readonly GPUBufferBinding[]): GPUBindGroup {
+    let latest = this.#latest.get(key);
+    if (latest === undefined || !ranges.every((range, i) => isSame(range, latest!.ranges[i]))) {
+      latest = { ranges, group: makeBindGroup(this.#device, pipeline.getBindGroupLayout(index), ranges) };
+      this.#latest.set(key, latest);
+    }
+    return latest.group;
+  }
 }
 
+const isSame = (a: GPUBufferBinding, b: GPUBufferBinding): boolean =>
+  a.buffer === b.buffer && a.offset === b.offset && a.size === b.size;
+
 /** Returns the cached value of `key`, or makes it. Drops the oldest entry if `map` has `most`. */
-function remember<Value>(map: Map<number, Value>, key: number, most: number, make: () => Value): Value {
+export function remember<Value>(map: Map<number, Value>, key: number, most: number, make: () => Value): Value {
   let value = map.get(key);
   if (value === undefined) {
     value = make();

@@ -1,4 +1,4 @@
-// Usages of GPU buffers, bind groups, and the checks that a buffer of the caller can be used.
+// GPU buffers: usages, allocation, bind groups, and the checks that a buffer of the caller can be used.
 
 import { ownOf, show, unexpected } from '../../errors.js';
 import type { Role } from '../memory.js';
@@ -12,6 +12,14 @@ export const STORAGE = 0x80;
 export const INDIRECT = 0x100;
 export const READ = 0x1;
 export const COMPUTE = 0x4;
+
+/** Allocates a buffer. Default usage: that of an array, which kernels use and which is copied. */
+export const allocate = (
+  device: GPUDevice,
+  name: string,
+  size: number,
+  usage = STORAGE | COPY_SRC | COPY_DST,
+): GPUBuffer => device.createBuffer(ownOf({ label: `twinstep ${name}`, size, usage }));
 
 /** Binds ranges of buffers to 0, 1, ... */
 export function makeBindGroup(

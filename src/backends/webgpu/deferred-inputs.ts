@@ -4,6 +4,7 @@ import { isEachClipped, maySkip, needsFinite, needsNorm, type GradientOptions } 
 import { align, elements, FLOAT, type Tensor } from '../layout.js';
 import type { Plan, Run } from '../plan.js';
 import { corrections } from '../../rules/corrections.js';
+import { remember } from './binding-cache.js';
 import type { Dispatch } from './dispatches.js';
 import { POWERS, powersOf } from './powers.js';
 import type { Work } from './reduction.js';
@@ -114,20 +115,15 @@ export function pack(
     );
   }
   for (const [k, { workgroups }] of dispatches.entries()) inUint.set(workgroups, dispatchesAt + k * DISPATCH);
-  for (const [k, beta] of rates.entries()) inUint.set(powersFor(beta), powersAt + k * RATE);
+  for (const [k, beta] of rates.entries()) {
+    inUint.set(
+      remember(powers, beta, MOST_RATES, () => powersOf(beta)),
+      powersAt + k * RATE,
+    );
+  }
   return { bytes, parts, tensors, dispatches: dispatches.length };
 }
 
 /** The powers of the latest decay rates. */
-const cache = new Map<number, Uint32Array>();
+const powers = new Map<number, Uint32Array>();
 const MOST_RATES = 16;
-
-function powersFor(beta: number): Uint32Array {
-  let powers = cache.get(beta);
-  if (powers === undefined) {
-    powers = powersOf(beta);
-    if (cache.size === MOST_RATES) cache.delete(cache.keys().next().value!);
-    cache.set(beta, powers);
-  }
-  return powers;
-}

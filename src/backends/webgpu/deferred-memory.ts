@@ -1,8 +1,7 @@
 // The GPU memory of deferred steps. The host writes inputs into it; everything else the GPU writes for itself.
 
-import { ownOf } from '../../errors.js';
 import { ALIGNMENT } from '../layout.js';
-import { COPY_DST, COPY_SRC, INDIRECT, makeBindGroup, STORAGE, UNIFORM } from './buffers.js';
+import { allocate, COPY_DST, COPY_SRC, INDIRECT, makeBindGroup, STORAGE, UNIFORM } from './buffers.js';
 import type { Packed } from './deferred-inputs.js';
 import { Kernels } from './kernels.js';
 
@@ -71,8 +70,4 @@ export class DeferredMemory {
   destroy(): void {
     for (const buffer of [this.inputs, this.scalars, this.counts, this.#page]) buffer?.destroy();
   }
-}
-
-export function allocate(device: GPUDevice, name: string, size: number, usage: number): GPUBuffer {
-  return device.createBuffer(ownOf({ label: `twinstep ${name}`, size, usage }));
 }

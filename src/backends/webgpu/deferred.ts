@@ -15,14 +15,15 @@ import type { Outcomes } from '../backend.js';
 import { maySkip, type GradientOptions } from '../gradient-options.js';
 import { ALIGNMENT, elements, FLOAT, type Tensor } from '../layout.js';
 import type { Plan } from '../plan.js';
-import { COPY_DST, COPY_SRC, makeBindGroup, STORAGE } from './buffers.js';
-import { pack, type Clip, type DeferredRun, type Packed } from './deferred-inputs.js';
-import { allocate, COUNTS, DeferredMemory, STATE, TENSOR_STATE } from './deferred-memory.js';
-import { Kernels } from './kernels.js';
+import { LatestGroups } from './binding-cache.js';
+import { allocate, STORAGE } from './buffers.js';
+import { pack, type DeferredRun, type Packed } from './deferred-inputs.js';
+import { COUNTS, DeferredMemory, STATE, TENSOR_STATE } from './deferred-memory.js';
+import { dispatch, Kernels, rowsOf, type Workgroups } from './kernels.js';
 import { readBack } from './readback.js';
-import type { Limits, Reduction, Work } from './reduction.js';
+import type { Reduction } from './reduction.js';
 import { bindingOf } from './section-memory.js';
-import { inRows, WORKGROUP } from './shaders.js';
+import { WORKGROUP } from './shaders.js';
 
 /** The bits of an infinite f32. */
 const INFINITY_BITS = 0x7f800000;
@@ -50,15 +51,12 @@ export class DeferredSteps {
   #limits: GPUBuffer | undefined;
   /** Bound in place of a scaler and of a scale. */
   #none: readonly GPUBufferBinding[] | undefined;
-  /** The latest bind group of each kernel, and what it binds. */
-  readonly #bound = new Map<string, { readonly ranges: readonly GPUBufferBinding[]; readonly group: GPUBindGroup }>();
-
-  /** The bind groups of wgsl/rescale.wgsl, and the state that they bind. */
-  readonly #clips = new WeakMap<Work, { readonly state: GPUBuffer; readonly arrays: GPUBindGroup }>();
+  readonly #groups: LatestGroups;
 
   constructor(device: GPUDevice, reduction: Reduction) {
     this.#device = device;
     this.#reduction = reduction;
+    this.#groups = new LatestGroups(device);
   }
 
   /** Records a step into `encoder`, in a pass that `beginPass` begins. `isCallers`: it may be submitted at any time. */
@@ -88,7 +86,9 @@ export class DeferredSteps {
     }
     const sums = { buffer: this.#reduction.sums };
     this.#dispatch(pass, 'decide', [inputs, tensors, ofScaler, ofScale, limits, sums, state], 1);
-    for (const { clips } of runs) for (const clip of clips) this.#clip(pass, clip, state);
+    for (const { work, clipped } of runs.flatMap(({ clips }) => clips)) {
+      this.#run(pass, 'rescale', work, [work.values, work.shares, clipped, state], work.workgroups);
+    }
     const written = [state, { buffer: memory.scalars }, { buffer: memory.counts }];
     this.#dispatch(pass, 'prepare', [inputs, ...ofRuns, ...written], Math.max(runs.length, packed.dispatches));
     update(pass, runs, memory);
@@ -146,12 +146,11 @@ export class DeferredSteps {
   }
 
   /** Returns the memory that has an element for each tensor. */
-  #ofTensors(): { readonly state: GPUBufferBinding; readonly limits: Limits } {
+  #ofTensors(): { readonly state: GPUBufferBinding; readonly limits: GPUBufferBinding } {
     const count = this.#reduction.slots;
     const fit = (name: string, before: GPUBuffer | undefined, size: number): GPUBuffer => {
       if (before !== undefined && before.size >= size) return before;
-      const usage = STORAGE | COPY_SRC | COPY_DST;
-      const buffer = allocate(this.#device, name, Math.max(size, 2 * (before?.size ?? 0)), usage);
+      const buffer = allocate(this.#device, name, Math.max(size, 2 * (before?.size ?? 0)));
       if (before !== undefined) {
         const encoder = this.#device.createCommandEncoder(ownOf({ label: 'twinstep' }));
         encoder.copyBufferToBuffer(before, 0, buffer, 0, before.size);
@@ -161,7 +160,7 @@ export class DeferredSteps {
     };
     this.#state = fit('state of steps', this.#state, STATE + TENSOR_STATE * count);
     this.#limits = fit('limits', this.#limits, FLOAT * count);
-    return { state: { buffer: this.#state }, limits: { buffer: this.#limits, offset: 0, size: this.#limits.size } };
+    return { state: { buffer: this.#state }, limits: { buffer: this.#limits } };
   }
 
   /** Returns bindings for a step without a scaler and without a scale in GPU memory. */
@@ -169,42 +168,28 @@ export class DeferredSteps {
     return ['no scaler', 'no scale'].map((name) => ({ buffer: allocate(this.#device, name, ALIGNMENT, STORAGE) }));
   }
 
-  /** Dispatches the kernel that clips gradients by tensor. */
-  #clip(pass: GPUComputePassEncoder, { work, clipped }: Clip, state: GPUBufferBinding): void {
-    const pipeline = Kernels.of(this.#device).tool('rescale', sources.rescale.join('\n'), 'scalar');
-    let group = this.#clips.get(work);
-    if (group?.state !== state.buffer) {
-      const ranges = [work.values, work.shares, clipped, state];
-      group = { state: state.buffer, arrays: makeBindGroup(this.#device, pipeline.getBindGroupLayout(0), ranges) };
-      this.#clips.set(work, group);
-    }
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group.arrays);
-    pass.dispatchWorkgroups(work.workgroups[0], work.workgroups[1]);
-  }
-
   /** Dispatches a kernel over `count` items. */
   #dispatch(
     pass: GPUComputePassEncoder,
-    name: 'limit' | 'decide' | 'prepare',
+    name: keyof typeof sources,
     ranges: readonly GPUBufferBinding[],
     count: number,
   ): void {
-    const pipeline = Kernels.of(this.#device).tool(name, sources[name].join('\n'), 'scalar');
-    let bound = this.#bound.get(name);
-    if (bound === undefined || !ranges.every((range, i) => isSame(range, bound!.ranges[i]))) {
-      bound = { ranges, group: makeBindGroup(this.#device, pipeline.getBindGroupLayout(0), ranges) };
-      this.#bound.set(name, bound);
-    }
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, bound.group);
-    const { maxComputeWorkgroupsPerDimension } = this.#device.limits;
-    pass.dispatchWorkgroups(...inRows(Math.ceil(count / WORKGROUP), maxComputeWorkgroupsPerDimension));
+    this.#run(pass, name, sources[name], ranges, rowsOf(this.#device, Math.ceil(count / WORKGROUP)));
+  }
+
+  /** Dispatches a kernel. `key`: what its bind group is kept for. */
+  #run(
+    pass: GPUComputePassEncoder,
+    name: keyof typeof sources,
+    key: object,
+    ranges: readonly GPUBufferBinding[],
+    workgroups: Workgroups,
+  ): void {
+    const pipeline = Kernels.of(this.#device).tool(name, sources[name]);
+    dispatch(pass, pipeline, this.#groups.of(key, pipeline, 0, ranges), workgroups);
   }
 }
-
-const isSame = (a: GPUBufferBinding, b: GPUBufferBinding): boolean =>
-  a.buffer === b.buffer && a.offset === b.offset && a.size === b.size;
 
 /** Dispatches the update of each run, with its scalars, over as many workgroups as the GPU decided. */
 function update(pass: GPUComputePassEncoder, runs: readonly DeferredRun[], memory: DeferredMemory): void {

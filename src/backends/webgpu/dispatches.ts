@@ -4,14 +4,14 @@ import { alignDown, arraysOf, begin, end, FLOAT, type Tensor } from '../layout.j
 import type { Rule } from '../../rules/rule.js';
 import { BindingCache } from './binding-cache.js';
 import { makeBindGroup } from './buffers.js';
-import { workgroups, type Kernel } from './kernels.js';
+import { workgroups, type Kernel, type Workgroups } from './kernels.js';
 import type { SectionMemory, Place } from './section-memory.js';
 import { lanes, type Variant } from './shaders.js';
 
 export interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly arrays: GPUBindGroup;
-  readonly workgroups: readonly [number, number];
+  readonly workgroups: Workgroups;
 }
 
 /** The dispatches of one rule over a section's tensors. */

@@ -73,12 +73,12 @@ export class Kernels {
     }
   }
 
-  /** Returns a kernel that is not a rule, with its arrays in group 0; compiled at first use from its file `source`. */
-  tool(name: string, source: string, variant: Variant): GPUComputePipeline {
+  /** Returns a kernel that is not a rule, with its arrays in group 0; compiled at first use from its files. */
+  tool(name: string, sources: readonly string[], variant: Variant = 'scalar'): GPUComputePipeline {
     const label = `twinstep ${name} ${variant}`;
     let pipeline = this.#tools.get(label);
     if (pipeline === undefined) {
-      const module = this.#device.createShaderModule(ownOf({ label, code: shader(source, variant) }));
+      const module = this.#device.createShaderModule(ownOf({ label, code: shader(sources.join('\n'), variant) }));
       const compute = ownOf({ module, entryPoint: name, constants: ownOf({ WORKGROUP }) });
       pipeline = this.#device.createComputePipeline(ownOf({ label, layout: 'auto' as const, compute }));
       this.#tools.set(label, pipeline);
@@ -112,8 +112,25 @@ function bufferLayout(device: GPUDevice, buffers: readonly GPUBufferBindingLayou
   return device.createBindGroupLayout(ownOf({ entries }));
 }
 
-/** Returns how many workgroups in x and y process `bytes` of each array. Every device allows 65,535 in each. */
-export function workgroups(device: GPUDevice, variant: Variant, bytes: number): [x: number, y: number] {
-  const count = Math.ceil(elements(bytes) / lanes[variant] / WORKGROUP);
-  return inRows(count, device.limits.maxComputeWorkgroupsPerDimension);
+/** The workgroups of a dispatch. */
+export type Workgroups = readonly [x: number, y: number];
+
+/** Arranges workgroups in rows. Every device allows 65,535 in each. */
+export const rowsOf = ({ limits }: GPUDevice, workgroups: number): Workgroups =>
+  inRows(workgroups, limits.maxComputeWorkgroupsPerDimension);
+
+/** Returns the workgroups that process `bytes` of each array. */
+export const workgroups = (device: GPUDevice, variant: Variant, bytes: number): Workgroups =>
+  rowsOf(device, Math.ceil(elements(bytes) / lanes[variant] / WORKGROUP));
+
+/** Dispatches a kernel that is not a rule. */
+export function dispatch(
+  pass: GPUComputePassEncoder,
+  pipeline: GPUComputePipeline,
+  arrays: GPUBindGroup,
+  [x, y]: Workgroups,
+): void {
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, arrays);
+  pass.dispatchWorkgroups(x, y);
 }

@@ -1,9 +1,7 @@
 // L2 norms on the GPU: the sums of squares of a reduction, which are read back.
 
 import type { ArrayOf } from '../backend.js';
-import { ownOf } from '../../errors.js';
-import { COPY_DST, MAP_READ, READ } from './buffers.js';
-import { inErrorScopes } from './device.js';
+import { readStaged } from './readback.js';
 import type { Reduction } from './reduction.js';
 import type { Place } from './section-memory.js';
 import { PART_BYTES } from './shares.js';
@@ -20,12 +18,11 @@ export async function normsOf(
   const bytes = reduction.slots * PART_BYTES;
   // Where the sum of each source is read: tensors may be removed meanwhile.
   const at = sources.map(({ tensor, array }) => names.indexOf(array) * bytes + reduction.slotOf(tensor) * PART_BYTES);
-  let staging: GPUBuffer | undefined;
-  try {
-    const message = await inErrorScopes(device, () => {
-      const usage = MAP_READ | COPY_DST;
-      staging = device.createBuffer(ownOf({ label: 'twinstep norms', size: names.length * bytes, usage }));
-      const encoder = device.createCommandEncoder(ownOf({ label: 'twinstep norms' }));
+  return readStaged(
+    device,
+    'compute the norms',
+    [names.length * bytes],
+    (encoder, [staging]) => {
       for (const [i, name] of names.entries()) {
         const pass = encoder.beginComputePass();
         const ofName = sources.filter(({ array }) => array === name);
@@ -34,16 +31,13 @@ export async function normsOf(
         pass.end();
         encoder.copyBufferToBuffer(reduction.sums, 0, staging, i * bytes, bytes);
       }
-      device.queue.submit([encoder.finish()]);
-    });
-    if (message !== undefined) throw new Error(`The GPU device cannot compute the norms: ${message}`);
-    await staging!.mapAsync(READ);
-    const sums = new DataView(staging!.getMappedRange());
-    const norms = at.map((byte) => normAt(sums, byte)).values();
-    return given.map((source) => (typeof source === 'number' ? source : norms.next().value!));
-  } finally {
-    staging?.destroy();
-  }
+    },
+    ([contents]) => {
+      const sums = new DataView(contents);
+      const norms = at.map((byte) => normAt(sums, byte)).values();
+      return given.map((source) => (typeof source === 'number' ? source : norms.next().value!));
+    },
+  );
 }
 
 /** Returns the norm whose square is a `Part` of wgsl/parts.wgsl. */

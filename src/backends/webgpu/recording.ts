@@ -5,7 +5,7 @@ import type { Section } from '../section.js';
 import { FLOAT, type Tensor } from '../layout.js';
 import { isEachClipped, maySkip, type GradientOptions } from '../gradient-options.js';
 import { isFloat32Array } from '../memory.js';
-import { COPY_DST, STORAGE } from './buffers.js';
+import { allocate, COPY_DST, STORAGE } from './buffers.js';
 import type { Rule } from '../../rules/rule.js';
 import { expect, list, ownOf } from '../../errors.js';
 import { OWN, type Plan, type Run } from '../plan.js';
@@ -299,9 +299,7 @@ export class Recording {
   /** Returns where a gradient lies. Uploads one in CPU memory into a temporary buffer. */
   #placeOf(memory: SectionMemory, grad: unknown): Place {
     if (!isFloat32Array(grad)) return placeOf(grad);
-    const size = grad.byteLength;
-    const usage = STORAGE | COPY_DST;
-    const buffer = this.#device.createBuffer(ownOf({ label: 'twinstep temporary grad', size, usage }));
+    const buffer = allocate(this.#device, 'temporary grad', grad.byteLength, STORAGE | COPY_DST);
     this.#temporary.push(buffer);
     const place = { buffer, offset: 0 };
     memory.upload(place, grad);

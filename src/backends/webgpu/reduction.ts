@@ -6,28 +6,22 @@ import partsSource from '../../../wgsl/parts.wgsl';
 import squaresSource from '../../../wgsl/squares.wgsl';
 import { align, begin, elements, end, FLOAT, type Tensor } from '../layout.js';
 import type { Section } from '../section.js';
-import { ownOf } from '../../errors.js';
-import { BindingCache, ofOffset } from './binding-cache.js';
-import { COPY_DST, COPY_SRC, makeBindGroup, STORAGE } from './buffers.js';
-import { Kernels } from './kernels.js';
+import { BindingCache, LatestGroups } from './binding-cache.js';
+import { allocate, makeBindGroup } from './buffers.js';
+import { Kernels, rowsOf, type Workgroups } from './kernels.js';
 import type { Place, SectionMemory } from './section-memory.js';
-import { inRows, WORKGROUP } from './shaders.js';
+import { WORKGROUP } from './shaders.js';
 import { divide, FOLDED, PART_BYTES, RANGE_BYTES, SHARE_BYTES, type Segment } from './shares.js';
 
 interface Bound {
   readonly arrays: GPUBindGroup;
-  readonly workgroups: readonly [number, number];
+  readonly workgroups: Workgroups;
 }
 
 /** A dispatch of squares.wgsl. */
 export interface Work extends Bound {
   readonly values: GPUBufferBinding;
   readonly shares: GPUBufferBinding;
-}
-
-/** Where the limits of all slots lie. The same place always has the same size. */
-export interface Limits extends Place {
-  readonly size: number;
 }
 
 /** Adds up the squares of tensors, each into a slot of its own. Allocates nothing on the device before the first use. */
@@ -97,7 +91,7 @@ export class Reduction {
    * Records the work, and writes `sums`. Sums of other tensors are of no use. `limits` has an f32 per slot, by which
    * magnitudes are limited before they are squared; 0 means no limit.
    */
-  record(pass: GPUComputePassEncoder, works: readonly Work[], limits?: Limits): void {
+  record(pass: GPUComputePassEncoder, works: readonly Work[], limits?: GPUBufferBinding): void {
     this.#current.record(pass, works, limits);
   }
 
@@ -122,17 +116,17 @@ class Tables {
   readonly #shares: GPUBuffer;
   readonly #parts: GPUBuffer;
   /** All are 0. */
-  readonly #noLimits: Limits;
+  readonly #noLimits: GPUBufferBinding;
   readonly #buffers: GPUBuffer[] = [];
   readonly #cache = new BindingCache<readonly Work[]>();
-  /** The bind groups of limits for both pipelines, by buffer and offset. */
-  readonly #limits = new WeakMap<GPUBuffer, Map<number, readonly [GPUBindGroup, GPUBindGroup]>>();
+  readonly #limits: LatestGroups;
 
   constructor(device: GPUDevice, sections: readonly Section[], slots: ReadonlyMap<Tensor, number>, count: number) {
     this.#device = device;
+    this.#limits = new LatestGroups(device);
     const kernels = Kernels.of(device);
-    this.#squares = kernels.tool('squares', `${partsSource}\n${squaresSource}`, 'scalar');
-    this.#fold = kernels.tool('fold', `${partsSource}\n${foldSource}`, 'scalar');
+    this.#squares = kernels.tool('squares', [partsSource, squaresSource]);
+    this.#fold = kernels.tool('fold', [partsSource, foldSource]);
 
     const tensors = sections.flatMap((section) => section.tensors).filter((tensor) => slots.has(tensor));
     const { segments, shares, ranges, parts } = divide(tensors, slots, count, device.limits);
@@ -141,7 +135,7 @@ class Tables {
     this.#parts = this.#allocate('parts', Math.max(parts, 1) * PART_BYTES);
     const folded = this.#allocate('folded', FOLDED * count * PART_BYTES);
     this.sums = this.#allocate('sums', count * PART_BYTES);
-    this.#noLimits = { buffer: this.#allocate('limits', count * FLOAT), offset: 0, size: count * FLOAT };
+    this.#noLimits = { buffer: this.#allocate('limits', count * FLOAT) };
     const rangesBuffer = this.#upload('ranges', ranges);
     const size = count * RANGE_BYTES;
     this.#folds = [
@@ -165,21 +159,16 @@ class Tables {
   }
 
   record(pass: GPUComputePassEncoder, works: readonly Work[], limits = this.#noLimits): void {
-    const [ofSquares, ofFold] = ofOffset(this.#limits, limits.buffer, limits.offset, () => {
-      const bind = (pipeline: GPUComputePipeline): GPUBindGroup =>
-        makeBindGroup(this.#device, pipeline.getBindGroupLayout(1), [limits]);
-      return [bind(this.#squares), bind(this.#fold)];
-    });
-    const run = (pipeline: GPUComputePipeline, group: GPUBindGroup, dispatches: readonly Bound[]): void => {
+    const run = (pipeline: GPUComputePipeline, dispatches: readonly Bound[]): void => {
       pass.setPipeline(pipeline);
-      pass.setBindGroup(1, group);
+      pass.setBindGroup(1, this.#limits.of(pipeline, pipeline, 1, [limits]));
       for (const { arrays, workgroups } of dispatches) {
         pass.setBindGroup(0, arrays);
         pass.dispatchWorkgroups(workgroups[0], workgroups[1]);
       }
     };
-    run(this.#squares, ofSquares, works);
-    run(this.#fold, ofFold, this.#folds);
+    run(this.#squares, works);
+    run(this.#fold, this.#folds);
   }
 
   destroy(): void {
@@ -198,7 +187,7 @@ class Tables {
           values,
           shares,
           arrays: makeBindGroup(this.#device, this.#squares.getBindGroupLayout(0), ranges),
-          workgroups: this.#inRows(to - from),
+          workgroups: rowsOf(this.#device, to - from),
         };
       });
   }
@@ -210,12 +199,8 @@ class Tables {
         { buffer: parts },
         { buffer: sums },
       ]),
-      workgroups: this.#inRows(Math.ceil(sums.size / PART_BYTES / WORKGROUP)),
+      workgroups: rowsOf(this.#device, Math.ceil(sums.size / PART_BYTES / WORKGROUP)),
     };
-  }
-
-  #inRows(workgroups: number): [number, number] {
-    return inRows(workgroups, this.#device.limits.maxComputeWorkgroupsPerDimension);
   }
 
   #upload(name: string, values: Uint32Array): GPUBuffer {
@@ -225,8 +210,7 @@ class Tables {
   }
 
   #allocate(name: string, bytes: number): GPUBuffer {
-    const usage = STORAGE | COPY_SRC | COPY_DST;
-    const buffer = this.#device.createBuffer(ownOf({ label: `twinstep ${name}`, size: bytes, usage }));
+    const buffer = allocate(this.#device, name, bytes);
     this.#buffers.push(buffer);
     return buffer;
   }

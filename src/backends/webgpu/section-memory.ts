@@ -3,7 +3,7 @@
 import type { Section, Sources } from '../section.js';
 import { FLOAT, type Arena, type Tensor } from '../layout.js';
 import { checkUnchanged, isFloat32Array, type GpuMemory } from '../memory.js';
-import { COPY_DST, COPY_SRC, STORAGE } from './buffers.js';
+import { allocate } from './buffers.js';
 import { inErrorScopes } from './device.js';
 import { ownOf } from '../../errors.js';
 import type { Floats } from '../../platform.js';
@@ -139,8 +139,7 @@ export class SectionMemory {
   }
 
   #allocate(array: string, bytes: number): GPUBuffer {
-    const usage = STORAGE | COPY_SRC | COPY_DST;
-    const buffer = this.#device.createBuffer(ownOf({ label: `twinstep ${array}`, size: bytes, usage }));
+    const buffer = allocate(this.#device, array, bytes);
     this.#own.add(buffer);
     return buffer;
   }

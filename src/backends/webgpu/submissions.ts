@@ -4,9 +4,8 @@
 import source from '../../../wgsl/submitted.wgsl';
 import { FLOAT } from '../layout.js';
 import type { Floats } from '../../platform.js';
-import { ownOf } from '../../errors.js';
-import { COPY_DST, COPY_SRC, makeBindGroup, STORAGE } from './buffers.js';
-import { Kernels } from './kernels.js';
+import { allocate, makeBindGroup } from './buffers.js';
+import { dispatch, Kernels } from './kernels.js';
 import type { Source } from './readback.js';
 
 /** What to read together with the state, and a check of what was read. */
@@ -36,16 +35,14 @@ export class Submissions {
   record(pass: GPUComputePassEncoder | undefined): void {
     this.#hasCount = pass !== undefined;
     if (pass === undefined) return;
-    const pipeline = Kernels.of(this.#device).tool('submitted', source, 'scalar');
+    const pipeline = Kernels.of(this.#device).tool('submitted', [source]);
     if (this.#bindGroup === undefined) {
-      this.#counts ??= this.#allocate(2, STORAGE | COPY_SRC | COPY_DST);
-      this.#isReplaced = this.#allocate(1, STORAGE | COPY_DST);
+      this.#counts ??= allocate(this.#device, 'submitted', 2 * FLOAT);
+      this.#isReplaced = allocate(this.#device, 'is replaced', FLOAT);
       const ranges = [{ buffer: this.#isReplaced }, { buffer: this.#counts }];
       this.#bindGroup = makeBindGroup(this.#device, pipeline.getBindGroupLayout(0), ranges);
     }
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, this.#bindGroup);
-    pass.dispatchWorkgroups(1);
+    dispatch(pass, pipeline, this.#bindGroup, [1, 1]);
   }
 
   /** Counts the latest call. */
@@ -90,9 +87,5 @@ export class Submissions {
   destroy(): void {
     this.#counts?.destroy();
     this.#isReplaced?.destroy();
-  }
-
-  #allocate(numbers: number, usage: GPUBufferUsageFlags): GPUBuffer {
-    return this.#device.createBuffer(ownOf({ label: 'twinstep submitted', size: numbers * FLOAT, usage }));
   }
 }

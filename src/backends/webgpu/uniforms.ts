@@ -1,8 +1,7 @@
 // Scalars on the GPU: blocks of a uniform buffer, bound at a dynamic offset.
 
 import { ALIGNMENT, elements } from '../layout.js';
-import { ownOf } from '../../errors.js';
-import { makeBindGroup, COPY_DST, UNIFORM } from './buffers.js';
+import { allocate, makeBindGroup, COPY_DST, UNIFORM } from './buffers.js';
 
 /**
  * Blocks of scalars, one per run. `step()` reuses its blocks, since the queue executes in order. The caller may submit
@@ -65,9 +64,7 @@ export class Uniforms {
   }
 
   #newPage() {
-    const buffer = this.#device.createBuffer(
-      ownOf({ label: 'twinstep scalars', size: this.#staging.byteLength, usage: UNIFORM | COPY_DST }),
-    );
+    const buffer = allocate(this.#device, 'scalars', this.#staging.byteLength, UNIFORM | COPY_DST);
     return { buffer, bindGroup: makeBindGroup(this.#device, this.#layout, [{ buffer, size: ALIGNMENT }]) };
   }
 }
