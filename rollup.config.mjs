@@ -1,7 +1,7 @@
 // Builds dist/ from build/src, which tsc writes: an entry for each kind of runtime, the chunks that they share,
 // core.wasm, schedules.js and checkpoint.js. Then minifies for pages without a bundler, into dist/min.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { main as asc } from 'assemblyscript/asc';
@@ -108,7 +108,7 @@ const text = {
 
 /**
  * The files of dist/ besides entries and kernels, and which files of src/ they have: the first match wins. A bundler loads
- * a shared file whole, so each use has a file of its own.
+ * a shared file whole, so each use has a file of its own. The shader of a rule has one, too.
  */
 const chunks = {
   'lookahead-state': /^src\/averages\/lookahead-state/,
@@ -117,7 +117,7 @@ const chunks = {
   calibration: /^src\/backends\/calibration/,
   f32: /^src\/math\/f32/,
   extrapolate: /^src\/rules\/extrapolate/,
-  reference: /^src\/(backends\/cpu\/reference|rules\/(?!corrections|scalars|table|rule\.))/,
+  reference: /^src\/(backends\/cpu\/reference|rules\/(?!scalars|table|rule\.))/,
   threads: /^src\/backends\/cpu\/threads/,
   wide: /^src\/backends\/cpu\/wide/,
   node: /^src\/backends\/cpu\/(node|shared)/,
@@ -128,8 +128,7 @@ const chunks = {
   'webgpu-all': /^src\/backends\/webgpu\/open-all/,
   'rule-shaders': /^src\/backends\/webgpu\/rule-shaders/,
   wgsl: /wgsl\/(prelude|scalar|vec4)|^src\/backends\/webgpu\/shaders/,
-  'webgpu-backend':
-    /wgsl\/(accumulate|corrections|decide|deferred|device_scale|fold|limits|parts|prepare|rescale|scaler|squares|submitted)|^src\/(backends\/webgpu|rules\/corrections)/,
+  'webgpu-backend': /\.wgsl$|^src\/backends\/webgpu/,
   'kernels-shared': /^src\/kernels/,
   'sync-shared': /^src\/(sync|backends\/cpu\/now)\./,
   state: /^src\/(algorithms\/schedule-state|state\/(?!dict|lazy|save\.))/,
@@ -142,9 +141,10 @@ const built = resolve('build');
 function chunkOf(id) {
   const file = /assembly\/(\w+)\?hex$/.exec(id)?.[1];
   if (file !== undefined) return `wasm-${file}`;
+  const rule = /(\w+)\.wgsl$/.exec(id)?.[1];
+  if (rule !== undefined && existsSync(`src/rules/${rule}.ts`)) return `wgsl-${rule}`;
   const path = id.replace(`${built}/`, '');
-  const shader = /(\w+)\.wgsl$/.exec(id)?.[1];
-  return Object.keys(chunks).find((name) => chunks[name].test(path)) ?? (shader && `wgsl-${shader}`);
+  return Object.keys(chunks).find((name) => chunks[name].test(path));
 }
 
 /** The package has src/ for debuggers: source maps do not repeat it. */

@@ -1,8 +1,7 @@
 // The types of an algorithm, and what all algorithms share.
 
 import { Powers } from '../math/power.js';
-import type { Correction } from '../rules/corrections.js';
-import type { Rule } from '../rules/rule.js';
+import type { Correction, Rule } from '../rules/rule.js';
 import { flag, notNegative, orFunction, factor, type Checks } from './checks.js';
 import type { Schedule } from './schedule.js';
 import { expect, expectArguments, isRecord } from '../errors.js';

@@ -1,7 +1,6 @@
 // The plan of a group's steps: the runs of each section. Steps reuse it, so that they allocate nothing.
 
-import type { Corrections } from '../rules/corrections.js';
-import type { Rule } from '../rules/rule.js';
+import type { Corrections, Rule } from '../rules/rule.js';
 import type { Tensor } from './layout.js';
 import type { Section } from './section.js';
 

@@ -18,6 +18,18 @@ export interface Rule<Scalar extends string = string, Slot extends string = stri
   readonly takesGrad: boolean;
 }
 
+/**
+ * A function of t, the number of a tensor's step, that the GPU multiplies a scalar by where only it knows t. c1 is
+ * 1 - beta1^t, c2 is 1 - beta2^t, and `flush` is the limit below which moments are flushed.
+ */
+export type Correction = 'none' | 'sqrt(c2)/c1' | 'sqrt(c2)' | 'sqrt(c2)/next c1' | 'c2' | 'flush';
+
+/** The corrections of a rule's scalars, in their order, and the decay rates of the moments. */
+export interface Corrections {
+  readonly ofScalars: readonly Correction[];
+  readonly betas: readonly [number, number];
+}
+
 /** The update of a rule: changes the elements `from` to `to`, exclusive, of every array in place. Uses f32.ts only. */
 export type Update<R> =
   R extends Rule<infer Scalar, infer Slot>

@@ -3,9 +3,8 @@
 import type { AnyAlgorithm, Betas, GroupOptions, GroupState, StepInputs } from '../algorithms/algorithm.js';
 import { Powers } from '../math/power.js';
 import { LARGEST } from '../backends/sums.js';
-import type { Corrections } from '../rules/corrections.js';
 import { valueAt } from '../inputs/options.js';
-import type { Rule } from '../rules/rule.js';
+import type { Corrections, Rule } from '../rules/rule.js';
 import { scalarsOf, type Scalars } from '../rules/scalars.js';
 import { unexpected } from '../errors.js';
 

@@ -3,7 +3,7 @@
 import { isEachClipped, maySkip, needsFinite, needsNorm, type GradientOptions } from '../gradient-options.js';
 import { align, elements, FLOAT, type Tensor } from '../layout.js';
 import type { Plan, Run } from '../plan.js';
-import { corrections } from '../../rules/corrections.js';
+import type { Correction } from '../../rules/rule.js';
 import { remember } from './binding-cache.js';
 import type { Dispatch } from './dispatches.js';
 import { POWERS, powersOf } from './powers.js';
@@ -34,6 +34,9 @@ export interface DeferredRun {
   readonly clips: Clip[];
   readonly dispatches: Dispatch[];
 }
+
+/** The forms of factor() in wgsl/corrections.wgsl, in their order. */
+const forms: readonly Correction[] = ['none', 'sqrt(c2)/c1', 'sqrt(c2)', 'sqrt(c2)/next c1', 'c2', 'flush'];
 
 /** The words of the structs, the first for the flags and numbers, and where the scalars and corrections of a run begin. */
 const HEADER = 13;
@@ -110,7 +113,7 @@ export function pack(
     inUint[at + IS_CLIPPED_AT] = Number(clips.length > 0);
     inFloat.set(run.scalars, at + SCALARS_AT);
     inUint.set(
-      ofScalars.map((each) => corrections.indexOf(each)),
+      ofScalars.map((each) => forms.indexOf(each)),
       at + CORRECTIONS_AT,
     );
   }
