@@ -172,25 +172,25 @@ class CpuBackend implements Backend {
         const start = begin(tensor);
         const bytes = end(tensor) - start;
         if (!this.#keepGrads) stage(placed, grad as Float32Array, bytes);
+        // It is copied now, and is not copied again.
+        else entry.grad = this.#ownGrads[tensor.index];
         const address = placed.arrays.grad + (this.#keepGrads ? start : 0);
         entry.squares = placed.squares(address, bytes, limit, isStrict);
       }
     }
   }
 
-  /** Copies the caller's gradients into the optimizer's own, once in a step. */
+  /** Copies the caller's gradients into the optimizer's own. */
   #keep({ sections }: Plan): void {
     for (let s = 0; s < sections.length; s++) {
       const { entries } = sections[s];
       for (let i = 0; i < entries.length; i++) {
-        const entry = entries[i];
-        const { tensor, grad } = entry;
+        const { tensor, grad } = entries[i];
         // If one gradient is the optimizer's own, all are.
         if (grad === OWN) return;
         if (grad === undefined) continue;
         const own = this.#ownGrads[tensor.index];
         if (grad !== own) own.set(grad as Float32Array);
-        entry.grad = own;
       }
     }
   }
