@@ -47,6 +47,11 @@ fn coefficient(total: Total, factor: f32) -> f32 {
   return min(1.0, inputs.max_norm / (times_power(root, power) + EPS));
 }
 
+// max_value after gradients were multiplied by a coefficient. 0 means none.
+fn most_after(clipped: f32) -> f32 {
+  return select(0.0, clamp(inputs.max_value * clipped, 0x1p-126f, LARGEST), inputs.max_value > 0.0);
+}
+
 fn total_of_tensor(slot: u32) -> Total {
   let part = sums[slot];
   let limit = select(0u, limits[slot], inputs.max_value > 0.0);
@@ -86,7 +91,7 @@ fn decide_step(total: Total) {
     if (inputs.is_each_clipped == 0u) { clipped = coefficient(total, factor); }
   }
   state.gain = scale * clipped;
-  state.most = select(0.0, max(inputs.max_value * clipped, 0x1p-126f), inputs.max_value > 0.0);
+  state.most = most_after(clipped);
 }
 
 @compute @workgroup_size(64)
@@ -114,7 +119,9 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     let of_host = tensor.weight * inputs.scale;
     let clipped = coefficient(total_of_tensor(slot), of_host * scale);
     state.tensors[slot].gain = min(scale * clipped, LARGEST);
-    state.tensors[slot].scale = min(of_host * scale * clipped, LARGEST);
-    state.tensors[slot].most = select(0.0, max(inputs.max_value * clipped, 0x1p-126f), inputs.max_value > 0.0);
+    // As in prepare.wgsl.
+    let least = select(0.0, 0x1p-126f, inputs.max_value > 0.0 && of_host > 0.0);
+    state.tensors[slot].scale = clamp(of_host * scale * clipped, least, LARGEST);
+    state.tensors[slot].most = most_after(clipped);
   }
 }

@@ -52,6 +52,10 @@ fn prepare(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) wo
     return;
   }
   let is_each_clipped = inputs.is_each_clipped != 0u;
-  scalars[i][0] = run.scalars[0] * select(state.gain, state.tensors[slot].gain, is_each_clipped);
-  scalars[i][1] = select(state.most, state.tensors[slot].most, is_each_clipped);
+  let most = select(state.most, state.tensors[slot].most, is_each_clipped);
+  let scale = run.scalars[0] * select(state.gain, state.tensors[slot].gain, is_each_clipped);
+  // A clamp makes an infinity finite, but 0 times infinity is NaN.
+  let least = select(0.0, 0x1p-126f, most > 0.0);
+  scalars[i][0] = sign(run.scalars[0]) * max(abs(scale), least);
+  scalars[i][1] = most;
 }

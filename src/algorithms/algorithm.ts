@@ -151,14 +151,17 @@ export const averageWeight = (beta: number): number => (beta < 0.5 ? -beta : 1 -
 export const needsFixed = (betas: unknown, why: string): string | undefined =>
   typeof betas === 'function' ? `${why}, so betas must be two numbers, got a function.` : undefined;
 
-/** Sets the factor of every gradient, and the clamp of the product. With a clamp, 0 times infinity must not be NaN. */
+/**
+ * Sets the factor of every gradient, and the clamp of the product. With a clamp, 0 times infinity must not be NaN, and a
+ * GPU flushes smaller factors to 0.
+ */
 export function scaleGradient(
   scalars: Record<'grad_scale' | 'max_value', number>,
   { maximize, gradScale }: Readonly<CommonOptions>,
   { gradFactor, maxValue }: StepInputs,
 ): void {
   const scale = gradScale * gradFactor;
-  const least = maxValue > 0 && scale > 0 ? 2 ** -149 : 0;
+  const least = maxValue > 0 && scale > 0 ? 2 ** -126 : 0;
   scalars.grad_scale = (maximize ? -1 : 1) * Math.max(scale, least);
   scalars.max_value = maxValue;
 }

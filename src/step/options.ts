@@ -118,13 +118,15 @@ function readMaxNorm(request: GradientOptions, maxNorm: NonNullable<StepOptions[
 
 /** Throws if the algorithm, the backend, or a step in several calls does not take these options. */
 function checkTogether({ request, isUnfinished, isCounted, algorithm, backend }: OptimizerState): void {
-  if (!request.maySkip && request.maxValue === 0) return;
+  const isClipped = request.maySkip || request.maxValue > 0;
+  if (!isClipped && request.gradScale === 1 && request.scaleBuffer === undefined) return;
   const name = nameOf(request);
-  if (request.more || isUnfinished) {
-    throw new Error(`${name} needs all gradients of a step in one call, without \`more\`.`);
-  }
   if (algorithm.defaults.gradScale === undefined) {
     throw new TypeError(`${algorithm.name} takes no ${name}: its gradients are weights.`);
+  }
+  if (!isClipped) return;
+  if (request.more || isUnfinished) {
+    throw new Error(`${name} needs all gradients of a step in one call, without \`more\`.`);
   }
   if (backend.measure !== undefined || !request.maySkip) return;
   const who = isCounted ? 'Lookahead' : algorithm.name;
@@ -134,8 +136,12 @@ function checkTogether({ request, isUnfinished, isCounted, algorithm, backend }:
 }
 
 /** Returns the name of an option that was given. */
-const nameOf = ({ maxNorm, normalizes, scaler, ifFinite }: GradientOptions): string =>
-  maxNorm > 0 ? 'maxNorm' : normalizes ? 'normalize' : scaler ? 'scaler' : ifFinite ? 'ifFinite' : 'maxValue';
+function nameOf({ maxNorm, normalizes, scaler, ifFinite, maxValue }: GradientOptions): string {
+  if (maxNorm > 0) return 'maxNorm';
+  if (normalizes) return 'normalize';
+  if (scaler !== undefined) return 'scaler';
+  return ifFinite ? 'ifFinite' : maxValue > 0 ? 'maxValue' : 'gradScale';
+}
 
 const own = <Name extends keyof StepOptions>(options: StepOptions, name: Name): StepOptions[Name] =>
   Object.hasOwn(options, name) ? options[name] : undefined;
