@@ -60,8 +60,8 @@ export class GradientChecks {
     if (kind === 'GPU') this.#latest.set(tensor, this.#placeOf(range));
   }
 
-  /** Throws unless the value is a buffer of one f32. */
-  checkScale(value: object): void {
+  /** Throws unless the value is a buffer of one f32, and not the one `ofScaler`, which the step changes. */
+  checkScale(value: object, ofScaler: GPUBuffer | undefined): void {
     const wanted = 'a number, or a buffer of one f32 with STORAGE usage';
     const buffer = bufferOf(value);
     if (buffer === undefined) throw unexpected('gradScale', wanted, value);
@@ -69,6 +69,7 @@ export class GradientChecks {
     checkBindable(buffer, 'gradient', 'gradScale');
     if (bytes < FLOAT) throw unexpected('gradScale', wanted, `${bytes} bytes at ${offset}`);
     if (this.#own.has(buffer)) throw unexpected('gradScale', 'in a buffer of yours', value);
+    if (buffer === ofScaler) throw unexpected('gradScale', 'in another buffer than the scaler of the step', value);
   }
 
   /** Returns whether a gradient that passed `check` is the optimizer's own memory for it. */
