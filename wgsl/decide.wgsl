@@ -42,6 +42,8 @@ fn coefficient(total: Total, factor: f32) -> f32 {
     if (root < 0x1p-126f) { return 1.0; }
     return times_power(1.0 / root, -power);
   }
+  // It stands for Infinity, which only measures.
+  if (inputs.max_norm == LARGEST) { return 1.0; }
   // A norm that may be too large for f32 is far above EPS.
   if (power > 63) { return min(1.0, times_power(inputs.max_norm / root, -power)); }
   return min(1.0, inputs.max_norm / (times_power(root, power) + EPS));
@@ -49,7 +51,7 @@ fn coefficient(total: Total, factor: f32) -> f32 {
 
 // max_value after gradients were multiplied by a coefficient. 0 means none.
 fn most_after(clipped: f32) -> f32 {
-  return select(0.0, clamp(inputs.max_value * clipped, 0x1p-126f, LARGEST), inputs.max_value > 0.0);
+  return select(0.0, max(clamped(inputs.max_value * clipped), 0x1p-126f), inputs.max_value > 0.0);
 }
 
 fn total_of_tensor(slot: u32) -> Total {
@@ -74,20 +76,22 @@ fn total_of_lanes() -> Total {
 fn decide_step(total: Total) {
   let is_scaled = (bitcast<u32>(scale) & 0x7fffffffu) < INFINITY_BITS;
   let found = total.largest >= INFINITY_BITS || !is_scaled;
-  // A limit makes an infinity finite, but not NaN.
-  let is_norm_lost = total.largest > INFINITY_BITS || (total.largest == INFINITY_BITS && inputs.max_value == 0.0);
-  let must_skip = (inputs.needs_finite != 0u && found) || (inputs.needs_norm != 0u && (is_norm_lost || !is_scaled));
+  // A limit makes an infinity finite, unless the scale is 0, but not NaN.
+  let is_limited = inputs.max_value > 0.0 && total.largest == INFINITY_BITS && scale != 0.0 && is_scaled;
+  let is_norm_lost = found && !(is_limited && inputs.needs_finite == 0u);
+  let must_skip = (inputs.needs_finite != 0u && found) || (inputs.needs_norm != 0u && is_norm_lost);
   if (inputs.has_scaler != 0u) { update_scaler(found, inputs.is_last != 0u); }
   is_skipped = u32(must_skip);
   state.is_skipped = is_skipped;
   state.skipped += is_skipped;
-  let factor = inputs.scale * scale;
+  let factor = inputs.scale * abs(scale);
   var clipped = 1.0;
   if (inputs.needs_norm != 0u) {
     state.factor = factor;
     state.squares = total.squares;
     state.exponent = total.exponent;
-    state.largest = select(0u, max(total.largest, INFINITY_BITS + u32(!is_scaled)), is_norm_lost || !is_scaled);
+    let is_infinite = total.largest == INFINITY_BITS && is_scaled && inputs.max_value == 0.0;
+    state.largest = select(0u, INFINITY_BITS + u32(!is_infinite), is_norm_lost);
     if (inputs.is_each_clipped == 0u) { clipped = coefficient(total, factor); }
   }
   state.gain = scale * clipped;
@@ -102,10 +106,19 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
   for (var i = lane; i < inputs.tensors; i += LANES) {
     let tensor = tensors[i];
     let total = total_of_tensor(tensor.slot);
+    // The weight is root*2^power.
+    let weight = bitcast<u32>(tensor.weight);
+    let power = i32(weight >> 23u) - 127;
+    let root = bitcast<f32>((weight & 0x007fffffu) | 0x3f800000u);
+    // 0 times an infinity is NaN.
+    if (weight < SMALLEST_NORMAL) {
+      largest = max(largest, select(0u, INFINITY_BITS + 1u, total.largest >= INFINITY_BITS));
+      continue;
+    }
     largest = max(largest, total.largest);
-    raise(&sum, total.exponent);
-    let power = squares_of_powers(vec4i(total.exponent - sum.exponent)).x;
-    add(&sum, total.squares * power * (tensor.weight * tensor.weight));
+    let exponent = total.exponent + power;
+    raise(&sum, exponent);
+    add(&sum, total.squares * squares_of_powers(vec4i(exponent - sum.exponent)).x * (root * root));
   }
   totals[lane] = Total(sum.exponent, total_of(sum), largest);
   workgroupBarrier();
@@ -117,11 +130,11 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     if (is_skipped != 0u) { state.tensors[slot].skipped += 1u; }
     if (inputs.is_each_clipped == 0u) { continue; }
     let of_host = tensor.weight * inputs.scale;
-    let clipped = coefficient(total_of_tensor(slot), of_host * scale);
-    state.tensors[slot].gain = min(scale * clipped, LARGEST);
+    let clipped = coefficient(total_of_tensor(slot), of_host * abs(scale));
     // As in prepare.wgsl.
     let least = select(0.0, 0x1p-126f, inputs.max_value > 0.0 && of_host > 0.0);
-    state.tensors[slot].scale = clamp(of_host * scale * clipped, least, LARGEST);
+    let size = max(clamped(of_host * abs(scale) * clipped), least);
+    state.tensors[slot].scale = select(size, -size, scale < 0.0);
     state.tensors[slot].most = most_after(clipped);
   }
 }

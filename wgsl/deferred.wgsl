@@ -30,8 +30,7 @@ struct TensorInput {
 struct TensorState {
   // The number of steps that it took part in and that were skipped.
   skipped: u32,
-  // If each tensor is clipped on its own: the factor of the host's grad_scale, its product with that, and max_value.
-  gain: f32,
+  // If each tensor is clipped on its own: the magnitude of grad_scale, and max_value.
   scale: f32,
   most: f32,
 }

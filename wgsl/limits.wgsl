@@ -11,7 +11,7 @@ fn limit(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) work
   let i = element(id, workgroups);
   if (i >= inputs.tensors) { return; }
   let tensor = tensors[i];
-  let scale = tensor.weight * inputs.scale * scale_on_device();
-  // 0 means no limit. A product below 2^-126 may be 0.
-  limits[tensor.slot] = select(max(inputs.max_value / scale, 0x1p-126f), 0.0, scale < 0x1p-126f);
+  let scale = tensor.weight * inputs.scale * abs(scale_on_device());
+  // 0 means no limit. A product below 2^-126 may be 0. The quotient may overflow.
+  limits[tensor.slot] = select(max(clamped(inputs.max_value / scale), 0x1p-126f), 0.0, scale < 0x1p-126f);
 }

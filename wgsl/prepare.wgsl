@@ -51,11 +51,15 @@ fn prepare(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) wo
     scalars[i][1] = 0.0;
     return;
   }
-  let is_each_clipped = inputs.is_each_clipped != 0u;
-  let most = select(state.most, state.tensors[slot].most, is_each_clipped);
-  let scale = run.scalars[0] * select(state.gain, state.tensors[slot].gain, is_each_clipped);
+  if (inputs.is_each_clipped != 0u) {
+    scalars[i][0] = sign(run.scalars[0]) * state.tensors[slot].scale;
+    scalars[i][1] = state.tensors[slot].most;
+    return;
+  }
+  let scale = run.scalars[0] * state.gain;
   // A clamp makes an infinity finite, but 0 times infinity is NaN.
-  let least = select(0.0, 0x1p-126f, most > 0.0);
-  scalars[i][0] = sign(run.scalars[0]) * max(abs(scale), least);
-  scalars[i][1] = most;
+  let is_lost = state.most > 0.0 && abs(scale) < 0x1p-126f;
+  let least = sign(run.scalars[0]) * select(0x1p-126f, -0x1p-126f, state.gain < 0.0);
+  scalars[i][0] = select(scale, least, is_lost);
+  scalars[i][1] = state.most;
 }

@@ -7,7 +7,7 @@ import { Kernels } from './kernels.js';
 
 /** The bytes of the struct State of wgsl/deferred.wgsl, of one of its tensors, and of the workgroups of a dispatch. */
 export const STATE = 32;
-export const TENSOR_STATE = 16;
+export const TENSOR_STATE = 12;
 export const COUNTS = 12;
 /** The steps whose inputs fit into a page. */
 const PAGE = 16;

@@ -11,7 +11,7 @@ import { allocate, makeBindGroup } from './buffers.js';
 import { Kernels, rowsOf, type Workgroups } from './kernels.js';
 import type { Place, SectionMemory } from './section-memory.js';
 import { WORKGROUP } from './shaders.js';
-import { divide, FOLDED, PART_BYTES, RANGE_BYTES, SHARE_BYTES, type Segment } from './shares.js';
+import { divide, PART_BYTES, RANGE_BYTES, SHARE_BYTES, type Segment } from './shares.js';
 
 interface Bound {
   readonly arrays: GPUBindGroup;
@@ -129,11 +129,11 @@ class Tables {
     this.#fold = kernels.tool('fold', [partsSource, foldSource]);
 
     const tensors = sections.flatMap((section) => section.tensors).filter((tensor) => slots.has(tensor));
-    const { segments, shares, ranges, parts } = divide(tensors, slots, count, device.limits);
+    const { segments, shares, ranges, parts, folded: perSlot } = divide(tensors, slots, count, device.limits);
     this.#segments = segments;
     this.#shares = this.#upload('shares', shares);
     this.#parts = this.#allocate('parts', Math.max(parts, 1) * PART_BYTES);
-    const folded = this.#allocate('folded', FOLDED * count * PART_BYTES);
+    const folded = this.#allocate('folded', perSlot * count * PART_BYTES);
     this.sums = this.#allocate('sums', count * PART_BYTES);
     this.#noLimits = { buffer: this.#allocate('limits', count * FLOAT) };
     const rangesBuffer = this.#upload('ranges', ranges);
@@ -205,7 +205,8 @@ class Tables {
 
   #upload(name: string, values: Uint32Array): GPUBuffer {
     const buffer = this.#allocate(name, values.byteLength);
-    this.#device.queue.writeBuffer(buffer, 0, values as Uint32Array<ArrayBuffer>);
+    // Deno crashes if there is nothing to write.
+    if (values.length > 0) this.#device.queue.writeBuffer(buffer, 0, values as Uint32Array<ArrayBuffer>);
     return buffer;
   }
 

@@ -127,6 +127,8 @@ export class SectionMemory {
   }
 
   upload({ buffer, offset }: Place, values: Float32Array): void {
+    // Deno crashes if there is nothing to write.
+    if (values.length === 0) return;
     // Copy shared memory: not every implementation accepts it, and Dawn for Node crashes.
     const own = values.buffer instanceof ArrayBuffer ? values : values.slice();
     this.#device.queue.writeBuffer(buffer, offset, own as Floats);

@@ -11,8 +11,8 @@ export const RANGE_BYTES = 2 * FLOAT;
 const MOST_WORKGROUPS = 1024;
 /** The fewest elements per invocation, for segments that need less than `MOST_WORKGROUPS`. */
 const LEAST_ELEMENTS = 64;
-/** The sums per tensor between the two folds: the square root of the most parts. */
-export const FOLDED = 256;
+/** The most sums per tensor between the two folds: the square root of the most parts. */
+const FOLDED = 256;
 
 /** The part of a tensor that fits a binding: a range of its bytes, and its shares. */
 export interface Segment {
@@ -29,8 +29,9 @@ export interface Division {
   readonly shares: Uint32Array;
   /** One struct per slot for the first fold, and from the next offset that can be bound those for the second. */
   readonly ranges: Uint32Array;
-  /** The number of parts. */
+  /** The number of parts, and of sums per slot between the two folds. */
   readonly parts: number;
+  readonly folded: number;
 }
 
 /** Divides tensors. `slots` has the slot of each, below `count`. */
@@ -42,6 +43,9 @@ export function divide(
 ): Division {
   const most = alignDown(maxStorageBufferBindingSize);
   const least = leastElements(tensors, most);
+  // All sums fit a binding.
+  let folded = FOLDED;
+  while (folded > 1 && folded * count * PART_BYTES > most) folded /= 2;
   const segments = new Map<Tensor, Segment[]>();
   const shares: number[] = [];
   const ranges = new Uint32Array(elements(2 * align(count * RANGE_BYTES)));
@@ -62,9 +66,9 @@ export function divide(
     });
     segments.set(tensor, ofTensor);
     ranges.set([first, parts - first], elements(slot * RANGE_BYTES));
-    ranges.set([slot * FOLDED, Math.min(FOLDED, parts - first)], second + elements(slot * RANGE_BYTES));
+    ranges.set([slot * folded, Math.min(folded, parts - first)], second + elements(slot * RANGE_BYTES));
   }
-  return { segments, shares: Uint32Array.from(shares), ranges, parts };
+  return { segments, shares: Uint32Array.from(shares), ranges, parts, folded };
 }
 
 /** Cuts a tensor into ranges of at most `most` bytes. */
