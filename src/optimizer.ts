@@ -37,7 +37,7 @@ import type { IncompatibleNames, LoadOptions } from './state/load-options.js';
 import { save, saveLazily, type LazyArray, type LazyParam } from './state/save.js';
 import { Group, type LiveGroup } from './step/group.js';
 import type { StepOptions } from './step/options.js';
-import { readOutcomes, skippedOf } from './step/outcomes.js';
+import { readOutcomes, readSkipped, skippedOf } from './step/outcomes.js';
 import { checkEncoder, encode, step } from './step/step.js';
 
 /** Parameter values to load with a state dict. */
@@ -300,7 +300,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return this.#runAsync('gradNorm', arguments.length, 0, async (state) => {
       const norm = state.isDeferred ? (await readOutcomes(state)).norm : state.norm[0];
       if (state.hasNorm) return norm;
-      throw new Error('There is no norm yet: no step has had maxNorm or normalize.');
+      throw new Error('There is no norm: no step has had maxNorm or normalize since the state was made or loaded.');
     });
   }
 
@@ -310,7 +310,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    * `stepOf` and `lazyStateDict` then work until the next step.
    *
    * @returns A promise of a whole number.
-   * @throws The errors of `read`. The promise rejects with them.
+   * @throws The errors of `read`, and an Error while recorded calls are not submitted. The promise rejects with them.
    * @example
    * grads.weight.fill(NaN);
    * optimizer.step(grads, { ifFinite: true });
@@ -318,7 +318,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    */
   skippedSteps(): Promise<number> {
     return this.#runAsync('skippedSteps', arguments.length, 0, async (state) =>
-      state.isDeferred ? (await readOutcomes(state)).skipped : state.skipped,
+      state.isDeferred ? readSkipped(state) : state.skipped,
     );
   }
 

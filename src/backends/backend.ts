@@ -69,6 +69,8 @@ export interface Outcomes {
   readonly skipped: number;
   /** Returns the number of steps that a tensor took part in and that were skipped. */
   ofTensor(tensor: Tensor): number;
+  /** Throws unless all recorded calls were submitted: the counters include them. */
+  checkSubmitted(): void;
 }
 
 /** Memory for new tensors, not in use yet: `take` adds it to the backend, `drop` frees it. */
@@ -113,7 +115,7 @@ export interface Backend {
   /** Throws if two gradients of a step overlap. Each has passed `check`. */
   checkTogether?(entries: ReadonlyMap<string, TensorEntry>): void;
   /** Throws unless the value can be the `gradScale` of a step in GPU memory. Undefined on the CPU. */
-  checkScale?(value: object): void;
+  checkScale?(value: object, ofScaler: GPUBuffer | undefined): void;
   /**
    * Takes the gradients of a plan, and computes the sum of squares of each, of values clamped to `limit`. `isStrict`:
    * the sum is NaN if a gradient is not finite before it is clamped. Undefined on the GPU, which measures in `run`.

@@ -7,11 +7,15 @@ import { show } from '../errors.js';
 import { awaitRead, beginHistory, type OptimizerState } from './state.js';
 
 /** Resolves to what the GPU decided up to this call. */
-export async function readOutcomes(state: OptimizerState): Promise<Outcomes> {
+export const readOutcomes = (state: OptimizerState): Promise<Outcomes> => awaitRead(state, state.backend.outcomes!());
+
+/** Resolves to the number of skipped steps, and keeps those of each tensor until the next step. */
+export async function readSkipped(state: OptimizerState): Promise<number> {
   const { changes } = state;
-  const outcomes = await awaitRead(state, state.backend.outcomes!());
+  const outcomes = await readOutcomes(state);
+  outcomes.checkSubmitted();
   if (changes === state.changes) state.outcomes = outcomes;
-  return outcomes;
+  return outcomes.skipped;
 }
 
 /** Returns the number of steps that a tensor has skipped. Throws if it was not read from the GPU since the last step. */

@@ -98,6 +98,8 @@ export class WebGPU implements Backend {
     const placing = this.#place(added, this.#own);
     try {
       await this.#settle(placing);
+      // New tensors may need a larger buffer of what the GPU decides. Recorded steps write into the one before.
+      if (this.#deferred.isRecorded) (await this.outcomes()).checkSubmitted();
     } catch (error) {
       // The optimizer may have been disposed of meanwhile.
       for (const { memory } of await placing.catch(() => [])) memory.destroy();
@@ -160,15 +162,15 @@ export class WebGPU implements Backend {
     this.#failure.watch(this.#recording.run(plans, this.#placed, this.#shown, encoder, options));
   }
 
-  checkScale(value: object): void {
-    this.#gradientChecks.checkScale(value);
+  checkScale(value: object, ofScaler: GPUBuffer | undefined): void {
+    this.#gradientChecks.checkScale(value, ofScaler);
   }
 
   readonly clips = ({ tensor, grad }: TensorEntry): boolean =>
     grad === OWN || (isFloat32Array(grad) ? this.#keepGrads : this.isOwn(tensor, grad));
 
   outcomes(): Promise<Outcomes> {
-    return this.#whenDone(this.#deferred.outcomes());
+    return this.#whenDone(this.#deferred.outcomes(this.#recording.submissions.check()));
   }
 
   countRecorded(): void {

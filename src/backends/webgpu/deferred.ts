@@ -22,6 +22,7 @@ import { COUNTS, DeferredMemory, STATE, TENSOR_STATE } from './deferred-memory.j
 import { dispatch, Kernels, rowsOf, type Workgroups } from './kernels.js';
 import { readBack } from './readback.js';
 import type { Reduction } from './reduction.js';
+import type { Check } from './submissions.js';
 import { bindingOf } from './section-memory.js';
 import { WORKGROUP } from './shaders.js';
 
@@ -45,6 +46,8 @@ export class DeferredSteps {
   readonly #device: GPUDevice;
   readonly #reduction: Reduction;
   #memory: DeferredMemory | undefined;
+  /** Whether the caller's command buffers may use the memory: then it is not destroyed when it is replaced. */
+  isRecorded = false;
   /** What the GPU has decided: struct State. */
   #state: GPUBuffer | undefined;
   /** A limit for each tensor: the largest magnitude of its gradient before it is scaled. */
@@ -68,6 +71,7 @@ export class DeferredSteps {
     beginPass: (encoder: GPUCommandEncoder) => GPUComputePassEncoder,
   ): void {
     const { scaler, scaleBuffer, maxValue } = options;
+    this.isRecorded ||= isCallers;
     const packed = pack(runs, options, (tensor) => this.#reduction.slotOf(tensor));
     const memory = this.#memoryFor(packed, runs.length);
     const { state, limits } = this.#ofTensors();
@@ -114,12 +118,13 @@ export class DeferredSteps {
     this.#device.queue.writeBuffer(this.#state!, at, new Uint8Array(TENSOR_STATE));
   }
 
-  /** Resolves to what the GPU has decided at this point of the queue. */
-  async outcomes(): Promise<Outcomes> {
+  /** Resolves to what the GPU has decided at this point of the queue. `check`: of the calls recorded so far. */
+  async outcomes(check: Check | undefined): Promise<Outcomes> {
     const slots = this.#reduction.copySlots();
     const { buffer } = this.#ofTensors().state;
-    const [floats] = await readBack(this.#device, [{ name: 'skipped steps', buffer, offset: 0, bytes: buffer.size }]);
-    const words = new Uint32Array(floats.buffer);
+    const source = { name: 'skipped steps', buffer, offset: 0, bytes: buffer.size };
+    const [floats, counts] = await readBack(this.#device, check === undefined ? [source] : [source, check.source]);
+    const words = new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
     return {
       skipped: words[0],
       norm: normOf(floats, words),
@@ -128,6 +133,7 @@ export class DeferredSteps {
         const slot = slots.get(tensor);
         return slot === undefined ? 0 : words[elements(STATE + TENSOR_STATE * slot)];
       },
+      checkSubmitted: () => check?.run(counts),
     };
   }
 
@@ -140,8 +146,11 @@ export class DeferredSteps {
   #memoryFor({ bytes, dispatches }: Packed, runs: number): DeferredMemory {
     // A binding is not empty, even if the step has no gradients.
     const needed = { inputs: bytes.byteLength, runs: Math.max(runs, 1), dispatches: Math.max(dispatches, 1) };
-    // The caller's command buffers may still use the memory before: do not destroy it.
-    if (!this.#memory?.holds(needed)) this.#memory = new DeferredMemory(this.#device, needed, this.#memory);
+    if (!this.#memory?.holds(needed)) {
+      const before = this.#memory;
+      this.#memory = new DeferredMemory(this.#device, needed, before);
+      if (!this.isRecorded) before?.destroy();
+    }
     return this.#memory!;
   }
 
@@ -155,6 +164,7 @@ export class DeferredSteps {
         const encoder = this.#device.createCommandEncoder(ownOf({ label: 'twinstep' }));
         encoder.copyBufferToBuffer(before, 0, buffer, 0, before.size);
         this.#device.queue.submit([encoder.finish()]);
+        if (!this.isRecorded) before.destroy();
       }
       return buffer;
     };
@@ -175,6 +185,7 @@ export class DeferredSteps {
     ranges: readonly GPUBufferBinding[],
     count: number,
   ): void {
+    if (count === 0) return;
     this.#run(pass, name, sources[name], ranges, rowsOf(this.#device, Math.ceil(count / WORKGROUP)));
   }
 

@@ -9,7 +9,7 @@ import { dispatch, Kernels } from './kernels.js';
 import type { Source } from './readback.js';
 
 /** What to read together with the state, and a check of what was read. */
-interface Check {
+export interface Check {
   readonly source: Source;
   /** Throws if the state that was read with `counts` is not that of the counters at the call. */
   run(counts: Floats): void;
