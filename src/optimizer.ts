@@ -300,7 +300,7 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
     return this.#runAsync('gradNorm', arguments.length, 0, async (state) => {
       const norm = state.isDeferred ? (await readOutcomes(state)).norm : state.norm[0];
       if (state.hasNorm) return norm;
-      throw new Error('There is no norm: no step has had maxNorm or normalize since the state was made or loaded.');
+      throw new Error('There is no norm yet: no step has had maxNorm or normalize.');
     });
   }
 

@@ -63,3 +63,19 @@ export const SQUARES = 8 * ROUNDING;
  * rounding when the update is subtracted.
  */
 export const SKIPPABLE_ROUNDINGS = 1;
+
+/**
+ * Parameters and slots after steps that the GPU scales and clips, against the CPU, in roundings of the largest value of
+ * the tensor. A norm is off by at most 4 roundings (half of SQUARES), its quotient by 5 (2.5 ULP), and the products that
+ * make grad_scale of it by 1 each: 16 together for a gradient. Second moments are squares: 32, and twice that with a
+ * margin. A parameter changes by at most a few times lr, a small part of it, so that its own rounding at each step, by
+ * half an ULP, is the most: 20 in 20 steps.
+ */
+export const CLIPPED = 64;
+
+/**
+ * One step from given moments with bias corrections of the GPU, against f64, in roundings of the update. The first
+ * moment, the second (half of it, after the root), the scalar and its correction: 2 each; the root: 4; the sum with eps
+ * and the product: 2; the division: 5 (2.5 ULP). A parameter of 0 rounds nothing.
+ */
+export const ONE_UPDATE = 20;
