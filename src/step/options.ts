@@ -80,8 +80,12 @@ function readGradientOptions(state: OptimizerState, given: StepOptions): void {
   const normalize = flag('normalize', own(given, 'normalize'));
   const ifFinite = flag('ifFinite', own(given, 'ifFinite'));
   const scaler = own(given, 'scaler');
+  if (scaler !== undefined) {
+    request.scaler = scalingOf(scaler);
+    request.scaler.enter(state, backend.device);
+  }
   if (typeof gradScale === 'object' && gradScale !== null && backend.checkScale !== undefined) {
-    backend.checkScale(gradScale);
+    backend.checkScale(gradScale, request.scaler?.memory(backend.device!));
     request.scaleBuffer = gradScale;
   } else if (gradScale !== undefined) {
     const isScale = typeof gradScale === 'number' && Math.fround(gradScale) < Infinity && gradScale >= 0;
@@ -94,10 +98,6 @@ function readGradientOptions(state: OptimizerState, given: StepOptions): void {
     throw new TypeError(
       `Cannot combine normalize and maxNorm, got maxNorm ${show(maxNorm)}: normalize sets each norm to 1.`,
     );
-  }
-  if (scaler !== undefined) {
-    request.scaler = scalingOf(scaler);
-    request.scaler.enter(state, state.backend.device);
   }
   request.maxValue = maxValue ?? 0;
   request.normalizes = normalize;
