@@ -78,7 +78,7 @@ fn decide_step(total: Total) {
   let found = total.largest >= INFINITY_BITS || !is_scaled;
   // A limit makes an infinity finite, unless the scale is 0, but not NaN.
   let is_limited = inputs.max_value > 0.0 && total.largest == INFINITY_BITS && scale != 0.0 && is_scaled;
-  let is_norm_lost = found && !(is_limited && inputs.needs_finite == 0u);
+  let is_norm_lost = found && !is_limited;
   let must_skip = (inputs.needs_finite != 0u && found) || (inputs.needs_norm != 0u && is_norm_lost);
   if (inputs.has_scaler != 0u) { update_scaler(found, inputs.is_last != 0u); }
   is_skipped = u32(must_skip);
