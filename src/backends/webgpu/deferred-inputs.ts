@@ -7,8 +7,9 @@ import type { Correction } from '../../rules/rule.js';
 import { remember } from './binding-cache.js';
 import type { Dispatch } from './dispatches.js';
 import { POWERS, powersOf } from './powers.js';
-import type { Work } from './reduction.js';
-import type { Place } from './section-memory.js';
+import type { Reduction, Work } from './reduction.js';
+import type { Place, SectionMemory } from './section-memory.js';
+import type { Section } from '../section.js';
 import { LARGEST } from '../sums.js';
 
 /** A dispatch of wgsl/rescale.wgsl: the gradients of `work`, and where it writes their clipped copies. */
@@ -17,22 +18,50 @@ export interface Clip {
   readonly clipped: GPUBufferBinding;
 }
 
-/** Returns the dispatches that clip the gradients of `works`, which begin at `from`, into copies that begin at `to`. */
-export const clipsOf = (works: readonly Work[], from: Place, to: Place): Clip[] =>
-  works.map((work) => {
-    const { offset = 0, size } = work.values;
-    return { work, clipped: { buffer: to.buffer, offset: to.offset + offset - from.offset, size } };
-  });
-
 /** A run of a step, with what is dispatched for it. */
 export interface DeferredRun {
   readonly plan: Plan;
   readonly run: Run;
   readonly tensors: readonly Tensor[];
-  readonly works: Work[];
+  readonly works: readonly Work[];
   /** What clips its gradients before the update, if that takes copies that are clipped. */
-  readonly clips: Clip[];
-  readonly dispatches: Dispatch[];
+  readonly clips: readonly Clip[];
+  readonly dispatches: readonly Dispatch[];
+}
+
+/** Neighbours in a run that the same dispatches cover. */
+export interface RunPart {
+  readonly first: number;
+  readonly last: number;
+  /** Their gradient, if it is in a buffer of the caller. */
+  readonly place: Place | undefined;
+  readonly dispatches: readonly Dispatch[];
+}
+
+/** Describes a run. `isClipped`: its update takes clipped copies. `reduction` measures the gradients, if that is needed. */
+export function describe(
+  plan: Plan,
+  { section, memory }: { readonly section: Section; readonly memory: SectionMemory },
+  run: Run,
+  parts: readonly RunPart[],
+  isClipped: boolean,
+  reduction: Reduction | undefined,
+): DeferredRun {
+  const { tensors } = section;
+  const works: Work[] = [];
+  const clips: Clip[] = [];
+  if (reduction !== undefined) {
+    for (const { first, last, place } of parts) {
+      const tensor = tensors[first];
+      const ofPart = place === undefined ? reduction.adjoining(section, first, last) : reduction.bound(tensor, place);
+      works.push(...ofPart);
+      if (!isClipped) continue;
+      const { buffer } = memory.clipped(tensor);
+      for (const work of ofPart) clips.push({ work, clipped: { ...work.values, buffer } });
+    }
+  }
+  const dispatches = parts.flatMap((part) => part.dispatches);
+  return { plan, run, tensors: tensors.slice(run.first, run.last + 1), works, clips, dispatches };
 }
 
 /** The forms of factor() in wgsl/corrections.wgsl, in their order. */

@@ -11,12 +11,12 @@ import { expect, list, ownOf } from '../../errors.js';
 import { OWN, type Plan, type Run } from '../plan.js';
 import { popErrorScopes, pushErrorScopes } from './device.js';
 import { isDeferred, type DeferredSteps } from './deferred.js';
-import { clipsOf, type DeferredRun } from './deferred-inputs.js';
+import { describe, type RunPart } from './deferred-inputs.js';
 import type { Dispatch, Dispatches } from './dispatches.js';
 import { Kernels } from './kernels.js';
 import type { Reduction } from './reduction.js';
 import { placeOf, type Place, type SectionMemory } from './section-memory.js';
-import { addAll, type Sum } from './accumulate.js';
+import { addAll, copyAll, type Sum } from './accumulate.js';
 import { Submissions } from './submissions.js';
 import { Uniforms } from './uniforms.js';
 
@@ -114,59 +114,48 @@ export class Recording {
   #update(placed: GpuSection, rule: Rule, run: Run): void {
     const pass = (this.#pass ??= beginPass(this.#ownEncoder));
     this.#setScalars(pass, run.scalars);
-    this.#cover(placed, rule, run, false, (dispatches) => this.#dispatch(pass, dispatches));
+    for (const { dispatches } of this.#cover(placed, rule, run, false)) this.#dispatch(pass, dispatches);
   }
 
   /** Records a step whose scalars only the GPU knows. */
   #defer(plans: readonly Plan[], placed: readonly GpuSection[], options: GradientOptions): void {
     const runs = plans.flatMap((plan) =>
       plan.sections.flatMap(({ section, runs: ofSection, count }) =>
-        ofSection.slice(0, count).map((run) => this.#describe(plan, placed[section.index], run, options)),
+        ofSection.slice(0, count).map((run) => {
+          const ofRun = placed[section.index];
+          // The update of neighbours in the optimizer's memory has one scale, so theirs are clipped before it.
+          const isClipped = isEachClipped(options) && !this.#hasBound(ofRun, run);
+          const parts = this.#cover(ofRun, plan.rule, run, isClipped);
+          return describe(plan, ofRun, run, parts, isClipped, maySkip(options) ? this.#reduction : undefined);
+        }),
       ),
     );
     const begin = (encoder: GPUCommandEncoder): GPUComputePassEncoder => (this.#pass = beginPass(encoder));
     this.#deferred.record(runs, options, this.#ownEncoder, this.#callersEncoder !== undefined, begin);
   }
 
-  #describe(plan: Plan, placed: GpuSection, run: Run, options: GradientOptions): DeferredRun {
-    const { section, memory } = placed;
-    const { tensors } = section;
-    const ofRun = tensors.slice(run.first, run.last + 1);
-    const described: DeferredRun = { plan, run, tensors: ofRun, works: [], clips: [], dispatches: [] };
-    // The update of neighbours in the optimizer's memory has one scale, so theirs are clipped before it.
-    const isClipped = isEachClipped(options) && !ofRun.some((tensor) => this.#bound.has(tensor));
-    this.#cover(placed, plan.rule, run, isClipped, (dispatches, first, last, place) => {
-      described.dispatches.push(...dispatches);
-      if (!maySkip(options)) return;
-      const works =
-        place === undefined
-          ? this.#reduction.adjoining(section, first, last)
-          : this.#reduction.bound(tensors[first], place);
-      described.works.push(...works);
-      if (isClipped)
-        described.clips.push(...clipsOf(works, memory.grad(tensors[first]), memory.clipped(tensors[first])));
-    });
-    return described;
+  #hasBound({ section: { tensors } }: GpuSection, { first, last }: Run): boolean {
+    return tensors.slice(first, last + 1).some((tensor) => this.#bound.has(tensor));
   }
 
-  /** Calls `visit` for neighbours in a run that the same dispatches cover. `place`: their gradient, in another buffer. */
+  /** Returns the parts of a run: neighbours that the same dispatches cover. */
   #cover(
     { section: { tensors }, memory, dispatches: ofRule }: GpuSection,
     rule: Rule,
     { first, last }: Run,
     isClipped: boolean,
-    visit: (dispatches: readonly Dispatch[], first: number, last: number, place: Place | undefined) => void,
-  ): void {
+  ): RunPart[] {
+    const parts: RunPart[] = [];
     for (let i = first, next; i <= last; i = next) {
       next = i + 1;
       const bound = this.#bound.get(tensors[i]);
-      if (bound !== undefined) {
-        visit(bound.dispatches, i, i, bound.place);
-        continue;
+      if (bound === undefined) {
+        while (next <= last && this.#adjoins(memory, tensors[next - 1], tensors[next])) next++;
       }
-      while (next <= last && this.#adjoins(memory, tensors[next - 1], tensors[next])) next++;
-      visit(ofRule.get(rule)!.adjoining(i, next - 1, isClipped), i, next - 1, undefined);
+      const dispatches = bound?.dispatches ?? ofRule.get(rule)!.adjoining(i, next - 1, isClipped);
+      parts.push({ first: i, last: next - 1, place: bound?.place, dispatches });
     }
+    return parts;
   }
 
   #setScalars(pass: GPUComputePassEncoder, scalars: Float32Array): void {
@@ -201,18 +190,10 @@ export class Recording {
     encoder: GPUCommandEncoder,
   ): Promise<Error | undefined> {
     return this.attempt('an average', encoder, () => {
-      const sums: Sum[] = [];
-      for (const [i, { section, tensor }] of averages.entries()) {
-        const [from, to, bytes] = [placed[section].memory.param(tensor), places[i], tensor.length * FLOAT];
-        if (from.buffer !== to.buffer) {
-          encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, bytes);
-          continue;
-        }
-        // WebGPU refuses copies within one buffer.
-        encoder.clearBuffer(to.buffer, to.offset, bytes);
-        sums.push({ sum: to, grad: from, bytes });
-      }
-      if (sums.length > 0) addAll(this.#device, encoder, sums);
+      const copies = averages.map(({ section, tensor }, i) => {
+        return { sum: places[i], term: placed[section].memory.param(tensor), bytes: tensor.length * FLOAT };
+      });
+      copyAll(this.#device, encoder, copies);
       let latest: Float32Array | undefined;
       for (const [i, { section, tensor, scalars }] of averages.entries()) {
         if (scalars === undefined) continue;
@@ -239,7 +220,7 @@ export class Recording {
     const bytes = tensor.length * FLOAT;
     this.#encoder ??= this.#device.createCommandEncoder(ownOf({ label: 'twinstep accumulate' }));
     if (isFirst) this.#encoder.clearBuffer(own.buffer, own.offset, bytes);
-    this.#sums.push({ sum: own, grad: more, bytes });
+    this.#sums.push({ sum: own, term: more, bytes });
     if (!isFloat32Array(grad)) this.#new.push(tensor.name);
   }
 
@@ -270,7 +251,7 @@ export class Recording {
   #submit(): void {
     this.#endPass();
     this.#scalars.flush();
-    if (this.#sums.length > 0) addAll(this.#device, this.#encoder!, this.#sums);
+    addAll(this.#device, this.#encoder!, this.#sums);
     if (this.#callersEncoder === undefined && this.#encoder !== undefined) {
       this.#device.queue.submit([this.#encoder.finish()]);
     }
