@@ -130,7 +130,7 @@ export class Lookahead<
     this.#origins = new Map(Object.entries(this.#known));
     const state = Optimizer.stateOf(optimizer);
     if (state.isDeferred) throw new TypeError(`Lookahead cannot count steps that the GPU may have skipped.`);
-    state.isCounted = true;
+    state.hasLookahead = true;
     this.#start = this.#taken;
   }
 

@@ -94,7 +94,7 @@ export class StepArithmetic {
     inputs.powers = isDeferred ? withoutCorrections : this.#powers;
   }
 
-  /** The corrections that the scalars lack if they were written for a step that is late. */
+  /** The corrections that the scalars of a deferred step lack. */
   get corrections(): Corrections {
     const byName = this.#algorithm.corrections!(this.#options);
     return { ofScalars: this.#rule.scalars.map((name) => byName[name] ?? 'none'), betas: this.#inputs.betas };

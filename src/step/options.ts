@@ -117,7 +117,7 @@ function readMaxNorm(request: GradientOptions, maxNorm: NonNullable<StepOptions[
 }
 
 /** Throws if the algorithm, the backend, or a step in several calls does not take these options. */
-function checkTogether({ request, isUnfinished, isCounted, algorithm, backend }: OptimizerState): void {
+function checkTogether({ request, isUnfinished, hasLookahead, algorithm, backend }: OptimizerState): void {
   const isClipped = request.maySkip || request.maxValue > 0;
   if (!isClipped && request.gradScale === 1 && request.scaleBuffer === undefined) return;
   const name = nameOf(request);
@@ -129,10 +129,10 @@ function checkTogether({ request, isUnfinished, isCounted, algorithm, backend }:
     throw new Error(`${name} needs all gradients of a step in one call, without \`more\`.`);
   }
   if (backend.measure !== undefined || !request.maySkip) return;
-  const who = isCounted ? 'Lookahead' : algorithm.name;
-  if (algorithm.corrections !== undefined && !isCounted) return;
-  const why = 'which alone knows then how many were taken';
-  throw new TypeError(`${name} may skip a step; ${who} cannot skip steps on the GPU, ${why}, only on the CPU.`);
+  const who = hasLookahead ? 'Lookahead' : algorithm.name;
+  if (algorithm.corrections !== undefined && !hasLookahead) return;
+  const why = 'where only the device knows how many were taken';
+  throw new TypeError(`${name} may skip a step; ${who} cannot skip steps on the GPU, ${why}: use it on the CPU.`);
 }
 
 /** Returns the name of an option that was given. */

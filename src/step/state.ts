@@ -53,7 +53,7 @@ export interface OptimizerState {
   /** The number of different histories that tensors have had. */
   histories: number;
   /** Whether a Lookahead counts the steps. */
-  isCounted: boolean;
+  hasLookahead: boolean;
   /** What the GPU decided, if it was read after the latest step. */
   outcomes: Outcomes | undefined;
   /** The number of batches of gradients that were accumulated since the last step. */
@@ -113,7 +113,7 @@ export const newState = (setup: Setup, liveGroups: LiveGroup<GroupOptions>[]): O
   hasNorm: false,
   isDeferred: false,
   histories: 0,
-  isCounted: false,
+  hasLookahead: false,
   outcomes: undefined,
   request: newRequest(),
   isUnfinished: false,
