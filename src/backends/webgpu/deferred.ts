@@ -16,7 +16,7 @@ import { maySkip, type GradientOptions } from '../gradient-options.js';
 import { ALIGNMENT, elements, FLOAT, type Tensor } from '../layout.js';
 import type { Plan } from '../plan.js';
 import { LatestGroups } from './binding-cache.js';
-import { allocate, STORAGE } from './buffers.js';
+import { allocate } from './buffers.js';
 import { pack, type DeferredRun, type Packed } from './deferred-inputs.js';
 import { COUNTS, DeferredMemory, STATE, TENSOR_STATE } from './deferred-memory.js';
 import { dispatch, Kernels, rowsOf, type Workgroups } from './kernels.js';
@@ -52,8 +52,6 @@ export class DeferredSteps {
   #state: GPUBuffer | undefined;
   /** A limit for each tensor: the largest magnitude of its gradient before it is scaled. */
   #limits: GPUBuffer | undefined;
-  /** Bound in place of a scaler and of a scale. */
-  #none: readonly GPUBufferBinding[] | undefined;
   readonly #groups: LatestGroups;
 
   constructor(device: GPUDevice, reduction: Reduction) {
@@ -77,9 +75,10 @@ export class DeferredSteps {
     const { state, limits } = this.#ofTensors();
     memory.upload(packed, isCallers ? encoder : undefined);
     const [inputs, tensors, ...ofRuns] = packed.parts.map((part) => ({ buffer: memory.inputs, ...part }));
-    const [noScaler, noScale] = (this.#none ??= this.#makeNone());
-    const ofScaler = scaler === undefined ? noScaler : { buffer: scaler.memory(this.#device) };
-    const ofScale = scaleBuffer === undefined ? noScale : bindingOf(scaleBuffer);
+    const scalars = { buffer: memory.scalars };
+    // Without a scaler and a scale in GPU memory, what is bound in their places is not used.
+    const ofScaler = scaler === undefined ? scalars : { buffer: scaler.memory(this.#device) };
+    const ofScale = scaleBuffer === undefined ? inputs : bindingOf(scaleBuffer);
 
     const pass = beginPass(encoder);
     if (maySkip(options)) {
@@ -93,8 +92,8 @@ export class DeferredSteps {
     for (const { work, clipped } of runs.flatMap(({ clips }) => clips)) {
       this.#run(pass, 'rescale', work, [work.values, work.shares, clipped, state], work.workgroups);
     }
-    const written = [state, { buffer: memory.scalars }, { buffer: memory.counts }];
-    this.#dispatch(pass, 'prepare', [inputs, ...ofRuns, ...written], Math.max(runs.length, packed.dispatches));
+    const written = [scalars, { buffer: memory.counts }];
+    this.#dispatch(pass, 'prepare', [inputs, ...ofRuns, state, ...written], Math.max(runs.length, packed.dispatches));
     update(pass, runs, memory);
   }
 
@@ -139,8 +138,8 @@ export class DeferredSteps {
 
   destroy(): void {
     this.#memory?.destroy();
-    for (const buffer of [this.#state, this.#limits, ...(this.#none ?? []).map((each) => each.buffer)])
-      buffer?.destroy();
+    this.#state?.destroy();
+    this.#limits?.destroy();
   }
 
   #memoryFor({ bytes, dispatches }: Packed, runs: number): DeferredMemory {
@@ -171,11 +170,6 @@ export class DeferredSteps {
     this.#state = fit('state of steps', this.#state, STATE + TENSOR_STATE * count);
     this.#limits = fit('limits', this.#limits, FLOAT * count);
     return { state: { buffer: this.#state }, limits: { buffer: this.#limits } };
-  }
-
-  /** Returns bindings for a step without a scaler and without a scale in GPU memory. */
-  #makeNone(): GPUBufferBinding[] {
-    return ['no scaler', 'no scale'].map((name) => ({ buffer: allocate(this.#device, name, ALIGNMENT, STORAGE) }));
   }
 
   /** Dispatches a kernel over `count` items. */
