@@ -35,7 +35,7 @@ fn times_power(a: f32, by: i32) -> f32 {
 }
 
 // The coefficient of gradients whose norm is factor*sqrt(squares)*2^(exponent - 127).
-fn coefficient(total: Total, factor: f32) -> f32 {
+fn coefficient_of(total: Total, factor: f32) -> f32 {
   let root = factor * sqrt(total.squares);
   let power = total.exponent - 127;
   if (inputs.normalizes != 0u) {
@@ -50,8 +50,14 @@ fn coefficient(total: Total, factor: f32) -> f32 {
 }
 
 // max_value after gradients were multiplied by a coefficient. 0 means none.
-fn most_after(clipped: f32) -> f32 {
-  return select(0.0, max(clamped(inputs.max_value * clipped), 0x1p-126f), inputs.max_value > 0.0);
+fn most_after(coefficient: f32) -> f32 {
+  return select(0.0, max(clamped(inputs.max_value * coefficient), 0x1p-126f), inputs.max_value > 0.0);
+}
+
+// Adds a sum of squares that is relative to `exponent`.
+fn add_relative(sum: ptr<function, Sum>, exponent: i32, squares: f32) {
+  raise(sum, exponent);
+  add(sum, squares * squares_of_powers(vec4i(exponent - (*sum).exponent)).x);
 }
 
 fn total_of_tensor(slot: u32) -> Total {
@@ -67,8 +73,7 @@ fn total_of_lanes() -> Total {
   for (var k = 0u; k < LANES; k += 1u) {
     let total = totals[k];
     largest = max(largest, total.largest);
-    raise(&sum, total.exponent);
-    add(&sum, total.squares * squares_of_powers(vec4i(total.exponent - sum.exponent)).x);
+    add_relative(&sum, total.exponent, total.squares);
   }
   return Total(sum.exponent, total_of(sum), largest);
 }
@@ -85,17 +90,17 @@ fn decide_step(total: Total) {
   state.is_skipped = is_skipped;
   state.skipped += is_skipped;
   let factor = inputs.scale * abs(scale);
-  var clipped = 1.0;
+  var coefficient = 1.0;
   if (inputs.needs_norm != 0u) {
     state.factor = factor;
     state.squares = total.squares;
     state.exponent = total.exponent;
     let is_infinite = total.largest == INFINITY_BITS && is_scaled && inputs.max_value == 0.0;
     state.largest = select(0u, INFINITY_BITS + u32(!is_infinite), is_norm_lost);
-    if (inputs.is_each_clipped == 0u) { clipped = coefficient(total, factor); }
+    if (inputs.is_each_clipped == 0u) { coefficient = coefficient_of(total, factor); }
   }
-  state.gain = scale * clipped;
-  state.most = most_after(clipped);
+  state.gain = scale * coefficient;
+  state.most = most_after(coefficient);
 }
 
 @compute @workgroup_size(64)
@@ -116,9 +121,7 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
       continue;
     }
     largest = max(largest, total.largest);
-    let exponent = total.exponent + power;
-    raise(&sum, exponent);
-    add(&sum, total.squares * squares_of_powers(vec4i(exponent - sum.exponent)).x * (root * root));
+    add_relative(&sum, total.exponent + power, total.squares * (root * root));
   }
   totals[lane] = Total(sum.exponent, total_of(sum), largest);
   workgroupBarrier();
@@ -130,11 +133,11 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     if (is_skipped != 0u) { state.tensors[slot].skipped += 1u; }
     if (inputs.is_each_clipped == 0u) { continue; }
     let of_host = tensor.weight * inputs.scale;
-    let clipped = coefficient(total_of_tensor(slot), of_host * abs(scale));
+    let coefficient = coefficient_of(total_of_tensor(slot), of_host * abs(scale));
     // As in prepare.wgsl.
     let least = select(0.0, 0x1p-126f, inputs.max_value > 0.0 && of_host > 0.0);
-    let size = max(clamped(of_host * abs(scale) * clipped), least);
+    let size = max(clamped(of_host * abs(scale) * coefficient), least);
     state.tensors[slot].scale = select(size, -size, scale < 0.0);
-    state.tensors[slot].most = most_after(clipped);
+    state.tensors[slot].most = most_after(coefficient);
   }
 }
