@@ -48,7 +48,7 @@ export function isThere(array: Float32Array | Uint8Array): boolean {
 }
 
 /** What the caller's memory is for. */
-export type Role = 'parameter' | 'gradient' | 'destination';
+export type Role = 'parameter' | 'gradient' | 'destination' | 'option';
 
 /** Returns the byte range of `memory`. Throws an Error about `role` and `name` if it is not memory. */
 export type Locate = (memory: unknown, role: Role, name: string) => ByteRange;

@@ -65,8 +65,8 @@ export class GradientChecks {
     const wanted = 'a number, or a buffer of one f32 with STORAGE usage';
     const buffer = bufferOf(value);
     if (buffer === undefined) throw unexpected('gradScale', wanted, value);
-    const { offset, bytes } = locate(value, 'gradient', 'gradScale');
-    checkBindable(buffer, 'gradient', 'gradScale');
+    const { offset, bytes } = locate(value, 'option', 'gradScale');
+    checkBindable(buffer, 'option', 'gradScale');
     if (bytes < FLOAT) throw unexpected('gradScale', wanted, `${bytes} bytes at ${offset}`);
     if (this.#own.has(buffer)) throw unexpected('gradScale', 'in a buffer of yours', value);
     if (buffer === ofScaler) throw unexpected('gradScale', 'in another buffer than the scaler of the step', value);
