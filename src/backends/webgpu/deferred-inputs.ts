@@ -13,7 +13,7 @@ import type { Section } from '../section.js';
 import { LARGEST } from '../sums.js';
 
 /** A dispatch of wgsl/rescale.wgsl: the gradients of `work`, and where it writes their clipped copies. */
-export interface Clip {
+export interface Rescale {
   readonly work: Work;
   readonly clipped: GPUBufferBinding;
 }
@@ -25,7 +25,7 @@ export interface DeferredRun {
   readonly tensors: readonly Tensor[];
   readonly works: readonly Work[];
   /** What clips its gradients before the update, if that takes copies that are clipped. */
-  readonly clips: readonly Clip[];
+  readonly rescales: readonly Rescale[];
   readonly dispatches: readonly Dispatch[];
 }
 
@@ -49,7 +49,7 @@ export function describe(
 ): DeferredRun {
   const { tensors } = section;
   const works: Work[] = [];
-  const clips: Clip[] = [];
+  const rescales: Rescale[] = [];
   if (reduction !== undefined) {
     for (const { first, last, place } of parts) {
       const tensor = tensors[first];
@@ -57,11 +57,11 @@ export function describe(
       works.push(...ofPart);
       if (!isClipped) continue;
       const { buffer } = memory.clipped(tensor);
-      for (const work of ofPart) clips.push({ work, clipped: { ...work.values, buffer } });
+      for (const work of ofPart) rescales.push({ work, clipped: { ...work.values, buffer } });
     }
   }
   const dispatches = parts.flatMap((part) => part.dispatches);
-  return { plan, run, tensors: tensors.slice(run.first, run.last + 1), works, clips, dispatches };
+  return { plan, run, tensors: tensors.slice(run.first, run.last + 1), works, rescales, dispatches };
 }
 
 /** The forms of factor() in wgsl/corrections.wgsl, in their order. */
@@ -135,11 +135,11 @@ export function pack(
       tensor += TENSOR;
     }
   }
-  for (const [k, { plan, run, tensors: ofRun, clips }] of runs.entries()) {
+  for (const [k, { plan, run, tensors: ofRun, rescales }] of runs.entries()) {
     const at = runsAt + k * RUN;
     const { ofScalars = [], betas = [] } = plan.corrections ?? {};
     inUint.set([slotOf(ofRun[0]), ofRun[0].step, ...betas.map((beta) => rates.indexOf(beta) * POWERS)], at);
-    inUint[at + IS_CLIPPED_AT] = Number(clips.length > 0);
+    inUint[at + IS_CLIPPED_AT] = Number(rescales.length > 0);
     inFloat.set(run.scalars, at + SCALARS_AT);
     inUint.set(
       ofScalars.map((each) => forms.indexOf(each)),

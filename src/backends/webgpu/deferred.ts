@@ -89,7 +89,7 @@ export class DeferredSteps {
     }
     const sums = { buffer: this.#reduction.sums };
     this.#dispatch(pass, 'decide', [inputs, tensors, ofScaler, ofScale, limits, sums, state], 1);
-    for (const { work, clipped } of runs.flatMap(({ clips }) => clips)) {
+    for (const { work, clipped } of runs.flatMap(({ rescales }) => rescales)) {
       this.#run(pass, 'rescale', work, [work.values, work.shares, clipped, state], work.workgroups);
     }
     const written = [scalars, { buffer: memory.counts }];
