@@ -39,8 +39,8 @@ struct State {
   // The number of skipped steps, and whether the latest step is one of them.
   skipped: u32,
   is_skipped: u32,
-  // The factor of the host's grad_scale, and max_value.
-  gain: f32,
+  // The largest grad_scale, and max_value.
+  scale: f32,
   most: f32,
   // The latest norm is factor*sqrt(squares)*2^(exponent - 127), or not finite if the bits of `largest` are not.
   factor: f32,

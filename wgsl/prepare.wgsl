@@ -11,7 +11,8 @@ struct Run {
   first2: u32,
   // Whether its gradients are scaled and clipped already.
   @size(16) is_clipped: u32,
-  // The host's scalars, grad_scale first and max_value second, and the correction of each (corrections.wgsl).
+  // The host's scalars, first grad_scale divided by the largest one, then max_value, and the correction of each
+  // (corrections.wgsl).
   scalars: array<f32, 16>,
   corrections: array<u32, 16>,
 }
@@ -56,10 +57,10 @@ fn prepare(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) wo
     scalars[i][1] = state.tensors[slot].most;
     return;
   }
-  let scale = run.scalars[0] * state.gain;
+  let scale = run.scalars[0] * state.scale;
   // A clamp makes an infinity finite, but 0 times infinity is NaN.
   let is_lost = state.most > 0.0 && abs(scale) < 0x1p-126f;
-  let least = sign(run.scalars[0]) * select(0x1p-126f, -0x1p-126f, state.gain < 0.0);
+  let least = sign(run.scalars[0]) * select(0x1p-126f, -0x1p-126f, state.scale < 0.0);
   scalars[i][0] = select(scale, least, is_lost);
   scalars[i][1] = state.most;
 }

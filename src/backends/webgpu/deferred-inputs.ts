@@ -141,6 +141,7 @@ export function pack(
     inUint.set([slotOf(ofRun[0]), ofRun[0].step, ...betas.map((beta) => rates.indexOf(beta) * POWERS)], at);
     inUint[at + IS_CLIPPED_AT] = Number(rescales.length > 0);
     inFloat.set(run.scalars, at + SCALARS_AT);
+    inFloat[at + SCALARS_AT] = scale === 0 ? 0 : run.scalars[0] / scale;
     inUint.set(
       ofScalars.map((each) => forms.indexOf(each)),
       at + CORRECTIONS_AT,
