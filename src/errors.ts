@@ -71,6 +71,10 @@ const synonyms: Readonly<Record<string, string>> = {
   b2: 'betas',
   epsilon: 'eps',
   wd: 'weightDecay',
+  gradscaler: 'scaler',
+  clipnorm: 'maxNorm',
+  maxgradnorm: 'maxNorm',
+  clipvalue: 'maxValue',
 };
 
 /**

@@ -467,6 +467,46 @@ describe('the work of a step', () => {
   });
 });
 
+describe('factors at the limits of f32', () => {
+  const params = (): Tensors => ({ w: new Float32Array(2) });
+  const both = async () => [await adamw(params()), await adamw(params(), { device, backend: 'webgpu' })] as const;
+
+  test.each([
+    [[2, 1], { gradScale: 1e38, maxNorm: 1 }],
+    [[2, 1], { gradScale: 1e38, maxNorm: { perTensor: 1 }, maxValue: 1e38 }],
+    [[1e30, 1e29], { maxNorm: 1 }],
+    [[1e30, 1e29], { normalize: true }],
+    [[3, 4], { maxNorm: 1e-30 }],
+    [[1e-30, 1e-30], { normalize: true }],
+    [[0, 0], { normalize: true }],
+  ])('clips %o with %o as the CPU does', async (grad, options) => {
+    const [cpu, gpu] = await both();
+    for (const each of [cpu, gpu]) each.step({ w: Float32Array.from(grad) }, options);
+    const [expected, actual] = await Promise.all([cpu.stateDict(), gpu.stateDict()]);
+    const [ofCpu, ofGpu] = [expected, actual].map(({ state }) => state[0].exp_avg as Float32Array);
+    for (const [i, value] of ofCpu.entries()) {
+      expect(value > 0).toBe(grad[i] > 0);
+      expect(Math.abs(ofGpu[i] - value)).toBeLessThanOrEqual(CLIPPED * ROUNDING * value);
+    }
+  });
+
+  test.each([
+    [[8e37, 4e37], { maxNorm: 1 }],
+    [[8e37, 4e37], { maxNorm: { perTensor: 1 } }],
+    [[3e38, 1.5e38], { normalize: true }],
+  ])('skips %o with %o, since a GPU may flush the factor to 0', async (grad, options) => {
+    const [cpu, gpu] = await both();
+    const scaler = gradScaler({ initScale: 1 });
+    for (const each of [cpu, gpu]) each.step({ w: Float32Array.from(grad) }, options);
+    gpu.step({ w: Float32Array.from(grad) }, { ...options, scaler });
+    expect(await cpu.skippedSteps()).toBe(0);
+    expect(await gpu.skippedSteps()).toBe(2);
+    expect((await gpu.gradNorm()) / (await cpu.gradNorm())).toBeCloseTo(1, 6);
+    expect((await scaler.read()).scale).toBe(0.5);
+    expect(await gpu.read('w')).toEqual(new Float32Array(2));
+  });
+});
+
 describe('a device with small limits', () => {
   const own = { maxNorm: { perTensor: 1 }, maxValue: 0.5 };
   test.each([own, { maxNorm: 0.1 }, { normalize: true }])('takes tensors in segments, with %o', async (options) => {

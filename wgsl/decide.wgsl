@@ -106,8 +106,9 @@ fn decide_step(total: Total) {
   let factor = inputs.scale * abs(scale);
   var clipped = factor;
   if (inputs.is_each_clipped == 0u) { clipped = clipped_factor(total, factor); }
-  let found = !is_finite || total.is_lost || is_lost(total, factor, clipped);
-  let must_skip = (inputs.needs_finite != 0u && found) || (inputs.needs_norm != 0u && found && !is_limited);
+  let is_any_lost = total.is_lost || is_lost(total, factor, clipped);
+  let found = !is_finite || is_any_lost;
+  let must_skip = (inputs.needs_finite != 0u && found) || (inputs.needs_norm != 0u && (is_norm_lost || is_any_lost));
   if (inputs.has_scaler != 0u) { update_scaler(found, inputs.is_last != 0u); }
   is_skipped = u32(must_skip);
   state.is_skipped = is_skipped;

@@ -102,7 +102,10 @@ function expectKnown(algorithm: AnyAlgorithm, name: string, value: unknown, wher
   if (Object.hasOwn(algorithm.defaults, name)) return;
   const names = Object.keys(algorithm.defaults);
   const ofOptimizer = ['backend', 'device', 'threads', 'wasm', 'keepGrads'];
-  const ofWhole = 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
+  const ofStep = ['maxNorm', 'maxValue', 'normalize', 'ifFinite', 'scaler'];
+  const ofWhole = ofStep.includes(name)
+    ? `${name} is an option of step()`
+    : 'backend, device, threads, wasm and keepGrads belong to the optimizer as a whole';
   const has = `${algorithm.name} has ${list(names, Infinity)}; ${ofWhole}.${suggest(name, [...names, ...ofOptimizer, 'shapes'])}`;
   throw new TypeError(`Unknown option ${show(name)}${where}, got ${show(value)}; ${has}`);
 }

@@ -131,8 +131,8 @@ function checkTogether({ request, isUnfinished, hasLookahead, algorithm, backend
   if (backend.measure !== undefined || !request.maySkip) return;
   const who = hasLookahead ? 'Lookahead' : algorithm.name;
   if (algorithm.corrections !== undefined && !hasLookahead) return;
-  const why = 'where only the device knows how many were taken';
-  throw new TypeError(`${name} may skip a step; ${who} cannot skip steps on the GPU, ${why}: use it on the CPU.`);
+  const others = 'adam and adamw can, all can on the CPU, and maxValue never skips';
+  throw new TypeError(`${name} may skip a step; ${who} cannot skip steps on the GPU: ${others}.`);
 }
 
 /** Returns the name of an option that was given. */
