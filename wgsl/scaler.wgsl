@@ -1,5 +1,6 @@
-// The update of a gradient scaler, as src/step/scaler-state.ts does it on the CPU, with the same bits. The file that follows
-// declares `scaler: Scaler`, read and write. By integers, since WGSL may flush f32 numbers and divides to 2.5 ULP.
+// The update of a gradient scaler, as src/step/scaler-state.ts does it on the CPU, with the same bits. The file that
+// follows declares `scaler: Scaler`, read and write. By integers, since WGSL may flush f32 numbers and divides to 2.5
+// ULP.
 
 // An f64: (high*2^32 + low)*2^exponent, whose digits have 53 bits.
 struct Factor {
