@@ -298,8 +298,10 @@ export class Optimizer<Memory, Options extends GroupOptions = CommonOptions, Nam
    */
   gradNorm(): Promise<number> {
     return this.#runAsync('gradNorm', arguments.length, 0, async (state) => {
+      // At the call: later steps and loads change it.
+      const { hasNorm } = state;
       const norm = state.isDeferred ? (await readOutcomes(state)).norm : state.norm[0];
-      if (state.hasNorm) return norm;
+      if (hasNorm) return norm;
       throw new Error('There is no norm yet: no step has had maxNorm or normalize.');
     });
   }
