@@ -369,6 +369,35 @@ describe.each(backends)('%s', (...[name, backend]) => {
     expect(await optimizer.skippedSteps()).toBe(0);
   });
 
+  test('gradNorm() is of the steps before the call, whatever follows before it resolves', async () => {
+    const [w, none] = [Float32Array.of(3, 4), 'There is no norm yet'];
+    const optimizer = await adamw({ w }, backend);
+    optimizer.step({ w }, { ifFinite: true });
+    const early = expect(optimizer.gradNorm()).rejects.toThrow(none);
+    optimizer.step({ w }, { maxNorm: 1 });
+    await early;
+    const dict = await optimizer.stateDict();
+    const before = optimizer.gradNorm();
+    await optimizer.loadStateDict(dict);
+    expect(await before).toBe(5);
+    await expect(optimizer.gradNorm()).rejects.toThrow(none);
+  });
+
+  test.each([{ maxNorm: 1 }, { maxNorm: { perTensor: 1 } }, { normalize: true }])(
+    'a gradScale of 0 makes an infinite gradient NaN, which maxValue does not clamp, with %j',
+    async (options) => {
+      const [a, b] = [Float32Array.of(1, 2), Float32Array.of(3)];
+      const optimizer = await adamw([{ params: { a }, gradScale: 0 }, { params: { b } }], backend);
+      optimizer.step({ a: Float32Array.of(Infinity, 1), b }, { ...options, maxValue: 2 });
+      expect([await optimizer.gradNorm(), await optimizer.skippedSteps()]).toEqual([NaN, 1]);
+      optimizer.step({ a, b: Float32Array.of(-Infinity) }, { ...options, maxValue: 2, gradScale: 0 });
+      expect([await optimizer.gradNorm(), await optimizer.skippedSteps()]).toEqual([NaN, 2]);
+      expect([await optimizer.read('a'), await optimizer.read('b')]).toEqual([a, b]);
+      optimizer.step({ a, b: Float32Array.of(-Infinity) }, { ...options, maxValue: 2 });
+      expect([await optimizer.gradNorm(), await optimizer.skippedSteps()]).toEqual([2, 2]);
+    },
+  );
+
   test('norms() reads the values at the call', async () => {
     const optimizer = await adamw({ w: new Float32Array(5).fill(1) }, { ...backend, lr: 1 });
     const reading = optimizer.norms();
