@@ -197,7 +197,7 @@ export const noneCanRun = (obstacles: readonly string[]): Error =>
   new Error(`No backend can run this optimizer. ${obstacles.join('. ')}.`);
 
 /** Returns the sentence that a device was lost, and why. */
-export function lossOf(info: GPUDeviceLostInfo): string {
+export function lossOf(info: { readonly reason?: string; readonly message: string }): string {
   // Not every implementation gives a message.
   const why = info.reason === 'destroyed' ? 'it was destroyed' : 'no reason was given';
   return `The GPU device was lost: ${reasonOf(info) || why}`;
