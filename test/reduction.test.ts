@@ -1,7 +1,7 @@
 // Tests sums of squares on the GPU: their values, and the work that they take.
 
 import { describe, expect, test, vi } from 'vitest';
-import { FLOAT, pack, type Tensor } from '../src/backends/layout.js';
+import { FLOAT, pack } from '../src/backends/layout.js';
 import type { Section } from '../src/backends/section.js';
 import { Reduction, type Work } from '../src/backends/webgpu/reduction.js';
 import { SectionMemory } from '../src/backends/webgpu/section-memory.js';
@@ -9,6 +9,7 @@ import { ema } from '../src/rules/table.js';
 import { openNullDevice } from '../tools/dawn.js';
 import { buffer, contents, device, STORAGE } from './support/gpu.js';
 import { array } from './support/numbers.js';
+import { unplaced } from './support/tensors.js';
 import { SQUARES } from './support/tolerances.js';
 
 type Arrays = readonly Float32Array[];
@@ -21,21 +22,7 @@ function open(lengths: readonly number[], on = device, capacity = Infinity) {
 }
 
 function add(reduction: Reduction, lengths: readonly number[], on = device, capacity = Infinity) {
-  const tensors = lengths.map((length, index): Tensor => {
-    const name = `w${index}`;
-    return {
-      name,
-      index,
-      length,
-      shape: undefined,
-      decays: true,
-      isFrozen: false,
-      step: 0,
-      history: 0,
-      arena: 0,
-      offset: 0,
-    };
-  });
+  const tensors = lengths.map((length, index) => unplaced(`w${index}`, index, length));
   const names = tensors.map(({ name }) => name);
   const section: Section = { index: 0, rule: ema, rules: [ema], names, tensors };
   const sources = new Map(tensors.map((tensor) => [tensor, new Float32Array(tensor.length)]));

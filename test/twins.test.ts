@@ -9,6 +9,7 @@ import type { Rule } from '../src/rules/rule.js';
 import { openNullDevice } from '../tools/dawn.js';
 import { backends } from './support/backends.js';
 import { tensors } from './support/numbers.js';
+import { unplaced } from './support/tensors.js';
 
 const table: [string, Rule][] = Object.entries(rules as Record<string, Rule>);
 const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
@@ -119,19 +120,7 @@ test('the package’s pipelines compile on the null backend, in both variants', 
   }
 });
 
-const plan = (lengths: number[]): Tensor[] =>
-  lengths.map((length, index) => ({
-    name: `w${length}`,
-    index,
-    length,
-    shape: undefined,
-    decays: true,
-    isFrozen: false,
-    step: 0,
-    history: 0,
-    arena: 0,
-    offset: 0,
-  }));
+const plan = (lengths: number[]): Tensor[] => lengths.map((length, index) => unplaced(`w${length}`, index, length));
 
 describe('the layout', () => {
   test('aligns every array and tensor to 256 bytes without overlap', () => {

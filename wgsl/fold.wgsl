@@ -1,5 +1,5 @@
-// Adds the parts of squares.wgsl, in a fixed order: first to a few parts per tensor, then to one. It is not an optimizer
-// rule.
+// Adds the parts of squares.wgsl, in a fixed order: first to a few parts per tensor, then to one. It is not an
+// optimizer rule.
 
 struct Range {
   // The first part of a tensor, and how many it has.

@@ -1,5 +1,5 @@
-// Writes gradients that are clipped by tensor, scaled and clipped: the update of many tensors has one grad_scale. It is not
-// an optimizer rule. The work is shared as in squares.wgsl.
+// Writes copies of gradients, scaled and clipped by tensor, for an update of many tensors, which has one grad_scale. It
+// is not an optimizer rule. Workgroups share the tensors as in squares.wgsl.
 
 // Begin with the first tensor of `shares`.
 @group(0) @binding(0) var<storage, read> values: array<f32>;

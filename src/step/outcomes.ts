@@ -39,7 +39,7 @@ export function recordSkippable(state: OptimizerState, isTaken: boolean): void {
   if (backend.measure === undefined) deferSteps(state);
 }
 
-/** Gives tensors that take part in the current step, and those that do not, histories of their own. */
+/** Gives the tensors of the current step other histories than the tensors that it leaves out. */
 function deferSteps(state: OptimizerState): void {
   state.isDeferred = true;
   const taking = state.entriesInOrder.filter(({ grad }) => grad !== undefined);

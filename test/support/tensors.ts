@@ -1,6 +1,7 @@
 // Reads, changes and compares records of tensors.
 
 import { expect } from 'vitest';
+import type { Tensor } from '../../src/backends/layout.js';
 import { difference } from './numbers.js';
 
 export type Tensors = Record<string, Float32Array>;
@@ -23,3 +24,17 @@ export function same(actual: Tensors, expected: Tensors): void {
   expect(Object.keys(actual).toSorted()).toEqual(Object.keys(expected).toSorted());
   for (const name in expected) expect(difference(actual[name], expected[name]), name).toBeUndefined();
 }
+
+/** Returns a tensor that has not stepped, and has no place in memory yet. */
+export const unplaced = (name: string, index: number, length: number): Tensor => ({
+  name,
+  index,
+  length,
+  shape: undefined,
+  decays: true,
+  isFrozen: false,
+  step: 0,
+  history: 0,
+  arena: 0,
+  offset: 0,
+});
